@@ -1,0 +1,104 @@
+"""A lock between processes and threads: exclusive, blocking, on a file that is there for nothing else.
+
+The system wakes those who wait one after the other, so each gets its share, and frees the lock of a process that dies.
+A lock file is never removed: who waits on a removed one would hold another lock than who comes after.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from weakref import WeakSet
+
+if sys.platform == "win32":
+    import filelock
+
+    class LockFile:
+        """A lock file, kept open; a `with` block by one thread excludes whoever else has it open."""
+
+        def __init__(self, path: str) -> None:
+            self._lock = filelock.FileLock(path)
+
+        def __enter__(self) -> None:
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
+
+        def close(self) -> None:
+            """Release the lock, if it is held, and close the file."""
+            self._lock.release(force=True)
+
+else:
+    import fcntl
+
+    _CLOSED = -1
+
+    class LockFile:
+        """A lock file, kept open; a `with` block by one thread excludes whoever else has it open.
+
+        A forked child has it closed, and opens its own.
+        """
+
+        _descriptor = _CLOSED
+
+        def __init__(self, path: str) -> None:
+            """Open the file; make it where it is not there.
+
+            Raises:
+                OSError: it cannot be opened.
+            """
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            _files.add(self)
+
+        def __enter__(self) -> None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+        def __exit__(self, *_: object) -> None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+        def close(self) -> None:
+            """Release the lock, if it is held, and close the file."""
+            if self._descriptor != _CLOSED:
+                # Closing alone does not release it while a child that is just being forked has the file open too.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                self.forget()
+
+        def forget(self) -> None:
+            """Close the file, and leave the lock to the process that it was inherited from."""
+            if self._descriptor != _CLOSED:
+                os.close(self._descriptor)
+                self._descriptor = _CLOSED
+
+        def __del__(self) -> None:
+            self.close()
+
+    _files: WeakSet[LockFile] = WeakSet()
+    """Those that are open, and some that were."""
+
+    def _forget_inherited() -> None:
+        """Let a forked child go of its parent's locks: they end with the last process that has them open."""
+        for file in list(_files):
+            file.forget()
+
+    os.register_at_fork(after_in_child=_forget_inherited)
+
+
+class FileLock:
+    """A lock on a file, held in a `with` block. One object serves all threads; none may take it twice at a time.
+
+    Entering raises OSError where the file cannot be opened or made.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Name the lock file; it is made when the lock is first taken."""
+        self._path = path
+        self._mine = threading.local()
+
+    def __enter__(self) -> None:
+        self._mine.file = LockFile(self._path)
+        self._mine.file.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._mine.file.close()

@@ -1,0 +1,158 @@
+"""Files that are whole and there to stay once they are written, and the errors of the disk as those of a store.
+
+A file is written beside its place, flushed to the disk, renamed into its place, and the folder flushed: without the
+first flush a power loss may leave the new name with torn content, without the second one the old file. A file beside
+its place that a killed process left has a fixed name, so the next one who writes the file uses it up.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from order_fsm.errors import StoreCorrupt, StoreFull, StoreUnavailable
+
+UNFINISHED = ".tmp"
+"""The ending of what is being written."""
+
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT} if os.name != "nt" else {errno.ENOSPC, errno.EFBIG}
+_BROKEN = {errno.EISDIR, errno.EIO, errno.ELOOP}
+"""What is wrong with one file, not with the store."""
+
+
+@contextmanager
+def disk_errors(path: str) -> Iterator[None]:
+    """Raise what the disk refuses as an error of the store.
+
+    Args:
+        path: what is read or written, for the message.
+
+    Raises:
+        StoreFull: there is no room.
+        StoreUnavailable: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise StoreFull(f"there is no room to write {path} ({why}): make room, then retry") from error
+        raise StoreUnavailable(
+            f"{path} cannot be read or written ({why}): see that the folder is there, that its disk is well and that"
+            " this process may write to it, then retry"
+        ) from error
+
+
+def read(path: str) -> bytes | None:
+    """What a file holds; None where there is no such file in a folder that is there.
+
+    Raises:
+        StoreCorrupt: the disk cannot give it back, or it is a folder.
+        StoreUnavailable: it cannot be read now, or the folder is gone.
+    """
+    with disk_errors(path):
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.read()
+        except FileNotFoundError:
+            os.stat(os.path.dirname(path))
+            return None
+        except OSError as error:
+            if error.errno in _BROKEN:
+                raise StoreCorrupt(
+                    f"{path} cannot be read ({error.strerror}): restore the file from a backup"
+                ) from error
+            raise
+
+
+def listed(path: str) -> list[str]:
+    """The names in a folder.
+
+    Raises:
+        StoreUnavailable: it cannot be read now.
+    """
+    with disk_errors(path):
+        return os.listdir(path)
+
+
+def put(path: str, content: bytes) -> None:
+    """Write a file that nobody looks at yet, and flush it to the disk; its name is durable with the folder's flush.
+
+    Raises:
+        StoreFull, StoreUnavailable: it is not written; what there is of it is removed.
+    """
+    try:
+        with disk_errors(path), open(path, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except Exception:
+        # It frees room where there is none. Where it cannot be removed either, the next writer uses it up.
+        with suppress(OSError):
+            os.unlink(path)
+        raise
+
+
+def write(path: str, content: bytes) -> None:
+    """Write or replace a file, durably. The rename is the commit: readers see all of it or what was there before.
+
+    To be called under a lock that no other writer of this file is without.
+
+    Raises:
+        StoreFull: nothing has changed.
+        StoreUnavailable: nothing has changed, or it is not known whether the change would outlast a power loss.
+    """
+    put(path + UNFINISHED, content)
+    with disk_errors(path):
+        os.replace(path + UNFINISHED, path)
+    flush_folder(os.path.dirname(path))
+
+
+def mark(path: str) -> None:
+    """Make an empty file, durably; one that is there stays.
+
+    Raises:
+        StoreFull, StoreUnavailable: it is not certain to be there.
+    """
+    with disk_errors(path):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666))
+    flush_folder(os.path.dirname(path))
+
+
+def remove(path: str) -> None:
+    """Remove a file, durably, with what a killed writer may have left of another one in its place.
+
+    To be called under a lock that no writer of this file is without.
+
+    Raises:
+        StoreUnavailable: it is there; or it is not known whether its removal would outlast a power loss.
+    """
+    with disk_errors(path):
+        with suppress(FileNotFoundError):
+            os.unlink(path + UNFINISHED)
+        os.unlink(path)
+    flush_folder(os.path.dirname(path))
+
+
+def flush_folder(path: str) -> None:
+    """Make the names in a folder durable; Windows does so itself.
+
+    Raises:
+        StoreUnavailable: they may be or not.
+    """
+    if os.name == "nt":
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Never StoreFull: what has been renamed is in place, so it would not be true that nothing has changed.
+        raise StoreUnavailable(
+            f"the folder {path} cannot be flushed to the disk ({error.strerror}): the change is there, but a power loss"
+            " might undo it; repeat the call with the same key"
+        ) from error

@@ -1,0 +1,229 @@
+"""Orders in memory: for tests, and for shops that keep nothing. All guarantees but S3: it ends with the process."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right, insort
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from threading import Lock
+
+from attrs import evolve
+
+from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, VersionConflict
+from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus, statuses_of
+
+_Place = tuple[datetime, str]
+
+
+class MemoryStore:
+    """A store in memory. Its values are frozen, so what it hands out is what it keeps."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._orders: dict[str, Order] = {}
+        self._histories: dict[str, list[Entry]] = {}
+        self._keys: dict[str, Keyed] = {}
+        self._stock: dict[str, int] = {}
+        self._outbox: dict[str, Message] = {}
+        self._dead: dict[str, Message] = {}
+        self._claimed_until: dict[str, datetime] = {}
+        self._by_state: dict[str, _ByAge] = {}
+        self._by_customer: dict[str, list[str]] = {}
+        self._refund_due: set[str] = set()
+
+    def load(self, order_id: str) -> Order:
+        try:
+            return self._orders[order_id]
+        except KeyError:
+            raise OrderNotFound(f"there is no order {order_id!r}") from None
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        with self._lock:
+            self.load(order_id)
+            return tuple(self._histories[order_id])
+
+    def keyed(self, key: str) -> Keyed | None:
+        return self._keys.get(key)
+
+    def commit(self, change: Change) -> None:
+        order = change.order
+        with self._lock:
+            before = self._orders.get(order.id)
+            if change.key in self._keys:
+                raise KeyReused(f"the key {change.key!r} was committed before")
+            if before is None and change.expected:
+                raise OrderNotFound(f"there is no order {order.id!r}")
+            if before is not None and not change.expected:
+                raise OrderExists(f"there is an order {order.id!r} already")
+            if before is not None and before.version != change.expected:
+                raise _conflict(order.id, before.version, change.expected)
+            stock: dict[str, int] = {}
+            for move in change.stock:
+                if move.sku in self._stock:
+                    stock[move.sku] = stock.get(move.sku, self._stock[move.sku]) + move.quantity
+                    if move.strict and stock[move.sku] < 0:
+                        raise VersionConflict(
+                            f"order {order.id!r}: the stock of {move.sku!r} has changed: load it again"
+                        )
+            # Nothing raises from here on, so the commit is whole.
+            self._stock.update(stock)
+            self._orders[order.id] = order
+            self._histories.setdefault(order.id, []).extend(change.entries)
+            if change.key is not None:
+                self._keys[change.key] = Keyed(order.id, change.expected + 1, order.version, change.content or "")
+            for message in change.messages:
+                self._outbox[message.id] = message
+            self._index(before, order)
+
+    def _index(self, before: Order | None, order: Order) -> None:
+        place = (order.created_at, order.id)
+        if before is None:
+            if order.customer is not None:
+                self._by_customer.setdefault(order.customer, []).append(order.id)
+        elif before.state != order.state:
+            self._by_state[before.state].remove(place)
+        if before is None or before.state != order.state:
+            if order.state not in self._by_state:
+                self._by_state[order.state] = _ByAge()
+            self._by_state[order.state].add(place)
+        if order.payments and order.refund_due > 0:
+            self._refund_due.add(order.id)
+        else:
+            self._refund_due.discard(order.id)
+
+    def find(self, query: Query) -> list[Order]:
+        with self._lock:
+            after = None
+            if query.after is not None:
+                last = self.load(query.after)
+                after = (last.created_at, last.id)
+            found = (
+                order
+                for order in self._candidates(query, after)
+                if query.when.matches(order.statuses) and (query.customer is None or order.customer == query.customer)
+            )
+            return list(islice(found, query.limit))
+
+    def _candidates(self, query: Query, after: _Place | None) -> Iterator[Order]:
+        """Orders by age, from the narrowest index there is."""
+        if query.refund_due or query.customer is not None:
+            ids = self._refund_due if query.refund_due else self._by_customer.get(query.customer or "", [])
+            places = sorted((self._orders[one].created_at, one) for one in ids)
+            return (self._orders[one] for at, one in places if after is None or (at, one) > after)
+        states = [by_age for state, by_age in self._by_state.items() if query.when.matches(statuses_of(state))]
+        return (self._orders[one] for _, one in heapq.merge(*(by_age.after(after) for by_age in states)))
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        groups: dict[tuple[str, str, bool], tuple[int, Decimal]] = {}
+        with self._lock:
+            ids = self._orders if customer is None else self._by_customer.get(customer, [])
+            for order in map(self._orders.__getitem__, ids):
+                group = (order.state, order.currency, order.id in self._refund_due)
+                orders, total = groups.get(group, (0, ZERO))
+                groups[group] = (orders + 1, plus(total, order.total))
+        return [Tally(*group, *sums) for group, sums in groups.items()]
+
+    def stock(self, skus: Iterable[str]) -> dict[str, int]:
+        with self._lock:
+            return {sku: self._stock[sku] for sku in skus if sku in self._stock}
+
+    def set_stock(self, sku: str, on_hand: int) -> None:
+        with self._lock:
+            self._stock[sku] = on_hand
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        with self._lock:
+            claimed: list[Message] = []
+            blocked: set[str] = set()
+            for message in self._outbox.values():
+                if len(claimed) == limit:
+                    break
+                if message.order_id in blocked:
+                    continue
+                if self._claimed_until.get(message.id, now) > now:
+                    blocked.add(message.order_id)
+                else:
+                    claimed.append(message)
+            self._claimed_until.update((message.id, until) for message in claimed)
+            return claimed
+
+    def delivered(self, message: Message) -> None:
+        with self._lock:
+            self._outbox.pop(message.id, None)
+            self._claimed_until.pop(message.id, None)
+
+    def postpone(self, message: Message, until: datetime | None) -> None:
+        with self._lock:
+            for other in self._outbox.values():
+                if other.order_id == message.order_id:
+                    self._claimed_until.pop(other.id, None)
+            if message.id not in self._outbox:
+                return
+            failed = evolve(message, attempts=message.attempts + 1)
+            if until is None:
+                del self._outbox[message.id]
+                self._dead[message.id] = failed
+            else:
+                self._outbox[message.id] = failed
+                self._claimed_until[message.id] = until
+
+    def dead_letters(self, limit: int) -> list[Message]:
+        with self._lock:
+            return heapq.nsmallest(limit, self._dead.values(), key=lambda message: message.created_at)
+
+    def revive(self, message: Message) -> None:
+        with self._lock:
+            dead = self._dead.pop(message.id, None)
+            if dead is not None:
+                self._outbox[message.id] = evolve(dead, attempts=0)
+
+    def remove(self, order: Order) -> None:
+        with self._lock:
+            present = self.load(order.id)
+            if present.version != order.version:
+                raise _conflict(order.id, present.version, order.version)
+            del self._orders[order.id], self._histories[order.id]
+            self._by_state[present.state].remove((present.created_at, order.id))
+            self._refund_due.discard(order.id)
+            if present.customer is not None:
+                self._by_customer[present.customer].remove(order.id)
+            self._keys = {key: keyed for key, keyed in self._keys.items() if keyed.order_id != order.id}
+            for messages in (self._outbox, self._dead):
+                for message in [one for one in messages.values() if one.order_id == order.id]:
+                    del messages[message.id]
+                    self._claimed_until.pop(message.id, None)
+
+
+def _conflict(order_id: str, version: int, expected: int) -> VersionConflict:
+    return VersionConflict(f"order {order_id!r} is at version {version}, not {expected}: load it again")
+
+
+class _ByAge:
+    """The places of the orders in one state, oldest first.
+
+    Those that have left are only noted, and swept out once they are half of the list: taking each out at once would
+    move the rest of a long list every time.
+    """
+
+    def __init__(self) -> None:
+        self._places: list[_Place] = []
+        self._left: set[_Place] = set()
+
+    def add(self, place: _Place) -> None:
+        if place in self._left:
+            self._left.discard(place)
+        else:
+            insort(self._places, place)
+
+    def remove(self, place: _Place) -> None:
+        self._left.add(place)
+        if len(self._left) * 2 > len(self._places):
+            self._places = [one for one in self._places if one not in self._left]
+            self._left.clear()
+
+    def after(self, place: _Place | None) -> Iterator[_Place]:
+        start = 0 if place is None else bisect_right(self._places, place)
+        return (one for one in islice(self._places, start, None) if one not in self._left)

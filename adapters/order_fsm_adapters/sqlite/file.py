@@ -1,0 +1,197 @@
+"""The connections to a database file of the store's own.
+
+SQLite asks of a program that forks to have no connection open at that moment; see `_before_fork`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from sqlite3 import Cursor
+from weakref import WeakSet
+
+from order_fsm.errors import OrderFsmError, StoreUnavailable
+from order_fsm_adapters.file_locks import LockFile
+from order_fsm_adapters.sqlite import schema
+from order_fsm_adapters.sqlite.errors import store_error
+from order_fsm_adapters.sqlite.rows import Row
+from order_fsm_adapters.sqlite.transactions import Transaction
+
+BUSY_SECONDS = 10.0
+"""How long to wait for other programs that write to the file. Those that use this store queue at its lock instead."""
+
+
+class _Session:
+    """An open connection, and an open lock file beside the database."""
+
+    __slots__ = ("cursor", "lock_file")
+
+    def __init__(self, path: str) -> None:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            self.cursor = connection.cursor()
+            # The default for WAL may be NORMAL, which loses the last commits with the power. On macOS only a full
+            # fsync reaches the disk; elsewhere the second statement does nothing.
+            self.cursor.execute("PRAGMA synchronous = FULL")
+            self.cursor.execute("PRAGMA fullfsync = ON")
+            self.lock_file = LockFile(f"{path}.lock")
+        except BaseException:
+            connection.close()
+            raise
+
+    def close(self) -> None:
+        # In this order, so that whoever gets the lock next finds the transaction undone.
+        self.cursor.connection.close()
+        self.lock_file.close()
+
+
+class _Seat:
+    """Where one thread at a time uses a session, in a `with` block, which turns SQLite's errors into the store's.
+
+    A class and no generator, as every call of the store goes through it: after waiting for the disk, when the
+    processor's caches are cold, the difference is some per cent of a change.
+    """
+
+    __slots__ = ("_file", "_session", "taken")
+
+    def __init__(self, file: OwnFile) -> None:
+        self.taken = threading.Lock()
+        self._file = file
+        self._session: _Session | None = None
+
+    def __enter__(self) -> _Session:
+        self.taken.acquire()
+        try:
+            if self._session is None:
+                self._session = self._file.new_session()
+        except BaseException:
+            self._leave()
+            raise
+        return self._session
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            if error is not None and not isinstance(error, OrderFsmError):
+                # Whatever state the connection is in, closing it leaves none.
+                self.clear()
+                if isinstance(error, sqlite3.Error | OSError):
+                    raise store_error(error, self._file.where) from error
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        self.taken.release()
+        self._file.free.append(self)
+
+    def clear(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+class OwnFile:
+    """The connections to a file that the store has opened: one for each thread that is using it at the time.
+
+    Writers take a lock beside the file before SQLite's own: that one is waited for by trying again and again, so that
+    under load some would never get it.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the file, and make or migrate its tables.
+
+        Args:
+            path: absolute, and without symbolic links: all processes must come to the same lock.
+        """
+        self.where = f"the database {path!r}"
+        self.free: list[_Seat] = []
+        self._path = path
+        self._seats: list[_Seat] = []
+        self._adding = threading.Lock()
+        self._closed = False
+        with _forks:
+            _files.add(self)
+        try:
+            with self._seat() as session, session.lock_file:
+                session.cursor.execute("PRAGMA journal_mode = WAL")
+                with Transaction(session.cursor, "BEGIN IMMEDIATE"):
+                    schema.migrate(session.cursor)
+        except BaseException:
+            self.close()
+            raise
+
+    def rows(self, statement: str, values: Row) -> list[Row]:
+        with self._seat() as session:
+            return session.cursor.execute(statement, values).fetchall()
+
+    @contextmanager
+    def reading(self) -> Iterator[Cursor]:
+        with self._seat() as session, Transaction(session.cursor, "BEGIN"):
+            yield session.cursor
+
+    @contextmanager
+    def writing(self) -> Iterator[Cursor]:
+        with self._seat() as session, session.lock_file, Transaction(session.cursor, "BEGIN IMMEDIATE"):
+            yield session.cursor
+
+    def close(self) -> None:
+        """Wait for what is under way, and close all."""
+        self._closed = True
+        self.pause()
+        self.resume()
+
+    def pause(self) -> None:
+        """Wait for what is under way, close all connections, and let nobody in before `resume`."""
+        self._adding.acquire()
+        for seat in self._seats:
+            seat.taken.acquire()
+            seat.clear()
+
+    def resume(self) -> None:
+        """Let others in again; they open new connections."""
+        for seat in self._seats:
+            seat.taken.release()
+        self._adding.release()
+
+    def new_session(self) -> _Session:
+        """A session, for a seat that has none."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.where} was closed by this program: make a new store")
+        try:
+            return _Session(self._path)
+        except (sqlite3.Error, OSError) as error:
+            raise store_error(error, self.where) from error
+
+    def _seat(self) -> _Seat:
+        try:
+            return self.free.pop()
+        except IndexError:
+            seat = _Seat(self)
+            with self._adding:
+                self._seats.append(seat)
+            return seat
+
+
+_files: WeakSet[OwnFile] = WeakSet()
+_forks = threading.Lock()
+
+
+def _before_fork() -> None:
+    """See to it that no connection is open in the fork. A child that inherits one shares its locks in memory and not
+    in the system, and those that another thread held at the moment are never freed in it."""
+    _forks.acquire()
+    for file in _files:
+        file.pause()
+
+
+def _after_fork() -> None:
+    for file in _files:
+        file.resume()
+    _forks.release()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

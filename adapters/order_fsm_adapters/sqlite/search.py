@@ -1,0 +1,78 @@
+"""Finding orders in the SQLite store: by an index each, so that a page costs the same among many orders."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from sqlite3 import Cursor
+
+from order_fsm.model import Query, When, statuses_of
+from order_fsm_adapters.sqlite.rows import Row
+
+_STATES = """
+    WITH RECURSIVE present (state) AS (
+        SELECT min(state) FROM order_fsm_order
+        UNION ALL
+        SELECT (SELECT min(state) FROM order_fsm_order WHERE state > present.state)
+        FROM present WHERE state IS NOT NULL
+    )
+    SELECT state FROM present WHERE state IS NOT NULL
+"""
+"""The states in which there are orders, each found by one step into the index."""
+
+_IN_STATE = """
+    SELECT created_at, id FROM order_fsm_order
+    WHERE state = ? AND (created_at, id) > (?, ?) ORDER BY created_at, id
+"""
+
+_OF_CUSTOMER = """
+    SELECT created_at, id, state FROM order_fsm_order
+    WHERE customer = ? AND (created_at, id) > (?, ?) ORDER BY created_at, id
+"""
+
+_REFUND_DUE = """
+    SELECT created_at, id, state, customer FROM order_fsm_order
+    WHERE refund_is_due = 1 AND (created_at, id) > (?, ?) ORDER BY created_at, id
+"""
+
+Place = tuple[str, str]
+"""Where an order stands among all: its created_at and its id."""
+
+START: Place = ("", "")
+
+
+def found(cursor: Cursor, query: Query, after: Place) -> list[str]:
+    """The ids of the orders that a query describes, oldest first.
+
+    Args:
+        cursor: in a transaction.
+        query: its `after` is not looked at.
+        after: the place after which to go on.
+    """
+    return [order_id for _, order_id in islice(_places(cursor, query, after), query.limit)]
+
+
+def _places(cursor: Cursor, query: Query, after: Place) -> Iterator[Place]:
+    if query.refund_due:
+        for at, order_id, state, customer in _stepped(cursor, _REFUND_DUE, after):
+            if query.customer in {None, customer} and query.when.matches(statuses_of(state)):
+                yield at, order_id
+    elif query.customer is not None:
+        for at, order_id, state in _stepped(cursor, _OF_CUSTOMER, (query.customer, *after)):
+            if query.when.matches(statuses_of(state)):
+                yield at, order_id
+    else:
+        states = _states(cursor, query.when)
+        yield from heapq.merge(*(_stepped(cursor, _IN_STATE, (state, *after)) for state in states))
+
+
+def _states(cursor: Cursor, when: When) -> list[str]:
+    return [state for (state,) in cursor.execute(_STATES).fetchall() if when.matches(statuses_of(state))]
+
+
+def _stepped(cursor: Cursor, statement: str, values: Row) -> Iterator[Row]:
+    """Rows as they are asked for: most of what a statement could give is not needed."""
+    with closing(Cursor(cursor.connection)) as rows:
+        yield from rows.execute(statement, values)

@@ -1,0 +1,55 @@
+"""The stock of the SQLite store: statements on order_fsm_stock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from sqlite3 import Cursor
+
+from order_fsm.errors import InvalidInput, VersionConflict
+from order_fsm.model import StockMove
+
+_ON_HAND_LIMIT = 2**63
+"""The number on hand is a whole number of 64 bits."""
+
+_ON_HAND = "SELECT on_hand FROM order_fsm_stock WHERE sku = ?"
+_MOVE = "UPDATE order_fsm_stock SET on_hand = ? WHERE sku = ?"
+_SET = """
+    INSERT INTO order_fsm_stock (sku, on_hand) VALUES (?, ?) ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand
+"""
+
+
+def on_hand(cursor: Cursor, skus: Iterable[str]) -> dict[str, int]:
+    """See `Store.stock`."""
+    stock: dict[str, int] = {}
+    for sku in skus:
+        for (number,) in cursor.execute(_ON_HAND, (sku,)).fetchall():
+            stock[sku] = number
+    return stock
+
+
+def put(cursor: Cursor, sku: str, number: int) -> None:
+    """See `Store.set_stock`."""
+    cursor.execute(_SET, (sku, number))
+
+
+def move(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> None:
+    """Change the numbers of the items that are tracked.
+
+    Args:
+        cursor: in a transaction, which is undone where this raises.
+        order_id: whose moves they are, for the message.
+        moves: in their sequence.
+
+    Raises:
+        VersionConflict: a strict move would leave less than zero.
+        InvalidInput: a number would not fit.
+    """
+    stock = on_hand(cursor, {one.sku for one in moves})
+    for one in moves:
+        if one.sku in stock:
+            stock[one.sku] += one.quantity
+            if one.strict and stock[one.sku] < 0:
+                raise VersionConflict(f"order {order_id!r}: the stock of {one.sku!r} has changed: load it again")
+            if not -_ON_HAND_LIMIT <= stock[one.sku] < _ON_HAND_LIMIT:
+                raise InvalidInput(f"order {order_id!r}: the stock of {one.sku!r} would be beyond 64 bits")
+    cursor.executemany(_MOVE, ((number, sku) for sku, number in stock.items()))

@@ -1,0 +1,208 @@
+"""How long a change takes, as a ratio to the same work without the library, in one run."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from order_fsm import Orders, shop_workflow
+from order_fsm.machine import Draft
+from order_fsm.store import Store
+from order_fsm_adapters.memory import MemoryStore
+from order_fsm_adapters.sqlite import SqliteStore
+from paired_times import Compare, Work
+
+CHANGES = 500
+LARGE, SMALL = 100_000, 1_000
+
+
+@pytest.mark.parametrize("trigger", ["place", "pay", "dispatch"])
+def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, trigger: str) -> None:
+    facts: dict[str, Any] = {"pay": {"amount": "49.90", "currency": "GBP", "reference": "ch_1"}}.get(trigger, {})
+    event = shop_workflow().machine.events[trigger]
+
+    def orders_before_it() -> Orders:
+        orders = Orders(MemoryStore())
+        for number in range(CHANGES):
+            orders.create(str(number), total="49.90", currency="GBP")
+            if trigger == "dispatch":
+                orders.fire(str(number), "pay", reference="ch_1")
+        return orders
+
+    def ours() -> Work:
+        orders = orders_before_it()
+
+        def work() -> None:
+            for number in range(CHANGES):
+                orders.fire(str(number), trigger, **facts)
+
+        return work
+
+    def theirs() -> Work:
+        order = orders_before_it().get("0")
+        guarded = {"amount": Decimal("49.90"), "currency": "GBP", "reference": "ch_1", "comment": "", "short": ()}
+
+        def work() -> None:
+            for _ in range(CHANGES):
+                event.trigger(Draft(order, guarded, override=False))
+
+        return work
+
+    compare(ours, theirs, limit=5, rounds=15, changes=CHANGES)
+
+
+BY_HAND = """
+CREATE TABLE orders (id TEXT PRIMARY KEY, state TEXT, counted INTEGER, version INTEGER, total TEXT, currency TEXT,
+    customer TEXT, email TEXT, lines TEXT, data TEXT, created_at TEXT, updated_at TEXT, refund_is_due INTEGER) STRICT;
+CREATE INDEX queues ON orders (state, created_at, id);
+CREATE TABLE entries (order_id TEXT, version INTEGER, trigger TEXT, state_before TEXT, state_after TEXT, at TEXT,
+    by TEXT, comment TEXT, visible INTEGER, notify INTEGER, key TEXT, override INTEGER, facts TEXT,
+    PRIMARY KEY (order_id, version)) STRICT, WITHOUT ROWID;
+"""
+
+
+def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compare, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "ours.db")
+    orders = Orders(store)
+    hand = sqlite3.connect(tmp_path / "by_hand.db", isolation_level=None)
+    hand.execute("PRAGMA journal_mode=WAL")
+    hand.execute("PRAGMA synchronous=FULL")
+    hand.executescript(BY_HAND)
+    numbers = count()
+    changes = 60
+
+    def ours() -> Work:
+        ids = [f"o{next(numbers)}" for _ in range(changes)]
+        for order_id in ids:
+            orders.create(order_id, total="49.90", currency="GBP")
+
+        def work() -> None:
+            for order_id in ids:
+                orders.fire(order_id, "place")
+
+        return work
+
+    def theirs() -> Work:
+        ids = [f"o{next(numbers)}" for _ in range(changes)]
+        now = datetime.now(UTC).isoformat()
+        with hand:
+            for one in ids:
+                row = (one, "unfinished", 0, 1, "49.90", "GBP", None, None, "[]", "{}", now, now, 0)
+                hand.execute("INSERT INTO orders VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", row)
+                created = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}")
+                hand.execute("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", created)
+
+        def work() -> None:
+            for one in ids:
+                at = datetime.now(UTC).isoformat()
+                hand.execute("BEGIN IMMEDIATE")
+                state, version = hand.execute("SELECT state, version FROM orders WHERE id = ?", (one,)).fetchone()
+                if state != "unfinished":
+                    raise ValueError(state)
+                hand.execute(
+                    "UPDATE orders SET state = ?, counted = 1, version = ?, updated_at = ? WHERE id = ?",
+                    ("sent", version + 1, at, one),
+                )
+                entry = (one, version + 1, "place", state, "sent", at, None, "", 0, 0, None, 0, "{}")
+                hand.execute("INSERT INTO entries VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", entry)
+                hand.execute("COMMIT")
+
+        return work
+
+    compare(ours, theirs, limit=1.3, rounds=15, changes=changes)
+    store.close()
+    hand.close()
+
+
+def test_importing_it_against_importing_what_it_stands_on(compare: Compare) -> None:
+    # As installed packages are: with their bytecode compiled.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def python(code: str) -> Work:
+        # The interpreter's own start is not part of it.
+        script = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
+
+        def work() -> float:
+            done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+            return float(done.stdout)
+
+        return work
+
+    compare(
+        lambda: python("import order_fsm"),
+        lambda: python("import transitions, attrs"),
+        limit=1.3,
+        rounds=15,
+        changes=1,
+    )
+
+
+def _filled(folder: Path, kind: str, number: int) -> Store:
+    """A store of so many placed orders; on SQLite written in one transaction, as durability is not what is timed."""
+    if kind == "memory":
+        memory = MemoryStore()
+        _place(Orders(memory), number)
+        return memory
+    path = folder / f"{number}.db"
+    connection = sqlite3.connect(path)
+    _place(Orders(SqliteStore(connection=connection)), number)
+    connection.commit()
+    connection.close()
+    return SqliteStore(path)
+
+
+def _place(orders: Orders, number: int) -> None:
+    for one in range(number):
+        orders.create(f"o{one}", total="49.90", currency="GBP")
+        orders.fire(f"o{one}", "place")
+        if one % 50:
+            orders.fire(f"o{one}", "pay", reference="ch_1")
+            orders.fire(f"o{one}", "dispatch")
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def small_and_large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Orders, Orders]:
+    folder = tmp_path_factory.mktemp("scale")
+    small, large = (Orders(_filled(folder, request.param, number)) for number in (SMALL, LARGE))
+    return small, large
+
+
+def test_a_change_among_100_000_orders_against_1_000(compare: Compare, small_and_large: tuple[Orders, Orders]) -> None:
+    small, large = small_and_large
+    changes = 50
+
+    def prepared(orders: Orders, number: int) -> Work:
+        step = number // changes
+
+        def work() -> None:
+            for one in range(0, number, step):
+                orders.comment(f"o{one}", "Delayed by snow")
+
+        return work
+
+    compare(lambda: prepared(large, LARGE), lambda: prepared(small, SMALL), limit=1.2, rounds=15, changes=changes)
+
+
+def test_a_page_of_a_queue_among_100_000_orders_against_1_000(
+    compare: Compare, small_and_large: tuple[Orders, Orders]
+) -> None:
+    small, large = small_and_large
+    pages = 10
+
+    def prepared(orders: Orders) -> Work:
+        def work() -> None:
+            for _ in range(pages):
+                orders.queue("complete", limit=50)
+
+        return work
+
+    compare(lambda: prepared(large), lambda: prepared(small), limit=1.2, rounds=15, changes=pages)

@@ -1,0 +1,83 @@
+"""The form of the back end: tick boxes and save, and be told what stands in the way.
+
+python examples/admin_form.py
+"""
+
+from collections.abc import Set
+
+from order_fsm import Line, Orders, Receipt, Refused, VersionConflict
+from order_fsm_adapters.memory import MemoryStore
+
+BOXES = ("sent", "invoiced", "paid", "dispatched", "cancelled")
+
+
+def boxes(ticked: Set[str]) -> str:
+    return "  ".join(f"[{'x' if box in ticked else ' '}] {box}" for box in BOXES)
+
+
+def show(receipt: Receipt) -> None:
+    order = receipt.order
+    print(f"{boxes(order.statuses)}   version {order.version}")
+    print(f"  saved as {' then '.join(entry.trigger for entry in receipt.entries)}")
+
+
+def show_refused(refused: Refused) -> None:
+    print("  refused:")
+    for reason in refused.reasons:
+        print(f"    {reason.message} ({reason.code})")
+
+
+def main() -> None:
+    orders = Orders(MemoryStore())
+    orders.create("4001", total="120.00", currency="GBP", lines=[Line("KETTLE", 3)])
+    print(f"{boxes(orders.get('4001').statuses)}   version 1")
+
+    print("\nAnn and Bob open the form, both at version 1. Ann ticks sent and paid, and saves:")
+    opened = orders.get("4001").version
+    show(orders.save("4001", {"sent", "paid"}, version=opened, by="ann", comment="Paid in cash"))
+
+    print("\nBob ticks sent and invoiced, and saves. His form is stale, and would have unticked paid:")
+    try:
+        orders.save("4001", {"sent", "invoiced"}, version=opened, by="bob")
+    except VersionConflict as conflict:
+        print(f"  not saved: {conflict}")
+
+    print("\nWhich buttons to grey out, and what to write beside them:")
+    for trigger, reasons in orders.explain("4001").items():
+        print(f"  {trigger:<10} {', '.join(reason.message for reason in reasons) or 'may be done'}")
+
+    print("\nAnn took the wrong order. Bob unticks paid, without a word:")
+    version = orders.get("4001").version
+    try:
+        orders.save("4001", {"sent"}, version=version, by="bob")
+    except Refused as refused:
+        show_refused(refused)
+    print("With a reason it is saved:")
+    show(orders.save("4001", {"sent"}, version=version, by="bob", comment="The cash was for order 4002"))
+
+    print("\nHe ticks dispatched, and it is neither paid nor invoiced:")
+    version = orders.get("4001").version
+    try:
+        orders.save("4001", {"sent", "dispatched"}, version=version, by="bob")
+    except Refused as refused:
+        show_refused(refused)
+    print("That is the shop's own policy, so whoever may answer for it may override it, with a reason:")
+    show(
+        orders.save(
+            "4001",
+            {"sent", "dispatched"},
+            version=version,
+            by="bob",
+            override=True,
+            comment="A good customer, pays later",
+        )
+    )
+
+    print("\nThe history keeps who did what, and why:")
+    for entry in orders.history("4001"):
+        flags = " (override)" if entry.override else ""
+        print(f"  {entry.version}  {entry.trigger:<9} {entry.by or '-':<4} {entry.comment}{flags}".rstrip())
+
+
+if __name__ == "__main__":
+    main()

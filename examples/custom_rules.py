@@ -1,0 +1,106 @@
+"""A shop's own rules: goods that come back.
+
+    python examples/custom_rules.py
+
+`shop_workflow().extend(...)` adds statuses, rules and queues to the table, and closes present triggers where the new
+status is ticked. What is not mentioned stays as it is, and a mistake is found when the workflow is built.
+"""
+
+from order_fsm import (
+    STOCK_SUFFICES,
+    Guard,
+    Line,
+    Order,
+    Orders,
+    Refused,
+    Rule,
+    Status,
+    When,
+    WorkflowError,
+    shop_workflow,
+)
+from order_fsm_adapters.memory import MemoryStore
+
+# policy=True: whoever gives a reason may override it.
+UNDAMAGED = Guard(
+    "damaged",
+    "the goods are damaged",
+    lambda order, facts: facts.get("condition") != "damaged",
+    policy=True,
+)
+
+# An order whose goods are back neither holds stock nor counts in totals, so whatever was paid for it is due back.
+LIVE = When(has={"sent"}, lacks={"cancelled", "returned"})
+
+WITH_RETURNS = shop_workflow().extend(
+    statuses=[Status("returned", tick="return", untick="unreturn")],
+    rules=[
+        Rule(
+            "return",
+            needs={"dispatched"},
+            forbids={"returned"},
+            adds={"returned"},
+            guards=(UNDAMAGED,),
+            facts={"condition"},
+        ),
+        Rule("unreturn", needs={"returned"}, drops={"returned"}, guards=(STOCK_SUFFICES,)),
+    ],
+    # Present triggers that make no sense once the goods are back. Not pay and unpay: money is a fact.
+    forbids={"invoice": {"returned"}, "uninvoice": {"returned"}, "undispatch": {"returned"}},
+    holds_stock=LIVE,
+    counts=LIVE,
+    queues={
+        "returned": When(has={"returned"}),
+        # In place of the present ones: an order that came back is no job for them any more.
+        "to_invoice": When(has={"sent"}, lacks={"invoiced", "cancelled", "returned"}),
+        "to_pay": When(has={"sent"}, lacks={"paid", "cancelled", "returned"}),
+        "debt": When(has={"dispatched"}, lacks={"paid", "returned"}),
+        "complete": When(has={"paid", "dispatched"}, lacks={"returned"}),
+    },
+)
+
+
+def show(orders: Orders, what: str, order: Order) -> None:
+    queues = [name for name in orders.counts() if order in orders.queue(name)]
+    print(f"{what:<10} {order.state}; in {', '.join(queues)}; {orders.stock('COAT')} coats on hand")
+
+
+def main() -> None:
+    orders = Orders(MemoryStore(), workflow=WITH_RETURNS)
+    orders.set_stock("COAT", 5)
+    orders.create("5001", total="99.00", currency="EUR", lines=[Line("COAT", 1)])
+    show(orders, "paid", orders.fire("5001", "pay", reference="ch_5").order)
+    show(orders, "dispatched", orders.fire("5001", "dispatch").order)
+    print(f"           turnover {orders.totals()['EUR']} EUR")
+
+    try:
+        orders.fire("5001", "return", condition="damaged")
+    except Refused as refused:
+        print(f"return     refused: {refused.reasons[0].message} ({refused.reasons[0].code})")
+    order = orders.fire("5001", "return", condition="damaged", override=True, comment="Our parcel tape did it").order
+    show(orders, "returned", order)
+    print(f"           turnover {orders.totals().get('EUR', 0)} EUR, refund due {order.refund_due} EUR")
+    show(orders, "refunded", orders.fire("5001", "refund").order)
+
+    try:
+        orders.fire("5001", "undispatch", comment="It is back, after all")
+    except Refused as refused:
+        print(f"undispatch refused: {refused.reasons[0].message} ({refused.reasons[0].code})")
+
+    print("\nA table that cannot be right is refused when it is built, with everything that is wrong with it:")
+    try:
+        shop_workflow().extend(
+            statuses=[Status("packed", tick="pack")],
+            rules=[
+                Rule("ship", needs={"packed"}, adds={"dispatched"}),
+                Rule("refuse", needs={"sent"}, forbids={"sent"}, adds={"cancelled"}),
+                Rule("pick", needs={"sent"}, forbids={"picked"}),
+                Rule("cancel", needs={"sent"}, forbids={"cancelled", "dispatched"}, adds={"cancelled"}),
+            ],
+        )
+    except WorkflowError as error:
+        print(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""How a change is made: load, decide, commit; and again from the start where somebody else was first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from order_fsm.errors import KeyReused, Refused, VersionConflict
+from order_fsm.machine import Decision
+from order_fsm.messages import messages
+from order_fsm.model import Change, Entry, Order, Receipt, StockMove
+from order_fsm.request import Request, digest
+from order_fsm.workflow import Workflow
+
+if TYPE_CHECKING:
+    from order_fsm.store import Store
+
+ATTEMPTS = 100
+"""How often a change is decided again, because somebody else changed the order first, before it is given up."""
+
+Decided = Callable[[Order, frozenset[str]], Sequence[Decision] | Refused | Entry]
+"""What is to be done with an order, given the SKUs of which there is not enough for it: decisions to commit, the error
+to raise, or the entry that did it before."""
+
+
+class Commits:
+    """The changes of one store under one workflow."""
+
+    def __init__(self, store: Store, workflow: Workflow) -> None:
+        self._store = store
+        self._workflow = workflow
+
+    def change(
+        self,
+        order_id: str,
+        request: Request,
+        asked: object,
+        decided: Decided,
+    ) -> Receipt:
+        """Load, decide, commit; again from the start where the order, its stock or the key was not what it seemed."""
+        content = None if request.key is None else digest(order_id, request.trigger, asked)
+        for attempt in range(ATTEMPTS):
+            first = self.first_receipt(order_id, request.key, content)
+            if first is not None:
+                return first
+            before = self._store.load(order_id)
+            short = self.short(before)
+            outcome = decided(before, short)
+            if isinstance(outcome, Refused):
+                raise outcome
+            if isinstance(outcome, Entry):
+                return Receipt(self._as_of(before, outcome), (outcome,), duplicate=True)
+            if not outcome:
+                return Receipt(before, ())
+            after = outcome[-1].order
+            entries = tuple(decision.entry for decision in outcome)
+            moves = self._moves(before, after, short)
+            told = messages(before, outcome, moves)
+            try:
+                self._store.commit(Change(after, before.version, entries, moves, told, request.key, content))
+            except (VersionConflict, KeyReused):
+                if attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                return Receipt(after, entries)
+        raise AssertionError("the last attempt returns or raises")
+
+    def first_receipt(self, order_id: str, key: str | None, content: str | None) -> Receipt | None:
+        """The receipt of what was committed under a key."""
+        keyed = None if key is None else self._store.keyed(key)
+        if keyed is None:
+            return None
+        if (keyed.order_id, keyed.content) != (order_id, content):
+            raise KeyReused(
+                f"the key {key!r} stands for something else, on order {keyed.order_id!r}; nothing was changed"
+            )
+        entries = self._store.history(order_id)[keyed.first - 1 : keyed.last]
+        return Receipt(self._as_of(self._store.load(order_id), entries[-1]), entries, duplicate=True)
+
+    def recorded(self, order: Order, request: Request) -> Entry | None:
+        """The entry that recorded the payment of this reference, if one did: a payment counts once.
+
+        Raises:
+            KeyReused: it stands there with another amount or currency.
+        """
+        reference = request.facts.get("reference")
+        if reference is None or self._workflow.ledger_of(request.trigger) != "captured":
+            return None
+        for payment in order.payments:
+            if payment.kind == "captured" and payment.reference == reference:
+                amount = request.facts.get("amount", payment.amount)
+                currency = request.facts.get("currency", order.currency)
+                if (amount, currency) != (payment.amount, order.currency):
+                    raise KeyReused(
+                        f"order {order.id!r} has the payment {reference!r} of {payment.amount} {order.currency},"
+                        f" so it cannot be one of {amount} {currency}; nothing was changed"
+                    )
+                return self._store.history(order.id)[payment.version - 1]
+        return None
+
+    def _as_of(self, order: Order, entry: Entry) -> Order:
+        """An order as it stood after an entry of its history."""
+        payments = tuple(payment for payment in order.payments if payment.version <= entry.version)
+        return order.after(entry, payments, self._workflow.counts_in(entry.state_after))
+
+    def short(self, order: Order) -> frozenset[str]:
+        """The SKUs of which there is not enough on hand for the order to take. What it holds, it may keep."""
+        if not order.lines or self._workflow.holds(order.state):
+            return frozenset()
+        wanted = order.quantities
+        on_hand = self._store.stock(wanted)
+        return frozenset(sku for sku, number in on_hand.items() if number < wanted[sku])
+
+    def _moves(self, before: Order, after: Order, short: frozenset[str]) -> tuple[StockMove, ...]:
+        """Stock follows state: taken when an order begins to hold it, given back when it ends to."""
+        if not after.lines:
+            return ()
+        held, holds = self._workflow.holds(before.state), self._workflow.holds(after.state)
+        if held == holds:
+            return ()
+        sign = -1 if holds else 1
+        return tuple(
+            StockMove(sku, sign * quantity, strict=holds and sku not in short)
+            for sku, quantity in after.quantities.items()
+        )
+
+
+def noted(order: Order, request: Request) -> Decision:
+    """A comment as a decision: an entry, and no box changes."""
+    entry = Entry(
+        version=order.version + 1,
+        trigger="comment",
+        state_before=order.state,
+        state_after=order.state,
+        at=request.at,
+        by=request.by,
+        comment=request.comment,
+        visible=request.visible,
+        notify=request.notify,
+        key=request.key,
+    )
+    return Decision(order.after(entry, order.payments, order.counted), entry, None)

@@ -1,0 +1,72 @@
+"""What one commit has to tell the world, derived from what it really changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from order_fsm.machine import Decision
+from order_fsm.model import ZERO, Message, Order, StockMove, minus, plus
+
+
+def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[StockMove]) -> tuple[Message, ...]:
+    """The messages of one commit, numbered by the order, its version and their place.
+
+    Args:
+        before: the order that the decisions were taken on.
+        decisions: one or more, each on the outcome of the one before it.
+        moves: the stock moves of the commit; what is taken and not strict leaves less than nothing.
+
+    Returns:
+        `order.paid` for an online payment that ticked paid, one `order.updated` where a mail was asked for,
+        `refund.due` where the money to give back changed (but by giving it back), `stock.short` where an order took
+        what is not there.
+    """
+    after = decisions[-1].order
+    about: list[tuple[str, dict[str, Any]]] = []
+    for decision in decisions:
+        if decision.announces is not None:
+            facts = {name: _json(value) for name, value in decision.entry.facts.items()}
+            about.append((decision.announces, facts))
+    if decisions[-1].entry.notify:
+        about.append(("order.updated", _updated(before, decisions)))
+    if after.payments and (after.payments is not before.payments or after.counted != before.counted):
+        about += _refund(before, after)
+    short = [{"sku": move.sku, "taken": -move.quantity} for move in moves if move.quantity < 0 and not move.strict]
+    if short:
+        about.append(("stock.short", {"items": short}))
+    return tuple(
+        Message(
+            id=f"{after.id}#{after.version}.{place}",
+            order_id=after.id,
+            topic=topic,
+            payload={**payload, "state": after.state, "customer": after.customer, "email": after.email},
+            created_at=after.updated_at,
+        )
+        for place, (topic, payload) in enumerate(about, start=1)
+    )
+
+
+def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
+    """The difference of the whole commit, and the comment where the customer may read it."""
+    last = decisions[-1].entry
+    return {
+        "triggers": [decision.entry.trigger for decision in decisions],
+        "added": sorted(last.after - before.statuses),
+        "dropped": sorted(before.statuses - last.after),
+        "comment": last.comment if last.visible else "",
+    }
+
+
+def _refund(before: Order, after: Order) -> list[tuple[str, dict[str, Any]]]:
+    more = minus(after.refund_due, before.refund_due)
+    given_back = minus(after.refunded, before.refunded)
+    if more <= 0 <= plus(more, given_back):
+        return []
+    due = {"amount": _json(max(more, ZERO)), "refund_due": _json(after.refund_due), "currency": after.currency}
+    return [("refund.due", due)]
+
+
+def _json(value: object) -> object:
+    """A fact as JSON has it: money as a plain string."""
+    return value if value is None or isinstance(value, bool | int | str) else format(value, "f")

@@ -1,0 +1,420 @@
+"""The values of the library: what an order is, what happened to it, what one commit carries. All are frozen.
+
+A state is a set of statuses, and travels as its name: the statuses in declared order joined with `+`
+(`sent+paid`), or `unfinished` for the empty set. `statuses_of` turns the name into the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Context, Decimal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+from attrs import field, frozen
+
+from order_fsm import checks
+
+UNFINISHED = "unfinished"
+"""The name of the state that has no status."""
+
+Fact = str | int | bool | Decimal | None
+"""What a fact may be; the amount of a payment is a Decimal."""
+
+PaymentKind = Literal["captured", "refunded", "reversed"]
+ZERO = Decimal(0)
+
+EXACT = Context(prec=64)
+plus = EXACT.add
+minus = EXACT.subtract
+"""Sums of money, exact whatever precision the host has set for its own decimals."""
+
+
+@lru_cache(maxsize=8192)
+def statuses_of(state: str) -> frozenset[str]:
+    """The set of statuses that the name of a state stands for."""
+    return frozenset() if state == UNFINISHED else frozenset(state.split("+"))
+
+
+class _Owned(dict[str, Any]):
+    """A dict that is part of a frozen value: nobody else holds it, and no one is handed it."""
+
+
+def _owned(value: Mapping[str, Any]) -> _Owned:
+    if isinstance(value, _Owned):
+        return value
+    return _Owned(_copied(dict(value))) if value else _NOTHING
+
+
+_NOTHING = _Owned()
+
+
+def _copied(value: Any) -> Any:
+    """A copy of JSON values; copy.deepcopy takes ten times as long."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
+
+
+def _statuses(value: object) -> frozenset[str]:
+    return checks.names(value, "a set of statuses")
+
+
+@frozen
+class When:
+    """A condition on the statuses that an order holds.
+
+    Attributes:
+        has: all of these.
+        has_any: at least one of these, where there are any.
+        lacks: none of these.
+    """
+
+    has: frozenset[str] = field(default=frozenset(), converter=_statuses)
+    lacks: frozenset[str] = field(default=frozenset(), converter=_statuses)
+    has_any: frozenset[str] = field(default=frozenset(), converter=_statuses)
+
+    def matches(self, statuses: frozenset[str]) -> bool:
+        """Whether a set of statuses meets the condition."""
+        return (
+            self.has <= statuses
+            and self.lacks.isdisjoint(statuses)
+            and (not self.has_any or not self.has_any.isdisjoint(statuses))
+        )
+
+
+@frozen
+class Line:
+    """What is ordered: `quantity` pieces (1 or more) of the item `sku`.
+
+    Raises:
+        InvalidInput: a SKU that is no identifier, a quantity that is no whole number of at least 1.
+    """
+
+    sku: str = field(validator=lambda _, attribute, value: checks.identifier(value, attribute.name))
+    quantity: int = field(validator=lambda _, attribute, value: checks.whole(value, attribute.name, 1))
+
+
+@frozen
+class Payment:
+    """One row of an order's ledger. Its currency is the order's.
+
+    Attributes:
+        kind: `captured` (money came), `refunded` (the shop gave back), `reversed` (the bank took back).
+        amount: not negative.
+        reference: the gateway's name of the payment, None for one recorded by hand.
+        at: when it was recorded, in UTC.
+        version: of the history entry that recorded it.
+    """
+
+    kind: PaymentKind
+    amount: Decimal
+    reference: str | None
+    at: datetime
+    version: int
+
+
+@frozen
+class Reason:
+    """Why something is not allowed: a `code` for programs and a `message` for people."""
+
+    code: str
+    message: str
+
+
+@frozen
+class Entry:
+    """One line of an order's history.
+
+    Attributes:
+        version: 1 for the first; the order's version after it.
+        trigger: what happened; `create` and `comment` are entries too.
+        state_before, state_after: names of states; `before` and `after` are the sets.
+        at: when, in UTC.
+        by: who, where it was said.
+        comment: "" where there is none.
+        visible: whether the customer may read it.
+        notify: whether a mail to the customer was asked for.
+        key: the idempotency key that it came with.
+        override: whether a policy guard was passed on the strength of the comment.
+        facts: what the trigger came with; a copy.
+    """
+
+    version: int
+    trigger: str
+    state_before: str
+    state_after: str
+    at: datetime
+    by: str | None = None
+    comment: str = ""
+    visible: bool = False
+    notify: bool = False
+    key: str | None = None
+    override: bool = False
+    _facts: Mapping[str, Fact] = field(factory=dict, converter=_owned, hash=False, alias="facts")
+
+    @property
+    def before(self) -> frozenset[str]:
+        return statuses_of(self.state_before)
+
+    @property
+    def after(self) -> frozenset[str]:
+        return statuses_of(self.state_after)
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        return dict(self._facts)
+
+
+@frozen
+class Order:
+    """An order as it stands at one version.
+
+    Attributes:
+        id: the shop's order number.
+        state: the name of the state; `statuses` is the set.
+        counted: whether it counts in totals; of an order that does not, all money held is due back.
+        version: the number of entries in its history.
+        total: what the customer owes for it, in `currency`.
+        lines: what is ordered.
+        customer, email: whose it is, where that is known.
+        payments: the ledger, oldest first.
+        created_at, updated_at: the times of its first and last entry, in UTC.
+        data: what the shop wants to keep with it; a copy.
+    """
+
+    id: str
+    state: str
+    counted: bool
+    version: int
+    total: Decimal
+    currency: str
+    lines: tuple[Line, ...]
+    customer: str | None
+    email: str | None
+    payments: tuple[Payment, ...]
+    created_at: datetime
+    updated_at: datetime
+    _data: Mapping[str, Any] = field(factory=dict, converter=_owned, hash=False, alias="data")
+
+    @property
+    def statuses(self) -> frozenset[str]:
+        return statuses_of(self.state)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        copied: dict[str, Any] = _copied(self._data)
+        return copied
+
+    @property
+    def quantities(self) -> dict[str, int]:
+        """How many pieces of each SKU are ordered, over all lines."""
+        wanted: dict[str, int] = {}
+        for line in self.lines:
+            wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
+        return wanted
+
+    @property
+    def captured(self) -> Decimal:
+        """All that was ever received."""
+        return self._ledger()[0]
+
+    @property
+    def refunded(self) -> Decimal:
+        """What the shop gave back."""
+        return self._ledger()[1]
+
+    @property
+    def reversed(self) -> Decimal:
+        """What the bank took back (bounced, charged back) or was ticked by mistake."""
+        return self._ledger()[2]
+
+    @property
+    def received(self) -> Decimal:
+        """What counts towards the total: captured minus reversed. A refund does not unpay an order."""
+        captured, _, reversed_ = self._ledger()
+        return minus(captured, reversed_)
+
+    @property
+    def held(self) -> Decimal:
+        """What the shop still has of it: captured minus reversed minus refunded; below zero after a loss."""
+        captured, refunded, reversed_ = self._ledger()
+        return minus(minus(captured, reversed_), refunded)
+
+    def _ledger(self) -> tuple[Decimal, Decimal, Decimal]:
+        """The sums of what was captured, refunded and reversed."""
+        captured = refunded = reversed_ = ZERO
+        for payment in self.payments:
+            if payment.kind == "captured":
+                captured = plus(captured, payment.amount)
+            elif payment.kind == "refunded":
+                refunded = plus(refunded, payment.amount)
+            else:
+                reversed_ = plus(reversed_, payment.amount)
+        return captured, refunded, reversed_
+
+    @property
+    def outstanding(self) -> Decimal:
+        """What is still to be paid."""
+        return max(minus(self.total, self.received), ZERO)
+
+    @property
+    def overpaid(self) -> Decimal:
+        """What the shop holds beyond the total."""
+        return max(minus(self.held, self.total), ZERO)
+
+    @property
+    def refund_due(self) -> Decimal:
+        """What should go back to the customer: what is overpaid, or all that is held where the order does not count."""
+        if not self.payments:
+            return ZERO
+        return self.overpaid if self.counted else max(self.held, ZERO)
+
+    def after(self, entry: Entry, payments: tuple[Payment, ...], counted: bool) -> Order:
+        """The order as an entry of its history leaves it.
+
+        Args:
+            entry: gives the state, the version and the time.
+            payments: the ledger then.
+            counted: whether it counts in totals then.
+        """
+        return Order(
+            id=self.id,
+            state=entry.state_after,
+            counted=counted,
+            version=entry.version,
+            total=self.total,
+            currency=self.currency,
+            lines=self.lines,
+            customer=self.customer,
+            email=self.email,
+            payments=payments,
+            created_at=self.created_at,
+            updated_at=entry.at,
+            data=self._data,
+        )
+
+
+@frozen
+class Message:
+    """Something to tell the world after the commit.
+
+    Attributes:
+        id: stable over every delivery of it; names the order, the version and the place in it.
+        topic: `order.updated`, `order.paid`, `refund.due` or `stock.short`.
+        payload: what there is to tell, as JSON values (money as strings); a copy.
+        created_at: in UTC.
+        attempts: how many deliveries of it have failed.
+    """
+
+    id: str
+    order_id: str
+    topic: str
+    _payload: Mapping[str, Any] = field(converter=_owned, hash=False, alias="payload")
+    created_at: datetime
+    attempts: int = 0
+
+    @property
+    def payload(self) -> dict[str, Any]:
+        copied: dict[str, Any] = _copied(self._payload)
+        return copied
+
+
+class StockMove(NamedTuple):
+    """How one commit changes the number on hand of one item.
+
+    Attributes:
+        quantity: pieces to add; negative when the order takes them.
+        strict: whether the number on hand must not fall below zero by it.
+    """
+
+    sku: str
+    quantity: int
+    strict: bool
+
+
+@frozen(eq=False)
+class Change:
+    """What one commit carries, whole or not at all.
+
+    Attributes:
+        order: the order after it.
+        expected: the version that it was decided on; 0 for a new order.
+        entries: the new history entries, versions `expected + 1` up to the order's.
+        stock: moves of the items that the store tracks.
+        messages: for the outbox, in order.
+        key: the idempotency key, if any.
+        content: a digest of what was asked for under that key.
+    """
+
+    order: Order
+    expected: int
+    entries: tuple[Entry, ...]
+    stock: tuple[StockMove, ...] = ()
+    messages: tuple[Message, ...] = ()
+    key: str | None = None
+    content: str | None = None
+
+    @property
+    def payments(self) -> tuple[Payment, ...]:
+        """The new rows of the ledger."""
+        return tuple(payment for payment in self.order.payments if payment.version > self.expected)
+
+
+class Keyed(NamedTuple):
+    """What a key stands for: the entries `first` to `last` of an order, and the digest of what was asked for."""
+
+    order_id: str
+    first: int
+    last: int
+    content: str
+
+
+class Query(NamedTuple):
+    """Which orders to find: oldest first by (created_at, id).
+
+    Attributes:
+        when: the condition on their statuses.
+        customer: only this customer's, where not None.
+        refund_due: only those with a refund due, where True.
+        after: the id of the order after which to go on, where not None.
+        limit: how many at the most, 1 or more.
+    """
+
+    when: When
+    customer: str | None = None
+    refund_due: bool = False
+    after: str | None = None
+    limit: int = 50
+
+
+class Tally(NamedTuple):
+    """How many orders stand in one state, and what they come to.
+
+    Attributes:
+        refund_due: whether these are the orders with a refund due.
+        orders: their number.
+        total: the sum of their totals in `currency`.
+    """
+
+    state: str
+    currency: str
+    refund_due: bool
+    orders: int
+    total: Decimal
+
+
+@frozen
+class Receipt:
+    """What came of a call.
+
+    Attributes:
+        order: the order after it.
+        entries: the history entries that it made; none where there was nothing to do.
+        duplicate: True where the same thing was done before: then this is the first receipt again.
+    """
+
+    order: Order
+    entries: tuple[Entry, ...]
+    duplicate: bool = False

@@ -1,0 +1,342 @@
+"""The service that a shop embeds: all that can be done to its orders. What can be asked of them is in `queries`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from order_fsm import checks, expiry, outbox
+from order_fsm.commits import noted
+from order_fsm.errors import InvalidInput, KeyReused, OrderExists, Refused, UnknownTrigger, VersionConflict
+from order_fsm.form import fill
+from order_fsm.machine import Decision, decide
+from order_fsm.model import UNFINISHED, Change, Entry, Fact, Line, Message, Order, Receipt
+from order_fsm.queries import Queries
+from order_fsm.request import Request, digest, money_facts
+
+
+class Orders(Queries):
+    """The orders of a shop, in a store, under the rules of a workflow.
+
+    One instance serves all threads if its store does; it keeps nothing itself. All operations raise InvalidInput for
+    values that no order could take, and the store's errors (StoreUnavailable, StoreFull, StoreCorrupt) where it fails;
+    what raises has changed nothing, but for StoreUnavailable, after which a commit may or may not have been written:
+    repeat the call with the same key.
+    """
+
+    # Changing an order
+
+    def create(
+        self,
+        order_id: str,
+        *,
+        total: Decimal | str | int,
+        currency: str,
+        lines: Iterable[Line] = (),
+        customer: str | None = None,
+        email: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        by: str | None = None,
+        key: str | None = None,
+    ) -> Order:
+        """Begin an order: unfinished, with no box ticked.
+
+        Args:
+            order_id: the shop's order number, at most 200 characters of one line.
+            total: what it costs, in `currency`.
+            currency: three upper-case letters.
+            lines: what is ordered; may be empty.
+            customer: whose order it is, for `find` and `totals`.
+            email: where messages to the customer go.
+            data: whatever the shop wants to keep with it, of JSON values.
+            by: who creates it.
+            key: idempotency key; the same call with the same key answers with the order as it was created.
+
+        Returns:
+            The order, at version 1.
+
+        Raises:
+            OrderExists: there is an order of this id.
+            KeyReused: the key stands for something else.
+        """
+        order_id = checks.identifier(order_id, "order id")
+        request = Request("create", self._now(), by=by, key=key)
+        order = Order(
+            id=order_id,
+            state=UNFINISHED,
+            counted=self._workflow.counts_in(UNFINISHED),
+            version=1,
+            total=checks.money(total, "total"),
+            currency=checks.currency(currency),
+            lines=_lines(lines),
+            customer=checks.optional_name(customer, "customer"),
+            email=None if email is None else checks.email(email),
+            payments=(),
+            created_at=request.at,
+            updated_at=request.at,
+            data=checks.json_object(data, "data"),
+        )
+        asked = [order.total, order.currency, [[line.sku, line.quantity] for line in order.lines]]
+        content = digest(order_id, "create", [*asked, order.customer, order.email, order.data])
+        first = self._commits.first_receipt(order_id, request.key, content)
+        if first is not None:
+            return first.order
+        entry = Entry(1, "create", UNFINISHED, UNFINISHED, request.at, request.by, key=request.key)
+        try:
+            self._store.commit(Change(order, 0, (entry,), key=request.key, content=content))
+        except (KeyReused, OrderExists):
+            # The same call may have been committed meanwhile by another worker.
+            first = self._commits.first_receipt(order_id, request.key, content)
+            if first is None:
+                raise
+            return first.order
+        return order
+
+    def fire(
+        self,
+        order_id: str,
+        trigger: str,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        override: bool = False,
+        **facts: object,
+    ) -> Receipt:
+        """Let a trigger happen to an order.
+
+        Args:
+            order_id: which order.
+            trigger: the name of what happens, such as `pay`.
+            key: idempotency key, such as the id of a gateway's event: the same call under it is done once.
+            by: who does it.
+            comment: why, or anything to note; at most 100,000 characters.
+            visible: whether the customer may read the entry and its comment.
+            notify: whether to queue one `order.updated` message to the customer.
+            override: whether to pass policy guards that do not hold; `comment` is the reason, and required.
+            facts: what the trigger comes with. With money: `amount` (Decimal, string or int; without it, all that is
+                outstanding, held or captured), `currency` (the order's where not given), `reference` (of a payment: it
+                counts once, under whatever key; a payment with one is an online payment).
+
+        Returns:
+            The receipt; the first one again, with `duplicate` true, where the same was done before.
+
+        Raises:
+            UnknownTrigger: the workflow has no such trigger.
+            Refused: the rules do not allow it now; it lists every reason.
+            OrderNotFound: there is no such order.
+            KeyReused: the key or payment reference stands for something else.
+            VersionConflict: others kept changing the order all through a hundred attempts.
+        """
+        order_id = checks.identifier(order_id, "order id")
+        request = Request(
+            self._known_trigger(trigger),
+            self._now(),
+            self._facts(trigger, facts),
+            by,
+            comment,
+            visible,
+            notify,
+            key,
+            override,
+        )
+
+        def decided(order: Order, short: frozenset[str]) -> Sequence[Decision] | Refused | Entry:
+            recorded = self._commits.recorded(order, request)
+            if recorded is not None:
+                return recorded
+            decision = decide(self._workflow, order, request, short)
+            return decision if isinstance(decision, Refused) else [decision]
+
+        return self._commits.change(order_id, request, request.facts, decided)
+
+    def save(
+        self,
+        order_id: str,
+        statuses: Iterable[str],
+        *,
+        version: int,
+        key: str | None = None,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        override: bool = False,
+    ) -> Receipt:
+        """Save the admin's form: leave the order with exactly these boxes ticked, by legal steps, in one commit.
+
+        Every difference runs as the trigger that ticks or unticks its box, with its guards, in an order in which each
+        is legal. Each step is an entry with the comment; the last one carries `visible` and `notify`. Ticking paid by
+        hand records a payment of what is outstanding. Where nothing differs a comment is still recorded.
+
+        Args:
+            order_id: which order.
+            statuses: the boxes that the form ticks.
+            version: the version of the order that the form was filled from.
+            key, by, visible, notify, override: as in `fire`.
+            comment: why; the reason for steps that require one.
+
+        Returns:
+            The receipt; without entries where nothing differs and there is no comment.
+
+        Raises:
+            VersionConflict: the order has changed since; show the form anew.
+            Refused: there is no legal way; it lists every reason.
+            OrderNotFound, KeyReused: as in `fire`.
+        """
+        order_id = checks.identifier(order_id, "order id")
+        wanted = self._known_statuses(statuses)
+        version = checks.whole(version, "version", 1)
+        request = Request("save", self._now(), {}, by, comment, visible, notify, key, override)
+
+        def decided(order: Order, short: frozenset[str]) -> Sequence[Decision] | Refused:
+            if order.version != version:
+                raise VersionConflict(
+                    f"order {order_id!r} is at version {order.version}, the form shows {version}: show it anew"
+                )
+            if order.statuses == wanted:
+                return [noted(order, request)] if request.reasoned else []
+            return fill(self._workflow, order, wanted, request, short)
+
+        return self._commits.change(order_id, request, [sorted(wanted), request.comment], decided)
+
+    def comment(
+        self,
+        order_id: str,
+        comment: str,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+    ) -> Receipt:
+        """Add a comment to an order's history; no box changes.
+
+        Args:
+            order_id: which order.
+            comment: any Unicode text, not blank, at most 100,000 characters.
+            key, by, visible, notify: as in `fire`.
+
+        Returns:
+            The receipt.
+
+        Raises:
+            OrderNotFound, KeyReused, VersionConflict: as in `fire`.
+        """
+        order_id = checks.identifier(order_id, "order id")
+        request = Request("comment", self._now(), {}, by, comment, visible, notify, key)
+        if not request.reasoned:
+            raise InvalidInput("comment must not be blank")
+        return self._commits.change(order_id, request, request.comment, lambda order, _: [noted(order, request)])
+
+    # Stock and messages
+
+    def set_stock(self, sku: str, on_hand: int) -> None:
+        """Track an item from now on, with so many on hand (0 or more). Items that were never set are not counted."""
+        self._store.set_stock(checks.identifier(sku, "sku"), checks.whole(on_hand, "on_hand", 0))
+
+    def deliver(self, handler: Callable[[Message], object], limit: int = 100) -> int:
+        """Hand the messages of past commits to a handler: each at least once, in order per order; see `outbox`.
+
+        Args:
+            handler: tells the world. What it raises is logged, and the message tried again later.
+            limit: how many to try at the most.
+
+        Returns:
+            How many were delivered.
+        """
+        if not callable(handler):
+            raise InvalidInput(f"handler must be a function of a message, not {checks.shown(handler)}")
+        return outbox.deliver(self._store, handler, self._now, checks.whole(limit, "limit", 1))
+
+    def dead_letters(self, limit: int = 50) -> list[Message]:
+        """The messages whose delivery was given up after many failures, oldest first.
+
+        Args:
+            limit: how many at the most.
+        """
+        return self._store.dead_letters(checks.whole(limit, "limit", 1))
+
+    def revive(self, message: Message) -> None:
+        """Have a dead letter delivered after all, once what was wrong is mended.
+
+        Args:
+            message: as `dead_letters` gave it.
+        """
+        if not isinstance(message, Message):
+            raise InvalidInput(f"message must be one of dead_letters(), not {checks.shown(message)}")
+        self._store.revive(message)
+
+    # Time
+
+    def expire(self, older_than: timedelta, limit: int = 100) -> list[Receipt]:
+        """Cancel orders that were placed long ago, and never paid, invoiced or dispatched; their stock comes back.
+
+        Each is decided by the rule `expire` when it is committed, so one that is paid meanwhile stays. One that cannot
+        be changed is logged by its id, and does not stop the rest.
+
+        Args:
+            older_than: how long ago an order must have been placed.
+            limit: how many to cancel at the most.
+
+        Returns:
+            The receipts of those that were cancelled.
+        """
+        before = self._now() - _age(older_than)
+        return expiry.expire(self._workflow, self._store, self.fire, before, checks.whole(limit, "limit", 1))
+
+    def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
+        """Remove orders that nobody ever placed: unfinished, with no box ever ticked and no money ever recorded.
+
+        Args:
+            older_than: how long ago the last thing must have happened to an order.
+            limit: how many to remove at the most.
+
+        Returns:
+            The ids of those that were removed.
+        """
+        before = self._now() - _age(older_than)
+        return expiry.purge(self._workflow, self._store, before, checks.whole(limit, "limit", 1))
+
+    # Checks of the input
+
+    def _known_trigger(self, trigger: object) -> str:
+        if not isinstance(trigger, str) or not self._workflow.rules_of(trigger):
+            raise UnknownTrigger(
+                f"trigger must be one of {', '.join(self._workflow.triggers)}, not {checks.shown(trigger)}"
+            )
+        return trigger
+
+    def _facts(self, trigger: str, facts: Mapping[str, object]) -> dict[str, Fact]:
+        if not facts:
+            return {}
+        known = self._workflow.facts_of(trigger)
+        if unknown := sorted(facts.keys() - known):
+            raise InvalidInput(
+                f"{trigger} knows the facts {', '.join(sorted(known)) or '(none)'}, not {unknown[0]!r:.80}"
+            )
+        if self._workflow.ledger_of(trigger) is not None:
+            return money_facts(facts)
+        return {name: checks.fact(value, name) for name, value in facts.items()}
+
+
+def _lines(lines: object) -> tuple[Line, ...]:
+    if isinstance(lines, str) or not isinstance(lines, Iterable):
+        raise InvalidInput("lines must be a list of Line(sku, quantity)")
+    checked = tuple(lines)
+    wanted: dict[str, int] = {}
+    for line in checked:
+        if not isinstance(line, Line):
+            raise InvalidInput(f"lines must be a list of Line(sku, quantity), not of {type(line).__name__}")
+        wanted[line.sku] = checks.whole(wanted.get(line.sku, 0) + line.quantity, f"the quantity of {line.sku!r}", 1)
+    return checked
+
+
+def _age(older_than: object) -> timedelta:
+    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+        raise InvalidInput(f"older_than must be a timedelta, not negative, not {checks.shown(older_than)}")
+    return older_than

@@ -1,0 +1,171 @@
+"""What can be asked of the orders in a store; nothing here changes any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from order_fsm import checks
+from order_fsm.commits import Commits
+from order_fsm.errors import InvalidInput, Refused
+from order_fsm.machine import decide
+from order_fsm.model import ZERO, Entry, Order, Query, Reason, When, plus
+from order_fsm.request import Request
+from order_fsm.shop import shop_workflow
+from order_fsm.workflow import REFUND_DUE, Workflow
+
+if TYPE_CHECKING:
+    from order_fsm.store import Store
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Queries:
+    """The half of `Orders` that only asks."""
+
+    def __init__(
+        self, store: Store, workflow: Workflow | None = None, clock: Callable[[], datetime] | None = None
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            store: where the orders are kept.
+            workflow: the rules; `shop_workflow()` where not given.
+            clock: gives the time, with a time zone; the system's where not given.
+        """
+        self._store = store
+        self._workflow = shop_workflow() if workflow is None else workflow
+        self._clock = _utc_now if clock is None else clock
+        self._commits = Commits(store, self._workflow)
+
+    @property
+    def workflow(self) -> Workflow:
+        """The rules."""
+        return self._workflow
+
+    def explain(self, order_id: str) -> dict[str, tuple[Reason, ...]]:
+        """Why each trigger would be refused now if it came without facts and comment. Changes nothing.
+
+        Returns:
+            By trigger, every reason; none means that it would be allowed.
+
+        Raises:
+            OrderNotFound: there is no such order.
+        """
+        order = self.get(order_id)
+        short = self._commits.short(order)
+        now = self._now()
+        decisions = {
+            trigger: decide(self._workflow, order, Request(trigger, now), short) for trigger in self._workflow.triggers
+        }
+        return {
+            trigger: decision.reasons if isinstance(decision, Refused) else ()
+            for trigger, decision in decisions.items()
+        }
+
+    def get(self, order_id: str) -> Order:
+        """An order as it stands.
+
+        Raises:
+            OrderNotFound: there is no such order.
+        """
+        return self._store.load(checks.identifier(order_id, "order id"))
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        """All that happened to an order, oldest first.
+
+        Raises:
+            OrderNotFound: there is no such order.
+        """
+        return self._store.history(checks.identifier(order_id, "order id"))
+
+    def progress(self, order_id: str) -> tuple[Entry, ...]:
+        """What the customer may read of it: the visible entries, oldest first.
+
+        Raises:
+            OrderNotFound: there is no such order.
+        """
+        return tuple(entry for entry in self.history(order_id) if entry.visible)
+
+    def find(
+        self,
+        *,
+        has: Iterable[str] = (),
+        lacks: Iterable[str] = (),
+        customer: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> list[Order]:
+        """The orders with these statuses, oldest first by time of creation, then by id.
+
+        Args:
+            has: statuses that they have, all of these.
+            lacks: statuses that they have none of.
+            customer: only this customer's.
+            after: the id of the last order of the page before.
+            limit: how many at the most.
+
+        Raises:
+            OrderNotFound: there is no order `after`.
+        """
+        when = When(has=self._known_statuses(has), lacks=self._known_statuses(lacks))
+        return self._page(when, after, limit, customer=checks.optional_name(customer, "customer"))
+
+    def queue(self, name: str, *, after: str | None = None, limit: int = 50) -> list[Order]:
+        """The orders that stand in a queue of the workflow, or in `refund_due`; in pages as `find`.
+
+        Raises:
+            InvalidInput: there is no such queue; the message lists them.
+            OrderNotFound: there is no order `after`.
+        """
+        queues = {**self._workflow.queues, REFUND_DUE: When()}
+        if not isinstance(name, str) or name not in queues:
+            raise InvalidInput(f"queue must be one of {', '.join(queues)}, not {checks.shown(name)}")
+        return self._page(queues[name], after, limit, refund_due=name == REFUND_DUE)
+
+    def counts(self) -> dict[str, int]:
+        """How many orders stand in each queue. An order may stand in several."""
+        counts = dict.fromkeys((*self._workflow.queues, REFUND_DUE), 0)
+        for tally in self._store.tally(None):
+            for name in self._workflow.queues_of(tally.state):
+                counts[name] += tally.orders
+            counts[REFUND_DUE] += tally.orders * tally.refund_due
+        return counts
+
+    def totals(self, customer: str | None = None) -> dict[str, Decimal]:
+        """What the orders come to that count (sent and not cancelled), by currency.
+
+        Args:
+            customer: only this customer's.
+        """
+        totals: dict[str, Decimal] = {}
+        for tally in self._store.tally(checks.optional_name(customer, "customer")):
+            if self._workflow.counts_in(tally.state):
+                totals[tally.currency] = plus(totals.get(tally.currency, ZERO), tally.total)
+        return totals
+
+    def stock(self, sku: str) -> int | None:
+        """The number on hand of an item, below zero where paid orders wait for it; None where it is not tracked."""
+        sku = checks.identifier(sku, "sku")
+        return self._store.stock([sku]).get(sku)
+
+    def _page(
+        self, when: When, after: str | None, limit: int, *, customer: str | None = None, refund_due: bool = False
+    ) -> list[Order]:
+        place = None if after is None else checks.identifier(after, "after")
+        return self._store.find(Query(when, customer, refund_due, place, checks.whole(limit, "limit", 1)))
+
+    def _now(self) -> datetime:
+        return checks.instant(self._clock(), "what the clock gives")
+
+    def _known_statuses(self, statuses: Iterable[str]) -> frozenset[str]:
+        names = checks.names(statuses, "statuses")
+        unknown = [name for name in names if not self._workflow.knows(name)]
+        if unknown:
+            known = ", ".join(status.name for status in self._workflow.statuses)
+            raise InvalidInput(f"a status must be one of {known}, not {unknown[0]!r}")
+        return names

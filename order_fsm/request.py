@@ -1,0 +1,89 @@
+"""What somebody asks of an order: checked when it is made, and digested to tell the same request from another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from attrs import field, frozen
+
+from order_fsm import checks
+from order_fsm.model import EXACT, Fact
+
+
+@frozen(eq=False, repr=False)
+class Request:
+    """What somebody asks of an order.
+
+    Attributes:
+        trigger: what shall happen.
+        at: now, in UTC.
+        facts: what the trigger comes with.
+        by, comment, visible, notify, key: as in `Entry`.
+        override: whether policy guards may be passed; the comment is the reason.
+
+    Raises:
+        InvalidInput: a value that no request could have.
+    """
+
+    trigger: str
+    at: datetime
+    facts: Mapping[str, Fact] = field(factory=dict)
+    by: str | None = None
+    comment: str = field(default="", converter=checks.comment)
+    visible: bool = False
+    notify: bool = False
+    key: str | None = None
+    override: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        checks.optional_name(self.by, "by")
+        checks.optional_name(self.key, "key")
+        checks.flag(self.visible, "visible")
+        checks.flag(self.notify, "notify")
+        checks.flag(self.override, "override")
+
+    @property
+    def reasoned(self) -> bool:
+        """Whether it gives a reason: a comment that is not blank."""
+        return bool(self.comment.strip())
+
+
+def money_facts(facts: Mapping[str, object]) -> dict[str, Fact]:
+    """The facts of a trigger that records money, checked; those that are None are left out.
+
+    Raises:
+        InvalidInput: an amount, currency or reference that is none.
+    """
+    checked: dict[str, Fact] = {}
+    for name, value in facts.items():
+        if name == "amount" and value is not None:
+            checked[name] = checks.money(value, name)
+        elif name == "currency" and value is not None:
+            checked[name] = checks.currency(value)
+        elif name == "reference" and value is not None:
+            checked[name] = checks.name(value, name)
+        elif name not in {"amount", "currency", "reference"}:
+            checked[name] = checks.fact(value, name)
+    return checked
+
+
+def digest(order_id: str, operation: str, asked: object) -> str:
+    """What stands for a request under its key: equal for the same operation with the same content on the same order.
+
+    Who asks, and comments beside a trigger, are not part of it: a webhook and a redirect may tell one event
+    differently.
+    """
+    # Imported when the first key comes, to keep the library quick to import.
+    import hashlib
+    import json
+
+    text = json.dumps([order_id, operation, asked], sort_keys=True, default=_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return f"{value.normalize(EXACT):f}"
+    raise TypeError(f"no content of a request: {type(value).__name__}")

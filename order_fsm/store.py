@@ -1,0 +1,136 @@
+"""The contract between the engine and whatever keeps the orders: fourteen methods and ten guarantees.
+
+The engine decides and orders; a store only commits and finds. `order_fsm.testing.StoreContract` states the guarantees
+as tests, under the same numbers:
+
+S1 atomic       a commit or a removal is whole or absent, whatever raises or kills the process
+S2 versioned    of two commits from one version one wins; the other raises VersionConflict and leaves no trace
+S3 durable      once commit has returned, a killed process loses nothing; nor does a lost power supply (not: memory)
+S4 keyed        a key commits once; afterwards `keyed` finds what it stands for, and other content raises KeyReused
+S5 ordered      the versions of an order's history are dense from 1
+S6 isolated     values in and out share nothing that can be changed
+S7 faithful     every value returns equal: any Unicode, any Decimal
+S8 stock        on hand + held is constant; a strict move never leaves less than zero
+S9 outbox       a message exists if and only if its commit does; it is claimed by one relay at a time, in order per
+                order, under a stable id, until it is delivered or given up
+S10 found       find and tally agree with the orders at every moment between commits
+
+All methods may be called from several threads at once. All raise StoreUnavailable where the store cannot be reached
+and StoreCorrupt where it holds what it did not write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
+
+
+class Store(Protocol):
+    """What `Orders` needs of a store."""
+
+    def load(self, order_id: str) -> Order:
+        """The order as last committed.
+
+        Raises:
+            OrderNotFound: there is none of this id.
+        """
+        ...
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        """All entries of an order, oldest first.
+
+        Raises:
+            OrderNotFound: there is none of this id.
+        """
+        ...
+
+    def keyed(self, key: str) -> Keyed | None:
+        """What was committed under a key; None where nothing was."""
+        ...
+
+    def commit(self, change: Change) -> None:
+        """Write all of a change, or nothing.
+
+        Only items that were set with `set_stock` are counted; moves of others are passed over.
+
+        Raises:
+            OrderExists: `change.expected` is 0 and the order is there.
+            OrderNotFound: `change.expected` is not 0 and the order is not there.
+            VersionConflict: the order's version is not `change.expected`, or a strict stock move would leave less
+                than zero: what the change was decided on is no longer so.
+            KeyReused: the key was committed before (on whatever order).
+            StoreFull: there is no room.
+        """
+        ...
+
+    def find(self, query: Query) -> list[Order]:
+        """The orders that a query describes, oldest first by (created_at, id).
+
+        Raises:
+            OrderNotFound: `query.after` is no order's id.
+        """
+        ...
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        """How many orders stand in each state, by currency and whether a refund is due.
+
+        Args:
+            customer: count only this customer's orders; None for all.
+        """
+        ...
+
+    def stock(self, skus: Iterable[str]) -> dict[str, int]:
+        """The number on hand of those of these items that the store tracks."""
+        ...
+
+    def set_stock(self, sku: str, on_hand: int) -> None:
+        """Track an item from now on, with so many on hand."""
+        ...
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        """Take messages to deliver, oldest first; nobody else is given them, or later ones of their orders, before
+        `until`.
+
+        Of one order only a run from its oldest undelivered message on is given; an order whose oldest is claimed or
+        postponed to later than `now` gives none. Messages of one order come in the sequence of their commits, those of
+        several orders by `created_at`; where clocks disagree, a store may go by the commits there too.
+        """
+        ...
+
+    def delivered(self, message: Message) -> None:
+        """Forget a message: it has been delivered. One that is gone already is passed over."""
+        ...
+
+    def postpone(self, message: Message, until: datetime | None) -> None:
+        """Give a claimed message back after a failed delivery: one attempt more, not to be claimed before `until`.
+
+        Claims on later messages of its order end with it. Without `until` it becomes a dead letter: kept, not claimed
+        any more, and in the way of none. One that is gone already, or a dead letter, is passed over: a relay whose
+        claim has ended may be late.
+        """
+        ...
+
+    def dead_letters(self, limit: int) -> list[Message]:
+        """The messages whose delivery was given up, oldest first by `created_at`."""
+        ...
+
+    def revive(self, message: Message) -> None:
+        """Put a dead letter back among the messages to deliver, with no attempts made. Any other is passed over.
+
+        It comes after those of its order that are there, and waits for them: they may be claimed.
+        """
+        ...
+
+    def remove(self, order: Order) -> None:
+        """Forget an order with all that there is of it: history, payments, messages, dead letters, keys.
+
+        Stock stays as it is. The id and the keys are free again.
+
+        Raises:
+            OrderNotFound: it is not there.
+            VersionConflict: its version is not that of `order`.
+        """
+        ...

@@ -1,0 +1,15 @@
+"""What the tests of a user import: the contract that every store must pass."""
+
+import pytest
+
+# Their assertions say what was found, as those of a test module do. It must be asked for before they are imported.
+pytest.register_assert_rewrite(
+    *(
+        f"order_fsm.testing.{module}"
+        for module in ("commits", "crash", "expected", "found", "outbox", "races", "removals", "stock", "values")
+    )
+)
+
+from order_fsm.testing.contract import StoreContract  # noqa: E402
+
+__all__ = ["StoreContract"]

@@ -1,0 +1,28 @@
+"""The contract as one class."""
+
+from __future__ import annotations
+
+from order_fsm.testing.commits import Commits
+from order_fsm.testing.crash import Crash
+from order_fsm.testing.found import Found
+from order_fsm.testing.outbox import Outbox
+from order_fsm.testing.races import Races
+from order_fsm.testing.removals import Removals
+from order_fsm.testing.stock import Stock
+from order_fsm.testing.values import Values
+
+
+class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Crash):
+    """What every store must do: the guarantees S1 to S10 of `order_fsm.store` as tests, named by their numbers.
+
+    A store has them all, races of threads and processes and killed processes included, from a subclass in a test
+    module and a factory:
+
+        class TestMyStore(StoreContract):
+            def make_store(self, place):
+                return MyStore(place / "orders.db")
+
+    `place` is an empty folder of the test's own; opening it again must find what was committed there. A store that
+    ends with its process says `durable = False`. A store with a `close` method is closed with it; `close_store` says
+    how else. A store kept elsewhere (a server) makes a name for its database or schema from `place`.
+    """

@@ -1,0 +1,79 @@
+"""What all parts of the contract stand on: the factory that its user gives, and the fixtures made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from order_fsm.store import Store
+from order_fsm.testing.crews import Crew, Processes, Threads
+
+
+class StoreHarness:
+    """The factory of a store under test, and the fixtures made from it.
+
+    Attributes:
+        durable: whether the store outlives its process. Where it does not, S3 and the races of processes are skipped.
+        kill_rounds: how often a process that writes is killed.
+    """
+
+    durable: ClassVar[bool] = True
+    kill_rounds: ClassVar[int] = 10
+
+    def make_store(self, place: Path) -> Store:
+        """Open the store that is kept at a place. This is what you give.
+
+        Args:
+            place: a folder of the test's own, empty at first. A durable store is opened there several times, also at
+                once and by several processes, and must see the same content every time.
+        """
+        raise NotImplementedError("give your class make_store(self, place), which opens the store kept at that folder")
+
+    def close_store(self, store: Store) -> None:
+        """Close a store: calls its `close` where it has one."""
+        close = getattr(store, "close", None)
+        if close is not None:
+            close()
+
+    @contextmanager
+    def opened(self, place: Path) -> Iterator[Store]:
+        """Open the store kept at a place, and close it in the end."""
+        store = self.make_store(place)
+        try:
+            yield store
+        finally:
+            self.close_store(store)
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Path:
+        """An empty folder for a store."""
+        place = tmp_path / "store"
+        place.mkdir()
+        return place
+
+    @pytest.fixture
+    def durable_place(self, place: Path) -> Path:
+        """The same, for tests of what outlives a process."""
+        if not self.durable:
+            pytest.skip("what this store holds ends with its process (durable = False)")
+        return place
+
+    @pytest.fixture
+    def store(self, place: Path) -> Iterator[Store]:
+        """A new store."""
+        with self.opened(place) as store:
+            yield store
+
+    @pytest.fixture(params=["threads", "processes"])
+    def crew(self, request: pytest.FixtureRequest) -> Iterator[Crew]:
+        """Workers on a new store: threads, then processes."""
+        if request.param == "threads":
+            with self.opened(request.getfixturevalue("place")) as store:
+                yield Threads(store)
+        else:
+            yield Processes(partial(self.opened, request.getfixturevalue("durable_place")))

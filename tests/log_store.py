@@ -1,0 +1,203 @@
+"""A store in a log file, plain and right, and durable stores with one deliberate fault each made from it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from threading import Lock
+from typing import Any, BinaryIO, TypeVar
+
+from attrs import evolve
+
+from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
+from order_fsm_adapters.memory import MemoryStore
+
+T = TypeVar("T")
+
+
+class LogStore:
+    """Every call that changed something is a record of the file; every call first catches up with the file."""
+
+    def __init__(self, place: Path) -> None:
+        self._path = place / "log"
+        self._lock = Lock()
+        self._read = 0
+        self._memory = MemoryStore()
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        with self._lock, self._path.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
+
+    def _catch_up(self, file: BinaryIO) -> None:
+        file.seek(self._read)
+        while True:
+            try:
+                method, arguments = pickle.load(file)  # noqa: S301 - the file is the test's own
+            except (EOFError, pickle.UnpicklingError):
+                break
+            getattr(self._memory, method)(*arguments)
+            self._read = file.tell()
+        # A record that a killed process did not finish.
+        file.truncate(self._read)
+
+    def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
+        file.write(pickle.dumps((method, arguments)))
+        file.flush()
+        self._read = file.tell()
+
+    def _asked(self, call: Callable[[MemoryStore], T]) -> T:
+        with self._locked() as file:
+            self._catch_up(file)
+            return call(self._memory)
+
+    def _done(self, method: str, *arguments: Any) -> Any:
+        with self._locked() as file:
+            self._catch_up(file)
+            answer = getattr(self._memory, method)(*arguments)
+            self._write(file, method, arguments)
+            return answer
+
+    def load(self, order_id: str) -> Order:
+        return self._asked(lambda memory: memory.load(order_id))
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        return self._asked(lambda memory: memory.history(order_id))
+
+    def keyed(self, key: str) -> Keyed | None:
+        return self._asked(lambda memory: memory.keyed(key))
+
+    def find(self, query: Query) -> list[Order]:
+        return self._asked(lambda memory: memory.find(query))
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        return self._asked(lambda memory: memory.tally(customer))
+
+    def stock(self, skus: Iterable[str]) -> dict[str, int]:
+        return self._asked(lambda memory: memory.stock(skus))
+
+    def commit(self, change: Change) -> None:
+        self._done("commit", change)
+
+    def set_stock(self, sku: str, on_hand: int) -> None:
+        self._done("set_stock", sku, on_hand)
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        return list(self._done("claim", now, until, limit))
+
+    def delivered(self, message: Message) -> None:
+        self._done("delivered", message)
+
+    def postpone(self, message: Message, until: datetime | None) -> None:
+        self._done("postpone", message, until)
+
+    def dead_letters(self, limit: int) -> list[Message]:
+        return self._asked(lambda memory: memory.dead_letters(limit))
+
+    def revive(self, message: Message) -> None:
+        self._done("revive", message)
+
+    def remove(self, order: Order) -> None:
+        self._done("remove", order)
+
+
+class AnswersBeforeWriting(LogStore):
+    """Commits are written three at a time."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self._pending: list[tuple[str, tuple[Any, ...]]] = []
+
+    def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
+        self._pending.append((method, arguments))
+        if method != "commit" or len(self._pending) == 3:
+            for one in self._pending:
+                super()._write(file, *one)
+            self._pending.clear()
+
+
+def _meanwhile() -> None:
+    """Take some time: all but a little of what a commit takes, so that a kill hardly ever misses it."""
+    sha256(bytes(4_000_000)).digest()
+
+
+class WritesInTwoSteps(LogStore):
+    """First the order, and after some time its stock and messages."""
+
+    def commit(self, change: Change) -> None:
+        with self._locked() as file:
+            self._catch_up(file)
+            self._memory.commit(change)
+            self._write(file, "commit", (evolve(change, stock=(), messages=()),))
+            _meanwhile()
+            self._write(file, "finish", (change,))
+
+    def _catch_up(self, file: BinaryIO) -> None:
+        vars(self._memory)["finish"] = self._finish
+        super()._catch_up(file)
+
+    def _finish(self, change: Change) -> None:
+        for move in change.stock:
+            for sku, on_hand in self._memory.stock([move.sku]).items():
+                self._memory.set_stock(sku, on_hand + move.quantity)
+        vars(self._memory)["_outbox"].update((message.id, message) for message in change.messages)
+
+
+class ReadsOnce(LogStore):
+    """What others write later is not seen."""
+
+    def _catch_up(self, file: BinaryIO) -> None:
+        if not self._read:
+            super()._catch_up(file)
+
+
+class LocksNothing(LogStore):
+    """Threads wait for each other, processes do not."""
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        with self._lock, self._path.open("ab+") as file:
+            yield file
+
+    def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
+        os.sched_yield()
+        super()._write(file, method, arguments)
+
+
+class ForgetsClaims(LogStore):
+    """Who has claimed what ends with the process."""
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        return self._asked(lambda memory: memory.claim(now, until, limit))
+
+
+class ForgetsDeadLetters(LogStore):
+    """They end with the process; the next one delivers them again."""
+
+    def postpone(self, message: Message, until: datetime | None) -> None:
+        if until is None:
+            self._asked(lambda memory: memory.postpone(message, until))
+        else:
+            super().postpone(message, until)
+
+
+class RemovesInTwoSteps(LogStore):
+    """First the messages of an order, and after some time the rest."""
+
+    def remove(self, order: Order) -> None:
+        with self._locked() as file:
+            self._catch_up(file)
+            for message in list(vars(self._memory)["_outbox"].values()):
+                if message.order_id == order.id:
+                    self._memory.delivered(message)
+                    self._write(file, "delivered", (message,))
+            _meanwhile()
+            self._memory.remove(order)
+            self._write(file, "remove", (order,))

@@ -1,0 +1,38 @@
+"""What the tests of the SQLite store do beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from order_fsm import Line
+from order_fsm.model import Order
+from order_fsm.testing.changes import creation, step, taken
+from order_fsm_adapters.sqlite import SqliteStore
+
+
+def by_hand(path: Path, *statements: str) -> list[tuple[object, ...]]:
+    """What another program does to the file; returns the rows of the last statement."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        return [connection.execute(statement).fetchall() for statement in statements][-1]
+    finally:
+        connection.close()
+
+
+def paid_order(store: SqliteStore, order_id: str = "1001") -> Order:
+    """An order with something in every table."""
+    store.set_stock("TEAPOT", 10)
+    change = creation(order_id, lines=[Line("TEAPOT", 2)], customer="ann", data={"gift": True})
+    store.commit(change)
+    change = step(
+        change.order,
+        state="sent+paid",
+        facts={"reference": "ch_1"},
+        payments=[("captured", "49.90"), ("captured", "5")],
+        stock=[taken("TEAPOT", 2)],
+        topics=["order.paid"],
+        key=f"evt {order_id}",
+    )
+    store.commit(change)
+    return change.order

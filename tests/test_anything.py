@@ -1,0 +1,91 @@
+"""Whatever is given to the service: an error of ours that changes nothing, or a success."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from order_fsm import OrderFsmError
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(
+        [2**63, -(2**63), 10**400, "a\ud800b", "..", "sent", "paid", "pay", "1001", "GBP", "used", "to_pay", ""]
+    )
+    | st.floats()
+    | st.decimals()
+    | st.text(st.characters(), max_size=12)
+    | st.binary(max_size=4)
+    | st.just(object()),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "create": ("order_id", "total", "currency", "lines", "customer", "email", "data", "by", "key"),
+    "fire": (
+        "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override", "amount", "currency",
+        "reference",
+    ),
+    "save": ("order_id", "statuses", "version", "key", "by", "comment", "visible", "notify", "override"),
+    "comment": ("order_id", "comment", "key", "by", "visible", "notify"),
+    "find": ("has", "lacks", "customer", "after", "limit"),
+    "queue": ("name", "after", "limit"),
+    "totals": ("customer",),
+    "stock": ("sku",),
+    "set_stock": ("sku", "on_hand"),
+    "deliver": ("handler", "limit"),
+    "get": ("order_id",),
+    "history": ("order_id",),
+    "progress": ("order_id",),
+    "explain": ("order_id",),
+}  # fmt: skip
+GOOD: dict[str, dict[str, Any]] = {
+    "create": {"order_id": "1003", "total": "1", "currency": "GBP"},
+    "fire": {"order_id": "1001", "trigger": "pay"},
+    "save": {"order_id": "1001", "statuses": {"sent", "paid"}, "version": 3},
+    "comment": {"order_id": "1001", "comment": "x"},
+    "queue": {"name": "to_pay"},
+    "stock": {"sku": "TEAPOT"},
+    "set_stock": {"sku": "TEAPOT", "on_hand": 10},
+    "deliver": {"handler": lambda message: None},
+    **{method: {"order_id": "1001"} for method in ("get", "history", "progress", "explain")},
+}
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_anything_at_all_is_an_error_or_fine(data: st.DataObject, new_shop: type[Shop]) -> None:
+    """Whatever is given for one or two arguments of a method: an error of ours that changes nothing, or a success
+    whose outcome the store holds."""
+    shop = new_shop()
+    shop.bring("sent")
+    shop.orders.fire("1001", "pay", amount="1.00", reference="ch_1", key="used")
+    method = data.draw(st.sampled_from(sorted(ARGUMENTS)))
+    names = data.draw(st.lists(st.sampled_from(ARGUMENTS[method]), min_size=1, max_size=2, unique=True))
+    given_now = {**GOOD.get(method, {}), **{name: data.draw(ANYTHING, label=name) for name in names}}
+    before = shop.dump()
+    error: OrderFsmError | None = None
+    outcome: Any = None
+    try:
+        outcome = getattr(shop.orders, method)(**given_now)
+    except OrderFsmError as raised:
+        error = raised
+    if error is not None:
+        told = str(error)
+        assert 0 < len(told) < 1000
+        assert shop.dump() == before
+        return
+    if method in {"fire", "save", "comment"} and not outcome.duplicate:
+        assert shop.orders.get("1001") == outcome.order
+        assert shop.orders.history("1001")[3:] == outcome.entries
+    elif method == "create":
+        assert shop.orders.get(outcome.id) == outcome
+    elif method not in {"set_stock", "deliver"}:
+        assert shop.dump() == before

@@ -1,0 +1,131 @@
+"""In whatever order things arrive, they end with the same money.
+
+A gateway sends again what is answered with 503 until it is taken. So do these tests: what is parked is delivered again,
+after all else, until nothing is parked any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from itertools import permutations
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from order_fsm import Orders
+from tests.gateway import Gateway
+from tests.stores import opened
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+Arrival = Callable[[Orders, Gateway], int]
+"""Comes to the shop, and is answered with an HTTP status."""
+
+
+def event(kind: str, event_id: str, reference: str, amount: str) -> Arrival:
+    return lambda orders, gateway: gateway.send(kind, event_id, reference=reference, amount=amount).http_status
+
+
+def cancel(orders: Orders, _: Gateway) -> int:
+    orders.fire("1001", "cancel")
+    return 200
+
+
+HALF_1 = event("captured", "evt_1", "ch_1", "5.00")
+HALF_2 = event("captured", "evt_2", "ch_2", "5.00")
+FAILED = event("failed", "evt_3", "ch_2", "5.00")
+SAME_EVENT = HALF_1
+SAME_PAYMENT = event("captured", "evt_1b", "ch_1", "5.00")
+
+
+def arrivals(again: Arrival, given_back: Arrival) -> list[Arrival]:
+    return [HALF_1, HALF_2, FAILED, given_back, cancel, again]
+
+
+def refund(reference: str) -> Arrival:
+    return event("refunded", "evt_4", reference, "5.00")
+
+
+def deliver(shop: Shop, arriving: Iterable[Arrival]) -> int:
+    """Deliver all, and what is parked again until nothing is; returns how often something was parked."""
+    shop.create()
+    gateway = Gateway(shop)
+    waiting, parked = list(arriving), 0
+    while waiting:
+        refused = [one for one in waiting if one(shop.orders, gateway) == 503]
+        assert len(refused) < len(waiting), "what is parked is taken in the end"
+        waiting, parked = refused, parked + len(refused)
+    return parked
+
+
+def assert_same_end(shop: Shop) -> None:
+    """Both halves captured, one given back, the other due back as the order is cancelled; told and counted once."""
+    order = shop.orders.get("1001")
+    assert (order.captured, order.refunded, order.reversed) == (Decimal(10), Decimal(5), Decimal(0))
+    assert (order.outstanding, order.refund_due) == (Decimal(0), Decimal(5))
+    assert order.statuses - {"invoiced"} == {"sent", "paid", "cancelled"}
+    assert sorted((one.kind, one.reference) for one in order.payments if one.kind == "captured") == [
+        ("captured", "ch_1"),
+        ("captured", "ch_2"),
+    ]
+    assert shop.topics().count("order.paid") == 1
+    assert shop.orders.stock("TEAPOT") == 10
+    assert shop.orders.totals() == {}
+    assert [entry.comment for entry in shop.orders.history("1001")].count("gateway: failed, 5.00 GBP, ch_2") == 1
+
+
+@pytest.mark.parametrize(
+    ("again", "reference"), [(SAME_EVENT, "ch_1"), (SAME_PAYMENT, "ch_2")], ids=["the same event", "the same payment"]
+)
+def test_every_order_of_arrival_ends_with_the_same_money(new_shop: type[Shop], again: Arrival, reference: str) -> None:
+    """All 720: two halves, one of them twice, a failed attempt, a refund and a cancellation."""
+    parked = 0
+    for arriving in permutations(arrivals(again, refund(reference))):
+        shop = new_shop()
+        parked += deliver(shop, arriving)
+        assert_same_end(shop)
+    assert parked > 0, "some refunds came before all money"
+
+
+def some_orders(seed: int) -> list[Sequence[Arrival]]:
+    every = list(permutations(arrivals(SAME_PAYMENT, refund("ch_2"))))
+    return Random(seed).sample(every, 40)  # noqa: S311
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "json"])
+def test_some_orders_of_arrival_end_with_the_same_money_on_disk(
+    new_shop: type[Shop], kind: str, tmp_path: Path
+) -> None:
+    for number, arriving in enumerate(some_orders(seed=2026)):
+        place = tmp_path / str(number)
+        place.mkdir()
+        with opened(kind, place) as store:
+            shop = new_shop(store=store)
+            deliver(shop, arriving)
+            assert_same_end(shop)
+
+
+def test_paid_is_as_the_ledger_says_wherever_a_reversal_arrives(new_shop: type[Shop]) -> None:
+    """All 120 orders of two halves, one of them twice, a failed attempt, and a charge-back of the second half."""
+    reversal = event("reversed", "evt_4", "ch_2", "5.00")
+    for arriving in permutations([HALF_1, HALF_2, FAILED, reversal, SAME_PAYMENT]):
+        shop = new_shop()
+        deliver(shop, arriving)
+        order = shop.orders.get("1001")
+        assert (order.captured, order.reversed, order.outstanding) == (Decimal(10), Decimal(5), Decimal(5))
+        assert "paid" not in order.statuses
+
+
+def test_paid_is_as_the_ledger_says_after_every_arrival(new_shop: type[Shop]) -> None:
+    for arriving in some_orders(seed=1):
+        shop = new_shop()
+        shop.create()
+        gateway = Gateway(shop)
+        for one in arriving:
+            one(shop.orders, gateway)
+            order = shop.orders.get("1001")
+            assert ("paid" in order.statuses) == (order.received >= order.total)

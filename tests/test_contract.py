@@ -1,0 +1,172 @@
+"""The contract of stores has teeth: each of its tests fails for a store with the fault that it is there to find."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from order_fsm.errors import OrderFsmError
+from order_fsm.store import Store
+from order_fsm.testing import StoreContract
+from order_fsm.testing.crews import Processes, Threads
+from order_fsm_adapters.memory import MemoryStore
+
+from . import log_store, weak_commits, weak_outboxes, weak_reads
+
+IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
+    (weak_commits.ForgetsTheSecondMove, "s1_a_commit_is_there_whole"),
+    (weak_commits.WritesTheKeyFirst, "s1_a_version_conflict_leaves_nothing"),
+    (weak_commits.MovesStockFirst, "s1_a_reused_key_leaves_nothing"),
+    (weak_commits.MovesStockFirst, "s1_stock_that_is_short_on_the_second_move_leaves_nothing"),
+    (weak_commits.OverwritesOrders, "s1_an_order_that_exists_is_not_created_again"),
+    (weak_commits.MakesMissingOrders, "s1_a_change_of_a_missing_order_makes_none"),
+    (weak_commits.WritesMessagesLast, "s1_a_value_that_cannot_be_written_leaves_nothing"),
+    (weak_commits.MovesStockFirst, "s1_workers_with_orders_of_their_own_do_not_disturb_each_other"),
+    (weak_commits.RemovesNoMessages, "s1_a_removed_order_is_gone_whole"),
+    (weak_commits.RemovesNoKeys, "s1_a_removed_order_is_gone_whole"),
+    (weak_commits.GivesStockBack, "s1_a_removed_order_is_gone_whole"),
+    (weak_commits.RemovesNoDeadLetters, "s1_the_dead_letters_of_a_removed_order_are_gone"),
+    (weak_commits.ChecksNoVersion, "s2_of_two_commits_from_one_version_one_wins"),
+    (weak_commits.TakesVersionsAhead, "s2_a_version_that_never_was_is_a_conflict"),
+    (weak_commits.ChecksTheVersionOutsideTheLock, "s2_every_version_has_one_winner"),
+    (weak_commits.OverwritesOrders, "s2_an_order_is_created_once"),
+    (weak_commits.RemovesAnyVersion, "s2_a_removal_from_another_version_removes_nothing"),
+    (weak_commits.RemovesWhatIsMissing, "s2_a_missing_order_cannot_be_removed"),
+    (weak_commits.ChecksARemovalOutsideTheLock, "s2_of_removals_and_commits_from_one_version_one_wins"),
+    (weak_commits.KnowsNotWhichEntriesAKeyMade, "s4_a_key_stands_for_what_was_committed_under_it"),
+    (weak_commits.KeepsKeysPerOrder, "s4_a_key_commits_once"),
+    (weak_commits.Folding, "s4_keys_that_only_look_alike_are_different"),
+    (weak_commits.ChecksTheKeyOutsideTheLock, "s4_one_key_commits_once_on_different_orders"),
+    (weak_commits.ForgetsKeys, "s4_one_key_commits_once_on_one_order"),
+    (weak_commits.ForgetsKeys, "s4_a_redelivery_gives_the_first_receipt"),
+    (weak_commits.KnowsNotWhichEntriesAKeyMade, "s4_a_redelivery_gives_the_first_receipt"),
+    (weak_commits.RemovesNoKeys, "s4_the_id_and_the_keys_of_a_removed_order_are_free"),
+    (weak_commits.RemovesNoHistory, "s4_the_id_and_the_keys_of_a_removed_order_are_free"),
+    (weak_commits.KeepsTheLastEntryOnly, "s5_versions_are_dense_from_one"),
+    (weak_commits.ChecksTheVersionOutsideTheLock, "s5_versions_are_dense_whoever_commits"),
+    (weak_reads.GivesItsOwnList, "s6_what_came_out_may_be_changed_afterwards"),
+    (weak_reads.ForgetsAFlag, "s7_a_flag_returns_as_it_was"),
+    (weak_reads.LosesMicroseconds, "s7_any_change_returns_as_it_was"),
+    (weak_reads.LosesZeros, "s7_every_amount_returns_as_it_was"),
+    (weak_reads.MakesFactsText, "s7_every_fact_returns_as_it_was"),
+    (weak_commits.Folding, "s7_every_id_is_an_order_of_its_own"),
+    (weak_commits.FoldingLetters, "s7_every_id_is_an_order_of_its_own"),
+    (weak_commits.FoldingBlanks, "s7_every_id_is_an_order_of_its_own"),
+    (weak_reads.LosesMicroseconds, "s7_every_moment_returns_as_it_was"),
+    (weak_reads.TrimsNames, "s7_every_name_returns_as_it_was"),
+    (weak_reads.TranslatesLineEnds, "s7_every_text_returns_as_it_was"),
+    (weak_reads.TakesEmptyForNone, "s7_nested_data_returns_as_it_was"),
+    (weak_reads.CutsLongComments, "s7_the_longest_values_return_as_they_were"),
+    (weak_commits.ShowsNothingBelowZero, "s8_a_move_that_is_not_strict_may_go_below_zero"),
+    (weak_commits.ChecksNoStock, "s8_a_strict_move_stops_at_zero"),
+    (weak_commits.KnowsEveryItem, "s8_an_item_is_counted_once_it_is_set"),
+    (weak_commits.TracksEveryItem, "s8_items_that_are_not_tracked_are_passed_over"),
+    (weak_commits.Folding, "s8_items_that_only_look_alike_are_different"),
+    (weak_commits.CountsInFloats, "s8_large_numbers_stay_exact"),
+    (weak_commits.MovesStockFirst, "s8_on_hand_and_held_are_constant"),
+    (weak_commits.MovesStockFirst, "s8_moves_of_several_items_do_not_wait_for_each_other_for_ever"),
+    (weak_commits.ChecksStockOutsideTheLock, "s8_the_last_pieces_are_taken_once"),
+    (weak_commits.ForgetsLaterMessages, "s9_a_message_is_there_with_its_commit"),
+    (weak_commits.WritesMessagesFirst, "s9_a_commit_that_raises_leaves_no_message"),
+    (weak_outboxes.GivesOrderByOrder, "s9_the_oldest_are_claimed_first"),
+    (weak_outboxes.SortsById, "s9_messages_of_an_order_keep_the_sequence_of_their_commits"),
+    (weak_outboxes.SortsByTime, "s9_messages_of_an_order_keep_the_sequence_of_their_commits"),
+    (weak_outboxes.KnowsNoClaims, "s9_a_claim_keeps_others_away_until_it_ends"),
+    (weak_outboxes.ClaimsMessageByMessage, "s9_later_messages_of_an_order_wait_for_the_first"),
+    (weak_outboxes.ClaimsMessageByMessage, "s9_messages_that_come_while_the_first_is_claimed_wait_too"),
+    (weak_outboxes.ReleasesTheRest, "s9_what_is_claimed_stays_claimed_when_the_one_before_is_delivered"),
+    (weak_outboxes.KeepsWhatWasDelivered, "s9_what_is_delivered_is_gone"),
+    (weak_outboxes.HoldsTheRest, "s9_a_failed_delivery_is_tried_again_later"),
+    (weak_outboxes.CountsNoAttempts, "s9_a_failed_delivery_is_tried_again_later"),
+    (weak_outboxes.BringsBackWhatWasDelivered, "s9_postponing_what_was_delivered_brings_nothing_back"),
+    (weak_outboxes.DropsDeadLetters, "s9_a_dead_letter_is_kept_and_claimed_no_more"),
+    (weak_outboxes.HoldsTheRest, "s9_a_dead_letter_holds_up_nothing"),
+    (weak_outboxes.WaitsForDeadLetters, "s9_a_dead_letter_holds_up_nothing"),
+    (weak_outboxes.ListsAsGivenUp, "s9_dead_letters_are_listed_oldest_first"),
+    (weak_outboxes.KeepsAttempts, "s9_a_revived_dead_letter_is_tried_anew"),
+    (weak_outboxes.RevivesAtTheFront, "s9_a_revived_dead_letter_waits_for_the_others_of_its_order"),
+    (weak_outboxes.RevivesAnything, "s9_what_is_gone_is_neither_given_up_nor_revived"),
+    (weak_outboxes.ClaimsInTwoSteps, "s9_a_message_is_held_by_one_relay_at_a_time"),
+    (weak_reads.MatchesPartsOfNames, "s10_find_agrees_with_the_orders"),
+    (weak_reads.GoesOnAfterAMoment, "s10_pages_give_every_order_once"),
+    (weak_reads.GoesOnAfterAMatchOnly, "s10_a_page_goes_on_after_an_order_that_no_longer_matches"),
+    (weak_reads.GoesOnAfterNothing, "s10_going_on_after_an_unknown_order_is_an_error"),
+    (weak_reads.SortsByTimeAlone, "s10_orders_of_one_moment_come_by_id"),
+    (weak_reads.CountsOnce, "s10_an_order_is_found_where_it_stands_now"),
+    (weak_reads.FindsWhatWasRemoved, "s10_a_removed_order_is_found_no_more"),
+    (weak_reads.CountsNoRefunds, "s10_tally_agrees_with_the_orders"),
+    (weak_reads.CountsOneStateAfterTheOther, "s10_an_order_is_always_in_one_place"),
+]
+"""The fault, and the test that finds it."""
+
+ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
+    (log_store.AnswersBeforeWriting, "s3_a_killed_process_loses_nothing"),
+    (log_store.WritesInTwoSteps, "s3_a_killed_process_loses_nothing"),
+    (log_store.ForgetsClaims, "s3_what_was_committed_outlives_the_store"),
+    (log_store.ForgetsDeadLetters, "s3_what_was_given_up_or_removed_outlives_the_store"),
+    (log_store.RemovesInTwoSteps, "s1_a_killed_process_leaves_an_order_whole_or_removed"),
+    (log_store.ReadsOnce, "s3_another_store_sees_a_commit_at_once"),
+    (log_store.ReadsOnce, "s3_another_process_sees_a_commit_at_once"),
+    (log_store.LocksNothing, "s2_every_version_has_one_winner"),
+]
+"""The same, with several processes."""
+
+
+class TestLogStore(StoreContract):
+    """The log that the durable faults are made from keeps the contract, so it is the faults that are found."""
+
+    def make_store(self, place: Path) -> Store:
+        return log_store.LogStore(place)
+
+
+def _run(contract: StoreContract, test: str, place: Path) -> None:
+    """Run one test of a contract as pytest would: with threads in memory, with processes on disk."""
+    method: Callable[..., None] = getattr(contract, f"test_{test}")
+    wanted = inspect.signature(method).parameters
+    given: dict[str, Any] = {"place": place, "durable_place": place}
+    with contract.opened(place) as store:
+        given["store"] = store
+        given["crew"] = Processes(partial(contract.opened, place)) if contract.durable else Threads(store)
+        method(**{name: given[name] for name in wanted})
+
+
+@pytest.mark.parametrize(("weak", "test"), IN_MEMORY, ids=lambda value: getattr(value, "__name__", value))
+def test_a_weak_store_in_memory_is_found(weak: Callable[[], MemoryStore], test: str, tmp_path: Path) -> None:
+    """A store with a fault fails the test that is there for it."""
+
+    class Contract(StoreContract):
+        durable = False
+
+        def make_store(self, place: Path) -> Store:  # noqa: ARG002
+            return weak()
+
+    with pytest.raises((AssertionError, pytest.fail.Exception, OrderFsmError)):
+        _run(Contract(), test, tmp_path)
+
+
+@pytest.mark.parametrize(("weak", "test"), ON_DISK, ids=lambda value: getattr(value, "__name__", value))
+def test_a_weak_store_on_disk_is_found(weak: Callable[[Path], log_store.LogStore], test: str, tmp_path: Path) -> None:
+    """A store with a fault fails the test that is there for it."""
+
+    class Contract(StoreContract):
+        # Not every kill meets the moment between two steps; the first that does ends the test.
+        kill_rounds = 100
+
+        def make_store(self, place: Path) -> Store:
+            return weak(place)
+
+    with pytest.raises((AssertionError, pytest.fail.Exception, OrderFsmError)):
+        _run(Contract(), test, tmp_path)
+
+
+def test_every_test_of_the_contract_finds_a_fault() -> None:
+    """No test of the contract is there that was never seen to fail."""
+    tests = {name.removeprefix("test_") for name in dir(StoreContract) if name.startswith("test_")}
+    # The values copy the dicts that they are made from, so it is they who would fail this one.
+    tests.remove("s6_what_went_in_may_be_changed_afterwards")
+    assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK]}

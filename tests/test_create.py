@@ -1,0 +1,110 @@
+"""Creating orders: what is given is kept, an id is taken once, and so is a key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import (
+    KeyReused,
+    Line,
+    OrderExists,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+def test_an_order_begins_unfinished(shop: Shop) -> None:
+    """With one entry, all that was given, and no money."""
+    order = shop.orders.create(
+        "1001",
+        total="49.90",
+        currency="GBP",
+        lines=[Line("TEAPOT", 2), Line("CUP", 1), Line("TEAPOT", 1)],
+        customer="ann",
+        email="ann@example.com",
+        data={"gift": True, "tags": ["x"]},
+        by="web",
+    )
+    assert (order.id, order.state, order.statuses, order.version) == ("1001", "unfinished", frozenset(), 1)
+    assert (str(order.total), order.currency, order.customer, order.email) == (
+        "49.90",
+        "GBP",
+        "ann",
+        "ann@example.com",
+    )
+    assert order.lines == (Line("TEAPOT", 2), Line("CUP", 1), Line("TEAPOT", 1))
+    assert order.quantities == {"TEAPOT": 3, "CUP": 1}
+    assert order.data == {"gift": True, "tags": ["x"]}
+    assert order.created_at == order.updated_at == shop.clock.now
+    (entry,) = shop.orders.history("1001")
+    assert (entry.version, entry.trigger, entry.before, entry.after) == (1, "create", frozenset(), frozenset())
+    assert (entry.by, entry.at, entry.visible) == ("web", shop.clock.now, False)
+    assert shop.orders.get("1001") == order
+    assert shop.topics() == []
+
+
+def test_an_order_may_have_no_lines_and_no_customer(shop: Shop) -> None:
+    order = shop.orders.create("1001", total=0, currency="JPY")
+    assert (order.lines, order.customer, order.email, order.data) == ((), None, None, {})
+
+
+def test_an_id_is_taken_once(shop: Shop) -> None:
+    shop.create()
+    before = shop.dump()
+    with pytest.raises(OrderExists, match="1001"):
+        shop.create()
+    assert shop.dump() == before
+
+
+def test_creating_again_under_the_key_answers_with_the_first(shop: Shop) -> None:
+    """Even after the order has gone on: the order as it was created."""
+    first = shop.orders.create("1001", total="10.0", currency="GBP", lines=[Line("CUP", 1)], key="basket-1")
+    shop.orders.fire("1001", "pay")
+    before = shop.dump()
+    again = shop.orders.create("1001", total="10.00", currency="GBP", lines=[Line("CUP", 1)], key="basket-1")
+    assert again == first
+    assert shop.dump() == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"order_id": "1002"},
+        {"total": "10.01"},
+        {"currency": "EUR"},
+        {"lines": [Line("CUP", 2)]},
+        {"lines": []},
+        {"customer": "bob"},
+        {"email": "bob@example.com"},
+        {"data": {"gift": True}},
+    ],
+    ids=str,
+)
+def test_a_key_of_another_creation_is_refused(shop: Shop, other: dict[str, Any]) -> None:
+    call: dict[str, Any] = {
+        "order_id": "1001",
+        "total": "10.00",
+        "currency": "GBP",
+        "lines": [Line("CUP", 1)],
+        "key": "basket-1",
+    }
+    shop.orders.create(**call)
+    before = shop.dump()
+    with pytest.raises(KeyReused, match="basket-1"):
+        shop.orders.create(**{**call, **other})
+    assert shop.dump() == before
+
+
+def test_what_goes_in_and_comes_out_is_apart(shop: Shop) -> None:
+    """Changing the data that was given, or that was got, changes no order."""
+    data = {"tags": ["x"]}
+    order = shop.orders.create("1001", total=1, currency="GBP", data=data)
+    data["tags"].append("y")
+    order.data["tags"].append("z")
+    assert shop.orders.get("1001").data == {"tags": ["x"]}
+    shop.orders.fire("1001", "pay")
+    shop.orders.history("1001")[-1].facts["amount"] = None
+    assert shop.orders.history("1001")[-1].facts["amount"] == 1

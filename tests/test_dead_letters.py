@@ -1,0 +1,150 @@
+"""Messages whose delivery is given up: kept, in nobody's way, and delivered after all when somebody says so."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from order_fsm import InvalidInput, Message
+from order_fsm.outbox import ATTEMPTS, LEASE, LONGEST_PAUSE
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+class Post:
+    """A handler that fails for some comments, and keeps the others."""
+
+    def __init__(self, *failing: str) -> None:
+        self.failing = set(failing)
+        self.sent: list[str] = []
+
+    def __call__(self, message: Message) -> None:
+        if message.payload["comment"] in self.failing:
+            raise ConnectionError("mailbox full")
+        self.sent.append(message.payload["comment"])
+
+
+def tell(shop: Shop, order_id: str, *comments: str) -> None:
+    for comment in comments:
+        shop.orders.comment(order_id, comment, visible=True, notify=True)
+
+
+def try_for_days(shop: Shop, post: Post, times: int = ATTEMPTS) -> None:
+    for _ in range(times):
+        shop.orders.deliver(post)
+        shop.clock.now += LONGEST_PAUSE
+
+
+def test_a_message_is_given_up_after_the_last_attempt(any_shop: Shop) -> None:
+    """Not before; and then it is not tried any more, and not lost."""
+    any_shop.create()
+    tell(any_shop, "1001", "a")
+    post = Post("a")
+    try_for_days(any_shop, post, ATTEMPTS - 1)
+    assert any_shop.orders.dead_letters() == []
+    try_for_days(any_shop, post, 1)
+    (letter,) = any_shop.orders.dead_letters()
+    assert (letter.id, letter.attempts, letter.payload["comment"]) == ("1001#2.1", ATTEMPTS, "a")
+    post.failing.clear()
+    try_for_days(any_shop, post)
+    assert post.sent == []
+    assert any_shop.orders.dead_letters() == [letter]
+
+
+def test_nobody_waits_for_a_dead_letter(any_shop: Shop) -> None:
+    """Later messages of its order are delivered, in their order, in the very run in which it is given up."""
+    any_shop.create()
+    tell(any_shop, "1001", "a", "b", "c")
+    post = Post("a")
+    try_for_days(any_shop, post, ATTEMPTS - 1)
+    assert post.sent == []
+    assert any_shop.orders.deliver(post) == 2
+    assert post.sent == ["b", "c"]
+
+
+def test_a_dead_letter_is_revived(any_shop: Shop) -> None:
+    """Delivered under its id, once, with all its attempts before it again."""
+    any_shop.create()
+    tell(any_shop, "1001", "a")
+    post = Post("a")
+    try_for_days(any_shop, post)
+    (letter,) = any_shop.orders.dead_letters()
+    any_shop.orders.revive(letter)
+    assert any_shop.orders.dead_letters() == []
+    try_for_days(any_shop, post, ATTEMPTS - 1)
+    assert any_shop.orders.dead_letters() == []
+    post.failing.clear()
+    assert any_shop.orders.deliver(post) == 1
+    assert post.sent == ["a"]
+    assert any_shop.messages() == []
+
+
+def test_reviving_what_is_no_dead_letter_does_nothing(any_shop: Shop) -> None:
+    """Twice, or one that was delivered meanwhile."""
+    any_shop.create()
+    tell(any_shop, "1001", "a")
+    try_for_days(any_shop, Post("a"))
+    (letter,) = any_shop.orders.dead_letters()
+    for _ in range(2):
+        any_shop.orders.revive(letter)
+    post = Post()
+    assert any_shop.orders.deliver(post) == 1
+    any_shop.orders.revive(letter)
+    assert any_shop.orders.deliver(post) == 0
+    assert any_shop.messages() == []
+
+
+def test_dead_letters_are_listed_oldest_first(any_shop: Shop) -> None:
+    for order_id in ("1003", "1001", "1002"):
+        any_shop.create(order_id)
+        tell(any_shop, order_id, "a")
+        any_shop.clock.pass_by(seconds=1)
+    try_for_days(any_shop, Post("a"))
+    assert [letter.order_id for letter in any_shop.orders.dead_letters()] == ["1003", "1001", "1002"]
+    assert [letter.order_id for letter in any_shop.orders.dead_letters(limit=2)] == ["1003", "1001"]
+    with pytest.raises(InvalidInput):
+        any_shop.orders.dead_letters(limit=0)
+
+
+def test_a_dead_letter_goes_with_its_order(any_shop: Shop) -> None:
+    """When the order is purged there is nobody left to write to."""
+    any_shop.create()
+    tell(any_shop, "1001", "a")
+    try_for_days(any_shop, Post("a"))
+    any_shop.clock.pass_by(days=1)
+    assert any_shop.orders.purge(timedelta(days=1)) == ["1001"]
+    assert any_shop.orders.dead_letters() == []
+
+
+def test_messages_that_wait_do_not_use_up_the_limit(shop: Shop) -> None:
+    """One order with many messages, the first of which fails, does not keep a run from the others."""
+    shop.create("1001")
+    shop.create("1002")
+    tell(shop, "1001", *"abcdefgh")
+    tell(shop, "1002", "x", "y")
+    post = Post("a")
+    assert shop.orders.deliver(post, limit=3) == 2
+    assert post.sent == ["x", "y"]
+
+
+def test_a_slow_handler_does_not_hold_what_another_relay_may_claim(shop: Shop) -> None:
+    """Every message is begun well within its lease, or it is left to whoever claims it next; none is sent twice."""
+    shop.create()
+    tell(shop, "1001", *"abcdefgh")
+    sent: list[str] = []
+    begun: list[timedelta] = []
+
+    def slow(message: Message) -> None:
+        begun.append(shop.clock.now - claimed)
+        shop.clock.now += LEASE * 0.3
+        sent.append(message.payload["comment"])
+
+    while len(sent) < 8:
+        claimed = shop.clock.now
+        shop.orders.deliver(slow)
+        shop.clock.now += LEASE
+    assert sent == list("abcdefgh")
+    assert max(begun) < LEASE / 2

@@ -1,0 +1,281 @@
+"""Time: what nobody pays is cancelled, what nobody places is removed, and neither is ever done to money."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import InvalidInput, OrderNotFound, Orders, Receipt, StoreCorrupt, StoreUnavailable, Workflow
+from order_fsm.model import Query
+from order_fsm.workflow import Rule, Status, When
+from order_fsm_adapters.json_files import JsonStore
+from order_fsm_adapters.memory import MemoryStore
+from tests.gateway import Gateway
+from tests.stores import interrupted, precede
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+DAY = timedelta(days=1)
+
+
+def ids(receipts: list[Receipt]) -> list[str]:
+    return [receipt.order.id for receipt in receipts]
+
+
+# Expire
+
+
+def test_an_order_that_nobody_pays_is_cancelled_and_its_stock_comes_back(any_shop: Shop) -> None:
+    any_shop.bring("sent")
+    assert any_shop.orders.stock("TEAPOT") == 8
+    any_shop.clock.pass_by(days=1)
+    (receipt,) = any_shop.orders.expire(DAY)
+    assert receipt.order == any_shop.orders.get("1001")
+    assert (receipt.order.state, receipt.entries[0].trigger) == ("sent+cancelled", "expire")
+    assert any_shop.orders.stock("TEAPOT") == 10
+    assert any_shop.orders.expire(DAY) == []
+
+
+@pytest.mark.parametrize("state", [state for state in Orders(MemoryStore()).workflow.states if state != "sent"])
+def test_nothing_else_expires(shop: Shop, state: str) -> None:
+    """Not what is invoiced, paid, dispatched or cancelled, nor what was never placed."""
+    shop.bring(state)
+    shop.clock.pass_by(days=1000)
+    before = shop.dump()
+    assert shop.orders.expire(DAY) == []
+    assert shop.dump() == before
+
+
+def test_an_order_with_money_does_not_expire(any_shop: Shop) -> None:
+    """A part payment is money; given back in full, it is none."""
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", amount="0.01")
+    any_shop.clock.pass_by(days=2)
+    assert any_shop.orders.expire(DAY) == []
+    any_shop.orders.fire("1001", "refund")
+    assert ids(any_shop.orders.expire(DAY)) == ["1001"]
+
+
+def test_the_age_counts_from_when_the_order_was_placed(any_shop: Shop) -> None:
+    """A basket that stood for a month is not cancelled on the day on which it is ordered; the bound is exact."""
+    any_shop.create()
+    any_shop.clock.pass_by(days=30)
+    any_shop.orders.fire("1001", "place")
+    any_shop.clock.pass_by(days=1, microseconds=-1)
+    assert any_shop.orders.expire(DAY) == []
+    any_shop.clock.pass_by(microseconds=1)
+    assert ids(any_shop.orders.expire(DAY)) == ["1001"]
+
+
+@pytest.mark.parametrize(
+    "undone", [("unplace", "place"), ("cancel", "reinstate"), ("expire", "reinstate"), ("invoice", "uninvoice")]
+)
+def test_the_age_counts_anew_when_the_order_is_waited_for_anew(shop: Shop, undone: tuple[str, str]) -> None:
+    """Or what is reinstated for a customer who asks for time is gone again in the next night."""
+    shop.bring("sent")
+    shop.clock.pass_by(days=30)
+    for trigger in undone:
+        shop.orders.fire("1001", trigger)
+    assert shop.orders.expire(DAY) == []
+    shop.orders.comment("1001", "still nothing")
+    shop.clock.pass_by(days=1)
+    assert ids(shop.orders.expire(DAY)) == ["1001"]
+
+
+def test_a_payment_that_comes_between_wins(any_shop: Shop) -> None:
+    """It was unpaid when it was looked at; the cancellation is decided again when it is committed."""
+    before_commit = interrupted(any_shop.store)
+    any_shop.bring("sent")
+    any_shop.clock.pass_by(days=2)
+    before_commit.append(Gateway(any_shop).send)
+    assert any_shop.orders.expire(DAY) == []
+    assert any_shop.orders.get("1001").state == "sent+invoiced+paid"
+    assert any_shop.orders.stock("TEAPOT") == 8
+    assert [entry.trigger for entry in any_shop.orders.history("1001")] == ["create", "place", "pay"]
+
+
+def test_a_payment_that_comes_after_it_is_recorded_and_due_back(any_shop: Shop) -> None:
+    any_shop.bring("sent")
+    any_shop.clock.pass_by(days=2)
+    any_shop.orders.expire(DAY)
+    assert Gateway(any_shop).send().outcome == "recorded"
+    order = any_shop.orders.get("1001")
+    assert (order.state, order.refund_due) == ("sent+paid+cancelled", Decimal(10))
+    assert any_shop.orders.stock("TEAPOT") == 10
+    assert "refund.due" in any_shop.topics()
+
+
+@pytest.mark.parametrize("error", [StoreCorrupt("ann@example.com"), StoreUnavailable(), ZeroDivisionError("ann")])
+def test_one_bad_order_does_not_stop_the_rest(
+    any_shop: Shop, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    """Whatever is wrong with it. It is logged by its id, without what the error says."""
+    before_commit = interrupted(any_shop.store)
+    for order_id in ("1001", "1002", "1003"):
+        any_shop.bring("sent", order_id)
+    any_shop.clock.pass_by(days=2)
+
+    def fails() -> None:
+        raise error
+
+    before_commit.extend([lambda: None, fails, lambda: None])
+    assert ids(any_shop.orders.expire(DAY)) == ["1001", "1003"]
+    assert any_shop.orders.get("1002").state == "sent"
+    (record,) = [one for one in caplog.records if one.name == "order_fsm.expiry"]
+    assert record.levelno == logging.ERROR
+    assert record.getMessage() == f"order '1002' was left alone: {type(error).__name__}"
+    assert ids(any_shop.orders.expire(DAY)) == ["1002"]
+
+
+@pytest.mark.parametrize("act", ["expire", "purge"])
+def test_a_broken_file_does_not_stop_the_rest(new_shop: type[Shop], tmp_path: Path, act: str) -> None:
+    shop = new_shop(store=JsonStore(tmp_path / "orders"))
+    for order_id in ("1001", "1002", "1003"):
+        shop.bring("sent" if act == "expire" else "unfinished", order_id)
+    (broken,) = (tmp_path / "orders").rglob("*1002*.json")
+    broken.write_bytes(broken.read_bytes()[:-40])
+    shop.clock.pass_by(days=2)
+    assert len(getattr(shop.orders, act)(DAY)) == 2
+    with pytest.raises(StoreCorrupt):
+        shop.orders.get("1002")
+
+
+def test_the_limit_is_how_many_expire(any_shop: Shop) -> None:
+    """The oldest first; those that may not expire do not use it up, over several pages."""
+    for number in range(60):
+        any_shop.create(f"p{number:02d}", lines=())
+        any_shop.orders.fire(f"p{number:02d}", "pay", amount="1")
+    for number in range(3):
+        any_shop.bring("sent", f"{number}")
+    any_shop.clock.pass_by(days=2)
+    assert ids(any_shop.orders.expire(DAY, limit=2)) == ["0", "1"]
+    assert ids(any_shop.orders.expire(DAY, limit=2)) == ["2"]
+
+
+@pytest.mark.parametrize("act", ["expire", "purge"])
+@pytest.mark.parametrize("bad", [{"older_than": 1}, {"older_than": -DAY}, {"older_than": None}, {"limit": 0}])
+def test_an_age_is_a_timedelta_and_a_limit_a_number(shop: Shop, act: str, bad: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        getattr(shop.orders, act)(**{"older_than": DAY, **bad})
+
+
+def test_a_workflow_without_the_rule_says_so(new_shop: type[Shop]) -> None:
+    placed = When(has={"sent"})
+    workflow = Workflow(
+        [Status("sent")], [Rule("place", forbids={"sent"}, adds={"sent"})], holds_stock=placed, counts=placed, queues={}
+    )
+    with pytest.raises(InvalidInput, match="'expire'"):
+        new_shop(workflow).orders.expire(DAY)
+
+
+# Purge
+
+
+def test_what_nobody_placed_is_removed_with_all_that_there_is_of_it(any_shop: Shop) -> None:
+    """K9: and nothing else, however old."""
+    any_shop.create("0999", customer="bob")
+    any_shop.orders.comment("0999", "nobody?", key="k1", notify=True)
+    any_shop.bring("sent")
+    any_shop.clock.pass_by(days=1)
+    assert any_shop.orders.purge(DAY) == ["0999"]
+    with pytest.raises(OrderNotFound):
+        any_shop.orders.get("0999")
+    with pytest.raises(OrderNotFound):
+        any_shop.orders.history("0999")
+    assert [order.id for order in any_shop.all()] == ["1001"]
+    assert any_shop.orders.find(customer="bob") == []
+    assert any_shop.orders.counts()["unfinished"] == 0
+    assert any_shop.store.keyed("k1") is None
+    assert any_shop.messages() == []
+    assert any_shop.orders.purge(DAY) == []
+
+
+def test_the_id_of_a_removed_order_can_be_used_again(any_shop: Shop) -> None:
+    """Its keys too; and what comes of it is a new order, with nothing of the old one."""
+    orders = any_shop.orders
+    orders.create("1001", total=1, currency="GBP", key="basket")
+    orders.comment("1001", "old", key="k1", notify=True)
+    any_shop.clock.pass_by(days=1)
+    assert orders.purge(DAY) == ["1001"]
+    orders.create("1001", total=2, currency="EUR", key="basket")
+    orders.comment("1001", "new", key="k1", notify=True)
+    assert [entry.comment for entry in orders.history("1001")] == ["", "new"]
+    assert [message.id for message in any_shop.messages()] == ["1001#2.1"]
+
+
+@pytest.mark.parametrize("state", [one for one in Orders(MemoryStore()).workflow.states if one != "unfinished"])
+def test_what_was_ever_ticked_is_never_removed(shop: Shop, state: str) -> None:
+    """K9: nothing with money, invoice or dispatch, and nothing that is cancelled."""
+    shop.bring(state)
+    shop.clock.pass_by(days=1000)
+    before = shop.dump()
+    assert shop.orders.purge(DAY) == []
+    assert shop.dump() == before
+
+
+@pytest.mark.parametrize("undone", [("place", "unplace"), ("cancel", "reinstate")])
+def test_what_was_ticked_once_is_never_removed(any_shop: Shop, undone: tuple[str, str]) -> None:
+    """It is unfinished again, and its history tells something."""
+    any_shop.create()
+    for trigger in undone:
+        any_shop.orders.fire("1001", trigger)
+    assert any_shop.orders.get("1001").state == "unfinished"
+    any_shop.clock.pass_by(days=1000)
+    assert any_shop.orders.purge(DAY) == []
+
+
+def test_a_basket_that_is_looked_after_is_not_removed(any_shop: Shop) -> None:
+    """The age counts from the last thing that happened; the bound is exact."""
+    any_shop.create()
+    any_shop.clock.pass_by(days=30)
+    any_shop.orders.comment("1001", "please keep it")
+    any_shop.clock.pass_by(days=1, microseconds=-1)
+    assert any_shop.orders.purge(DAY) == []
+    any_shop.clock.pass_by(microseconds=1)
+    assert any_shop.orders.purge(DAY) == ["1001"]
+
+
+def test_a_payment_that_comes_before_the_removal_wins(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """And that is nothing to be logged as a fault."""
+    any_shop.create()
+    any_shop.clock.pass_by(days=2)
+    precede(any_shop.store, "remove", lambda order: Gateway(any_shop).send())
+    assert any_shop.orders.purge(DAY) == []
+    assert caplog.records == []
+    assert any_shop.orders.get("1001").state == "sent+invoiced+paid"
+
+
+def test_two_purges_at_once_do_not_stop_each_other(any_shop: Shop) -> None:
+    """The other one removes the very order from which this one would go on."""
+    for number in range(60):
+        any_shop.create(f"{number:02d}")
+    any_shop.clock.pass_by(days=2)
+    others: list[str] = []
+
+    def quicker(query: Query) -> None:
+        if query.after is not None and not others:
+            others.append("at work")
+            others.extend(any_shop.orders.purge(DAY, limit=50))
+
+    precede(any_shop.store, "find", quicker)
+    assert any_shop.orders.purge(DAY) == []
+    assert others[1:] == [f"{number:02d}" for number in range(50)]
+    assert len(any_shop.orders.purge(DAY)) == 10
+
+
+def test_the_limit_is_how_many_are_removed(any_shop: Shop) -> None:
+    """Over several pages, with orders between that stay."""
+    for number in range(70):
+        any_shop.create(f"{number:02d}", lines=())
+        if number % 7 == 0:
+            any_shop.orders.fire(f"{number:02d}", "place")
+    any_shop.clock.pass_by(days=2)
+    assert len(any_shop.orders.purge(DAY, limit=5)) == 5
+    assert len(any_shop.orders.purge(DAY)) == 55
+    assert len(any_shop.all()) == 10

@@ -1,0 +1,134 @@
+"""The lock between processes and threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from order_fsm_adapters.file_locks import FileLock
+
+fcntl = pytest.importorskip("fcntl", reason="elsewhere the lock is that of the library filelock")
+
+fork = get_context("fork")
+
+
+def count_up(lock: FileLock, counter: Path) -> None:
+    """Read, add one, write: one that is not alone loses counts."""
+    for _ in range(100):
+        with lock:
+            counter.write_text(str(int(counter.read_text()) + 1))
+
+
+def is_free(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def test_threads_and_processes_exclude_each_other(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    lock = FileLock(str(tmp_path / "lock"))
+    children = [fork.Process(target=count_up, args=(lock, counter)) for _ in range(2)]
+    for child in children:
+        child.start()
+    threads = [threading.Thread(target=count_up, args=(lock, counter)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for child in children:
+        child.join()
+    assert counter.read_text() == "400"
+
+
+def test_the_lock_is_free_after_the_block_whatever_it_raises(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+
+    def fail() -> None:
+        with FileLock(str(path)):
+            assert not is_free(path)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert is_free(path)
+
+
+def test_the_lock_file_stays(tmp_path: Path) -> None:
+    with FileLock(str(tmp_path / "lock")):
+        pass
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_lock_in_a_missing_folder_raises(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), FileLock(str(tmp_path / "missing" / "lock")):
+        pass
+
+
+def hold_for_ever(path: Path, pipe: Connection) -> None:
+    with FileLock(str(path)):
+        pipe.send("held")
+        signal.pause()
+
+
+def test_a_killed_holder_frees_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    ours, theirs = fork.Pipe()
+    holder = fork.Process(target=hold_for_ever, args=(path, theirs))
+    holder.start()
+    ours.recv()
+    assert not is_free(path)
+    holder.kill()
+    holder.join()
+    assert is_free(path)
+    ours.close()
+    theirs.close()
+
+
+def test_a_child_that_was_forked_in_the_block_does_not_free_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = FileLock(str(path))
+    with lock:
+        child = os.fork()
+        if child == 0:
+            try:
+                lock.__exit__()
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        assert not is_free(path)
+    assert is_free(path)
+
+
+def hold_and_fork(path: Path, pipe: Connection, end: Connection) -> None:
+    with FileLock(str(path)):
+        fork.Process(target=end.recv).start()
+        pipe.send("forked")
+        signal.pause()
+
+
+def test_a_child_that_outlives_a_killed_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    ours, theirs = fork.Pipe()
+    our_end, childs_end = fork.Pipe()
+    holder = fork.Process(target=hold_and_fork, args=(path, theirs, childs_end))
+    holder.start()
+    ours.recv()
+    holder.kill()
+    holder.join()
+    assert is_free(path)
+    our_end.send("end")
+    for pipe in (ours, theirs, our_end, childs_end):
+        pipe.close()

@@ -1,0 +1,283 @@
+"""What is put into the outbox: built from what a commit really changed, and there if and only if the commit is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import Message, Refused, Rule, StoreUnavailable, shop_workflow
+from order_fsm.model import Change
+from order_fsm_adapters.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+def only(shop: Shop, topic: str) -> Message:
+    (message,) = shop.messages(topic)
+    return message
+
+
+def refunds(shop: Shop) -> list[tuple[float, float]]:
+    """What each message says has come to be due, and is due in all."""
+    told = [message.payload for message in shop.messages("refund.due")]
+    return [(float(payload["amount"]), float(payload["refund_due"])) for payload in told]
+
+
+# order.updated
+
+
+def test_nobody_is_told_unless_it_is_asked_for(shop: Shop) -> None:
+    shop.create()
+    shop.orders.fire("1001", "place", comment="x", visible=True)
+    shop.orders.comment("1001", "x", visible=True)
+    shop.orders.fire("1001", "pay")
+    shop.orders.save("1001", {"sent", "paid", "dispatched"}, version=4, comment="x", visible=True)
+    assert shop.topics() == []
+
+
+def test_a_mail_is_one_message_with_all_it_takes(shop: Shop) -> None:
+    shop.bring("sent+invoiced+paid")
+    shop.orders.fire("1001", "dispatch", comment="AB123", visible=True, notify=True)
+    message = only(shop, "order.updated")
+    assert message.order_id == "1001"
+    assert message.created_at == shop.clock.now
+    assert message.payload == {
+        "state": "sent+invoiced+paid+dispatched",
+        "customer": "ann",
+        "email": "ann@example.com",
+        "triggers": ["dispatch"],
+        "added": ["dispatched"],
+        "dropped": [],
+        "comment": "AB123",
+    }
+
+
+def test_a_mail_tells_the_difference(shop: Shop) -> None:
+    """K8: cancelling a paid order mails cancelled, not paid; and what was unticked is said."""
+    shop.bring("sent+invoiced+paid")
+    shop.orders.fire("1001", "cancel", notify=True)
+    shop.orders.save("1001", {"sent", "invoiced"}, version=4 - 1, comment="bounced", notify=True)
+    told = [(one.payload["added"], one.payload["dropped"]) for one in shop.messages("order.updated")]
+    assert told == [(["cancelled"], []), ([], ["cancelled", "paid"])]
+
+
+def test_a_hidden_comment_is_in_no_mail(shop: Shop) -> None:
+    """A comment reaches the customer only on purpose."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "dispatch", comment="he is a nuisance", notify=True)
+    shop.orders.comment("1001", "still is", notify=True)
+    for message in shop.messages():
+        assert message.payload["comment"] == ""
+        assert "nuisance" not in str(message)
+        assert "still is" not in str(message)
+
+
+def test_a_comment_is_mailed_on_purpose(shop: Shop) -> None:
+    shop.bring("sent")
+    shop.orders.comment("1001", "snow ❄", visible=True, notify=True)
+    payload = only(shop, "order.updated").payload
+    assert (payload["comment"], payload["added"], payload["dropped"]) == ("snow ❄", [], [])
+
+
+# order.paid
+
+
+def test_an_online_payment_tells_by_itself(shop: Shop) -> None:
+    """Without being asked; its entry is the line that the customer reads."""
+    shop.create()
+    receipt = shop.orders.fire("1001", "pay", amount="10.00", reference="ch_1", key="evt_1")
+    assert only(shop, "order.paid").payload == {
+        "state": "sent+invoiced+paid",
+        "customer": "ann",
+        "email": "ann@example.com",
+        "amount": "10.00",
+        "currency": "GBP",
+        "reference": "ch_1",
+    }
+    assert shop.orders.progress("1001") == receipt.entries
+
+
+@pytest.mark.parametrize("state", ["unfinished", "sent+invoiced+dispatched", "sent+cancelled"])
+def test_an_online_payment_tells_wherever_it_ticks_paid(shop: Shop, state: str) -> None:
+    shop.bring(state)
+    shop.orders.fire("1001", "pay", reference="ch_9")
+    assert len(shop.messages("order.paid")) == 1
+
+
+def test_a_payment_that_ticks_nothing_is_not_told_as_paid(shop: Shop) -> None:
+    """In part; once more; by hand."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="1", reference="ch_1")
+    assert shop.topics() == []
+    shop.orders.fire("1001", "pay")
+    assert shop.topics() == []
+    shop.orders.fire("1001", "pay", amount="1", reference="ch_2")
+    assert shop.messages("order.paid") == []
+
+
+def test_an_online_payment_shows_no_hidden_comment(shop: Shop) -> None:
+    shop.create()
+    shop.orders.fire("1001", "pay", reference="ch_1", comment="risk score 97")
+    assert all("risk" not in entry.comment for entry in shop.orders.progress("1001"))
+    assert "risk" not in str(shop.messages())
+
+
+def test_an_online_payment_with_a_blank_comment_is_still_shown(shop: Shop) -> None:
+    """There is nothing in it to hide."""
+    shop.create()
+    shop.orders.fire("1001", "pay", reference="ch_1", comment=" ")
+    assert [entry.trigger for entry in shop.orders.progress("1001")] == ["pay"]
+
+
+# refund.due
+
+
+def test_cancelling_says_what_is_due_back(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "cancel")
+    message = only(shop, "refund.due")
+    assert message.payload == {
+        "state": "sent+paid+cancelled",
+        "customer": "ann",
+        "email": "ann@example.com",
+        "amount": "10.00",
+        "refund_due": "10.00",
+        "currency": "GBP",
+    }
+
+
+def test_cancelling_without_money_says_nothing(shop: Shop) -> None:
+    shop.bring("sent")
+    shop.orders.fire("1001", "cancel")
+    assert shop.topics() == []
+
+
+def test_a_payment_too_much_says_what_is_over(shop: Shop) -> None:
+    shop.bring("sent")
+    shop.orders.fire("1001", "pay", amount="12.50")
+    shop.orders.fire("1001", "pay", amount="10.00")
+    assert refunds(shop) == [(2.50, 2.50), (10, 12.50)]
+
+
+def test_a_payment_on_a_cancelled_order_is_due_back_whole(shop: Shop) -> None:
+    shop.bring("sent+cancelled")
+    shop.orders.fire("1001", "pay", amount="4", reference="ch_1")
+    shop.orders.fire("1001", "pay", amount="6", reference="ch_2")
+    assert refunds(shop) == [(4, 4), (6, 10)]
+
+
+def test_giving_back_is_not_announced_as_due(shop: Shop) -> None:
+    """Neither in part nor whole, neither where it was due nor where it was not."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "refund", amount="1")
+    shop.orders.fire("1001", "cancel")
+    shop.orders.fire("1001", "refund", amount="4")
+    shop.orders.fire("1001", "refund")
+    assert refunds(shop) == [(9, 9)]
+
+
+def test_reinstating_says_that_it_is_no_longer_due(shop: Shop) -> None:
+    """Somebody may be about to give it back."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "cancel")
+    shop.orders.fire("1001", "reinstate")
+    assert refunds(shop)[1:] == [(0, 0)]
+
+
+def test_a_reversal_of_what_was_due_says_so(shop: Shop) -> None:
+    """The bank took it back: to give it back as well would be twice."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "cancel")
+    shop.orders.fire("1001", "unpay", amount="4", comment="charged back")
+    assert refunds(shop)[1:] == [(0, 6)]
+
+
+def test_a_form_says_what_is_due_once(shop: Shop) -> None:
+    """By the order before and after it, not by each step."""
+    shop.bring("sent+paid+dispatched")
+    shop.orders.save("1001", {"sent", "paid", "cancelled"}, version=3, comment="came back")
+    assert refunds(shop) == [(10, 10)]
+
+
+def test_what_only_dispatches_says_nothing_of_money(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "pay", amount="1")
+    shop.orders.fire("1001", "dispatch")
+    shop.orders.comment("1001", "x")
+    assert refunds(shop) == [(1, 1)]
+
+
+# All of them
+
+
+def test_ids_are_stable_and_tell_the_messages_apart(shop: Shop) -> None:
+    shop.bring("sent+cancelled")
+    shop.orders.fire("1001", "pay", amount="11", reference="ch_1", notify=True)
+    ids = [message.id for message in shop.messages()]
+    assert [message.topic for message in shop.messages()] == ["order.paid", "order.updated", "refund.due"]
+    assert ids == ["1001#4.1", "1001#4.2", "1001#4.3"]
+
+
+def test_a_payload_is_plain_json_and_a_copy(shop: Shop) -> None:
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="12", reference="ch_1", notify=True)
+
+    def plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(isinstance(key, str) and plain(one) for key, one in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return value is None or isinstance(value, str | int | bool)
+
+    for message in shop.messages():
+        assert plain(message.payload)
+        message.payload.clear()
+        assert message.payload
+
+
+def test_a_fact_of_a_shops_own_does_not_hide_whose_order_it_is(new_shop: type[Shop]) -> None:
+    """A mail goes to the order's address, whatever a trigger came with."""
+    facts = {"state", "customer", "email", "weight"}
+    shop = new_shop(shop_workflow().extend(rules=[Rule("weigh", facts=facts, announces="order.weighed")]))
+    shop.create()
+    shop.orders.fire("1001", "weigh", state="light", customer="eve", email="eve@example.com", weight=3)
+    payload = only(shop, "order.weighed").payload
+    assert (payload["state"], payload["customer"], payload["email"]) == ("unfinished", "ann", "ann@example.com")
+    assert payload["weight"] == 3
+
+
+class Failing(MemoryStore):
+    """A store that cannot be written to at first."""
+
+    broken = False
+
+    def commit(self, change: Change) -> None:
+        if self.broken:
+            raise StoreUnavailable("the disk is gone")
+        super().commit(change)
+
+
+def test_a_message_is_there_if_its_commit_is(new_shop: type[Shop]) -> None:
+    """K1: the write fails, and nobody is mailed; it is repeated under its key, and one is."""
+    store = Failing()
+    shop = new_shop(store=store)
+    shop.create()
+    store.broken = True
+    with pytest.raises(StoreUnavailable, match="the disk is gone"):
+        shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1")
+    assert shop.topics() == []
+    store.broken = False
+    assert not shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1").duplicate
+    assert shop.topics() == ["order.paid"]
+
+
+def test_what_is_refused_or_repeated_tells_nobody(shop: Shop) -> None:
+    shop.create()
+    with pytest.raises(Refused):
+        shop.orders.fire("1001", "dispatch", notify=True)
+    assert shop.topics() == []
+    for _ in range(3):
+        shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1", notify=True)
+    assert shop.topics() == ["order.paid", "order.updated"]

@@ -1,0 +1,298 @@
+"""Money is a ledger of facts; what is paid, outstanding, overpaid and due back follows from it."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import KeyReused, Line, Order, Refused
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+def sums(order: Order) -> dict[str, str]:
+    names = ("captured", "refunded", "reversed", "outstanding", "overpaid", "refund_due")
+    return {name: f"{getattr(order, name):.2f}" for name in names if getattr(order, name)}
+
+
+def refused(shop: Shop, trigger: str, **facts: Any) -> list[str]:
+    before = shop.dump()
+    with pytest.raises(Refused) as refusal:
+        shop.orders.fire("1001", trigger, **facts)
+    assert shop.dump() == before
+    return [reason.code for reason in refusal.value.reasons]
+
+
+def test_a_payment_is_a_row_of_the_ledger(shop: Shop) -> None:
+    shop.create(total="49.90")
+    order = shop.orders.fire("1001", "pay", amount="49.90", currency="GBP", reference="ch_1").order
+    (payment,) = order.payments
+    assert (payment.kind, payment.amount, payment.reference, payment.at, payment.version) == (
+        "captured",
+        Decimal("49.90"),
+        "ch_1",
+        shop.clock.now,
+        2,
+    )
+    assert shop.orders.history("1001")[-1].facts == {
+        "amount": Decimal("49.90"),
+        "currency": "GBP",
+        "reference": "ch_1",
+    }
+    assert sums(order) == {"captured": "49.90"}
+
+
+@pytest.mark.parametrize("amount", ["10", "10.00", 10, Decimal("1E+1"), Decimal("10.0")])
+def test_an_amount_is_a_string_an_int_or_a_decimal(shop: Shop, amount: Any) -> None:
+    shop.create()
+    assert shop.orders.fire("1001", "pay", amount=amount).order.state == "sent+paid"
+
+
+def test_part_payments_add_up(shop: Shop) -> None:
+    """Paid is ticked by the one that covers the total, not before; each adds `sent`."""
+    shop.create()
+    states = [
+        shop.orders.fire("1001", "pay", amount=amount, reference=f"ch_{amount}").order
+        for amount in ("3.00", "6.99", "0.01")
+    ]
+    assert [order.state for order in states] == ["sent", "sent", "sent+invoiced+paid"]
+    assert [sums(order).get("outstanding") for order in states] == ["7.00", "0.01", None]
+    assert shop.topics() == ["order.paid"]
+
+
+def test_a_payment_without_an_amount_is_all_that_is_outstanding(shop: Shop) -> None:
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="4")
+    assert shop.orders.fire("1001", "pay").order.payments[-1].amount == 6
+
+
+def test_too_much_is_recorded_and_due_back(shop: Shop) -> None:
+    shop.create()
+    order = shop.orders.fire("1001", "pay", amount="12.50").order
+    assert order.state == "sent+paid"
+    assert sums(order) == {"captured": "12.50", "overpaid": "2.50", "refund_due": "2.50"}
+
+
+def test_a_second_payment_is_recorded_and_due_back(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    order = shop.orders.fire("1001", "pay", amount="10", reference="ch_2").order
+    assert order.state == "sent+paid"
+    assert sums(order) == {"captured": "20.00", "overpaid": "10.00", "refund_due": "10.00"}
+
+
+def test_nothing_more_is_taken_where_nothing_is_outstanding(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    assert refused(shop, "pay") == ["nothing_outstanding"]
+    assert refused(shop, "pay", amount=0) == ["nothing_outstanding"]
+
+
+def test_a_payment_of_nothing_is_no_payment(shop: Shop) -> None:
+    """It would place the order, past the stock that `place` waits for, and leave a row of 0.00 in the ledger."""
+    shop.create(lines=[Line("TEAPOT", 11)])
+    assert refused(shop, "pay", amount=0)
+    assert refused(shop, "pay", amount="0.00", reference="ch_1")
+
+
+@pytest.mark.parametrize("trigger", ["pay", "refund", "unpay"])
+def test_money_of_another_currency_is_refused(shop: Shop, trigger: str) -> None:
+    shop.bring("sent+paid")
+    assert refused(shop, trigger, amount="1", currency="EUR", comment="x") == ["wrong_currency"]
+
+
+def test_a_payment_on_a_cancelled_order_is_recorded_and_due_back(shop: Shop) -> None:
+    """K5: cancelled stays, invoiced is not ticked, stock stays where it is, and the refund is said to be due."""
+    shop.bring("sent+cancelled")
+    order = shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="evt_1").order
+    assert order.state == "sent+paid+cancelled"
+    assert sums(order) == {"captured": "10.00", "refund_due": "10.00"}
+    assert shop.orders.stock("TEAPOT") == 10
+    assert shop.orders.totals() == {}
+    assert [order.id for order in shop.orders.queue("refund_due")] == ["1001"]
+    assert "refund.due" in shop.topics()
+
+
+def test_cancelling_moves_no_money(shop: Shop) -> None:
+    """woocommerce/woocommerce-gateway-stripe#900: it says what is due back, and no more."""
+    order = shop.bring("sent+paid")
+    cancelled = shop.orders.fire("1001", "cancel").order
+    assert cancelled.payments == order.payments
+    assert sums(cancelled) == {"captured": "10.00", "refund_due": "10.00"}
+
+
+def test_a_refund_is_at_most_what_is_held(shop: Shop) -> None:
+    """woocommerce/woocommerce-gateway-stripe#5703: captured, less what was refunded and reversed before."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "cancel")
+    assert refused(shop, "refund", amount="10.01") == ["not_refundable"]
+    shop.orders.fire("1001", "refund", amount="4.00", reference="re_1")
+    assert refused(shop, "refund", amount="6.01") == ["not_refundable"]
+    assert refused(shop, "refund", amount="0") == ["not_refundable"]
+    order = shop.orders.fire("1001", "refund").order
+    assert sums(order) == {"captured": "10.00", "refunded": "10.00"}
+    assert refused(shop, "refund") == ["not_refundable"]
+
+
+def test_a_refund_is_at_most_what_a_reversal_left(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "unpay", amount="7", comment="charged back")
+    assert refused(shop, "refund", amount="3.01") == ["not_refundable"]
+    assert shop.orders.fire("1001", "refund").order.refunded == 3
+
+
+def test_a_refund_unticks_nothing(shop: Shop) -> None:
+    """woocommerce/woocommerce#22685: paid, and partly refunded, is both said."""
+    shop.bring("sent+paid+dispatched")
+    order = shop.orders.fire("1001", "refund", amount="2.50").order
+    assert order.state == "sent+paid+dispatched"
+    assert sums(order) == {"captured": "10.00", "refunded": "2.50"}
+    order = shop.orders.fire("1001", "refund").order
+    assert order.state == "sent+paid+dispatched"
+    assert order.outstanding == 0
+
+
+def test_a_reversal_unticks_paid_and_needs_a_reason(shop: Shop) -> None:
+    shop.bring("sent+invoiced+paid")
+    assert refused(shop, "unpay") == ["reason_required"]
+    assert refused(shop, "unpay", comment="  ") == ["reason_required"]
+    order = shop.orders.fire("1001", "unpay", comment="it bounced").order
+    assert order.state == "sent+invoiced"
+    assert sums(order) == {"captured": "10.00", "reversed": "10.00", "outstanding": "10.00"}
+
+
+def test_a_reversal_is_at_most_what_was_received(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    assert refused(shop, "unpay", amount="10.01", comment="x") == ["not_reversible"]
+    shop.orders.fire("1001", "unpay", amount="4", comment="x")
+    assert refused(shop, "unpay", amount="6.01", comment="x") == ["not_reversible"]
+    assert shop.orders.fire("1001", "unpay", comment="x").order.received == 0
+    assert refused(shop, "unpay", comment="x") == ["nothing_received"]
+
+
+@pytest.mark.parametrize("state", ["sent", "sent+paid"])
+def test_a_reversal_of_nothing_is_refused(shop: Shop, state: str) -> None:
+    """Like a refund of nothing: it would leave a row of 0.00 in the ledger."""
+    shop.bring(state)
+    if state == "sent":
+        shop.orders.fire("1001", "pay", amount="4")
+    assert refused(shop, "unpay", amount=0, comment="x")
+
+
+def test_a_reversal_of_a_part_unticks_paid_where_the_rest_does_not_cover(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    assert shop.orders.fire("1001", "unpay", amount="0.01", comment="x").order.state == "sent"
+    order = shop.orders.fire("1001", "pay").order
+    assert order.state == "sent+paid"
+    assert order.payments[-1].amount == Decimal("0.01")
+
+
+def test_a_reversal_of_what_was_overpaid_keeps_paid(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "pay", amount="5")
+    order = shop.orders.fire("1001", "unpay", amount="5", comment="paid twice").order
+    assert order.state == "sent+paid"
+    assert sums(order) == {"captured": "15.00", "reversed": "5.00"}
+
+
+def test_a_reversal_of_a_part_payment_is_recorded(shop: Shop) -> None:
+    """Paid was not ticked, so nothing is unticked."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="4")
+    order = shop.orders.fire("1001", "unpay", comment="it bounced").order
+    assert order.state == "sent"
+    assert sums(order) == {"captured": "4.00", "reversed": "4.00", "outstanding": "10.00"}
+
+
+def test_a_chargeback_after_a_refund_is_a_loss(shop: Shop) -> None:
+    """The bank takes back what the shop gave back already: nothing is due to the customer, below nothing is held."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "refund", amount="6")
+    order = shop.orders.fire("1001", "unpay", comment="charged back").order
+    assert order.held == -6
+    assert sums(order) == {"captured": "10.00", "refunded": "6.00", "reversed": "10.00", "outstanding": "10.00"}
+
+
+def test_a_reversal_after_dispatch_is_a_debt(shop: Shop) -> None:
+    shop.bring("sent+paid+dispatched")
+    shop.orders.fire("1001", "unpay", comment="charged back")
+    assert [order.id for order in shop.orders.queue("debt")] == ["1001"]
+
+
+def test_a_free_order_is_paid_with_nothing(shop: Shop) -> None:
+    """It is not paid until somebody says so; then it takes its course, and can be undone."""
+    shop.create(total="0")
+    order = shop.orders.fire("1001", "place").order
+    assert order.state == "sent"
+    assert order.outstanding == 0
+    order = shop.orders.fire("1001", "pay").order
+    assert order.state == "sent+paid"
+    assert order.refund_due == 0
+    assert shop.orders.fire("1001", "dispatch").order.state == "sent+paid+dispatched"
+    order = shop.orders.fire("1001", "unpay", comment="by mistake").order
+    assert order.state == "sent+dispatched"
+    assert shop.topics() == []
+
+
+def test_a_free_order_goes_through_the_form(shop: Shop) -> None:
+    shop.create(total="0")
+    assert shop.orders.save("1001", {"sent", "paid"}, version=1).order.state == "sent+paid"
+    assert shop.orders.save("1001", {"sent"}, version=3, comment="by mistake").order.state == "sent"
+
+
+def test_money_paid_for_a_free_order_is_due_back(shop: Shop) -> None:
+    shop.create(total="0")
+    assert sums(shop.orders.fire("1001", "pay", amount="5").order) == {
+        "captured": "5.00",
+        "overpaid": "5.00",
+        "refund_due": "5.00",
+    }
+
+
+def test_an_order_with_money_is_not_taken_back(shop: Shop) -> None:
+    """unplace would hide money that was received."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="4")
+    assert refused(shop, "unplace") == ["holds_money"]
+
+
+def test_reinstated_money_is_no_longer_due_back(shop: Shop) -> None:
+    shop.bring("sent+paid+cancelled")
+    order = shop.orders.fire("1001", "reinstate").order
+    assert order.state == "sent+paid"
+    assert order.refund_due == 0
+    assert shop.orders.queue("refund_due") == []
+
+
+def test_sums_are_exact(shop: Shop) -> None:
+    """A third of a penny stays one, at the largest total that there may be."""
+    total = "999999999999999.99999999"
+    shop.create(total=total, lines=())
+    for amount in ("0.00000001", "999999999999999.99999997"):
+        shop.orders.fire("1001", "pay", amount=amount)
+    order = shop.orders.get("1001")
+    assert (order.state, order.outstanding) == ("sent", Decimal("0.00000001"))
+    shop.orders.fire("1001", "pay")
+    assert shop.orders.totals() == {"GBP": Decimal(total)}
+
+
+def test_amounts_are_told_apart_whatever_the_callers_precision(shop: Shop) -> None:
+    with localcontext() as context:
+        context.prec = 3
+        shop.create(total="1234.56")
+        shop.orders.fire("1001", "pay", amount="1234.56", key="evt_1")
+        with pytest.raises(KeyReused):
+            shop.orders.fire("1001", "pay", amount="1234.55", key="evt_1")
+
+
+def test_sums_are_exact_whatever_the_callers_precision(shop: Shop) -> None:
+    """A host that rounds its own decimals does not round ours."""
+    with localcontext() as context:
+        context.prec = 3
+        shop.create(total="1234.56")
+        shop.orders.fire("1001", "pay", amount="1234.55", reference="ch_1", key="evt_1")
+        order = shop.orders.get("1001")
+        assert order.state == "sent"
+        assert (order.outstanding, order.captured) == (Decimal("0.01"), Decimal("1234.55"))
+        assert shop.orders.totals() == {"GBP": Decimal("1234.56")}

@@ -1,0 +1,632 @@
+"""The gateway's callback: what comes of each, what it leaves behind, and what never moves money."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from order_fsm import InvalidInput, StoreCorrupt, StoreFull, StoreUnavailable, VersionConflict, shop_workflow
+from order_fsm.commits import ATTEMPTS
+from order_fsm.payments import Outcome, PaymentEvent, PaymentReceiver, StandardWebhooks, StripeSignature
+from tests.gateway import SECRET, Gateway, body_of
+from tests.stores import interrupted
+from tests.test_signatures import stripe
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+@pytest.fixture
+def gateway(any_shop: Shop) -> Gateway:
+    """A gateway, and order 1001 over 10.00 GBP in the shop."""
+    any_shop.create()
+    return Gateway(any_shop)
+
+
+def named(outcome: Outcome) -> tuple[str, int]:
+    return outcome.outcome, outcome.http_status
+
+
+def notes(shop: Shop) -> list[str]:
+    return [entry.comment for entry in shop.orders.history("1001") if entry.trigger == "comment"]
+
+
+# Applied, duplicate, recorded
+
+
+def test_a_payment_in_full_is_applied(any_shop: Shop, gateway: Gateway) -> None:
+    outcome = gateway.send()
+    order = any_shop.orders.get("1001")
+    assert named(outcome) == ("applied", 200)
+    assert outcome.receipt is not None
+    assert outcome.receipt.order == order
+    assert order.state == "sent+invoiced+paid"
+    assert order.captured == Decimal("10.00")
+    assert any_shop.orders.stock("TEAPOT") == 8
+    assert any_shop.topics() == ["order.paid"]
+    (entry,) = any_shop.orders.progress("1001")
+    assert (entry.trigger, entry.by, entry.key) == ("pay", "gateway", "evt_1")
+
+
+def test_an_event_that_comes_again_is_a_duplicate(any_shop: Shop, gateway: Gateway) -> None:
+    first = gateway.send()
+    before = any_shop.dump()
+    again = gateway.send()
+    assert named(again) == ("duplicate", 200)
+    assert again.receipt is not None
+    assert first.receipt is not None
+    assert again.receipt.entries == first.receipt.entries
+    assert any_shop.dump() == before
+
+
+def test_a_payment_under_another_event_id_is_a_duplicate(any_shop: Shop, gateway: Gateway) -> None:
+    gateway.send()
+    before = any_shop.dump()
+    assert named(gateway.send(event_id="evt_2")) == ("duplicate", 200)
+    assert any_shop.dump() == before
+
+
+def test_part_payments_are_recorded_until_the_last_one_pays(any_shop: Shop, gateway: Gateway) -> None:
+    """Each is a line that the customer may read."""
+    half = gateway.send(amount="5.00")
+    assert named(half) == ("recorded", 200)
+    assert any_shop.orders.get("1001").state == "sent"
+    assert named(gateway.send(event_id="evt_2", reference="ch_2", amount="5.00")) == ("applied", 200)
+    assert any_shop.orders.get("1001").state == "sent+invoiced+paid"
+    assert [entry.facts["amount"] for entry in any_shop.orders.progress("1001")] == [5, 5]
+
+
+def test_too_much_is_applied_and_due_back(any_shop: Shop, gateway: Gateway) -> None:
+    assert named(gateway.send(amount="12.50")) == ("applied", 200)
+    assert any_shop.orders.get("1001").refund_due == Decimal("2.50")
+    assert any_shop.topics() == ["order.paid", "refund.due"]
+
+
+def test_a_payment_on_a_paid_order_is_recorded_and_due_back(any_shop: Shop, gateway: Gateway) -> None:
+    gateway.send()
+    assert named(gateway.send(event_id="evt_2", reference="ch_2")) == ("recorded", 200)
+    order = any_shop.orders.get("1001")
+    assert (order.captured, order.refund_due) == (Decimal(20), Decimal(10))
+    assert any_shop.topics() == ["order.paid", "refund.due"]
+
+
+@pytest.mark.parametrize("amount", ["10.00", "4.00"])
+def test_a_payment_on_a_cancelled_order_is_recorded_and_due_back(any_shop: Shop, gateway: Gateway, amount: str) -> None:
+    any_shop.orders.fire("1001", "cancel")
+    assert named(gateway.send(amount=amount)) == ("recorded", 200)
+    order = any_shop.orders.get("1001")
+    assert "cancelled" in order.statuses
+    assert order.refund_due == Decimal(amount)
+    assert "refund.due" in any_shop.topics()
+
+
+@pytest.mark.parametrize("kind", ["failed", "disputed", "Captured", "CAPTURED", "captured ", "refund", "pay", "place"])
+def test_only_kinds_that_mean_money_move_money(any_shop: Shop, gateway: Gateway, kind: str) -> None:
+    """Anything else, however close in spelling, is noted for the shop, once, and unticks nothing."""
+    gateway.send()
+    paid = any_shop.orders.get("1001")
+    for outcome in ("recorded", "duplicate"):
+        assert named(gateway.send(kind, "evt_2", reference="ch_2")) == (outcome, 200)
+    order = any_shop.orders.get("1001")
+    assert (order.state, order.payments) == (paid.state, paid.payments)
+    assert notes(any_shop) == [f"gateway: {kind}, 10.00 GBP, ch_2"]
+    assert any_shop.topics() == ["order.paid"]
+
+
+def test_a_note_needs_no_money(any_shop: Shop, gateway: Gateway) -> None:
+    nothing: dict[str, Any] = dict.fromkeys(("amount", "currency", "reference"), ...)
+    assert named(gateway.send("failed", **nothing)) == ("recorded", 200)
+    assert named(gateway.send("failed", "evt_2", **nothing | {"amount": "3"})) == ("recorded", 200)
+    assert notes(any_shop) == ["gateway: failed", "gateway: failed, 3 of no currency"]
+
+
+def test_money_of_another_currency_is_noted_and_ticks_nothing(any_shop: Shop, gateway: Gateway) -> None:
+    for outcome in ("recorded", "duplicate"):
+        assert named(gateway.send(currency="EUR")) == (outcome, 200)
+    order = any_shop.orders.get("1001")
+    assert (order.state, order.payments) == ("unfinished", ())
+    assert notes(any_shop) == ["gateway: captured, 10.00 EUR, ch_1"]
+
+
+def test_a_payment_of_nothing_is_noted(any_shop: Shop, gateway: Gateway) -> None:
+    assert named(gateway.send(amount="0.00")) == ("recorded", 200)
+    assert any_shop.orders.get("1001").payments == ()
+    assert notes(any_shop) == ["gateway: captured, 0.00 GBP, ch_1"]
+
+
+# Refunds and reversals
+
+
+def test_one_payment_is_refunded_in_several_parts(any_shop: Shop, gateway: Gateway) -> None:
+    """Equal ones too; each event counts once."""
+    gateway.send()
+    for event_id in ("evt_2", "evt_3", "evt_2", "evt_3"):
+        gateway.send("refunded", event_id, amount="3.00")
+    order = any_shop.orders.get("1001")
+    assert order.refunded == 6
+    assert order.state == "sent+invoiced+paid"
+    assert named(gateway.send("refunded", "evt_4", amount="1.00")) == ("recorded", 200)
+    assert named(gateway.send("refunded", "evt_4", amount="1.00")) == ("duplicate", 200)
+
+
+def test_a_refund_beyond_its_payment_is_noted(any_shop: Shop, gateway: Gateway) -> None:
+    """It can never be applied, so the gateway need not send it again."""
+    gateway.send()
+    gateway.send("refunded", "evt_2", amount="8.00")
+    for outcome in ("recorded", "duplicate"):
+        assert named(gateway.send("refunded", "evt_3", amount="2.01")) == (outcome, 200)
+    assert any_shop.orders.get("1001").refunded == 8
+    assert notes(any_shop) == ["gateway: refunded, 2.01 GBP, ch_1"]
+
+
+@pytest.mark.parametrize("kind", ["refunded", "reversed"])
+def test_what_is_given_back_before_it_came_is_parked(any_shop: Shop, gateway: Gateway, kind: str) -> None:
+    """The shop is told of it once; sent again after the payment, under the same id, it is applied."""
+    for _ in range(2):
+        assert named(gateway.send(kind, "evt_2")) == ("parked", 503)
+    assert any_shop.orders.get("1001").payments == ()
+    assert notes(any_shop) == [f"gateway: {kind}, 10.00 GBP, ch_1: its payment has not come yet"]
+    gateway.send()
+    assert gateway.send(kind, "evt_2").outcome in {"applied", "recorded"}
+    assert named(gateway.send(kind, "evt_2")) == ("duplicate", 200)
+    assert any_shop.orders.get("1001").held == 0
+
+
+def test_a_refund_waits_while_another_payment_is_still_to_come(any_shop: Shop, gateway: Gateway) -> None:
+    """A refund of ch_2 was taken from the money of ch_1; the refund of ch_1 has its turn when ch_2 has come."""
+    gateway.send(amount="5.00")
+    gateway.send("refunded", "evt_2", reference="ch_2", amount="5.00")
+    assert named(gateway.send("refunded", "evt_3", amount="5.00")) == ("parked", 503)
+    gateway.send(event_id="evt_4", reference="ch_2", amount="5.00")
+    assert named(gateway.send("refunded", "evt_3", amount="5.00")) == ("recorded", 200)
+    order = any_shop.orders.get("1001")
+    assert (order.captured, order.refunded) == (Decimal(10), Decimal(10))
+
+
+def test_a_charge_back_waits_while_another_payment_is_still_to_come(any_shop: Shop, gateway: Gateway) -> None:
+    """What was refunded of its payment is no limit to it: the bank takes back what it takes."""
+    gateway.send()
+    gateway.send("refunded", "evt_2", amount="6.00")
+    gateway.send("reversed", "evt_3", reference="ch_2", amount="5.00")
+    assert named(gateway.send("reversed", "evt_4", amount="8.00")) == ("parked", 503)
+    gateway.send(event_id="evt_5", reference="ch_2", amount="5.00")
+    assert gateway.send("reversed", "evt_4", amount="8.00").http_status == 200
+    assert any_shop.orders.get("1001").reversed == 13
+
+
+@pytest.mark.parametrize("never", [{"amount": "0"}, {"currency": "EUR"}])
+@pytest.mark.parametrize("kind", ["refunded", "reversed"])
+def test_what_can_never_be_given_back_is_noted_before_its_payment_too(
+    gateway: Gateway, kind: str, never: dict[str, str]
+) -> None:
+    """No payment that is still to come makes it right."""
+    assert named(gateway.send(kind, **never)) == ("recorded", 200)
+
+
+def test_a_payment_that_a_shops_own_rule_forbids_is_noted(new_shop: type[Shop]) -> None:
+    """vendurehq/vendure#2657: known, and not applicable: it is not sent again for days."""
+    shop = new_shop(shop_workflow().extend(forbids={"pay": ["dispatched"]}))
+    shop.bring("sent+invoiced+dispatched")
+    assert named(Gateway(shop).send()) == ("recorded", 200)
+    assert notes(shop) == ["gateway: captured, 10.00 GBP, ch_1"]
+
+
+def test_a_reversal_unpays(any_shop: Shop, gateway: Gateway) -> None:
+    """What the bank says of it is not for the customer."""
+    gateway.send()
+    read = any_shop.orders.progress("1001")
+    assert named(gateway.send("reversed", "evt_2")) == ("applied", 200)
+    order = any_shop.orders.get("1001")
+    assert (order.state, order.reversed) == ("sent+invoiced", Decimal(10))
+    assert any_shop.orders.progress("1001") == read
+
+
+def test_a_reversal_beyond_its_payment_is_noted(any_shop: Shop, gateway: Gateway) -> None:
+    gateway.send()
+    gateway.send("refunded", "evt_2", amount="4.00")
+    gateway.send("reversed", "evt_3", amount="7.00")
+    assert named(gateway.send("reversed", "evt_4", amount="3.01")) == ("recorded", 200)
+    assert any_shop.orders.get("1001").reversed == 7
+    assert notes(any_shop) == ["gateway: reversed, 3.01 GBP, ch_1"]
+
+
+# Parked
+
+
+def test_an_unknown_order_is_parked_until_it_is_there(any_shop: Shop) -> None:
+    gateway = Gateway(any_shop)
+    before = any_shop.dump()
+    for kind in ("captured", "failed", "refunded"):
+        assert named(gateway.send(kind)) == ("parked", 503)
+    assert any_shop.dump() == before
+    any_shop.create()
+    assert named(gateway.send()) == ("applied", 200)
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable, StoreFull, StoreCorrupt])
+def test_a_store_that_fails_parks_the_callback(any_shop: Shop, gateway: Gateway, failure: type[Exception]) -> None:
+    """Nothing is burnt: sent again once the store is back it is applied, and counts once."""
+
+    def fails() -> None:
+        raise failure("the disk of ann@example.com is away")
+
+    interrupted(any_shop.store).append(fails)
+    before = any_shop.dump()
+    outcome = gateway.send()
+    assert named(outcome) == ("parked", 503)
+    assert outcome.reason == f"the store cannot take it now ({failure.__name__})"
+    assert any_shop.dump() == before
+    assert named(gateway.send()) == ("applied", 200)
+    assert any_shop.orders.get("1001").captured == 10
+
+
+def test_an_order_that_others_keep_changing_parks_the_callback(any_shop: Shop, gateway: Gateway) -> None:
+    def conflict() -> None:
+        raise VersionConflict("somebody else was first")
+
+    interrupted(any_shop.store).extend([conflict] * ATTEMPTS)
+    assert named(gateway.send()) == ("parked", 503)
+    assert named(gateway.send()) == ("applied", 200)
+
+
+# Rejected
+
+
+def test_the_same_event_with_another_content_is_rejected(any_shop: Shop, gateway: Gateway) -> None:
+    """Another amount, currency, reference, kind or order under an id that is taken: a conflict, no duplicate."""
+    any_shop.create("1002")
+    gateway.send()
+    gateway.send("failed", "evt_2")
+    before = any_shop.dump()
+    for event_id in ("evt_1", "evt_2"):
+        for other in ({"amount": "9.99"}, {"currency": "EUR"}, {"reference": "ch_2"}, {"order_id": "1002"}):
+            assert named(gateway.send(event_id=event_id, **other)) == ("rejected", 409)
+            assert named(gateway.send("expired", event_id, **other)) == ("rejected", 409)
+    assert named(gateway.send("refunded")) == ("rejected", 409)
+    assert any_shop.dump() == before
+
+
+@pytest.mark.parametrize("other", [{"amount": "9.99"}, {"currency": "EUR"}])
+def test_the_same_payment_with_another_amount_is_rejected(
+    any_shop: Shop, gateway: Gateway, other: dict[str, str]
+) -> None:
+    """Under another event id too; neither is it noted."""
+    gateway.send()
+    before = any_shop.dump()
+    for _ in range(2):
+        assert named(gateway.send(event_id="evt_2", **other)) == ("rejected", 409)
+    assert any_shop.dump() == before
+
+
+@pytest.mark.parametrize("kind", ["captured", "refunded", "reversed"])
+@pytest.mark.parametrize("missing", ["amount", "currency", "reference"])
+def test_money_says_how_much_of_what_by_which_payment(
+    any_shop: Shop, gateway: Gateway, kind: str, missing: str
+) -> None:
+    """Nothing is made up for what is left out: not all that is outstanding, not the order's currency."""
+    gateway.send()
+    before = any_shop.dump()
+    for absent in (..., None):
+        assert named(gateway.send(kind, "evt_2", **{"reference": "ch_2", missing: absent})) == ("rejected", 400)
+    assert any_shop.dump() == before
+
+
+NO_AMOUNTS: list[Any] = [True, False, -1, "-0.01", "NaN", "1_0", "", " ", "ten", "1" * 50, 10**15, [], {}, "0x10"]
+NO_CURRENCIES: list[Any] = ["gbp", "GB", "GBPX", "", 826, "\uff27\uff22\uff30"]
+NO_NAMES: list[Any] = ["", " ", 7, [], True, "a\nb", "\x00", "\ud800", "x" * 201]
+UNREADABLE: dict[str, bytes] = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "two values": body_of() + b"{}",
+    "a list": b"[]",
+    "a string": b'"payment.captured"',
+    "null": b"null",
+    "no members": b"{}",
+    "data of a wrong type": b'{"type": "payment.captured", "data": []}',
+    "type of a wrong type": body_of().replace(b'"payment.captured"', b"7"),
+    "a member twice": body_of().replace(b'"amount":', b'"amount": "1.00", "amount":'),
+    "deep nesting": b"[" * 100_000,
+    "deep nesting that is whole": body_of(note=0).replace(b'"note": 0', b'"note": ' + b"[" * 90_000 + b"]" * 90_000),
+    "a fraction with an endless exponent": body_of().replace(b'"10.00"', b"1e999999999999999999"),
+    "a number of 5000 digits": body_of().replace(b'"10.00"', b"1" * 5000),
+    **{f"amount {value}": body_of().replace(b'"10.00"', value.encode()) for value in ("NaN", "Infinity", "-Infinity")},
+    **{f"amount {value!r}": body_of(amount=value) for value in [*NO_AMOUNTS, "\u0661\u0660"]},
+    "amount 1e400": body_of().replace(b'"10.00"', b"1e400"),
+    "amount of nine decimals": body_of(amount="0.000000001"),
+    **{f"currency {value!r}": body_of(currency=value) for value in NO_CURRENCIES},
+    **{f"{name} {value!r:.20}": body_of(**{name: value}) for name in ("order_id", "reference") for value in NO_NAMES},
+    "an order outside of the store": body_of(order_id="../1001"),
+    "no order": body_of(order_id=...),
+    "a kind over several lines": body_of("failed\nby: boss"),
+    "half of a surrogate pair as the kind": body_of("\ud800"),
+    "no kind": body_of(""),
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=[ascii(name) for name in UNREADABLE])
+def test_a_body_that_is_no_event_is_rejected(shop: Shop, body: bytes) -> None:
+    """Although the gateway signed it. It leaves nothing behind, and its id is not used up."""
+    shop.create()
+    gateway = Gateway(shop)
+    before = shop.dump()
+    outcome = gateway.deliver(body)
+    assert named(outcome) == ("rejected", 400)
+    assert outcome.receipt is None
+    assert shop.dump() == before
+    assert named(gateway.send()) == ("applied", 200)
+
+
+@pytest.mark.parametrize("event_id", ["", " ", "x" * 201, "é\x85"])
+def test_an_event_needs_an_id(shop: Shop, event_id: str) -> None:
+    """An empty header is none: then the body stands for itself, as it does where the header is not signed."""
+    shop.create()
+    outcome = Gateway(shop).send(event_id=event_id)
+    assert named(outcome) == (("applied", 200) if event_id == "" else ("rejected", 400))
+
+
+@pytest.mark.parametrize(
+    ("written", "amount"),
+    [
+        ("10", "10"),
+        ("10.00", "10.00"),
+        ("49.90", "49.90"),
+        ("0.1", "0.1"),
+        ("1e1", "10"),
+        ("999999999999999.99999999",) * 2,
+    ],
+)
+def test_an_amount_that_is_a_number_is_exact(shop: Shop, written: str, amount: str) -> None:
+    """No float comes between: what JSON writes is what is recorded."""
+    shop.create()
+    Gateway(shop).deliver(body_of().replace(b'"10.00"', written.encode()))
+    assert shop.orders.get("1001").captured == Decimal(amount)
+
+
+FORGED: dict[str, Callable[[dict[str, str]], dict[str, str]]] = {
+    "no headers": lambda headers: {},
+    "no signature": lambda headers: {**headers, "Webhook-Signature": ""},
+    "another event id": lambda headers: {**headers, "Webhook-Id": "evt_2"},
+    "another time": lambda headers: {**headers, "Webhook-Timestamp": str(int(headers["Webhook-Timestamp"]) + 1)},
+}
+
+
+@pytest.mark.parametrize("forge", FORGED.values(), ids=FORGED)
+def test_a_forged_callback_is_rejected_and_leaves_no_trace(
+    any_shop: Shop, gateway: Gateway, forge: Callable[[dict[str, str]], dict[str, str]]
+) -> None:
+    """It burns no key: the genuine one under the same id is applied after it."""
+    before = any_shop.dump()
+    outcome = gateway.receiver.receive(body_of(), forge(gateway.headers(body_of())))
+    assert named(outcome) == ("rejected", 401)
+    assert any_shop.dump() == before
+    assert named(gateway.send()) == ("applied", 200)
+
+
+def test_a_callback_that_is_replayed_after_an_hour_is_rejected(any_shop: Shop, gateway: Gateway) -> None:
+    """By the clock that the receiver was given."""
+    headers = gateway.headers(body_of())
+    any_shop.clock.pass_by(hours=1)
+    before = any_shop.dump()
+    assert named(gateway.receiver.receive(body_of(), headers)) == ("rejected", 401)
+    assert any_shop.dump() == before
+
+
+# What is said of it
+
+
+def test_neither_reason_nor_log_holds_anything_of_what_was_sent(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No body, no id, no customer, no signature and no secret, whatever comes of it."""
+    caplog.set_level(logging.DEBUG)
+    private: dict[str, Any] = {"note": "ann@example.com", "reference": "ch_private"}
+    body = body_of(**private)
+    forged = gateway.headers(body) | {"Webhook-Signature": "v1,forged"}
+    outcomes = [
+        gateway.receiver.receive(body, forged),
+        gateway.deliver(body[:-1], "evt_private"),
+        gateway.send(event_id="evt_private", amount="ann@example.com"),
+        gateway.send(event_id="evt_private", **{**private, "amount": ...}),
+        gateway.send(event_id="evt_private", order_id="private", **private),
+        gateway.send("refunded", "evt_private", **private),
+        gateway.send(event_id="evt_private", **private),
+        gateway.send(event_id="evt_private", **private),
+        gateway.send(event_id="evt_private", **private | {"amount": "3.33"}),
+        gateway.send(event_id="evt_2", **private | {"reference": "ch_2", "currency": "EUR"}),
+    ]
+    assert [outcome.outcome for outcome in outcomes] == [
+        *("rejected", "rejected", "rejected", "rejected", "parked", "parked", "applied", "duplicate", "rejected"),
+        "recorded",
+    ]
+    assert len([one for one in caplog.records if one.levelno >= logging.WARNING]) == 7
+    told = caplog.text + "".join(outcome.reason for outcome in outcomes)
+    for secret in ("private", "ann@", "example", "1001", "3.33", "v1,", SECRET, SECRET.removeprefix("whsec_")):
+        assert secret not in told
+
+
+def test_a_receiver_shows_no_secrets(gateway: Gateway) -> None:
+    assert SECRET.removeprefix("whsec_") not in repr(gateway.receiver)
+
+
+# The integrator's part
+
+
+@pytest.mark.parametrize("body", [body_of().decode(), bytearray(body_of()), None, {}])
+def test_a_body_that_is_not_handed_over_as_bytes_is_the_callers_mistake(gateway: Gateway, body: Any) -> None:
+    """A decoded body cannot be verified; as a refused signature this would be searched for days."""
+    with pytest.raises(InvalidInput, match="raw bytes"):
+        gateway.receiver.receive(body, gateway.headers(body_of()))
+
+
+def test_a_clock_without_a_time_zone_is_the_callers_mistake(shop: Shop) -> None:
+    receiver = PaymentReceiver(shop.orders, StandardWebhooks(SECRET), clock=lambda: datetime(2026, 1, 5))
+    with pytest.raises(InvalidInput, match="time zone"):
+        receiver.receive(body_of(), {})
+
+
+def test_a_shop_reads_its_own_gateways_events(shop: Shop) -> None:
+    """Here Stripe's form: pence, lower case, the id in the body."""
+
+    def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:
+        assert headers == {}
+        charge = data["data"]["object"]
+        return PaymentEvent(
+            id=data["id"],
+            kind="captured" if data["type"] == "charge.succeeded" else data["type"],
+            order_id=charge["metadata"]["order"],
+            reference=charge["id"],
+            amount=Decimal(charge["amount"]).scaleb(-2),
+            currency=charge["currency"].upper(),
+        )
+
+    shop.create()
+    charge = {"id": "ch_1", "amount": 1000, "currency": "gbp", "metadata": {"order": "1001"}}
+    body = json.dumps({"id": "evt_1", "type": "charge.succeeded", "data": {"object": charge}}).encode()
+    receiver = PaymentReceiver(shop.orders, StripeSignature("whsec_x"), parse, shop.clock)
+    headers = stripe(body, "whsec_x", str(int(shop.clock.now.timestamp())))
+    assert named(receiver.receive(body, headers)) == ("applied", 200)
+    assert named(receiver.receive(body, headers)) == ("duplicate", 200)
+    assert shop.orders.history("1001")[-1].key == "evt_1"
+
+
+def test_an_event_id_that_is_not_signed_is_not_read(shop: Shop) -> None:
+    """Or whoever sees one refund could send it again under a new id."""
+    shop.create()
+    Gateway(shop).send()
+    receiver = PaymentReceiver(shop.orders, StripeSignature("whsec_x"), clock=shop.clock)
+    for body in (body_of("refunded", amount="1"), body_of("refunded", amount="2")[:-1] + b', "id": "evt_2"}'):
+        headers = stripe(body, "whsec_x", str(int(shop.clock.now.timestamp())))
+        outcomes = [receiver.receive(body, {**headers, "webhook-id": f"evt_{n}"}).outcome for n in range(3)]
+        assert outcomes == ["recorded", "duplicate", "duplicate"]
+    assert shop.orders.get("1001").refunded == 3
+    assert shop.orders.history("1001")[-1].key == "evt_2"
+
+
+def test_a_signed_event_id_comes_before_one_in_the_body(shop: Shop) -> None:
+    shop.create()
+    Gateway(shop).deliver(body_of()[:-1] + b', "id": "other"}', "evt_1")
+    assert shop.orders.history("1001")[-1].key == "evt_1"
+
+
+@pytest.mark.parametrize("made", [None, {}, Exception])
+def test_a_reading_that_fails_rejects_the_callback(shop: Shop, made: Any) -> None:
+    def parse(data: Any, _: Mapping[str, str]) -> PaymentEvent:
+        if made is Exception:
+            raise LookupError(data)
+        return cast(PaymentEvent, made)
+
+    shop.create()
+    receiver = PaymentReceiver(shop.orders, StandardWebhooks(SECRET), parse, shop.clock)
+    assert named(receiver.receive(body_of(), Gateway(shop).headers(body_of()))) == ("rejected", 400)
+
+
+# Anything at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+KIND_NAMES = st.sampled_from(["captured", "refunded", "reversed", "failed", "other"])
+NEAR_EVENTS = st.fixed_dictionaries(
+    {
+        "type": KIND_NAMES.map("payment.{}".format) | JSON,
+        "data": st.fixed_dictionaries(
+            {},
+            optional={
+                "order_id": st.just("1001") | JSON,
+                "reference": st.sampled_from(["ch_1", "ch_2"]) | JSON,
+                "amount": st.sampled_from(["10.00", 5, 2.5, "0"]) | JSON,
+                "currency": st.sampled_from(["GBP", "EUR"]) | JSON,
+            },
+        )
+        | JSON,
+    }
+)
+BODIES = st.binary() | (NEAR_EVENTS | JSON).map(lambda value: json.dumps(value).encode())
+HEADERS = st.dictionaries(
+    st.sampled_from(["Webhook-Id", "webhook-timestamp", "WEBHOOK-SIGNATURE", "stripe-signature"]) | st.text(),
+    st.text() | st.sampled_from(["evt_1", "1767603600", "v1,AAAA", "t=1767603600,v1=00"]),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(body=BODIES | st.just(body_of()), headers=HEADERS, stripe_form=st.booleans())
+def test_nothing_moves_money_that_is_not_verified(
+    new_shop: type[Shop], body: bytes, headers: dict[str, str], stripe_form: bool
+) -> None:
+    """Nor does it raise, nor leave a trace."""
+    shop = new_shop()
+    shop.create()
+    before = shop.dump()
+    verifier = StripeSignature(SECRET) if stripe_form else StandardWebhooks(SECRET)
+    outcome = PaymentReceiver(shop.orders, verifier, clock=shop.clock).receive(body, headers)
+    assert named(outcome) == ("rejected", 401)
+    assert shop.dump() == before
+
+
+class Credulous:
+    """Lets every body in, as if the gateway itself had gone mad."""
+
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Mapping[str, str]:  # noqa: ARG002
+        return headers
+
+
+EVENT_IDS = st.sampled_from(["evt_1", "evt_2", "evt_3"]) | st.text(min_size=1, max_size=5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(sent=st.lists(st.tuples(BODIES, EVENT_IDS), max_size=8))
+def test_whatever_is_signed_has_an_outcome(new_shop: type[Shop], sent: list[tuple[bytes, str]]) -> None:
+    """Never an exception; and each row of the ledger is of one applied or recorded callback."""
+    shop = new_shop()
+    shop.create()
+    receiver = PaymentReceiver(shop.orders, Credulous(), clock=shop.clock)
+    for body, event_id in sent:
+        before = shop.dump()
+        outcome = receiver.receive(body, {"webhook-id": event_id})
+        assert named(outcome) in {
+            *(("applied", 200), ("recorded", 200), ("duplicate", 200), ("parked", 503)),
+            *(("rejected", 400), ("rejected", 409)),
+        }
+        payments = len(shop.orders.get("1001").payments) - len(before["orders"][0].payments)
+        assert payments <= (outcome.outcome in {"applied", "recorded"})
+        if outcome.outcome in {"duplicate", "rejected"}:
+            assert shop.dump() == before
+
+
+EVENTS = st.tuples(
+    st.sampled_from(["evt_1", "evt_2", "evt_3", "evt_4"]),
+    KIND_NAMES,
+    st.sampled_from(["ch_1", "ch_2", "ch_3"]),
+    st.sampled_from(["2.00", "5.00", "10.00"]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(events=st.lists(EVENTS, max_size=20))
+def test_each_amount_is_recorded_at_most_once(new_shop: type[Shop], events: list[tuple[str, str, str, str]]) -> None:
+    """A payment by its reference, all else by the event's id; and paid is ticked as the ledger says."""
+    shop = new_shop()
+    shop.create()
+    gateway = Gateway(shop)
+    for event_id, kind, reference, amount in events:
+        gateway.send(kind, event_id, reference=reference, amount=amount)
+    order = shop.orders.get("1001")
+    captured = [payment.reference for payment in order.payments if payment.kind == "captured"]
+    assert len(captured) == len(set(captured))
+    keys = [entry.key for entry in shop.orders.history("1001") if entry.key is not None]
+    assert len(keys) == len(set(keys))
+    sent = {(kind, reference, Decimal(amount)) for _, kind, reference, amount in events}
+    assert {(one.kind, one.reference, one.amount) for one in order.payments} <= sent
+    assert order.refunded <= order.captured
+    assert order.reversed <= order.captured
+    assert ("paid" in order.statuses) == (order.received >= order.total)

@@ -1,0 +1,137 @@
+"""The same thing twice is one change: keys, payment references, and what conflicts with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import (
+    KeyReused,
+    Orders,
+    Receipt,
+    Refused,
+)
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+def test_a_redelivery_gives_the_first_receipt_again(shop: Shop) -> None:
+    """The order as it was then, however much has happened since; and nothing happens."""
+    shop.create()
+    first = shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="evt_1")
+    shop.orders.fire("1001", "pay", amount="3", reference="ch_2")
+    shop.orders.fire("1001", "cancel")
+    before = shop.dump()
+    again = shop.orders.fire("1001", "pay", amount="10.00", reference="ch_1", key="evt_1")
+    assert again == Receipt(first.order, first.entries, duplicate=True)
+    assert shop.dump() == before
+
+
+def test_every_operation_is_done_once_under_its_key(shop: Shop) -> None:
+    shop.create()
+    calls: list[Callable[[], Receipt]] = [
+        lambda: shop.orders.fire("1001", "place", key="k1"),
+        lambda: shop.orders.comment("1001", "snow", key="k2", visible=True, notify=True),
+        lambda: shop.orders.save("1001", {"sent", "paid", "invoiced"}, version=3, key="k3", notify=True),
+    ]
+    firsts = [call() for call in calls]
+    shop.orders.fire("1001", "dispatch")
+    before = shop.dump()
+    for call, first in zip(calls, firsts, strict=True):
+        assert call() == Receipt(first.order, first.entries, duplicate=True)
+    assert shop.dump() == before
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda orders: orders.fire("1001", "pay", amount="9.99", reference="ch_1", key="k"),
+        lambda orders: orders.fire("1001", "pay", amount="10", reference="ch_2", key="k"),
+        lambda orders: orders.fire("1001", "pay", amount="10", currency="EUR", reference="ch_1", key="k"),
+        lambda orders: orders.fire("1001", "refund", amount="10", reference="ch_1", key="k"),
+        lambda orders: orders.fire("1001", "dispatch", key="k"),
+        lambda orders: orders.fire("1002", "pay", amount="10", reference="ch_1", key="k"),
+        lambda orders: orders.comment("1001", "hello", key="k"),
+        lambda orders: orders.save("1001", {"sent"}, version=2, key="k"),
+        lambda orders: orders.create("1001", total=10, currency="GBP", key="k"),
+        lambda orders: orders.create("1003", total=10, currency="GBP", key="k"),
+    ],
+)
+def test_a_key_stands_for_one_thing(shop: Shop, other: Callable[[Orders], object]) -> None:
+    """Another amount, reference, currency, trigger, operation or order under it is refused, and changes nothing."""
+    shop.create()
+    shop.create("1002")
+    shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="k")
+    before = shop.dump()
+    with pytest.raises(KeyReused, match="'k'"):
+        other(shop.orders)
+    assert shop.dump() == before
+
+
+def test_one_payment_under_two_event_ids_counts_once(shop: Shop) -> None:
+    """Automattic/woocommerce-payments#3345: webhook and redirect arrive with the same reference."""
+    shop.create()
+    first = shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="evt_1", by="webhook")
+    before = shop.dump()
+    for key in ("evt_2", None, "evt_2"):
+        again = shop.orders.fire("1001", "pay", amount="10.0", reference="ch_1", key=key, by="redirect", notify=True)
+        assert again == Receipt(first.order, first.entries, duplicate=True)
+    assert shop.orders.fire("1001", "pay", reference="ch_1").duplicate
+    assert shop.dump() == before
+
+
+@pytest.mark.parametrize("other", [{"amount": "9"}, {"amount": "10", "currency": "EUR"}])
+def test_one_payment_has_one_amount(shop: Shop, other: dict[str, Any]) -> None:
+    """The same reference with another amount or currency is a conflict, no duplicate."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="evt_1")
+    before = shop.dump()
+    with pytest.raises(KeyReused, match="ch_1"):
+        shop.orders.fire("1001", "pay", reference="ch_1", key="evt_2", **other)
+    assert shop.dump() == before
+
+
+def test_a_form_and_a_comment_have_their_words_under_their_key(shop: Shop) -> None:
+    """The same boxes with another comment are another form."""
+    shop.create()
+    shop.orders.comment("1001", "one", key="k1")
+    shop.orders.save("1001", {"sent"}, version=2, comment="one", key="k2")
+    before = shop.dump()
+    with pytest.raises(KeyReused, match="k1"):
+        shop.orders.comment("1001", "two", key="k1")
+    with pytest.raises(KeyReused, match="k2"):
+        shop.orders.save("1001", {"sent"}, version=2, comment="two", key="k2")
+    with pytest.raises(KeyReused, match="k2"):
+        shop.orders.save("1001", {"sent", "paid"}, version=2, comment="one", key="k2")
+    assert shop.dump() == before
+
+
+def test_a_refund_under_a_reference_is_no_payment(shop: Shop) -> None:
+    """What is given back under a reference does not stand for money that comes under the same one."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="4")
+    shop.orders.fire("1001", "refund", amount="4", reference="ch_1")
+    assert not shop.orders.fire("1001", "pay", amount="4", reference="ch_1").duplicate
+
+
+def test_a_payment_that_was_reversed_does_not_come_again(shop: Shop) -> None:
+    """A late redelivery of it, under another key, finds the first receipt."""
+    shop.create()
+    first = shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1")
+    shop.orders.fire("1001", "unpay", comment="charged back", reference="ch_1", key="evt_2")
+    again = shop.orders.fire("1001", "pay", reference="ch_1", key="evt_3")
+    assert (again.duplicate, again.order) == (True, first.order)
+    assert "paid" not in shop.orders.get("1001").statuses
+
+
+def test_cancelled_twice_is_told_once(shop: Shop) -> None:
+    """mollie/Shopware6#286: the second is refused, or under its key the first receipt; one message either way."""
+    shop.bring("sent")
+    shop.orders.fire("1001", "cancel", notify=True, key="k1")
+    assert shop.orders.fire("1001", "cancel", notify=True, key="k1").duplicate
+    with pytest.raises(Refused, match="forbids_cancelled"):
+        shop.orders.fire("1001", "cancel", notify=True)
+    assert shop.topics() == ["order.updated"]

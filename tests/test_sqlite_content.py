@@ -1,0 +1,140 @@
+"""What a file of the SQLite store holds: values that come back, and edits by hand that are found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order_fsm import InvalidInput, StoreCorrupt, When
+from order_fsm.model import Query
+from order_fsm.testing.changes import START, creation, given_back, step
+from order_fsm_adapters.sqlite import SqliteStore
+from order_fsm_adapters.sqlite.rows import time_text
+
+from .sqlite_files import by_hand, paid_order
+
+LATER = START + timedelta(days=1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shop.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(path)
+    yield store
+    store.close()
+
+
+_EDITS = {
+    "total": "UPDATE order_fsm_order SET total = 'ten'",
+    "total_nan": "UPDATE order_fsm_order SET total = 'NaN'",
+    "lines": "UPDATE order_fsm_order SET lines = '['",
+    "lines_none": """UPDATE order_fsm_order SET lines = '[{"sku":"TEAPOT","quantity":0}]'""",
+    "data": "UPDATE order_fsm_order SET data = '[]'",
+    "time": "UPDATE order_fsm_order SET created_at = 'yesterday'",
+    "time_naive": "UPDATE order_fsm_order SET updated_at = '2024-02-29T12:30:15.123456'",
+    "bytes": "UPDATE order_fsm_order SET email = CAST(x'ff' AS TEXT)",
+    "amount": "UPDATE order_fsm_payment SET amount = ''",
+    "kind": "UPDATE order_fsm_payment SET kind = 'stolen'",
+    "table": "DROP TABLE order_fsm_payment",
+}
+
+
+@pytest.mark.parametrize("edit", _EDITS.values(), ids=_EDITS.keys())
+def test_an_order_that_cannot_be_read_back_is_corrupt(path: Path, store: SqliteStore, edit: str) -> None:
+    paid_order(store)
+    by_hand(path, edit)
+    for _ in range(2):
+        with pytest.raises(StoreCorrupt, match="restore it from a backup"):
+            store.load("1001")
+    with pytest.raises(StoreCorrupt):
+        store.find(Query(When()))
+
+
+def test_a_broken_order_stops_no_other(path: Path, store: SqliteStore) -> None:
+    store.commit(creation("1002"))
+    paid_order(store)
+    by_hand(path, "UPDATE order_fsm_order SET lines = '[' WHERE id = '1001'")
+    assert store.load("1002").version == 1
+
+
+@pytest.mark.parametrize("edit", ["facts = '{'", """facts = '{"amount":{"decimal":"x"}}'""", "at = ''"])
+def test_an_entry_that_cannot_be_read_back_is_corrupt(path: Path, store: SqliteStore, edit: str) -> None:
+    paid_order(store)
+    by_hand(path, f"UPDATE order_fsm_entry SET {edit} WHERE version = 2")  # noqa: S608 - of this file
+    with pytest.raises(StoreCorrupt, match="entry 2 of order '1001'"):
+        store.history("1001")
+
+
+def test_a_message_that_cannot_be_read_back_is_corrupt_and_not_claimed(path: Path, store: SqliteStore) -> None:
+    paid_order(store)
+    by_hand(path, "UPDATE order_fsm_message SET payload = ''")
+    with pytest.raises(StoreCorrupt, match=r"message '1001#2\.1'"):
+        store.claim(START, LATER, 10)
+    assert by_hand(path, "SELECT not_before FROM order_fsm_message") == [(None,)]
+
+
+def test_a_total_that_cannot_be_read_back_makes_no_tally(path: Path, store: SqliteStore) -> None:
+    paid_order(store)
+    by_hand(path, "UPDATE order_fsm_order SET total = 'ten'")
+    with pytest.raises(StoreCorrupt, match="'ten'"):
+        store.tally(None)
+
+
+def test_an_entry_that_is_there_before_its_commit_is_corrupt(path: Path, store: SqliteStore) -> None:
+    order = paid_order(store)
+    by_hand(path, "UPDATE order_fsm_entry SET version = 3 WHERE version = 2")
+    with pytest.raises(StoreCorrupt, match="CONSTRAINT"):
+        store.commit(step(order))
+    assert store.load("1001") == order
+
+
+# Values
+
+
+@given(
+    times=st.lists(
+        st.datetimes(
+            min_value=datetime(1, 1, 3),
+            max_value=datetime(9999, 12, 29),
+            timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=9))]),
+        ),
+        min_size=2,
+    )
+)
+def test_times_as_text_sort_as_times(times: list[datetime]) -> None:
+    """From the year 1 on, in whatever zone they were given."""
+    assert sorted(map(time_text, times)) == [time_text(at) for at in sorted(times)]
+    assert len({len(time_text(at)) for at in times}) == 1
+
+
+def test_text_with_nul_characters_comes_back(store: SqliteStore) -> None:
+    change = creation("1001", data={"a\0b": ["\0", "\U0001f600", "\ufeff"]})
+    store.commit(change)
+    change = step(change.order, comment="before\0after", facts={"note": "\0"})
+    store.commit(change)
+    assert store.load("1001").data == {"a\0b": ["\0", "\U0001f600", "\ufeff"]}
+    assert store.history("1001")[-1] == change.entries[0]
+
+
+def test_stock_beyond_64_bits_is_refused_and_changes_nothing(store: SqliteStore) -> None:
+    store.set_stock("TEAPOT", 2**63 - 1)
+    with pytest.raises(InvalidInput, match="64 bits"):
+        store.commit(creation("1001", stock=[given_back("TEAPOT", 1)]))
+    store.commit(creation("1002", stock=[given_back("CUP", 2**64)]))
+    assert store.stock(["TEAPOT", "CUP"]) == {"TEAPOT": 2**63 - 1}
+    assert [order.id for order in store.find(Query(When()))] == ["1002"]
+
+
+def test_sums_of_totals_are_exact(store: SqliteStore) -> None:
+    for number in range(3):
+        store.commit(creation(f"{number}", total="999999999999999.10000001"))
+    assert [str(tally.total) for tally in store.tally(None)] == ["2999999999999997.30000003"]

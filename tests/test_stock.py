@@ -1,0 +1,279 @@
+"""Stock follows state: an order holds its pieces while it is sent and not cancelled, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from order_fsm import Guard, Line, Refused, Rule, Workflow, shop_workflow
+from order_fsm.model import Change
+from order_fsm_adapters.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+def on_hand_and_held(shop: Shop, sku: str = "TEAPOT") -> int:
+    held = sum(
+        order.quantities.get(sku, 0) for order in shop.all() if order.state in shop.orders.workflow.states
+        and shop.orders.workflow.holds(order.state)
+    )  # fmt: skip
+    return (shop.orders.stock(sku) or 0) + held
+
+
+def test_what_was_never_set_is_not_counted(shop: Shop) -> None:
+    """It is in nobody's way, and does not begin to be counted by being ordered."""
+    assert shop.orders.stock("CUP") is None
+    shop.create(lines=[Line("CUP", 1000), Line("TEAPOT", 1)])
+    shop.orders.fire("1001", "place")
+    assert shop.orders.stock("CUP") is None
+    assert shop.orders.stock("TEAPOT") == 9
+
+
+def test_stock_is_set_and_set_again(shop: Shop) -> None:
+    shop.orders.set_stock("CUP", 0)
+    assert shop.orders.stock("CUP") == 0
+    shop.orders.set_stock("CUP", 7)
+    assert shop.orders.stock("CUP") == 7
+
+
+def test_creating_holds_nothing(shop: Shop) -> None:
+    """medusajs/medusa#13625: what is never placed reserves nothing."""
+    shop.create()
+    assert shop.orders.stock("TEAPOT") == 10
+
+
+def test_all_lines_of_an_item_are_counted_together(shop: Shop) -> None:
+    shop.create(lines=[Line("TEAPOT", 6), Line("TEAPOT", 5)])
+    with pytest.raises(Refused, match="out_of_stock"):
+        shop.orders.fire("1001", "place")
+    shop.create("1002", lines=[Line("TEAPOT", 6), Line("TEAPOT", 4)])
+    shop.orders.fire("1002", "place")
+    assert shop.orders.stock("TEAPOT") == 0
+
+
+def test_an_order_is_placed_whole_or_not(shop: Shop) -> None:
+    """Where one item is short, the others stay where they are."""
+    shop.orders.set_stock("CUP", 1)
+    shop.create(lines=[Line("TEAPOT", 2), Line("CUP", 2)])
+    before = shop.dump()
+    with pytest.raises(Refused, match="out_of_stock"):
+        shop.orders.fire("1001", "place")
+    assert shop.dump() == before
+
+
+def test_each_state_holds_or_does_not(new_shop: type[Shop], workflow: Workflow) -> None:
+    """Whichever way it was come to."""
+    for state in workflow.states:
+        shop = new_shop(workflow)
+        shop.bring(state)
+        assert shop.orders.stock("TEAPOT") == (8 if "sent" in state and "cancelled" not in state else 10)
+
+
+def test_cancel_gives_back_exactly_once(shop: Shop) -> None:
+    """K3, woocommerce/woocommerce#22489: cancelled twice, refunded after, cancelled after undone: ten there were."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "cancel", key="k1")
+    assert shop.orders.stock("TEAPOT") == 10
+    shop.orders.fire("1001", "cancel", key="k1")
+    with pytest.raises(Refused):
+        shop.orders.fire("1001", "cancel")
+    shop.orders.fire("1001", "refund")
+    assert shop.orders.stock("TEAPOT") == 10
+
+
+def test_a_refund_moves_no_stock(shop: Shop) -> None:
+    """woocommerce/woocommerce#27504."""
+    shop.bring("sent+paid")
+    shop.orders.fire("1001", "refund")
+    assert shop.orders.stock("TEAPOT") == 8
+
+
+def test_cancelling_what_held_nothing_gives_nothing_back(shop: Shop) -> None:
+    """vendurehq/vendure#1557."""
+    shop.create()
+    shop.orders.fire("1001", "cancel")
+    assert shop.orders.stock("TEAPOT") == 10
+    shop.orders.fire("1001", "reinstate")
+    assert shop.orders.stock("TEAPOT") == 10
+
+
+def test_a_duplicate_callback_takes_nothing(shop: Shop) -> None:
+    """K4: nor does a second payment, a dispatch, or an invoice."""
+    shop.create()
+    for _ in range(3):
+        shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1")
+    shop.orders.fire("1001", "pay", amount="10", reference="ch_2")
+    shop.orders.fire("1001", "dispatch")
+    assert shop.orders.stock("TEAPOT") == 8
+
+
+def test_an_order_that_is_resumed_takes_its_stock_again(shop: Shop) -> None:
+    """woocommerce/woocommerce#36702, paynl/magento2-plugin#220: once each time."""
+    shop.bring("sent")
+    for _ in range(3):
+        shop.orders.fire("1001", "cancel")
+        assert shop.orders.stock("TEAPOT") == 10
+        shop.orders.fire("1001", "reinstate")
+        assert shop.orders.stock("TEAPOT") == 8
+    shop.orders.fire("1001", "unplace")
+    assert shop.orders.stock("TEAPOT") == 10
+    shop.orders.fire("1001", "place")
+    assert shop.orders.stock("TEAPOT") == 8
+
+
+def test_an_order_is_not_resumed_without_stock(shop: Shop) -> None:
+    """solidusio/solidus#3719: somebody else has it meanwhile."""
+    shop.bring("sent+paid+cancelled")
+    shop.create("1002", lines=[Line("TEAPOT", 9)])
+    shop.orders.fire("1002", "place")
+    with pytest.raises(Refused, match="out_of_stock"):
+        shop.orders.fire("1001", "reinstate", override=True, comment="please")
+    assert shop.orders.stock("TEAPOT") == 1
+    shop.orders.set_stock("TEAPOT", 2)
+    shop.orders.fire("1001", "reinstate")
+    assert shop.orders.stock("TEAPOT") == 0
+
+
+def test_an_order_that_holds_nothing_is_resumed_without_stock(shop: Shop) -> None:
+    """It was cancelled before it was placed, so it takes nothing."""
+    shop.bring("cancelled")
+    shop.orders.set_stock("TEAPOT", 0)
+    assert shop.orders.fire("1001", "reinstate").order.state == "unfinished"
+
+
+def test_a_payment_never_waits_for_stock(shop: Shop) -> None:
+    """The number on hand falls below zero, and a message says of what there is too little."""
+    shop.orders.set_stock("TEAPOT", 1)
+    shop.orders.set_stock("CUP", 5)
+    shop.create(lines=[Line("TEAPOT", 2), Line("CUP", 1), Line("SPOON", 1)])
+    shop.orders.fire("1001", "pay", reference="ch_1")
+    assert (shop.orders.stock("TEAPOT"), shop.orders.stock("CUP")) == (-1, 4)
+    (message,) = shop.messages("stock.short")
+    assert message.payload["items"] == [{"sku": "TEAPOT", "taken": 2}]
+    assert shop.orders.fire("1001", "cancel").order.state == "sent+invoiced+paid+cancelled"
+    assert (shop.orders.stock("TEAPOT"), shop.orders.stock("CUP")) == (1, 5)
+
+
+def test_a_part_payment_does_not_wait_for_stock_either(shop: Shop) -> None:
+    shop.orders.set_stock("TEAPOT", 0)
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="1.00")
+    assert shop.orders.stock("TEAPOT") == -2
+    assert shop.topics() == ["stock.short"]
+
+
+def test_what_an_order_holds_it_may_keep(shop: Shop) -> None:
+    """A shelf that is empty, or below zero, is in the way of no order that has its pieces already."""
+    shop.bring("sent")
+    shop.orders.set_stock("TEAPOT", 0)
+    shop.orders.fire("1001", "invoice")
+    shop.orders.fire("1001", "pay")
+    assert shop.orders.fire("1001", "dispatch").order.state == "sent+invoiced+paid+dispatched"
+    assert shop.topics() == []
+
+
+def test_nothing_is_short_for_an_order_that_holds_its_pieces(new_shop: type[Shop]) -> None:
+    """A guard of a shop's own sees as short only what the order would still have to take."""
+    in_stock = Guard("short", "it is short", lambda order, facts: not facts["short"])
+    shop = new_shop(shop_workflow().extend(rules=[Rule("pack", guards=(in_stock,))]))
+    shop.bring("sent", "1001")
+    shop.create("1002")
+    shop.orders.set_stock("TEAPOT", 0)
+    assert shop.orders.fire("1001", "pack").order.state == "sent"
+    with pytest.raises(Refused, match="it is short"):
+        shop.orders.fire("1002", "pack")
+
+
+def test_two_buyers_and_one_last_item(shop: Shop) -> None:
+    """vendurehq/vendure#3508: eight threads place an order for it, and one has it."""
+    shop.orders.set_stock("TEAPOT", 1)
+    ids = [f"{n}" for n in range(8)]
+    for order_id in ids:
+        shop.create(order_id, lines=[Line("TEAPOT", 1)])
+
+    def place(order_id: str) -> str:
+        try:
+            return shop.orders.fire(order_id, "place").order.state
+        except Refused as refused:
+            return refused.reasons[0].code
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(place, ids))
+    assert sorted(outcomes) == ["out_of_stock"] * 7 + ["sent"]
+    assert shop.orders.stock("TEAPOT") == 0
+
+
+def test_two_payments_and_one_last_item(shop: Shop) -> None:
+    """Both are recorded, and one order is short."""
+    shop.orders.set_stock("TEAPOT", 1)
+    ids = [f"{n}" for n in range(8)]
+    for order_id in ids:
+        shop.create(order_id, lines=[Line("TEAPOT", 1)])
+    with ThreadPoolExecutor(8) as pool:
+        receipts = list(pool.map(lambda order_id: shop.orders.fire(order_id, "pay", reference=f"ch_{order_id}"), ids))
+    assert {receipt.order.captured for receipt in receipts} == {10}
+    assert shop.orders.stock("TEAPOT") == -7
+    assert len(shop.messages("stock.short")) == 7
+
+
+class Interrupted(MemoryStore):
+    """A store in which another buyer is quicker: his change comes in just before the first commit of another one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other: Callable[[], object] | None = None
+
+    def commit(self, change: Change) -> None:
+        if self.other is not None and change.expected:
+            other, self.other = self.other, None
+            other()
+        super().commit(change)
+
+
+@pytest.fixture
+def last_item(new_shop: type[Shop]) -> tuple[Shop, Interrupted]:
+    """Two orders for the one last teapot; the second is placed when the first is about to be."""
+    store = Interrupted()
+    shop = new_shop(store=store)
+    shop.orders.set_stock("TEAPOT", 1)
+    shop.create("1001", lines=[Line("TEAPOT", 1)])
+    shop.create("1002", lines=[Line("TEAPOT", 1)])
+    store.other = lambda: shop.orders.fire("1002", "place")
+    return shop, store
+
+
+def test_stock_that_goes_meanwhile_is_seen_at_commit(last_item: tuple[Shop, Interrupted]) -> None:
+    """The order itself did not change, yet it is decided again, and refused."""
+    shop, _ = last_item
+    with pytest.raises(Refused, match="out_of_stock"):
+        shop.orders.fire("1001", "place")
+    assert shop.orders.stock("TEAPOT") == 0
+
+
+def test_a_payment_whose_stock_goes_meanwhile_is_short(last_item: tuple[Shop, Interrupted]) -> None:
+    shop, _ = last_item
+    assert shop.orders.fire("1001", "pay", reference="ch_1").order.captured == 10
+    assert shop.orders.stock("TEAPOT") == -1
+    assert [message.order_id for message in shop.messages("stock.short")] == ["1001"]
+
+
+def test_on_hand_and_held_is_constant(shop: Shop) -> None:
+    """Over eight threads that place, pay, cancel and reinstate orders for the same ten teapots."""
+    ids = [f"{n}" for n in range(8)]
+    for order_id in ids:
+        shop.create(order_id)
+
+    def live(order_id: str) -> None:
+        for trigger in ("place", "cancel", "reinstate", "pay", "cancel", "reinstate", "dispatch", "cancel"):
+            try:
+                shop.orders.fire(order_id, trigger)
+            except Refused:
+                continue
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(live, ids))
+    assert on_hand_and_held(shop) == 10

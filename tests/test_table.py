@@ -1,0 +1,172 @@
+"""Every state, every trigger, every way to ask: against tables that a person can read, in `golden/table`.
+
+The table of the default policy is whole; those of the others hold the rows in which they differ from it. After a
+change of the rules that is meant, renew them with `RENEW_GOLDEN=1 pytest tests/test_table.py`, and read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import Order, Refused, Workflow, shop_workflow
+from order_fsm.machine import decide
+from order_fsm.request import Request
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+GOLDEN = Path(__file__).parent / "golden" / "table"
+DEFAULT = "on_account"
+
+OVERRIDE: dict[str, Any] = {"comment": "a reason", "override": True}
+WAYS: dict[str, dict[str, Any]] = {
+    "bare": {},
+    "reason": {"comment": "a reason"},
+    "override": OVERRIDE,
+    "no stock": {**OVERRIDE, "short": {"TEAPOT"}},
+}
+MONEY_WAYS: dict[str, dict[str, Any]] = {
+    "reference": {**OVERRIDE, "facts": {"reference": "ch_2"}},
+    "part": {**OVERRIDE, "facts": {"amount": Decimal(1)}},
+    "part, reference": {**OVERRIDE, "facts": {"amount": Decimal(1), "reference": "ch_2"}},
+    "too much": {**OVERRIDE, "facts": {"amount": Decimal(99)}},
+    "euros": {**OVERRIDE, "facts": {"currency": "EUR"}},
+    "part, euros": {**OVERRIDE, "facts": {"amount": Decimal(1), "currency": "EUR"}},
+}
+
+LEGEND = """\
+An order over 10.00 GBP in each state that it can come to, and what each trigger does there, by the way to ask:
+  bare              as explain() asks: without comment and facts
+  reason            with a comment
+  override          with a comment, and policy guards may be passed
+  no stock          as override, and there is not enough on hand
+  reference         as override, with a payment's reference: for pay, an online payment
+  part · too much   as override, with an amount of 1.00 · of 99.00
+  euros             as override, in another currency than the order's
+  always            each of these
+  otherwise         each of these that the trigger's other lines do not list
+
+A line says what comes of it: the state after it, with the row of the ledger and the message that it announces,
+or the codes of all reasons why it is refused. An order with a plus is one to which more or less money came than its
+state tells; it has the lines only in which it differs from one without.
+"""
+
+Table = dict[tuple[str, str], list[str]]
+"""What comes of a trigger (the second name) on an order (the first), line by line."""
+
+
+def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> str:
+    said = dict(way)
+    short = said.pop("short", ())
+    outcome = decide(workflow, order, Request(trigger, order.updated_at, **said), short)
+    if isinstance(outcome, Refused):
+        return "refused: " + ", ".join(reason.code for reason in outcome.reasons)
+    done = [f"-> {outcome.order.state}"]
+    done += [f"{row.kind} {row.amount:.2f}" for row in outcome.order.payments[len(order.payments) :]]
+    if outcome.entry.override:
+        done.append("overridden")
+    if outcome.announces is not None:
+        done.append(outcome.announces)
+    return ", ".join(done)
+
+
+def rows_of(workflow: Workflow, order: Order, trigger: str) -> Iterator[str]:
+    ways = WAYS | (MONEY_WAYS if workflow.ledger_of(trigger) else {})
+    by_outcome: dict[str, list[str]] = {}
+    for way, said in ways.items():
+        by_outcome.setdefault(outcome_of(workflow, order, trigger, said), []).append(way)
+    label = trigger
+    for outcome, asked in by_outcome.items():
+        when = " · ".join(asked)
+        if len(by_outcome) == 1:
+            when = "always"
+        elif len(asked) > len(ways) // 2:
+            when = "otherwise"
+        yield f"  {label:<11} {outcome:<67} {when}"
+        label = ""
+
+
+def money_apart(workflow: Workflow, new_shop: type[Shop]) -> Iterator[tuple[str, Order]]:
+    """Orders whose money is not what their state alone tells: overpaid, paid in part, and that given back."""
+    for state in workflow.states:
+        shop = new_shop(workflow)
+        order = shop.bring(state)
+        if "paid" in order.statuses:
+            yield state, shop.orders.fire("1001", "pay", amount="5.00").order
+        elif "sent" in order.statuses:
+            yield state, shop.orders.fire("1001", "pay", amount="4.00").order
+            yield state, shop.orders.fire("1001", "refund").order
+
+
+def table_of(workflow: Workflow, new_shop: type[Shop]) -> Table:
+    table = {
+        (state, trigger): list(rows_of(workflow, new_shop(workflow).bring(state), trigger))
+        for state in workflow.states
+        for trigger in workflow.triggers
+    }
+    for state, order in money_apart(workflow, new_shop):
+        label = f"{state}  + received {order.received:.2f}, refunded {order.refunded:.2f}"
+        for trigger in workflow.triggers:
+            rows = list(rows_of(workflow, order, trigger))
+            if rows != table[state, trigger]:
+                table[label, trigger] = rows
+    return table
+
+
+def written(name: str, table: Table, default: Table) -> str:
+    lines = [f"The rules of the shop: {name}", ""]
+    if name == DEFAULT:
+        lines += LEGEND.splitlines()
+    else:
+        assert default.keys() <= table.keys(), "a row that is left out stands for the same as by default"
+        table = {place: rows for place, rows in table.items() if rows != default.get(place)}
+        lines.append(f"Where they differ from {DEFAULT}, which says how to read it.")
+    heading = None
+    for (label, _), rows in table.items():
+        if label != heading:
+            heading = label
+            lines += ["", label]
+        lines += rows
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture(scope="module")
+def default(new_shop: type[Shop]) -> Table:
+    return table_of(shop_workflow(), new_shop)
+
+
+def test_the_rules_are_those_of_the_table(
+    workflow: Workflow, default: Table, new_shop: type[Shop], request: pytest.FixtureRequest
+) -> None:
+    """Each trigger does in each state exactly what the table of the policy says."""
+    name = request.node.callspec.id
+    file = GOLDEN / f"{name}.txt"
+    text = written(name, table_of(workflow, new_shop), default)
+    if os.environ.get("RENEW_GOLDEN"):
+        file.write_text(text, encoding="utf-8")
+    assert text.splitlines() == file.read_text(encoding="utf-8").splitlines()
+
+
+def test_explain_tells_what_the_table_says_of_a_bare_trigger(workflow: Workflow, new_shop: type[Shop]) -> None:
+    """`explain` gives for each state and trigger the outcome of the bare way to ask, and `fire` keeps to it."""
+    for state in workflow.states:
+        shop = new_shop(workflow)
+        order = shop.bring(state)
+        for trigger, reasons in shop.orders.explain("1001").items():
+            told = "refused: " + ", ".join(reason.code for reason in reasons)
+            tabled = outcome_of(workflow, order, trigger, {})
+            assert tabled == told if reasons else tabled.startswith("-> ")
+            again = new_shop(workflow)
+            again.bring(state)
+            if reasons:
+                with pytest.raises(Refused) as refusal:
+                    again.orders.fire("1001", trigger)
+                assert refusal.value.reasons == reasons
+            else:
+                assert tabled.split(", ")[0] == f"-> {again.orders.fire('1001', trigger).order.state}"

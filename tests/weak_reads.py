@@ -1,0 +1,171 @@
+"""Stores that answer with one deliberate fault each: controls for the contract of stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import evolve
+
+from order_fsm.errors import OrderNotFound
+from order_fsm.model import Entry, Order, Query, Tally, When
+from order_fsm_adapters.memory import MemoryStore
+
+from .weak_commits import let_others_go_on
+
+EVERYTHING = 1_000_000
+
+
+class GivesItsOwnList(MemoryStore):
+    """The same list for the same query, so that its caller can empty it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: dict[tuple[Query, int], list[Order]] = {}
+
+    def find(self, query: Query) -> list[Order]:
+        key = (query, sum(order.version for order in self._orders.values()))
+        return self._found.setdefault(key, super().find(query))
+
+
+class ChangesOrders(MemoryStore):
+    """Gives every order through a function that loses something."""
+
+    change: Callable[[Order], Order]
+
+    def load(self, order_id: str) -> Order:
+        return self.change(super().load(order_id))
+
+
+class LosesMicroseconds(ChangesOrders):
+    change = staticmethod(lambda order: evolve(order, updated_at=order.updated_at.replace(microsecond=0)))
+
+
+class LosesZeros(ChangesOrders):
+    change = staticmethod(lambda order: evolve(order, total=order.total.normalize()))
+
+
+class TrimsNames(ChangesOrders):
+    change = staticmethod(lambda order: evolve(order, customer=order.customer and order.customer.strip()))
+
+
+class TakesEmptyForNone(ChangesOrders):
+    change = staticmethod(lambda order: evolve(order, data={key: value or None for key, value in order.data.items()}))
+
+
+class ChangesEntries(MemoryStore):
+    """Gives every entry through a function that loses something."""
+
+    change: Callable[[Entry], Entry]
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        return tuple(map(self.change, super().history(order_id)))
+
+
+class TranslatesLineEnds(ChangesEntries):
+    change = staticmethod(lambda entry: evolve(entry, comment=entry.comment.replace("\r\n", "\n")))
+
+
+class CutsLongComments(ChangesEntries):
+    change = staticmethod(lambda entry: evolve(entry, comment=entry.comment[:65535]))
+
+
+class ForgetsAFlag(ChangesEntries):
+    change = staticmethod(lambda entry: evolve(entry, notify=False))
+
+
+class MakesFactsText(ChangesEntries):
+    change = staticmethod(lambda entry: evolve(entry, facts={key: str(value) for key, value in entry.facts.items()}))
+
+
+class MatchesPartsOfNames(MemoryStore):
+    """As a search of the state's name with LIKE does."""
+
+    def find(self, query: Query) -> list[Order]:
+        found = super().find(Query(When(), query.customer, query.refund_due, query.after, EVERYTHING))
+        when = query.when
+        return [
+            order
+            for order in found
+            if all(name in order.state for name in when.has)
+            and not any(name in order.state for name in when.lacks)
+            and (not when.has_any or any(name in order.state for name in when.has_any))
+        ][: query.limit]
+
+
+class SortsByTimeAlone(MemoryStore):
+    """Orders of one moment come as they were committed."""
+
+    def find(self, query: Query) -> list[Order]:
+        arrived = list(self._orders)
+        return sorted(super().find(query), key=lambda order: (order.created_at, arrived.index(order.id)))
+
+
+class GoesOnAfterAMoment(MemoryStore):
+    """A page loses orders of the moment at which the one before it ended."""
+
+    def find(self, query: Query) -> list[Order]:
+        found = super().find(query)
+        return (
+            found
+            if query.after is None
+            else [order for order in found if order.created_at > self.load(query.after).created_at]
+        )
+
+
+class GoesOnAfterAMatchOnly(MemoryStore):
+    def find(self, query: Query) -> list[Order]:
+        if query.after is not None and not query.when.matches(self.load(query.after).statuses):
+            raise OrderNotFound("not in this list")
+        return super().find(query)
+
+
+class GoesOnAfterNothing(MemoryStore):
+    def find(self, query: Query) -> list[Order]:
+        try:
+            return super().find(query)
+        except OrderNotFound:
+            return super().find(Query(query.when, query.customer, query.refund_due, None, query.limit))
+
+
+class CountsOnce(MemoryStore):
+    """And gives the same numbers ever after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted: dict[str | None, list[Tally]] = {}
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        return list(self._counted.setdefault(customer, super().tally(customer)))
+
+
+class CountsOneStateAfterTheOther(MemoryStore):
+    """While orders go from one to the other."""
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        tallies = []
+        for state in ("sent", "sent+paid", "sent+cancelled"):
+            let_others_go_on()
+            tallies += [tally for tally in super().tally(customer) if tally.state == state]
+        return tallies
+
+
+class FindsWhatWasRemoved(MemoryStore):
+    """An index by customer still leads to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._removed: list[Order] = []
+
+    def remove(self, order: Order) -> None:
+        super().remove(order)
+        self._removed.append(order)
+
+    def find(self, query: Query) -> list[Order]:
+        return super().find(query) + [order for order in self._removed if order.customer == query.customer]
+
+
+class CountsNoRefunds(MemoryStore):
+    def tally(self, customer: str | None) -> list[Tally]:
+        return [
+            Tally(tally.state, tally.currency, False, tally.orders, tally.total) for tally in super().tally(customer)
+        ]
