@@ -24,6 +24,7 @@ INTEGER_DIGITS = 15
 FRACTION_DIGITS = 8
 """Money has at most 15 digits before the point and 8 after it, so that sums stay exact in 28 digits."""
 
+_NUMBERS = (Decimal, str, int)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _ADDRESS = re.compile(r'[^@\s"(),:;<>\[\]\\]+@[^@\s"(),:;<>\[\]\\]+')
@@ -108,7 +109,7 @@ def comment(value: object) -> str:
     Raises:
         InvalidInput: it is none.
     """
-    return "" if value is None else text(value, "comment", COMMENT_LENGTH)
+    return "" if value is None or value == "" else text(value, "comment", COMMENT_LENGTH)
 
 
 def money(value: object, what: str = "amount") -> Decimal:
@@ -117,7 +118,7 @@ def money(value: object, what: str = "amount") -> Decimal:
     Raises:
         InvalidInput: a float, a negative, endless or absurdly long number, or no number at all.
     """
-    if isinstance(value, bool) or not isinstance(value, Decimal | str | int):
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         hint = ": write it as a string, such as '49.90'" if isinstance(value, float) else ""
         raise InvalidInput(f"{what} must be a Decimal, a string or an int, not {shown(value)}{hint}")
     if isinstance(value, str) and (len(value) > 40 or not value.isascii() or "_" in value):

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast
-
-from attrs import frozen
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from order_fsm.errors import Refused
-from order_fsm.model import Entry, Order, Payment, Reason
+from order_fsm.model import Entry, Order, Owned, Payment, Reason
 from order_fsm.request import Request
 from order_fsm.rules import REASONED, Edge, Facts, Guard
 from order_fsm.workflow import Workflow
@@ -23,8 +21,7 @@ if TYPE_CHECKING:
     from transitions import EventData, Machine
 
 
-@frozen(eq=False, repr=False)
-class Decision:
+class Decision(NamedTuple):
     """What a request does: the order after it, the entry of its history, the topic of a message that it calls for."""
 
     order: Order
@@ -110,11 +107,6 @@ def decide(workflow: Workflow, order: Order, request: Request, short: Collection
     Returns:
         The decision, or the `Refused` to raise, with every reason of the rule that comes nearest.
     """
-    if not workflow.has_state(order.state):
-        reason = Reason(
-            "unknown_state", f"the workflow has no state {order.state!r}; it was committed under other rules"
-        )
-        return Refused(order.id, request.trigger, order.state, (reason,))
     facts = _facts(workflow, order, request, short)
     edges = workflow.edges_from(order.state, request.trigger)
     edge = _first_open(edges, order, facts, override=False)
@@ -152,6 +144,9 @@ def _facts(workflow: Workflow, order: Order, request: Request, short: Collection
 
 def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -> list[Reason]:
     """Every reason of the rule that comes nearest: the fewest statuses in its way, then the fewest guards."""
+    if not workflow.has_state(order.state):
+        what = f"the workflow has no state {order.state!r}; it was committed under other rules"
+        return [Reason("unknown_state", what)]
     tries: list[tuple[int, int, list[Reason]]] = []
     for rule in workflow.rules_of(request.trigger):
         unmet = rule.unmet(order.statuses)
@@ -172,25 +167,25 @@ def _decision(
     rule = edge.rule
     version = order.version + 1
     payments = order.payments
-    recorded = dict(request.facts)
+    recorded = request.facts
     if rule.ledger is not None:
         amount: Decimal = facts["amount"]
         reference: str | None = facts.get("reference")
         payments = (*payments, Payment(rule.ledger, amount, reference, request.at, version))
-        recorded |= {"amount": amount, "currency": facts["currency"]}
+        recorded = Owned({**recorded, "amount": amount, "currency": facts["currency"]})
     entry = Entry(
-        version=version,
-        trigger=request.trigger,
-        state_before=order.state,
-        state_after=edge.target,
-        at=request.at,
-        by=request.by,
-        comment=request.comment,
+        version,
+        request.trigger,
+        order.state,
+        edge.target,
+        request.at,
+        request.by,
+        request.comment,
         # A comment reaches the customer only on purpose: an announcement is not that purpose.
-        visible=request.visible or (rule.announces is not None and not request.reasoned),
-        notify=request.notify,
-        key=request.key,
-        override=overridden,
-        facts=recorded,
+        request.visible or (rule.announces is not None and not request.reasoned),
+        request.notify,
+        request.key,
+        overridden,
+        recorded,
     )
     return Decision(order.after(entry, payments, workflow.counts_in(edge.target)), entry, rule.announces)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from order_fsm.machine import Decision
-from order_fsm.model import ZERO, Message, Order, StockMove, minus, plus
+from order_fsm.model import ZERO, Message, Order, Owned, StockMove, minus, plus
 
 
 def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[StockMove]) -> tuple[Message, ...]:
@@ -24,26 +25,31 @@ def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[Stock
     """
     after = decisions[-1].order
     about: list[tuple[str, dict[str, Any]]] = []
-    for decision in decisions:
-        if decision.announces is not None:
-            facts = {name: _json(value) for name, value in decision.entry.facts.items()}
-            about.append((decision.announces, facts))
+    for _, entry, announces in decisions:
+        if announces is not None:
+            about.append((announces, {name: _json(value) for name, value in entry.facts.items()}))
     if decisions[-1].entry.notify:
         about.append(("order.updated", _updated(before, decisions)))
     if after.payments and (after.payments is not before.payments or after.counted != before.counted):
         about += _refund(before, after)
-    short = [{"sku": move.sku, "taken": -move.quantity} for move in moves if move.quantity < 0 and not move.strict]
-    if short:
-        about.append(("stock.short", {"items": short}))
+    if moves:
+        short = [{"sku": move.sku, "taken": -move.quantity} for move in moves if move.quantity < 0 and not move.strict]
+        if short:
+            about.append(("stock.short", {"items": short}))
+    if not about:
+        return ()
+    whose = {"state": after.state, "customer": after.customer, "email": after.email}
     return tuple(
-        Message(
-            id=f"{after.id}#{after.version}.{place}",
-            order_id=after.id,
-            topic=topic,
-            payload={**payload, "state": after.state, "customer": after.customer, "email": after.email},
-            created_at=after.updated_at,
-        )
-        for place, (topic, payload) in enumerate(about, start=1)
+        [
+            Message(
+                f"{after.id}#{after.version}.{place}",
+                after.id,
+                topic,
+                Owned(payload | whose),
+                after.updated_at,
+            )
+            for place, (topic, payload) in enumerate(about, start=1)
+        ]
     )
 
 
@@ -59,14 +65,14 @@ def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
 
 
 def _refund(before: Order, after: Order) -> list[tuple[str, dict[str, Any]]]:
-    more = minus(after.refund_due, before.refund_due)
-    given_back = minus(after.refunded, before.refunded)
-    if more <= 0 <= plus(more, given_back):
+    due = after.refund_due
+    more = minus(due, before.refund_due)
+    if more == 0 or (more < 0 and plus(more, minus(after.refunded, before.refunded)) >= 0):
         return []
-    due = {"amount": _json(max(more, ZERO)), "refund_due": _json(after.refund_due), "currency": after.currency}
-    return [("refund.due", due)]
+    payload = {"amount": _json(max(more, ZERO)), "refund_due": _json(due), "currency": after.currency}
+    return [("refund.due", payload)]
 
 
 def _json(value: object) -> object:
     """A fact as JSON has it: money as a plain string."""
-    return value if value is None or isinstance(value, bool | int | str) else format(value, "f")
+    return format(value, "f") if isinstance(value, Decimal) else value

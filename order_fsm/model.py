@@ -37,17 +37,17 @@ def statuses_of(state: str) -> frozenset[str]:
     return frozenset() if state == UNFINISHED else frozenset(state.split("+"))
 
 
-class _Owned(dict[str, Any]):
-    """A dict that is part of a frozen value: nobody else holds it, and no one is handed it."""
+class Owned(dict[str, Any]):
+    """A dict that is part of a frozen value: who makes one keeps no hold of it, and nobody is handed it."""
 
 
-def _owned(value: Mapping[str, Any]) -> _Owned:
-    if isinstance(value, _Owned):
-        return value
-    return _Owned(_copied(dict(value))) if value else _NOTHING
+def _owned(value: Mapping[str, Any]) -> Owned:
+    if not value:
+        return _NOTHING
+    return value if isinstance(value, Owned) else Owned(_copied(dict(value)))
 
 
-_NOTHING = _Owned()
+_NOTHING = Owned()
 
 
 def _copied(value: Any) -> Any:
@@ -269,7 +269,8 @@ class Order:
         """What should go back to the customer: what is overpaid, or all that is held where the order does not count."""
         if not self.payments:
             return ZERO
-        return self.overpaid if self.counted else max(self.held, ZERO)
+        held = self.held
+        return max(minus(held, self.total) if self.counted else held, ZERO)
 
     def after(self, entry: Entry, payments: tuple[Payment, ...], counted: bool) -> Order:
         """The order as an entry of its history leaves it.
@@ -280,19 +281,19 @@ class Order:
             counted: whether it counts in totals then.
         """
         return Order(
-            id=self.id,
-            state=entry.state_after,
-            counted=counted,
-            version=entry.version,
-            total=self.total,
-            currency=self.currency,
-            lines=self.lines,
-            customer=self.customer,
-            email=self.email,
-            payments=payments,
-            created_at=self.created_at,
-            updated_at=entry.at,
-            data=self._data,
+            self.id,
+            entry.state_after,
+            counted,
+            entry.version,
+            self.total,
+            self.currency,
+            self.lines,
+            self.customer,
+            self.email,
+            payments,
+            self.created_at,
+            entry.at,
+            self._data,
         )
 
 

@@ -38,11 +38,17 @@ class Request:
     override: bool = False
 
     def __attrs_post_init__(self) -> None:
-        checks.optional_name(self.by, "by")
-        checks.optional_name(self.key, "key")
-        checks.flag(self.visible, "visible")
-        checks.flag(self.notify, "notify")
-        checks.flag(self.override, "override")
+        # What is as by default, as most of it is, needs no look.
+        if self.by is not None:
+            checks.name(self.by, "by")
+        if self.key is not None:
+            checks.name(self.key, "key")
+        if self.visible is not False:
+            checks.flag(self.visible, "visible")
+        if self.notify is not False:
+            checks.flag(self.notify, "notify")
+        if self.override is not False:
+            checks.flag(self.override, "override")
 
     @property
     def reasoned(self) -> bool:

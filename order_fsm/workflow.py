@@ -90,6 +90,8 @@ class Workflow:
         self.states = tuple(map(self.state_name, sets))
         self.edges = tuple(self._expanded(sets))
         self._known_states = frozenset(self.states)
+        self._holding = frozenset(filter(self._holds, self.states))
+        self._counting = frozenset(filter(self._counts, self.states))
         self._open: dict[tuple[str, str], list[Edge]] = {}
         for edge in self.edges:
             self._open.setdefault((edge.source, edge.rule.trigger), []).append(edge)
@@ -156,11 +158,11 @@ class Workflow:
 
     def holds(self, state: str) -> bool:
         """Whether an order holds its stock in a state."""
-        return self.holds_stock.matches(statuses_of(state))
+        return state in self._holding or (state not in self._known_states and self._holds(state))
 
     def counts_in(self, state: str) -> bool:
         """Whether an order counts in totals in a state."""
-        return self.counts.matches(statuses_of(state))
+        return state in self._counting or (state not in self._known_states and self._counts(state))
 
     def queues_of(self, state: str) -> list[str]:
         """The names of the queues in which an order in this state stands, `refund_due` aside."""
@@ -202,6 +204,12 @@ class Workflow:
             counts=counts or self.counts,
             queues={**self.queues, **(queues or {})},
         )
+
+    def _holds(self, state: str) -> bool:
+        return self.holds_stock.matches(statuses_of(state))
+
+    def _counts(self, state: str) -> bool:
+        return self.counts.matches(statuses_of(state))
 
     def _reachable(self) -> list[frozenset[str]]:
         """The sets of statuses that the rules reach, breadth first; stops beyond the limit."""

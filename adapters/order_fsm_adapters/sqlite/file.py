@@ -10,8 +10,9 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from sqlite3 import Cursor
+from typing import cast
 from weakref import WeakSet
 
 from order_fsm.errors import OrderFsmError, StoreUnavailable
@@ -52,26 +53,27 @@ class _Session:
 class _Seat:
     """Where one thread at a time uses a session, in a `with` block, which turns SQLite's errors into the store's.
 
-    A class and no generator, as every call of the store goes through it: after waiting for the disk, when the
-    processor's caches are cold, the difference is some per cent of a change.
+    A class and no generator, as is `_Writing`: every call of the store goes through them, and after waiting for the
+    disk, when the processor's caches are cold, the difference is some per cent of a change.
     """
 
-    __slots__ = ("_file", "_session", "taken")
+    __slots__ = ("_file", "session", "taken", "writing")
 
     def __init__(self, file: OwnFile) -> None:
         self.taken = threading.Lock()
+        self.writing = _Writing(self)
         self._file = file
-        self._session: _Session | None = None
+        self.session: _Session | None = None
 
     def __enter__(self) -> _Session:
         self.taken.acquire()
         try:
-            if self._session is None:
-                self._session = self._file.new_session()
+            if self.session is None:
+                self.session = self._file.new_session()
         except BaseException:
             self._leave()
             raise
-        return self._session
+        return self.session
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
@@ -88,9 +90,45 @@ class _Seat:
         self._file.free.append(self)
 
     def clear(self) -> None:
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+
+
+class _Writing:
+    """A write transaction on a seat, in a `with` block: under the lock of all writers, and whole or undone."""
+
+    __slots__ = ("_seat",)
+
+    def __init__(self, seat: _Seat) -> None:
+        self._seat = seat
+
+    def __enter__(self) -> Cursor:
+        session = self._seat.__enter__()
+        try:
+            session.lock_file.__enter__()
+            session.cursor.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self._seat.__exit__(None, error, None)
+            raise
+        return session.cursor
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        session = cast(_Session, self._seat.session)  # Closed by nobody but who sits here.
+        try:
+            try:
+                if error is None:
+                    session.cursor.execute("COMMIT")
+            finally:
+                # After some errors, such as a full disk, SQLite has done so itself.
+                if session.cursor.connection.in_transaction:
+                    session.cursor.execute("ROLLBACK")
+                session.lock_file.__exit__()
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            self._seat.__exit__(None, error, None)
 
 
 class OwnFile:
@@ -132,10 +170,8 @@ class OwnFile:
         with self._seat() as session, Transaction(session.cursor, "BEGIN"):
             yield session.cursor
 
-    @contextmanager
-    def writing(self) -> Iterator[Cursor]:
-        with self._seat() as session, session.lock_file, Transaction(session.cursor, "BEGIN IMMEDIATE"):
-            yield session.cursor
+    def writing(self) -> AbstractContextManager[Cursor]:
+        return self._seat().writing
 
     def close(self) -> None:
         """Wait for what is under way, and close all."""

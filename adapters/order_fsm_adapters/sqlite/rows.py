@@ -90,23 +90,22 @@ def order_of(rows: Sequence[Row]) -> Order:
     Raises:
         StoreCorrupt: they are not as they were written.
     """
-    order_id, state, counted, version, total, currency, customer, email, *texts = rows[0][:12]
-    lines, data, created_at, updated_at = texts
+    order_id, state, counted, version, total, currency, customer, email, lines, data, created, updated, *_ = rows[0]
     try:
         return Order(
-            id=order_id,
-            state=state,
-            counted=bool(counted),
-            version=version,
-            total=money(total),
-            currency=currency,
-            lines=_lines.decode(lines),
-            customer=customer,
-            email=email,
-            payments=() if rows[0][12] is None else tuple(_payment(*row[12:]) for row in rows),
-            created_at=_time(created_at),
-            updated_at=_time(updated_at),
-            data=_object.decode(data),
+            order_id,
+            state,
+            bool(counted),
+            version,
+            money(total),
+            currency,
+            _lines.decode(lines),
+            customer,
+            email,
+            () if rows[0][12] is None else tuple([_payment(*row[12:]) for row in rows]),
+            _time(created),
+            _time(updated),
+            _object.decode(data),
         )
     except _UNREADABLE as error:
         raise _corrupt("order", order_id, error) from error
@@ -139,7 +138,7 @@ def entry_row(order_id: str, entry: Entry) -> Row:
         entry.notify,
         entry.key,
         entry.override,
-        _json(to_wire(entry.facts)),
+        _json(to_wire(facts)) if (facts := entry.facts) else "{}",
     )
 
 

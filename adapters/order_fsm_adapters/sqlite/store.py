@@ -164,7 +164,7 @@ class SqliteStore:
     def commit(self, change: Change) -> None:
         order = change.order
         entries = [entry_row(order.id, entry) for entry in change.entries]
-        paid = change.payments
+        paid = change.payments if order.payments else ()
         before = len(order.payments) - len(paid)
         payments = [payment_row(order.id, number, payment) for number, payment in enumerate(paid, before + 1)]
         with self._database.writing() as cursor:
