@@ -11,7 +11,7 @@ module.
 
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import chdir
 from datetime import datetime
 from decimal import Decimal
@@ -21,9 +21,9 @@ from threading import RLock
 import pytest
 from attrs import evolve
 
-from order_fsm import Entry, KeyReused, Message, Order, OrderExists, OrderNotFound, VersionConflict
+from order_fsm import Entry, KeyReused, Message, Order, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
 from order_fsm.model import Change, Keyed, Query, Tally
-from order_fsm.store import Store
+from order_fsm.store import Store, one_by_one
 from order_fsm.testing import StoreContract
 
 
@@ -66,6 +66,9 @@ class LoggedStore:
             self._log.append(change)
             self._on_hand = on_hand
             self._outbox += change.messages
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        return one_by_one(self.commit, changes)
 
     def _check(self, change: Change) -> None:
         order_id = change.order.id

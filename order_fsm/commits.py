@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from order_fsm.errors import KeyReused, Refused, VersionConflict
+from order_fsm.errors import KeyReused, OrderFsmError, Refused, StoreFull, StoreUnavailable, VersionConflict
 from order_fsm.machine import Decision
 from order_fsm.messages import messages
 from order_fsm.model import Change, Entry, Order, Receipt, StockMove
@@ -23,6 +23,24 @@ Decided = Callable[[Order, frozenset[str]], Sequence[Decision] | Refused | Entry
 to raise, or the entry that did it before."""
 
 
+class Call(NamedTuple):
+    """What somebody wants done to an order.
+
+    Attributes:
+        asked: what tells it from another call under the same key, beside the order and the trigger.
+    """
+
+    order_id: str
+    request: Request
+    asked: object
+    decided: Decided
+
+    @property
+    def content(self) -> str | None:
+        """The digest that is kept with its key, if it has one."""
+        return None if self.request.key is None else digest(self.order_id, self.request.trigger, self.asked)
+
+
 class Commits:
     """The changes of one store under one workflow."""
 
@@ -30,40 +48,92 @@ class Commits:
         self._store = store
         self._workflow = workflow
 
-    def change(
-        self,
-        order_id: str,
-        request: Request,
-        asked: object,
-        decided: Decided,
-    ) -> Receipt:
+    def change(self, call: Call) -> Receipt:
         """Load, decide, commit; again from the start where the order, its stock or the key was not what it seemed."""
-        content = None if request.key is None else digest(order_id, request.trigger, asked)
+        content = call.content
         for attempt in range(ATTEMPTS):
-            first = self.first_receipt(order_id, request.key, content)
-            if first is not None:
-                return first
-            before = self._store.load(order_id)
-            short = self.short(before)
-            outcome = decided(before, short)
-            if isinstance(outcome, Refused):
-                raise outcome
-            if isinstance(outcome, Entry):
-                return Receipt(self._as_of(before, outcome), (outcome,), duplicate=True)
-            if not outcome:
-                return Receipt(before, ())
-            after = outcome[-1].order
-            entries = tuple(decision.entry for decision in outcome)
-            moves = self._moves(before, after, short)
-            told = messages(before, outcome, moves)
+            prepared = self._prepared(call, content)
+            if isinstance(prepared, Receipt):
+                return prepared
             try:
-                self._store.commit(Change(after, before.version, entries, moves, told, request.key, content))
+                self._store.commit(prepared)
             except (VersionConflict, KeyReused):
                 if attempt == ATTEMPTS - 1:
                     raise
             else:
-                return Receipt(after, entries)
+                return Receipt(prepared.order, prepared.entries)
         raise AssertionError("the last attempt returns or raises")
+
+    def change_all(self, calls: Sequence[Call]) -> list[Receipt | OrderFsmError]:
+        """Do many calls with as few commits as may be: one for all that are about different orders and keys.
+
+        Returns:
+            For each call what came of it, in their sequence: the receipt, or the error that `change` would have raised.
+
+        Raises:
+            StoreUnavailable, StoreFull: the store fails; any of the calls may have been done, or not.
+        """
+        contents = [call.content for call in calls]
+        results: dict[int, Receipt | OrderFsmError] = {}
+        attempts = [0] * len(calls)
+        while len(results) < len(calls):
+            changes: dict[int, Change] = {}
+            orders: set[str] = set()
+            keys: set[str | None] = set()
+            for number, call in enumerate(calls):
+                if number in results:
+                    continue
+                # The second change of an order, or under a key, waits: it is decided on what the first one has left.
+                if call.order_id not in orders and call.request.key not in keys:
+                    prepared = self._prepared_or_refused(call, contents[number])
+                    if isinstance(prepared, Change):
+                        changes[number] = prepared
+                    else:
+                        results[number] = prepared
+                orders.add(call.order_id)
+                keys |= {call.request.key} - {None}
+            errors = self._store.commit_all(list(changes.values())) if changes else []
+            for (number, change), error in zip(changes.items(), errors, strict=True):
+                attempts[number] += 1
+                if error is None:
+                    results[number] = Receipt(change.order, change.entries)
+                elif attempts[number] == ATTEMPTS or not isinstance(error, VersionConflict | KeyReused):
+                    results[number] = error
+        return [results[number] for number in range(len(calls))]
+
+    def _prepared_or_refused(self, call: Call, content: str | None) -> Change | Receipt | OrderFsmError:
+        try:
+            return self._prepared(call, content)
+        except (StoreUnavailable, StoreFull):
+            raise
+        except OrderFsmError as refusal:
+            return refusal
+
+    def _prepared(self, call: Call, content: str | None) -> Change | Receipt:
+        """What to commit for a call now; or the receipt, where there is nothing to do.
+
+        Raises:
+            Refused, and whatever else the call ends with.
+        """
+        order_id, request, _, decided = call
+        if request.key is not None:
+            first = self.first_receipt(order_id, request.key, content)
+            if first is not None:
+                return first
+        before = self._store.load(order_id)
+        short = self.short(before)
+        outcome = decided(before, short)
+        if isinstance(outcome, Refused):
+            raise outcome
+        if isinstance(outcome, Entry):
+            return Receipt(self._as_of(before, outcome), (outcome,), duplicate=True)
+        if not outcome:
+            return Receipt(before, ())
+        after = outcome[-1].order
+        entries = tuple([decision.entry for decision in outcome])
+        moves = self._moves(before, after, short)
+        told = messages(before, outcome, moves)
+        return Change(after, before.version, entries, moves, told, request.key, content)
 
     def first_receipt(self, order_id: str, key: str | None, content: str | None) -> Receipt | None:
         """The receipt of what was committed under a key."""

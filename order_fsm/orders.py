@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from order_fsm import checks, expiry, outbox
-from order_fsm.commits import noted
-from order_fsm.errors import InvalidInput, KeyReused, OrderExists, Refused, UnknownTrigger, VersionConflict
-from order_fsm.form import fill
-from order_fsm.machine import Decision, decide
-from order_fsm.model import UNFINISHED, Change, Entry, Fact, Line, Message, Order, Receipt
+from order_fsm.batch import Batch
+from order_fsm.changes import Changes
+from order_fsm.errors import InvalidInput, KeyReused, OrderExists
+from order_fsm.model import UNFINISHED, Change, Entry, Line, Message, Order, Receipt
 from order_fsm.queries import Queries
-from order_fsm.request import Request, digest, money_facts
+from order_fsm.request import Request, digest
+from order_fsm.workflow import Workflow
+
+if TYPE_CHECKING:
+    from order_fsm.store import Store
 
 
-class Orders(Queries):
+class Orders(Queries, Changes[Receipt]):
     """The orders of a shop, in a store, under the rules of a workflow.
 
     One instance serves all threads if its store does; it keeps nothing itself. All operations raise InvalidInput for
@@ -26,7 +29,30 @@ class Orders(Queries):
     repeat the call with the same key.
     """
 
-    # Changing an order
+    def __init__(
+        self, store: Store, workflow: Workflow | None = None, clock: Callable[[], datetime] | None = None
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            store: where the orders are kept.
+            workflow: the rules; `shop_workflow()` where not given.
+            clock: gives the time, with a time zone; the system's where not given.
+        """
+        Queries.__init__(self, store, workflow, clock)
+        Changes.__init__(self, self._workflow, self._now, self._commits, self._commits.change)
+
+    # Changing orders; what changes one is in `changes`
+
+    def batch(self) -> Batch:
+        """Many changes in one commit, which takes little longer than one change: see `Batch`.
+
+        with orders.batch() as batch:
+            for order_id in ready:
+                batch.fire(order_id, "dispatch", by="bob")
+        batch.results  # a Receipt, or the error, for each
+        """
+        return Batch(self._workflow, self._now, self._commits)
 
     def create(
         self,
@@ -93,145 +119,6 @@ class Orders(Queries):
                 raise
             return first.order
         return order
-
-    def fire(
-        self,
-        order_id: str,
-        trigger: str,
-        *,
-        key: str | None = None,
-        by: str | None = None,
-        comment: str | None = None,
-        visible: bool = False,
-        notify: bool = False,
-        override: bool = False,
-        **facts: object,
-    ) -> Receipt:
-        """Let a trigger happen to an order.
-
-        Args:
-            order_id: which order.
-            trigger: the name of what happens, such as `pay`.
-            key: idempotency key, such as the id of a gateway's event: the same call under it is done once.
-            by: who does it.
-            comment: why, or anything to note; at most 100,000 characters.
-            visible: whether the customer may read the entry and its comment.
-            notify: whether to queue one `order.updated` message to the customer.
-            override: whether to pass policy guards that do not hold; `comment` is the reason, and required.
-            facts: what the trigger comes with. With money: `amount` (Decimal, string or int; without it, all that is
-                outstanding, held or captured), `currency` (the order's where not given), `reference` (of a payment: it
-                counts once, under whatever key; a payment with one is an online payment).
-
-        Returns:
-            The receipt; the first one again, with `duplicate` true, where the same was done before.
-
-        Raises:
-            UnknownTrigger: the workflow has no such trigger.
-            Refused: the rules do not allow it now; it lists every reason.
-            OrderNotFound: there is no such order.
-            KeyReused: the key or payment reference stands for something else.
-            VersionConflict: others kept changing the order all through a hundred attempts.
-        """
-        order_id = checks.identifier(order_id, "order id")
-        request = Request(
-            self._known_trigger(trigger),
-            self._now(),
-            self._facts(trigger, facts),
-            by,
-            comment,
-            visible,
-            notify,
-            key,
-            override,
-        )
-
-        def decided(order: Order, short: frozenset[str]) -> Sequence[Decision] | Refused | Entry:
-            recorded = self._commits.recorded(order, request)
-            if recorded is not None:
-                return recorded
-            decision = decide(self._workflow, order, request, short)
-            return decision if isinstance(decision, Refused) else [decision]
-
-        return self._commits.change(order_id, request, request.facts, decided)
-
-    def save(
-        self,
-        order_id: str,
-        statuses: Iterable[str],
-        *,
-        version: int,
-        key: str | None = None,
-        by: str | None = None,
-        comment: str | None = None,
-        visible: bool = False,
-        notify: bool = False,
-        override: bool = False,
-    ) -> Receipt:
-        """Save the admin's form: leave the order with exactly these boxes ticked, by legal steps, in one commit.
-
-        Every difference runs as the trigger that ticks or unticks its box, with its guards, in an order in which each
-        is legal. Each step is an entry with the comment; the last one carries `visible` and `notify`. Ticking paid by
-        hand records a payment of what is outstanding. Where nothing differs a comment is still recorded.
-
-        Args:
-            order_id: which order.
-            statuses: the boxes that the form ticks.
-            version: the version of the order that the form was filled from.
-            key, by, visible, notify, override: as in `fire`.
-            comment: why; the reason for steps that require one.
-
-        Returns:
-            The receipt; without entries where nothing differs and there is no comment.
-
-        Raises:
-            VersionConflict: the order has changed since; show the form anew.
-            Refused: there is no legal way; it lists every reason.
-            OrderNotFound, KeyReused: as in `fire`.
-        """
-        order_id = checks.identifier(order_id, "order id")
-        wanted = self._known_statuses(statuses)
-        version = checks.whole(version, "version", 1)
-        request = Request("save", self._now(), {}, by, comment, visible, notify, key, override)
-
-        def decided(order: Order, short: frozenset[str]) -> Sequence[Decision] | Refused:
-            if order.version != version:
-                raise VersionConflict(
-                    f"order {order_id!r} is at version {order.version}, the form shows {version}: show it anew"
-                )
-            if order.statuses == wanted:
-                return [noted(order, request)] if request.reasoned else []
-            return fill(self._workflow, order, wanted, request, short)
-
-        return self._commits.change(order_id, request, [sorted(wanted), request.comment], decided)
-
-    def comment(
-        self,
-        order_id: str,
-        comment: str,
-        *,
-        key: str | None = None,
-        by: str | None = None,
-        visible: bool = False,
-        notify: bool = False,
-    ) -> Receipt:
-        """Add a comment to an order's history; no box changes.
-
-        Args:
-            order_id: which order.
-            comment: any Unicode text, not blank, at most 100,000 characters.
-            key, by, visible, notify: as in `fire`.
-
-        Returns:
-            The receipt.
-
-        Raises:
-            OrderNotFound, KeyReused, VersionConflict: as in `fire`.
-        """
-        order_id = checks.identifier(order_id, "order id")
-        request = Request("comment", self._now(), {}, by, comment, visible, notify, key)
-        if not request.reasoned:
-            raise InvalidInput("comment must not be blank")
-        return self._commits.change(order_id, request, request.comment, lambda order, _: [noted(order, request)])
 
     # Stock and messages
 
@@ -301,27 +188,6 @@ class Orders(Queries):
         """
         before = self._now() - _age(older_than)
         return expiry.purge(self._workflow, self._store, before, checks.whole(limit, "limit", 1))
-
-    # Checks of the input
-
-    def _known_trigger(self, trigger: object) -> str:
-        if not isinstance(trigger, str) or not self._workflow.rules_of(trigger):
-            raise UnknownTrigger(
-                f"trigger must be one of {', '.join(self._workflow.triggers)}, not {checks.shown(trigger)}"
-            )
-        return trigger
-
-    def _facts(self, trigger: str, facts: Mapping[str, object]) -> dict[str, Fact]:
-        if not facts:
-            return {}
-        known = self._workflow.facts_of(trigger)
-        if unknown := sorted(facts.keys() - known):
-            raise InvalidInput(
-                f"{trigger} knows the facts {', '.join(sorted(known)) or '(none)'}, not {unknown[0]!r:.80}"
-            )
-        if self._workflow.ledger_of(trigger) is not None:
-            return money_facts(facts)
-        return {name: checks.fact(value, name) for name, value in facts.items()}
 
 
 def _lines(lines: object) -> tuple[Line, ...]:

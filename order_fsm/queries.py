@@ -24,22 +24,19 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def _checked(clock: Callable[[], datetime]) -> Callable[[], datetime]:
+    return lambda: checks.instant(clock(), "what the clock gives")
+
+
 class Queries:
     """The half of `Orders` that only asks."""
 
     def __init__(
         self, store: Store, workflow: Workflow | None = None, clock: Callable[[], datetime] | None = None
     ) -> None:
-        """Put the parts together.
-
-        Args:
-            store: where the orders are kept.
-            workflow: the rules; `shop_workflow()` where not given.
-            clock: gives the time, with a time zone; the system's where not given.
-        """
         self._store = store
         self._workflow = shop_workflow() if workflow is None else workflow
-        self._clock = _utc_now if clock is None else clock
+        self._now = _utc_now if clock is None else _checked(clock)
         self._commits = Commits(store, self._workflow)
 
     @property
@@ -112,7 +109,7 @@ class Queries:
         Raises:
             OrderNotFound: there is no order `after`.
         """
-        when = When(has=self._known_statuses(has), lacks=self._known_statuses(lacks))
+        when = When(has=self._workflow.known_statuses(has), lacks=self._workflow.known_statuses(lacks))
         return self._page(when, after, limit, customer=checks.optional_name(customer, "customer"))
 
     def queue(self, name: str, *, after: str | None = None, limit: int = 50) -> list[Order]:
@@ -158,14 +155,3 @@ class Queries:
     ) -> list[Order]:
         place = None if after is None else checks.identifier(after, "after")
         return self._store.find(Query(when, customer, refund_due, place, checks.whole(limit, "limit", 1)))
-
-    def _now(self) -> datetime:
-        return checks.instant(self._clock(), "what the clock gives")
-
-    def _known_statuses(self, statuses: Iterable[str]) -> frozenset[str]:
-        names = checks.names(statuses, "statuses")
-        unknown = [name for name in names if not self._workflow.knows(name)]
-        if unknown:
-            known = ", ".join(status.name for status in self._workflow.statuses)
-            raise InvalidInput(f"a status must be one of {known}, not {unknown[0]!r}")
-        return names

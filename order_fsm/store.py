@@ -1,4 +1,4 @@
-"""The contract between the engine and whatever keeps the orders: fourteen methods and ten guarantees.
+"""The contract between the engine and whatever keeps the orders: fifteen methods and ten guarantees.
 
 The engine decides and orders; a store only commits and finds. `order_fsm.testing.StoreContract` states the guarantees
 as tests, under the same numbers:
@@ -21,10 +21,12 @@ and StoreCorrupt where it holds what it did not write.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
+from order_fsm.errors import OrderFsmError, StoreCorrupt, StoreFull, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
 
 
@@ -63,6 +65,20 @@ class Store(Protocol):
                 than zero: what the change was decided on is no longer so.
             KeyReused: the key was committed before (on whatever order).
             StoreFull: there is no room.
+        """
+        ...
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        """Write several changes as `commit` would one after the other, and make them durable together.
+
+        Each is whole or absent by itself: one that is refused leaves the others as they are. A store that gains
+        nothing by it uses `one_by_one`.
+
+        Returns:
+            For each change None, or the error that `commit` would have raised.
+
+        Raises:
+            StoreFull, StoreUnavailable, StoreCorrupt: any of the changes may be written, or not.
         """
         ...
 
@@ -134,3 +150,27 @@ class Store(Protocol):
             VersionConflict: its version is not that of `order`.
         """
         ...
+
+
+def one_by_one(commit: Callable[[Change], object], changes: Sequence[Change]) -> list[OrderFsmError | None]:
+    """What `Store.commit_all` answers, by a store's `commit` of one change.
+
+    Raises:
+        StoreFull, StoreUnavailable, StoreCorrupt: as `commit` does.
+    """
+    return [refusal(partial(commit, change)) for change in changes]
+
+
+def refusal(commit: Callable[[], object]) -> OrderFsmError | None:
+    """The error with which one change is refused; None where it is committed.
+
+    Raises:
+        StoreFull, StoreUnavailable, StoreCorrupt: it is not the change that is refused, the store fails.
+    """
+    try:
+        commit()
+    except (StoreFull, StoreUnavailable, StoreCorrupt):
+        raise
+    except OrderFsmError as error:
+        return error
+    return None

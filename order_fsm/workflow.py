@@ -124,9 +124,17 @@ class Workflow:
         """Whether a name is that of a reachable state."""
         return state in self._known_states
 
-    def knows(self, status: str) -> bool:
-        """Whether it is one of the statuses."""
-        return status in self._names
+    def known_statuses(self, statuses: Iterable[str]) -> frozenset[str]:
+        """A set of statuses, checked.
+
+        Raises:
+            InvalidInput: it is none, or one of them is not of this workflow; the message lists those that are.
+        """
+        names = checks.names(statuses, "statuses")
+        unknown = sorted(names.difference(self._names))
+        if unknown:
+            raise InvalidInput(f"a status must be one of {', '.join(self._names)}, not {unknown[0]!r}")
+        return names
 
     def rules_of(self, trigger: str) -> Sequence[Rule]:
         """The rules of a trigger, in declared order; none where the trigger is unknown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
@@ -15,7 +15,9 @@ from typing import Any, BinaryIO, TypeVar
 
 from attrs import evolve
 
+from order_fsm.errors import OrderFsmError
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
+from order_fsm.store import one_by_one
 from order_fsm_adapters.memory import MemoryStore
 
 T = TypeVar("T")
@@ -85,6 +87,9 @@ class LogStore:
 
     def commit(self, change: Change) -> None:
         self._done("commit", change)
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        return one_by_one(self.commit, changes)
 
     def set_stock(self, sku: str, on_hand: int) -> None:
         self._done("set_stock", sku, on_hand)

@@ -20,6 +20,7 @@ from . import log_store, weak_commits, weak_outboxes, weak_reads
 
 IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.ForgetsTheSecondMove, "s1_a_commit_is_there_whole"),
+    (weak_commits.StopsAtARefusal, "s1_of_changes_that_are_committed_together_each_is_whole_or_absent"),
     (weak_commits.WritesTheKeyFirst, "s1_a_version_conflict_leaves_nothing"),
     (weak_commits.MovesStockFirst, "s1_a_reused_key_leaves_nothing"),
     (weak_commits.MovesStockFirst, "s1_stock_that_is_short_on_the_second_move_leaves_nothing"),

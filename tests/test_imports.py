@@ -18,7 +18,7 @@ ADAPTERS = Path(next(iter(order_fsm_adapters.__path__)))
 
 LAYERS = (
     "errors", "checks", "model", "rules", "findings", "workflow", "shop", "request", "machine", "messages", "form",
-    "store", "outbox", "commits", "queries", "expiry", "orders",
+    "store", "outbox", "commits", "changes", "batch", "queries", "expiry", "orders",
 )  # fmt: skip
 """The modules of the engine, each of which imports only those before it."""
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 
 from attrs import evolve
 
-from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, VersionConflict
+from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
 from order_fsm.model import Change, Keyed, Order, StockMove
+from order_fsm.store import refusal
 from order_fsm_adapters.memory import MemoryStore
 
 
@@ -28,6 +30,17 @@ def _lenient(change: Change) -> tuple[StockMove, ...]:
 class ForgetsTheSecondMove(MemoryStore):
     def commit(self, change: Change) -> None:
         super().commit(evolve(change, stock=change.stock[:1]))
+
+
+class StopsAtARefusal(MemoryStore):
+    """What was to be committed with a refused change is not."""
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        errors = list(map(refusal, (partial(self.commit, change) for change in changes)))
+        first = next((number for number, error in enumerate(errors) if error is not None), len(errors))
+        for change in changes[first:]:
+            self._keys.pop(change.key or "", None)
+        return errors
 
 
 class ForgetsLaterMessages(MemoryStore):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
@@ -12,8 +12,9 @@ from threading import Lock
 
 from attrs import evolve
 
-from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, VersionConflict
+from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
 from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus, statuses_of
+from order_fsm.store import one_by_one
 
 _Place = tuple[datetime, str]
 
@@ -77,6 +78,9 @@ class MemoryStore:
             for message in change.messages:
                 self._outbox[message.id] = message
             self._index(before, order)
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        return one_by_one(self.commit, changes)
 
     def _index(self, before: Order | None, order: Order) -> None:
         place = (order.created_at, order.id)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, VersionConflict
-from order_fsm.model import Keyed, Line
+from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
+from order_fsm.model import Change, Keyed, Line
 from order_fsm.store import Store
 from order_fsm.testing.changes import creation, given_back, step, taken, told
 from order_fsm.testing.expected import Expected, committed, consistent, refused
@@ -50,6 +50,34 @@ class Commits(StoreHarness):
         )
         committed(store, expected, change)
         expected.check(store)
+
+    def test_s1_of_changes_that_are_committed_together_each_is_whole_or_absent(self, store: Store) -> None:
+        """One that is refused leaves nothing and undoes no other; a later one of an order finds the earlier one."""
+        expected = _prepared(store)
+        first = step(expected.orders["1001"], stock=[taken("CUP", 2)], topics=["order.updated"], key="first")
+        other = expected.orders["1002"]
+        wanted: list[tuple[Change, type[OrderFsmError] | None]] = [
+            (first, None),
+            (creation("1002", topics=["order.updated"], key="again"), OrderExists),
+            (step(first.order, payments=[("captured", "1.00")], topics=["order.paid"]), None),
+            (step(creation("1001").order, topics=["order.updated"], key="stale"), VersionConflict),
+            (
+                step(expected.orders["1002"], stock=[taken("CUP", 2)], topics=["order.paid"], key="short"),
+                VersionConflict,
+            ),
+            (step(other, stock=[taken("TEAPOT", 1)], key="first"), KeyReused),
+            (step(creation("1009").order, key="missing"), OrderNotFound),
+            (creation("1003", topics=["order.paid"], key="last"), None),
+        ]
+        errors = store.commit_all([change for change, _ in wanted])
+        assert [error if error is None else type(error) for error in errors] == [error for _, error in wanted]
+        for change, error in wanted:
+            if error is None:
+                expected.commit(change)
+            else:
+                expected.refused.append(change)
+        expected.check(store)
+        assert store.commit_all([]) == []
 
     def test_s1_a_version_conflict_leaves_nothing(self, store: Store) -> None:
         """A commit from a stale version leaves no order, entry, payment, stock, message or key behind."""

@@ -28,15 +28,16 @@ import logging
 import os
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from decimal import Decimal
 from heapq import nsmallest
 from itertools import islice, takewhile
 
-from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, StoreCorrupt, VersionConflict
+from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, StoreCorrupt, VersionConflict
 from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus
+from order_fsm.store import one_by_one
 from order_fsm_adapters.file_locks import FileLock
 from order_fsm_adapters.json_files.durable_files import disk_errors, listed, read, remove, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
@@ -162,6 +163,9 @@ class JsonStore:
                 stock = self._stock.moved(moves)
                 self._lead_to(name, before, after, change.key)
                 self._journal.commit({(ORDERS, name + _ENDING): after.encode(), **stock})
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        return one_by_one(self.commit, changes)
 
     def _check(self, change: Change, before: OrderFile | None) -> None:
         order_id = change.order.id

@@ -32,11 +32,11 @@ def put(cursor: Cursor, sku: str, number: int) -> None:
     cursor.execute(_SET, (sku, number))
 
 
-def move(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> None:
-    """Change the numbers of the items that are tracked.
+def moved(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> dict[str, int]:
+    """The numbers of the items that are tracked, as moves will leave them; `put_all` writes them.
 
     Args:
-        cursor: in a transaction, which is undone where this raises.
+        cursor: in a transaction.
         order_id: whose moves they are, for the message.
         moves: in their sequence.
 
@@ -52,4 +52,9 @@ def move(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> None:
                 raise VersionConflict(f"order {order_id!r}: the stock of {one.sku!r} has changed: load it again")
             if not -_ON_HAND_LIMIT <= stock[one.sku] < _ON_HAND_LIMIT:
                 raise InvalidInput(f"order {order_id!r}: the stock of {one.sku!r} would be beyond 64 bits")
+    return stock
+
+
+def put_all(cursor: Cursor, stock: dict[str, int]) -> None:
+    """Write the numbers of items that are tracked."""
     cursor.executemany(_MOVE, ((number, sku) for sku, number in stock.items()))

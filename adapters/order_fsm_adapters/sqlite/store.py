@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from sqlite3 import Connection, Cursor
+from typing import NamedTuple
 
 from order_fsm.errors import (
     InvalidInput,
     KeyReused,
     OrderExists,
+    OrderFsmError,
     OrderNotFound,
     StoreError,
     StoreUnavailable,
@@ -30,6 +33,7 @@ from order_fsm.model import (
     Tally,
     plus,
 )
+from order_fsm.store import refusal
 from order_fsm_adapters.sqlite import outbox, search, stock
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.host import HostConnection
@@ -83,7 +87,7 @@ _INSERT_PAYMENT = """
     INSERT INTO order_fsm_payment (order_id, number, kind, amount, reference, at, version) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_KEY = """
-    INSERT INTO order_fsm_key (key, order_id, first, last, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
+    INSERT INTO order_fsm_key (key, order_id, first, last, content) VALUES (?, ?, ?, ?, ?)
 """
 
 # A key stands in the entries that were committed under it, so it is found without an index of its own.
@@ -162,27 +166,14 @@ class SqliteStore:
         return Keyed(*rows[0]) if rows else None
 
     def commit(self, change: Change) -> None:
-        order = change.order
-        entries = [entry_row(order.id, entry) for entry in change.entries]
-        paid = change.payments if order.payments else ()
-        before = len(order.payments) - len(paid)
-        payments = [payment_row(order.id, number, payment) for number, payment in enumerate(paid, before + 1)]
+        rows = _Rows.of(change)
         with self._database.writing() as cursor:
-            if change.key is not None:
-                keyed = (change.key, order.id, change.expected + 1, order.version, change.content or "")
-                if not cursor.execute(_INSERT_KEY, keyed).rowcount:
-                    raise KeyReused(f"the key {change.key!r} was committed before")
-            if change.expected:
-                _update(cursor, order, change.expected)
-            elif not cursor.execute(_INSERT_ORDER, order_row(order)).rowcount:
-                raise OrderExists(f"there is an order {order.id!r} already")
-            cursor.executemany(_INSERT_ENTRY, entries)
-            if payments:
-                cursor.executemany(_INSERT_PAYMENT, payments)
-            if change.stock:
-                stock.move(cursor, order.id, change.stock)
-            if change.messages:
-                outbox.put(cursor, change.messages)
+            _write(cursor, change, rows)
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        rows = [_Rows.of(change) for change in changes]
+        with self._database.writing() as cursor:
+            return [refusal(partial(_write, cursor, *one)) for one in zip(changes, rows, strict=True)]
 
     def find(self, query: Query) -> list[Order]:
         with self._database.reading() as cursor:
@@ -256,6 +247,46 @@ def _order(order_id: str, rows: list[Row]) -> Order:
     if not rows:
         raise _not_found(order_id)
     return order_of(rows)
+
+
+class _Rows(NamedTuple):
+    """The rows of a change, made before its transaction begins, which others wait for."""
+
+    entries: list[Row]
+    payments: list[Row]
+
+    @classmethod
+    def of(cls, change: Change) -> _Rows:
+        order = change.order
+        paid = change.payments if order.payments else ()
+        before = len(order.payments) - len(paid)
+        return cls(
+            [entry_row(order.id, entry) for entry in change.entries],
+            [payment_row(order.id, number, payment) for number, payment in enumerate(paid, before + 1)],
+        )
+
+
+def _write(cursor: Cursor, change: Change, rows: _Rows) -> None:
+    """Write a change in an open transaction; where it is refused, nothing of it is written."""
+    order = change.order
+    if change.key is not None and cursor.execute(_KEYED, (change.key,)).fetchall():
+        raise KeyReused(f"the key {change.key!r} was committed before")
+    on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
+    if change.expected:
+        _update(cursor, order, change.expected)
+    elif not cursor.execute(_INSERT_ORDER, order_row(order)).rowcount:
+        raise OrderExists(f"there is an order {order.id!r} already")
+    # From here on nothing is refused.
+    if change.key is not None:
+        keyed = (change.key, order.id, change.expected + 1, order.version, change.content or "")
+        cursor.execute(_INSERT_KEY, keyed)
+    cursor.executemany(_INSERT_ENTRY, rows.entries)
+    if rows.payments:
+        cursor.executemany(_INSERT_PAYMENT, rows.payments)
+    if on_hand:
+        stock.put_all(cursor, on_hand)
+    if change.messages:
+        outbox.put(cursor, change.messages)
 
 
 def _update(cursor: Cursor, order: Order, expected: int) -> None:
