@@ -36,6 +36,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rows = terminalreporter.config.stash.get(ROWS, [])
     if rows:
         terminalreporter.section("ratios: medians, in microseconds a change")
-        terminalreporter.line(f"{'comparison':52} {'ours':>12} {'theirs':>12} {'ratio':>7} {'limit':>7}")
+        terminalreporter.line(f"{'comparison':75} {'ours':>12} {'theirs':>12} {'ratio':>7} {'limit':>7}")
         for name, ours, theirs, measured, limit in rows:
-            terminalreporter.line(f"{name:52} {ours:12.1f} {theirs:12.1f} {measured:7.2f} {limit:7.2f}")
+            terminalreporter.line(f"{name:75} {ours:12.1f} {theirs:12.1f} {measured:7.3f} {limit:7.2f}")

@@ -10,13 +10,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from order_fsm import Orders, shop_workflow
 from order_fsm.machine import Draft
 from order_fsm.store import Store
+from order_fsm_adapters.group_commit import GroupCommit
+from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 from paired_times import Compare, Work
@@ -57,7 +61,7 @@ def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, trigger: st
 
         return work
 
-    compare(ours, theirs, limit=5, rounds=15, changes=CHANGES)
+    compare(ours, theirs, limit=2.5, rounds=15, changes=CHANGES)
 
 
 BY_HAND = """
@@ -123,6 +127,115 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
     hand.close()
 
 
+def test_a_change_in_a_batch_of_100_against_a_change_alone(compare: Compare, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "shop.db")
+    orders = Orders(store)
+    numbers = count()
+    changes = 100
+
+    def created() -> list[str]:
+        ids = [f"o{next(numbers)}" for _ in range(changes)]
+        for order_id in ids:
+            orders.create(order_id, total="49.90", currency="GBP")
+        return ids
+
+    def together() -> Work:
+        ids = created()
+
+        def work() -> None:
+            with orders.batch() as batch:
+                for order_id in ids:
+                    batch.fire(order_id, "place")
+
+        return work
+
+    def alone() -> Work:
+        ids = created()
+
+        def work() -> None:
+            for order_id in ids:
+                orders.fire(order_id, "place")
+
+        return work
+
+    compare(together, alone, limit=1 / 5, rounds=9, changes=changes)
+    store.close()
+
+
+def test_changes_of_16_threads_in_groups_against_one_thread(compare: Compare, tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "shop.db")
+    orders = Orders(GroupCommit(store))
+    numbers = count()
+    changes = 480
+
+    def prepared(size: int) -> Work:
+        ids = [f"o{next(numbers)}" for _ in range(changes)]
+        for order_id in ids:
+            orders.create(order_id, total="49.90", currency="GBP")
+
+        def work_off(mine: list[str]) -> None:
+            for order_id in mine:
+                orders.fire(order_id, "place")
+
+        threads = [Thread(target=work_off, args=(ids[number::size],)) for number in range(size)]
+
+        def work() -> None:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        return work
+
+    compare(lambda: prepared(16), lambda: prepared(1), limit=1 / 2.5, rounds=9, changes=changes)
+    store.close()
+
+
+def test_a_durable_change_of_a_json_file_against_writing_the_same_bytes(compare: Compare, tmp_path: Path) -> None:
+    store = JsonStore(tmp_path / "ours")
+    orders = Orders(store)
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    numbers = count()
+    changes = 60
+
+    def created() -> list[str]:
+        ids = [f"o{next(numbers)}" for _ in range(changes)]
+        for order_id in ids:
+            orders.create(order_id, total="49.90", currency="GBP")
+        return ids
+
+    def ours() -> Work:
+        ids = created()
+
+        def work() -> None:
+            for order_id in ids:
+                orders.fire(order_id, "place")
+
+        return work
+
+    def theirs() -> Work:
+        files = [f"{order_id}.json" for order_id in created()]
+        for file in files:
+            orders.fire(file.removesuffix(".json"), "place")
+        contents = [(tmp_path / "ours" / "orders" / file).read_bytes() for file in files]
+        folder = os.open(bare, os.O_RDONLY)
+
+        def work() -> None:
+            for file, content in zip(files, contents, strict=True):
+                temporary = os.open(bare / f"{file}.tmp", os.O_WRONLY | os.O_CREAT)
+                os.write(temporary, content)
+                os.fsync(temporary)
+                os.close(temporary)
+                os.replace(bare / f"{file}.tmp", bare / file)
+                os.fsync(folder)
+
+        return work
+
+    compare(ours, theirs, limit=1.25, rounds=9, changes=changes)
+    store.close()
+
+
 def test_importing_it_against_importing_what_it_stands_on(compare: Compare) -> None:
     # As installed packages are: with their bytecode compiled.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -147,11 +260,17 @@ def test_importing_it_against_importing_what_it_stands_on(compare: Compare) -> N
 
 
 def _filled(folder: Path, kind: str, number: int) -> Store:
-    """A store of so many placed orders; on SQLite written in one transaction, as durability is not what is timed."""
+    """A store of so many placed orders, written without waiting for the disk, as durability is not what is timed."""
     if kind == "memory":
         memory = MemoryStore()
         _place(Orders(memory), number)
         return memory
+    if kind == "json":
+        with mock.patch("os.fsync"):
+            _place(Orders(JsonStore(folder / str(number))), number)
+        store = JsonStore(folder / str(number))
+        store.tally(None)
+        return store
     path = folder / f"{number}.db"
     connection = sqlite3.connect(path)
     _place(Orders(SqliteStore(connection=connection)), number)
@@ -165,11 +284,10 @@ def _place(orders: Orders, number: int) -> None:
         orders.create(f"o{one}", total="49.90", currency="GBP")
         orders.fire(f"o{one}", "place")
         if one % 50:
-            orders.fire(f"o{one}", "pay", reference="ch_1")
-            orders.fire(f"o{one}", "dispatch")
+            orders.save(f"o{one}", {"sent", "paid", "dispatched"}, version=2)
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite"])
+@pytest.fixture(scope="module", params=["memory", "sqlite", "json"])
 def small_and_large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Orders, Orders]:
     folder = tmp_path_factory.mktemp("scale")
     small, large = (Orders(_filled(folder, request.param, number)) for number in (SMALL, LARGE))

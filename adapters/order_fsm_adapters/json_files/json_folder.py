@@ -16,6 +16,7 @@ STOCK = "stock"
 KEYS = "keys"
 OUTBOX = "outbox"
 LOCKS = "locks"
+INDEX = "index"
 
 _FOLDERS = (ORDERS, STOCK, KEYS, OUTBOX, LOCKS)
 _ABOUT = "store.json"
@@ -87,7 +88,7 @@ def _make_folder(path: str) -> None:
 
 
 def _refuse_others(root: str) -> None:
-    others = set(os.listdir(root)) - {*_FOLDERS, _ABOUT, _ABOUT + UNFINISHED}
+    others = set(os.listdir(root)) - {*_FOLDERS, INDEX, _ABOUT, _ABOUT + UNFINISHED}
     if others:
         raise InvalidInput(
             f"{root} is no store of order_fsm and holds other things, such as {min(others)!r}: give a folder of its own"

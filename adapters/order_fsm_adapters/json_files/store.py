@@ -7,6 +7,7 @@
     outbox/2026…~1001     an empty file: the order has, or was to have, undelivered messages of that time
     journal/              a change of several files that is committed and not yet in its place
     locks/                files to lock; never removed
+    index/                what finding and counting ask; only a cache
 
 The order's file is the truth; its rename is the commit. What stands in `keys` and `outbox` is made durable before it
 and only says where to look, so what a commit that never happened left there is harmless, and so is what is left of
@@ -19,7 +20,8 @@ Readers take no lock: a rename makes every read whole, and one that meets a jour
 hold the lock of the order's shard and of the key's; then that of the journal. No disk of another machine: file systems
 of networks keep neither the locks nor the order of the flushes.
 
-Not for shops of a million orders: `find`, `tally` and `dead_letters` read every order.
+`find`, `tally` and `dead_letters` ask `OrderIndex`, a cache in the folder `index`. Where it cannot be kept, as on a
+disk that is read-only or full, they read every order.
 """
 
 from __future__ import annotations
@@ -29,26 +31,40 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from heapq import nsmallest
 from itertools import islice, takewhile
+from typing import TypeVar
 
-from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, StoreCorrupt, VersionConflict
+from order_fsm.errors import (
+    KeyReused,
+    OrderExists,
+    OrderFsmError,
+    OrderNotFound,
+    StoreCorrupt,
+    StoreError,
+    VersionConflict,
+)
 from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus
 from order_fsm.store import one_by_one
 from order_fsm_adapters.file_locks import FileLock
 from order_fsm_adapters.json_files.durable_files import disk_errors, listed, read, remove, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name
-from order_fsm_adapters.json_files.json_folder import KEYS, LOCKS, ORDERS, OUTBOX, STOCK, open_folder
+from order_fsm_adapters.json_files.json_folder import INDEX, KEYS, LOCKS, ORDERS, OUTBOX, STOCK, open_folder
 from order_fsm_adapters.json_files.key_files import KeyFiles
 from order_fsm_adapters.json_files.order_file import OrderFile, digits
+from order_fsm_adapters.json_files.order_index import ENDING, OrderIndex
 from order_fsm_adapters.json_files.outbox_files import OutboxFiles
 from order_fsm_adapters.json_files.stock_files import StockFiles
+from order_fsm_adapters.sqlite.rows import time_text
+from order_fsm_adapters.sqlite.search import START, Place
 
-_ENDING = ".json"
+T = TypeVar("T")
+
 _SHARDS = 64
 """How many orders can be written at a time."""
 
@@ -73,7 +89,14 @@ class JsonStore:
         self._stock = StockFiles(self._root, STOCK, self._journal)
         self._keys = KeyFiles(self._path(KEYS))
         self._outbox = OutboxFiles(self._path(OUTBOX))
+        self._index = OrderIndex(
+            self._path(INDEX), self._path(ORDERS), self._read_unless_broken, self._locked, self._all_locked
+        )
         self._journal.settle_all()
+
+    def close(self) -> None:
+        """Close the files that are kept open, those of the index; the next question opens them again."""
+        self._index.close()
 
     # Reading
 
@@ -89,18 +112,46 @@ class JsonStore:
         return None if document is None else document.keyed(key)
 
     def find(self, query: Query) -> list[Order]:
-        after = None if query.after is None else _place(self.load(query.after))
-        found = (
-            order
-            for order in map(OrderFile.to_order, self._every())
-            if query.when.matches(order.statuses)
-            and (query.customer is None or order.customer == query.customer)
-            and (not query.refund_due or order.refund_due > 0)
-            and (after is None or _place(order) > after)
+        after = START if query.after is None else _place(self.load(query.after))
+        found: list[Order] = []
+        while len(found) < query.limit:
+            missing = query.limit - len(found)
+            wanted = query._replace(limit=missing)
+            places = self._from_index(partial(OrderIndex.found, self._index, wanted, after))
+            if places is None:
+                return found + self._found_without_index(wanted, after)
+            for _, order_id in places:
+                document = self._read_unless_broken(file_name(order_id))
+                order = None if document is None else document.to_order()
+                if order is not None and _matches(query, order):
+                    found.append(order)
+                else:
+                    # Changed since it was indexed; if not by a store, the index does not know yet.
+                    self._index.note(file_name(order_id))
+            if len(places) < missing:
+                break
+            after = places[-1]
+        return found
+
+    def _from_index(self, ask: Callable[[], T]) -> T | None:
+        """What the index answers; None where it cannot be kept."""
+        self._journal.settle_all()
+        try:
+            return ask()
+        except StoreError as error:
+            _log.warning("every order is read, as the index cannot be used: %s", error)
+            return None
+
+    def _found_without_index(self, query: Query, after: Place) -> list[Order]:
+        every = map(OrderFile.to_order, self._every())
+        return nsmallest(
+            query.limit, (order for order in every if _matches(query, order) and _place(order) > after), key=_place
         )
-        return nsmallest(query.limit, found, key=_place)
 
     def tally(self, customer: str | None) -> list[Tally]:
+        answer = self._from_index(partial(OrderIndex.tally, self._index, customer))
+        if answer is not None:
+            return answer
         groups: dict[tuple[str, str, bool], tuple[int, Decimal]] = {}
         for order in map(OrderFile.to_order, self._every()):
             if customer is None or order.customer == customer:
@@ -115,7 +166,7 @@ class JsonStore:
         # Some file systems list a file twice that is replaced meanwhile.
         for file in set(listed(self._path(ORDERS))):
             name, ending = os.path.splitext(file)
-            if ending == _ENDING:
+            if ending == ENDING:
                 document = self._read_unless_broken(name)
                 if document is not None:
                     yield document
@@ -128,7 +179,7 @@ class JsonStore:
 
     def _read(self, name: str) -> OrderFile | None:
         """The document of an order, by the name of its file; None where there is none."""
-        self._journal.settle(ORDERS, name + _ENDING)
+        self._journal.settle(ORDERS, name + ENDING)
         path = self._order_path(name)
         content = read(path)
         if content is None:
@@ -155,6 +206,7 @@ class JsonStore:
             self._check(change, before)
             after = OrderFile.of(before, change)
             moves = self._stock.tracked(change.stock)
+            self._index.note(name)
             if not moves:
                 self._lead_to(name, before, after, change.key)
                 write(self._order_path(name), after.encode())
@@ -162,7 +214,7 @@ class JsonStore:
             with self._journal.locked():
                 stock = self._stock.moved(moves)
                 self._lead_to(name, before, after, change.key)
-                self._journal.commit({(ORDERS, name + _ENDING): after.encode(), **stock})
+                self._journal.commit({(ORDERS, name + ENDING): after.encode(), **stock})
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
@@ -189,6 +241,7 @@ class JsonStore:
         with self._locked(name):
             present = self._present(order.id)
             _expect(present.order.version, order.version, order.id)
+            self._index.note(name)
             remove(self._order_path(name))
             self._outbox.forget(name, present.message_times())
 
@@ -246,8 +299,9 @@ class JsonStore:
         self._rewrite(file_name(message.order_id), postpone)
 
     def dead_letters(self, limit: int) -> list[Message]:
-        # Without marks of their own: they are few, and somebody who asks for them can wait for a look at every order.
-        dead = (message for document in self._every() for message in document.to_dead_letters())
+        names = self._from_index(self._index.with_dead_letters)
+        documents = self._every() if names is None else filter(None, map(self._read_unless_broken, names))
+        dead = (message for document in documents for message in document.to_dead_letters())
         return nsmallest(limit, dead, key=lambda message: message.created_at)
 
     def revive(self, message: Message) -> None:
@@ -268,6 +322,7 @@ class JsonStore:
             if before is not None:
                 after = change(before)
                 if after != before:
+                    self._index.note(name)
                     self._outbox.lead_to(name, before, after)
                     write(self._order_path(name), after.encode())
                 self._outbox.forget(name, (before.message_times() | marked) - after.message_times())
@@ -278,13 +333,20 @@ class JsonStore:
         return os.path.join(self._root, *parts)
 
     def _order_path(self, name: str) -> str:
-        return self._path(ORDERS, name + _ENDING)
+        return self._path(ORDERS, name + ENDING)
+
+    def _locked(self, *names: str) -> AbstractContextManager[None]:
+        """Hold the locks of the shards that these file names fall into."""
+        return self._shards_locked({zlib.crc32(name.encode()) % _SHARDS for name in names})
+
+    def _all_locked(self) -> AbstractContextManager[None]:
+        return self._shards_locked(range(_SHARDS))
 
     @contextmanager
-    def _locked(self, *names: str) -> Iterator[None]:
-        """Hold the locks of the shards that these file names fall into, taken in one order by all."""
+    def _shards_locked(self, shards: Iterable[int]) -> Iterator[None]:
+        """Hold the locks of shards, taken in one order by all."""
         with ExitStack() as held:
-            for shard in sorted({zlib.crc32(name.encode()) % _SHARDS for name in names}):
+            for shard in sorted(shards):
                 with disk_errors(self._path(LOCKS)):
                     held.enter_context(self._shards[shard])
             yield
@@ -295,5 +357,13 @@ def _expect(version: int, expected: int, order_id: str) -> None:
         raise VersionConflict(f"order {order_id!r} is at version {version}, not {expected}: load it again")
 
 
-def _place(order: Order) -> tuple[datetime, str]:
-    return order.created_at, order.id
+def _place(order: Order) -> Place:
+    return time_text(order.created_at), order.id
+
+
+def _matches(query: Query, order: Order) -> bool:
+    return (
+        query.when.matches(order.statuses)
+        and (query.customer is None or order.customer == query.customer)
+        and (not query.refund_due or order.refund_due > 0)
+    )

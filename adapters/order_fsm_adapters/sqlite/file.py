@@ -9,7 +9,7 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from sqlite3 import Cursor
 from typing import cast
@@ -31,13 +31,12 @@ class _Session:
 
     __slots__ = ("cursor", "lock_file")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, synchronous: str) -> None:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
             self.cursor = connection.cursor()
-            # The default for WAL may be NORMAL, which loses the last commits with the power. On macOS only a full
-            # fsync reaches the disk; elsewhere the second statement does nothing.
-            self.cursor.execute("PRAGMA synchronous = FULL")
+            # On macOS only a full fsync reaches the disk; elsewhere the second statement does nothing.
+            self.cursor.execute(synchronous)
             self.cursor.execute("PRAGMA fullfsync = ON")
             self.lock_file = LockFile(f"{path}.lock")
         except BaseException:
@@ -138,12 +137,16 @@ class OwnFile:
     under load some would never get it.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, prepare: Callable[[Cursor], None] = schema.migrate, *, durable: bool = True) -> None:
         """Open the file, and make or migrate its tables.
 
         Args:
             path: absolute, and without symbolic links: all processes must come to the same lock.
+            prepare: makes or migrates the tables, in a write transaction.
+            durable: whether what is committed must outlast a power loss. The default of SQLite for WAL may be NORMAL,
+                which loses the last commits with the power.
         """
+        self._synchronous = f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}"
         self.where = f"the database {path!r}"
         self.free: list[_Seat] = []
         self._path = path
@@ -156,7 +159,7 @@ class OwnFile:
             with self._seat() as session, session.lock_file:
                 session.cursor.execute("PRAGMA journal_mode = WAL")
                 with Transaction(session.cursor, "BEGIN IMMEDIATE"):
-                    schema.migrate(session.cursor)
+                    prepare(session.cursor)
         except BaseException:
             self.close()
             raise
@@ -197,7 +200,7 @@ class OwnFile:
         if self._closed:
             raise StoreUnavailable(f"{self.where} was closed by this program: make a new store")
         try:
-            return _Session(self._path)
+            return _Session(self._path, self._synchronous)
         except (sqlite3.Error, OSError) as error:
             raise store_error(error, self.where) from error
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from itertools import islice
 from sqlite3 import Cursor
 
-from order_fsm.model import Query, When, statuses_of
-from order_fsm_adapters.sqlite.rows import Row
+from order_fsm.model import EXACT, ZERO, Query, Tally, When, plus, statuses_of
+from order_fsm_adapters.sqlite.rows import Row, money
 
 _STATES = """
     WITH RECURSIVE present (state) AS (
@@ -43,15 +44,39 @@ Place = tuple[str, str]
 START: Place = ("", "")
 
 
-def found(cursor: Cursor, query: Query, after: Place) -> list[str]:
-    """The ids of the orders that a query describes, oldest first.
+_TALLY = """
+    SELECT state, currency, refund_is_due, total, count(*) FROM order_fsm_order
+    WHERE state IS NOT NULL GROUP BY 1, 2, 3, 4
+"""
+_TALLY_OF_CUSTOMER = """
+    SELECT state, currency, refund_is_due, total, count(*) FROM order_fsm_order WHERE customer = ? GROUP BY 1, 2, 3, 4
+"""
+
+
+def found(cursor: Cursor, query: Query, after: Place) -> list[Place]:
+    """The places of the orders that a query describes, oldest first.
 
     Args:
         cursor: in a transaction.
         query: its `after` is not looked at.
         after: the place after which to go on.
     """
-    return [order_id for _, order_id in islice(_places(cursor, query, after), query.limit)]
+    return list(islice(_places(cursor, query, after), query.limit))
+
+
+def tally(cursor: Cursor, customer: str | None) -> list[Tally]:
+    """See `Store.tally`."""
+    if customer is None:
+        rows = cursor.execute(_TALLY).fetchall()
+    else:
+        rows = cursor.execute(_TALLY_OF_CUSTOMER, (customer,)).fetchall()
+    # Summed here, as SQLite would sum in floating point.
+    groups: dict[tuple[str, str, bool], tuple[int, Decimal]] = {}
+    for state, currency, due, total, number in rows:
+        group = (state, currency, bool(due))
+        orders, sum_of_totals = groups.get(group, (0, ZERO))
+        groups[group] = (orders + number, plus(sum_of_totals, EXACT.multiply(money(total), number)))
+    return [Tally(*group, *sums) for group, sums in groups.items()]
 
 
 def _places(cursor: Cursor, query: Query, after: Place) -> Iterator[Place]:

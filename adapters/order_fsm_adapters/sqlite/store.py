@@ -6,7 +6,6 @@ import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from decimal import Decimal
 from functools import partial
 from sqlite3 import Connection, Cursor
 from typing import NamedTuple
@@ -22,8 +21,6 @@ from order_fsm.errors import (
     VersionConflict,
 )
 from order_fsm.model import (
-    EXACT,
-    ZERO,
     Change,
     Entry,
     Keyed,
@@ -31,7 +28,6 @@ from order_fsm.model import (
     Order,
     Query,
     Tally,
-    plus,
 )
 from order_fsm.store import refusal
 from order_fsm_adapters.sqlite import outbox, search, stock
@@ -41,7 +37,6 @@ from order_fsm_adapters.sqlite.rows import (
     Row,
     entry_of,
     entry_row,
-    money,
     order_of,
     order_row,
     payment_row,
@@ -100,13 +95,6 @@ _REMOVE = (
     "DELETE FROM order_fsm_payment WHERE order_id = :id",
     "DELETE FROM order_fsm_order WHERE id = :id",
 )
-
-_TALLY = """
-    SELECT state, currency, refund_is_due, total, count(*) FROM order_fsm_order GROUP BY 1, 2, 3, 4
-"""
-_TALLY_OF_CUSTOMER = """
-    SELECT state, currency, refund_is_due, total, count(*) FROM order_fsm_order WHERE customer = ? GROUP BY 1, 2, 3, 4
-"""
 
 
 class SqliteStore:
@@ -184,20 +172,11 @@ class SqliteStore:
                     raise _not_found(query.after)
                 after = rows[0]
             found = search.found(cursor, query, after)
-            return [_order(one, cursor.execute(_ORDER, (one,)).fetchall()) for one in found]
+            return [_order(one, cursor.execute(_ORDER, (one,)).fetchall()) for _, one in found]
 
     def tally(self, customer: str | None) -> list[Tally]:
-        if customer is None:
-            rows = self._database.rows(_TALLY, ())
-        else:
-            rows = self._database.rows(_TALLY_OF_CUSTOMER, (customer,))
-        # Summed here, as SQLite would sum in floating point.
-        groups: dict[tuple[str, str, bool], tuple[int, Decimal]] = {}
-        for state, currency, due, total, number in rows:
-            group = (state, currency, bool(due))
-            orders, sum_of_totals = groups.get(group, (0, ZERO))
-            groups[group] = (orders + number, plus(sum_of_totals, EXACT.multiply(money(total), number)))
-        return [Tally(*group, *sums) for group, sums in groups.items()]
+        with self._database.reading() as cursor:
+            return search.tally(cursor, customer)
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         with self._database.reading() as cursor:

@@ -1,0 +1,277 @@
+"""The index of the orders in a folder: what finding and counting ask, so that they need not read every order.
+
+    index/orders.db       a row for each file of an order, in SQLite
+    index/changes         the names of files that were, or were to be, written since; a line each
+
+It is only a cache: who deletes it loses nothing, and the next question makes it anew. It is there from the first
+question on. From then on a writer notes the name of a file before writing it, under the lock of the order; a question
+first reads those files again, each under the lock of its order, so that it waits for a write that is under way. What
+changed without a note (a file restored or edited by hand, the last notes lost with the power) is noticed by the first
+question of each process: it compares the size, time and inode of every file with those that were indexed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from sqlite3 import Cursor
+from threading import Lock
+from typing import TypeVar
+
+from order_fsm.errors import StoreCorrupt
+from order_fsm.model import Query, Tally
+from order_fsm_adapters.json_files.durable_files import disk_errors
+from order_fsm_adapters.json_files.order_file import OrderFile
+from order_fsm_adapters.sqlite import search
+from order_fsm_adapters.sqlite.file import OwnFile
+from order_fsm_adapters.sqlite.rows import Row, refund_is_due, time_text
+
+T = TypeVar("T")
+
+ENDING = ".json"
+"""Of the files of orders."""
+
+_CHANGES_LIMIT = 1_000_000
+"""The size from which on the notes that were read are thrown away, in bytes."""
+
+# With the names of the SQLite store, so that its searches serve here too. A row of a broken file has no id.
+_TABLES = (
+    """
+    CREATE TABLE IF NOT EXISTS order_fsm_order (
+        name TEXT NOT NULL PRIMARY KEY,
+        stamp TEXT NOT NULL,
+        id TEXT,
+        state TEXT,
+        currency TEXT,
+        total TEXT,
+        customer TEXT,
+        created_at TEXT,
+        refund_is_due INTEGER,
+        dead_letters INTEGER
+    ) STRICT
+    """,
+    """
+    CREATE INDEX IF NOT EXISTS order_fsm_order_by_state
+    ON order_fsm_order (state, created_at, id, currency, refund_is_due, total)
+    """,
+    "CREATE INDEX IF NOT EXISTS order_fsm_order_by_customer ON order_fsm_order (customer, created_at, id)",
+    """
+    CREATE INDEX IF NOT EXISTS order_fsm_order_refund_due ON order_fsm_order (created_at, id) WHERE refund_is_due = 1
+    """,
+    "CREATE INDEX IF NOT EXISTS order_fsm_order_dead_letters ON order_fsm_order (name) WHERE dead_letters > 0",
+    "CREATE INDEX IF NOT EXISTS order_fsm_order_broken ON order_fsm_order (name) WHERE id IS NULL",
+    "CREATE TABLE IF NOT EXISTS order_fsm_index (seen INTEGER NOT NULL) STRICT",
+    "INSERT INTO order_fsm_index SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM order_fsm_index)",
+)
+_SEEN = "SELECT seen, EXISTS (SELECT 1 FROM order_fsm_order WHERE id IS NULL) FROM order_fsm_index"
+_STAMPS = "SELECT name, stamp FROM order_fsm_order"
+_BROKEN = "SELECT name FROM order_fsm_order WHERE id IS NULL"
+_DEAD_LETTERS = "SELECT name FROM order_fsm_order WHERE dead_letters > 0"
+_PUT = "INSERT OR REPLACE INTO order_fsm_order VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_log = logging.getLogger(__name__)
+
+
+class OrderIndex:
+    """The index of the files in a folder, shared by all processes."""
+
+    def __init__(
+        self,
+        folder: str,
+        orders: str,
+        read: Callable[[str], OrderFile | None],
+        locked: Callable[[str], AbstractContextManager[None]],
+        all_locked: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Name the parts; nothing is opened or made yet.
+
+        Args:
+            folder: of the index.
+            orders: the folder with the files.
+            read: the document of a file, by its name without the ending; None where it is not there or broken.
+            locked: keeps writers of a file out.
+            all_locked: keeps all writers out.
+        """
+        self._folder = folder
+        self._orders = orders
+        self._changes = os.path.join(folder, "changes")
+        self._read = read
+        self._locked = locked
+        self._all_locked = all_locked
+        self._opening = Lock()
+        self._database: OwnFile | None = None
+        self._compared = False
+
+    def note(self, name: str) -> None:
+        """Say that a file will be written or removed now. To be called under its lock.
+
+        Raises:
+            StoreFull, StoreUnavailable: it cannot be noted, so it should not be written.
+        """
+        with disk_errors(self._changes), suppress(FileNotFoundError):
+            descriptor = os.open(self._changes, os.O_WRONLY | os.O_APPEND)
+            try:
+                # A line before it, too, as a full disk may have cut the last note short.
+                os.write(descriptor, f"\n{name}\n".encode())
+            finally:
+                os.close(descriptor)
+
+    def found(self, query: Query, after: search.Place) -> list[search.Place]:
+        """The places of the orders that a query describes, oldest first; its `after` is not looked at.
+
+        Raises:
+            StoreError: the index cannot be read or brought up to date; as it is only a cache, read the orders.
+        """
+        return self._asked(lambda cursor: search.found(cursor, query, after))
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        """See `Store.tally`; raises as `found` does."""
+        return self._asked(lambda cursor: search.tally(cursor, customer))
+
+    def with_dead_letters(self) -> list[str]:
+        """The names of the files with dead letters; raises as `found` does."""
+        return self._asked(lambda cursor: [name for (name,) in cursor.execute(_DEAD_LETTERS).fetchall()])
+
+    def close(self) -> None:
+        """Close the files; the next question opens them again."""
+        with self._opening:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def _asked(self, ask: Callable[[Cursor], T]) -> T:
+        try:
+            database = self._opened()
+            if self._is_behind(database):
+                self._catch_up(database)
+            with database.reading() as cursor:
+                return ask(cursor)
+        except StoreCorrupt as error:
+            _log.warning("the index is broken, and will be made anew: %s", error)
+            self._discard()
+            raise
+
+    def _opened(self) -> OwnFile:
+        with self._opening:
+            if self._database is None:
+                with disk_errors(self._folder), suppress(FileExistsError):
+                    os.mkdir(self._folder)
+                self._database = OwnFile(os.path.join(self._folder, "orders.db"), _prepare, durable=False)
+            return self._database
+
+    def _discard(self) -> None:
+        self.close()
+        with disk_errors(self._folder):
+            for name in os.listdir(self._folder):
+                if name.startswith("orders.db") and not name.endswith(".lock"):
+                    with suppress(FileNotFoundError):
+                        os.unlink(os.path.join(self._folder, name))
+        self._compared = False
+
+    def _size(self) -> int:
+        """How much has been noted; -1 where nothing is noted yet."""
+        with disk_errors(self._changes):
+            try:
+                return os.stat(self._changes).st_size
+            except FileNotFoundError:
+                return -1
+
+    def _is_behind(self, database: OwnFile) -> bool:
+        ((seen, broken),) = database.rows(_SEEN, ())
+        return not self._compared or bool(broken) or seen != self._size()
+
+    def _catch_up(self, database: OwnFile) -> None:
+        """Read again what was written since, or, where that is not known, what differs."""
+        with database.writing() as cursor:
+            if self._size() < 0:
+                with disk_errors(self._changes):
+                    os.close(os.open(self._changes, os.O_WRONLY | os.O_CREAT, 0o666))
+                with self._all_locked():
+                    pass  # Whoever was writing without a note has written.
+                self._compared = False
+            ((seen, _),) = cursor.execute(_SEEN).fetchall()
+            names, end = self._noted(seen)
+            if not self._compared or seen > end:
+                names |= self._differing(cursor)
+            names.update(name for (name,) in cursor.execute(_BROKEN).fetchall())
+            for name in names:
+                self._put(cursor, name)
+            if end > _CHANGES_LIMIT:
+                end = self._begin_anew(cursor, end)
+            cursor.execute("UPDATE order_fsm_index SET seen = ?", (end,))
+        self._compared = True
+
+    def _noted(self, seen: int) -> tuple[set[str], int]:
+        """The names that were noted from a place on, and the place up to which there are whole lines."""
+        with disk_errors(self._changes), open(self._changes, "rb") as changes:
+            size = changes.seek(0, os.SEEK_END)
+            changes.seek(min(seen, size))
+            noted = changes.read(size - min(seen, size))
+        whole = noted[: noted.rfind(b"\n") + 1]
+        # A cut note is followed by a whole one of the same writer, or by nothing: it was told of it.
+        names = {line.decode("ascii", "replace") for line in whole.split(b"\n") if line}
+        return names, min(seen, size) + len(whole)
+
+    def _begin_anew(self, cursor: Cursor, seen: int) -> int:
+        """Throw the notes away, when nobody is adding one."""
+        with self._all_locked():
+            names, _ = self._noted(seen)
+            with disk_errors(self._changes):
+                os.truncate(self._changes, 0)
+        for name in names:
+            self._put(cursor, name)
+        return 0
+
+    def _differing(self, cursor: Cursor) -> set[str]:
+        """The names of the files that are not as they were indexed."""
+        indexed: dict[str, str] = dict(cursor.execute(_STAMPS).fetchall())
+        present: dict[str, str] = {}
+        with disk_errors(self._orders), os.scandir(self._orders) as files:
+            for file in files:
+                if file.name.endswith(ENDING):
+                    # One that goes meanwhile is noted.
+                    with suppress(FileNotFoundError):
+                        present[file.name.removesuffix(ENDING)] = _stamp(os.stat(file.path))
+        return {name for name in indexed.keys() | present.keys() if indexed.get(name) != present.get(name)}
+
+    def _put(self, cursor: Cursor, name: str) -> None:
+        """Index a file as it is, once nobody is writing it."""
+        with self._locked(name):
+            document = self._read(name)
+            with disk_errors(self._orders):
+                try:
+                    stamp = _stamp(os.stat(os.path.join(self._orders, name + ENDING)))
+                except FileNotFoundError:
+                    stamp = None
+        if stamp is None:
+            cursor.execute("DELETE FROM order_fsm_order WHERE name = ?", (name,))
+        else:
+            cursor.execute(_PUT, (name, stamp, *_columns(document)))
+
+
+def _prepare(cursor: Cursor) -> None:
+    for statement in _TABLES:
+        cursor.execute(statement)
+
+
+def _stamp(status: os.stat_result) -> str:
+    """What changes whenever a file is replaced or written."""
+    return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
+
+
+def _columns(document: OrderFile | None) -> Row:
+    if document is None:
+        return (None,) * 8
+    order = document.to_order()
+    return (
+        order.id,
+        order.state,
+        order.currency,
+        str(order.total),
+        order.customer,
+        time_text(order.created_at),
+        refund_is_due(order),
+        len(document.dead_letters),
+    )

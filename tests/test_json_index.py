@@ -1,0 +1,172 @@
+"""The index of a folder of JSON files is only a cache: deleted, broken or stale, what is found is what is there."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from order_fsm import Orders
+from order_fsm_adapters.json_files import JsonStore, durable_files, order_index
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "shop"
+
+
+@pytest.fixture
+def orders(folder: Path) -> Iterator[Orders]:
+    """Three orders: 1001 is placed, 1002 and 1003 are not."""
+    opened = JsonStore(folder)
+    orders = Orders(opened)
+    for number in ("1001", "1002", "1003"):
+        orders.create(number, total="10.00", currency="GBP", customer="ann")
+    orders.fire("1001", "place")
+    yield orders
+    opened.close()
+
+
+def found(orders: Orders) -> dict[str, list[str]]:
+    return {name: [order.id for order in orders.queue(name)] for name in ("unfinished", "to_pay", "cancelled")}
+
+
+FIRST = {"unfinished": ["1002", "1003"], "to_pay": ["1001"], "cancelled": []}
+
+
+def test_changing_orders_makes_no_index(folder: Path, orders: Orders) -> None:
+    """It is the first question that does, so opening and firing read no other order."""
+    assert not (folder / "index").exists()
+    assert found(orders) == FIRST
+    assert (folder / "index" / "orders.db").exists()
+
+
+def test_a_page_reads_the_orders_of_the_page(orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        orders.create(f"more-{number:02d}", total="1", currency="GBP")
+    orders.counts()
+    read: list[str] = []
+
+    def counted(path: str) -> bytes | None:
+        read.append(path)
+        return durable_files.read(path)
+
+    monkeypatch.setattr("order_fsm_adapters.json_files.store.read", counted)
+    assert len(orders.find(limit=5)) == 5
+    assert len(read) == 5
+    assert orders.counts()["unfinished"] == 52
+    orders.fire("more-07", "place")
+    read.clear()
+    assert orders.counts()["unfinished"] == 51
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("gone", ["index", "index/orders.db", "index/changes"])
+def test_an_index_that_was_deleted_is_made_anew(folder: Path, orders: Orders, gone: str) -> None:
+    """Whole or in part, under a store that is open, and for one that is opened later."""
+    orders.counts()
+    path = folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    orders.fire("1002", "place")
+    orders.fire("1003", "cancel")
+    changed = {"unfinished": [], "to_pay": ["1001", "1002"], "cancelled": ["1003"]}
+    other = JsonStore(folder)
+    assert found(Orders(other)) == changed
+    other.close()
+    reopened = JsonStore(folder)
+    assert found(Orders(reopened)) == changed
+    reopened.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000], ids=["empty", "garbage"])
+def test_an_index_that_is_broken_is_made_anew(folder: Path, orders: Orders, content: bytes) -> None:
+    assert found(orders) == FIRST
+    orders.fire("1002", "place")
+    for one in (folder / "index").glob("orders.db*"):
+        one.unlink()
+    (folder / "index" / "orders.db").write_bytes(content)
+    reopened = JsonStore(folder)
+    for _ in range(2):
+        assert found(Orders(reopened)) == {"unfinished": ["1003"], "to_pay": ["1001", "1002"], "cancelled": []}
+    assert Orders(reopened).counts()["to_pay"] == 2
+    reopened.close()
+
+
+def test_where_no_index_can_be_kept_every_order_is_read(
+    folder: Path, orders: Orders, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a disk that is read-only; it is said in the log."""
+    (folder / "index").write_text("no folder")
+    with caplog.at_level(logging.WARNING):
+        assert found(orders) == FIRST
+        assert [order.id for order in orders.find(after="1001", limit=1)] == ["1002"]
+        assert orders.counts()["unfinished"] == 2
+        assert orders.totals() == {"GBP": 10}
+        assert orders.dead_letters() == []
+    assert "every order is read" in caplog.text
+
+
+def test_a_file_that_was_restored_by_hand_is_noticed(folder: Path, orders: Orders) -> None:
+    """By the next process at its first question; a store that is open does not show the order where it no longer
+    stands."""
+    path = folder / "orders" / "1001.json"
+    backup = path.read_bytes()
+    orders.fire("1001", "cancel")
+    assert found(orders)["cancelled"] == ["1001"]
+    path.write_bytes(backup)
+    assert found(orders)["cancelled"] == []
+    assert found(orders)["to_pay"] == ["1001"]
+    (folder / "orders" / "1002.json").unlink()
+    other = JsonStore(folder)
+    assert found(Orders(other)) == {"unfinished": ["1003"], "to_pay": ["1001"], "cancelled": []}
+    other.close()
+
+
+def test_a_broken_file_is_left_out_until_it_is_restored(
+    folder: Path, orders: Orders, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under a store that is open: each question looks again."""
+    path = folder / "orders" / "1001.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert found(orders)["to_pay"] == []
+    assert "1001.json" in caplog.text
+    assert orders.counts()["to_pay"] == 0
+    path.write_bytes(whole)
+    assert orders.counts()["to_pay"] == 1
+    assert found(orders) == FIRST
+
+
+def test_a_note_that_a_full_disk_cut_short_hides_no_other(folder: Path, orders: Orders) -> None:
+    orders.counts()
+    with (folder / "index" / "changes").open("ab") as changes:
+        changes.write(b"\n10")
+    orders.fire("1002", "place")
+    assert found(orders) == {"unfinished": ["1003"], "to_pay": ["1001", "1002"], "cancelled": []}
+
+
+def test_notes_that_were_read_are_thrown_away(folder: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once they have become many; what is noted afterwards is found, by others too."""
+    monkeypatch.setattr(order_index, "_CHANGES_LIMIT", 20)
+    other = JsonStore(folder)
+    for number in ("1002", "1003"):
+        assert found(orders) == found(Orders(other))
+        for comment in ("Delayed", "by", "snow"):
+            orders.comment(number, comment)
+        orders.fire(number, "cancel")
+        assert number in found(orders)["cancelled"]
+        assert (folder / "index" / "changes").stat().st_size == 0
+        assert number in found(Orders(other))["cancelled"]
+    other.close()
+
+
+def test_a_folder_from_before_there_was_an_index_is_opened(folder: Path, orders: Orders) -> None:
+    """The index is no part of the format."""
+    shutil.rmtree(folder / "index", ignore_errors=True)
+    other = JsonStore(folder)
+    assert found(Orders(other)) == FIRST
+    assert Orders(other).get("1001") == orders.get("1001")
+    other.close()
