@@ -7,17 +7,8 @@ def test_a_cancelled_order_is_never_dispatched():
     assert_proof(shop_workflow(), Never(has={"cancelled", "dispatched"}))
 """
 
-from order_fsm.verify.claims import (
-    Always,
-    CanAlwaysReach,
-    Claim,
-    Conserves,
-    Never,
-    Reachable,
-    Requires,
-    TableClaim,
-    Undoes,
-)
+from order_fsm.verify.claim import Claim, TableClaim
+from order_fsm.verify.claims import Always, CanAlwaysReach, Conserves, Never, Reachable, Requires, Undoes
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.ledger import EveryChange, EveryOrder, EveryStep, LedgerClaim
 from order_fsm.verify.proof import Proof, assert_proof, prove

@@ -1,26 +1,18 @@
-"""Claims about a table of rules: what must be so in every state that an order can come to, and on every way there.
-
-Every claim takes `guards`: what is known of guards, by their codes. A guard that is not named there may hold and may
-fail at any time, as an override may pass a policy guard at any time. `{"not_paid": When(has={"paid"})}` says that it
-holds just where the order is paid; True that it always holds, False that it never does. Nobody overrides a guard that
-is named: so the rules are proved as they are without override.
-"""
+"""Claims about a table of rules: what must be so in every state that an order can come to, and on every way there."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 
 from attrs import Attribute, field, frozen
 
 from order_fsm import checks
-from order_fsm.errors import InvalidInput, UnknownTrigger
+from order_fsm.errors import InvalidInput
 from order_fsm.model import When, statuses_of
 from order_fsm.rules import Edge
+from order_fsm.verify.claim import TableClaim, given, said
 from order_fsm.verify.failures import Failure, along, closed, lacking, named, rows_that
-from order_fsm.verify.graph import Graph, Known
-from order_fsm.workflow import Workflow
+from order_fsm.verify.graph import Graph
 
 
 def _names(value: object) -> frozenset[str]:
@@ -29,71 +21,6 @@ def _names(value: object) -> frozenset[str]:
 
 def _name(_: object, attribute: Attribute[str], value: object) -> None:
     checks.name(value, attribute.name)
-
-
-def _known(value: object) -> Known:
-    if not isinstance(value, Mapping) or not all(isinstance(known, bool | When) for known in value.values()):
-        raise InvalidInput("guards must be a dict from codes of guards to True, False or a When")
-    return MappingProxyType({checks.name(code, "the code of a guard"): known for code, known in value.items()})
-
-
-class Claim(ABC):
-    """What a proof can be asked to prove."""
-
-    __slots__ = ()
-
-    @abstractmethod
-    def __str__(self) -> str:
-        """The claim as a sentence."""
-
-    def check_names(self, workflow: Workflow) -> None:
-        """See that the workflow has all that the claim names.
-
-        Raises:
-            InvalidInput: a status or guard that it does not have.
-            UnknownTrigger: a trigger that it does not have.
-        """
-        for trigger in self._triggers():
-            if trigger not in workflow.triggers:
-                known = ", ".join(workflow.triggers)
-                raise UnknownTrigger(f"claim {str(self)!r}: a trigger must be one of {known}, not {trigger!r}")
-
-    def _triggers(self) -> Iterable[str]:
-        return ()
-
-
-@frozen(eq=False, repr=False, kw_only=True)
-class TableClaim(Claim):
-    """A claim about the table of rules alone: statuses, rows, and any outcome of guards.
-
-    Attributes:
-        guards: what is known of guards, by their codes.
-    """
-
-    guards: Known = field(default=MappingProxyType({}), converter=_known)
-
-    @abstractmethod
-    def failure(self, graph: Graph) -> Failure | None:
-        """How it fails, by the shortest way; None where it holds.
-
-        Args:
-            graph: what the workflow can do, given what the claim knows of guards.
-        """
-
-    def check_names(self, workflow: Workflow) -> None:
-        super().check_names(workflow)
-        for when in (*self._conditions(), *(known for known in self.guards.values() if isinstance(known, When))):
-            for name in sorted(when.has | when.has_any | when.lacks):
-                if not workflow.knows(name):
-                    known = ", ".join(status.name for status in workflow.statuses)
-                    raise InvalidInput(f"claim {str(self)!r}: a status must be one of {known}, not {name!r}")
-        codes = {guard.code: None for rule in workflow.rules for guard in rule.guards}
-        for code in self.guards:
-            if code not in codes:
-                raise InvalidInput(f"claim {str(self)!r}: a guard must be one of {', '.join(codes)}, not {code!r}")
-
-    def _conditions(self) -> Iterable[When]:
-        return ()
 
 
 @frozen(eq=False, repr=False)
@@ -132,7 +59,7 @@ class Never(_OnStatuses):
     """No order ever comes to a state that meets the condition."""
 
     def __str__(self) -> str:
-        return f"never {_said(self.when)}{_given(self.guards)}"
+        return f"never {said(self.when)}{given(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -148,8 +75,8 @@ class Always(_InSomeStates):
     """Every order that stands in a state meeting `where` meets the condition too; without `where`, every order."""
 
     def __str__(self) -> str:
-        where = "" if self.where == When() else f" where {_said(self.where)}"
-        return f"always {_said(self.when)}{where}{_given(self.guards)}"
+        where = "" if self.where == When() else f" where {said(self.where)}"
+        return f"always {said(self.when)}{where}{given(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when, where = self.when, self.where
@@ -168,7 +95,7 @@ class Reachable(_OnStatuses):
     """Some order can come to a state that meets the condition, if its guards let it."""
 
     def __str__(self) -> str:
-        return f"reachable: {_said(self.when)}{_given(self.guards)}"
+        return f"reachable: {said(self.when)}{given(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -186,8 +113,8 @@ class CanAlwaysReach(_InSomeStates):
     """
 
     def __str__(self) -> str:
-        where = "" if self.where == When() else f" from {_said(self.where)}"
-        return f"can always reach {_said(self.when)}{where}{_given(self.guards)}"
+        where = "" if self.where == When() else f" from {said(self.where)}"
+        return f"can always reach {said(self.when)}{where}{given(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -205,7 +132,7 @@ class Requires(_OnStatuses):
     trigger: str = field(validator=_name)
 
     def __str__(self) -> str:
-        return f"{self.trigger} requires {_said(self.when)}{_given(self.guards)}"
+        return f"{self.trigger} requires {said(self.when)}{given(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -237,7 +164,7 @@ class Undoes(TableClaim):
     by: str = field(validator=_name, kw_only=True)
 
     def __str__(self) -> str:
-        return f"{self.trigger} is undone by {self.by}{_given(self.guards)}"
+        return f"{self.trigger} is undone by {self.by}{given(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         done = [edge for edge in graph.edges if edge.rule.trigger == self.trigger and edge.source != edge.target]
@@ -272,7 +199,7 @@ class Conserves(TableClaim):
     """
 
     def __str__(self) -> str:
-        return f"stock and totals are taken and given back in turn{_given(self.guards)}"
+        return f"stock and totals are taken and given back in turn{given(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         workflow = graph.workflow
@@ -287,25 +214,6 @@ class Conserves(TableClaim):
 
 def _from_the_start() -> list[str]:
     return ["the claim: it is not so of a new order already"]
-
-
-def _said(when: When) -> str:
-    """A condition in words."""
-    parts = [" and ".join(sorted(when.has))] if when.has else []
-    if when.has_any:
-        parts.append(" or ".join(sorted(when.has_any)))
-    if when.lacks:
-        parts.append("not " + " nor ".join(sorted(when.lacks)))
-    return ", ".join(parts)
-
-
-def _given(guards: Known) -> str:
-    """What is known of guards, in words."""
-    told = [
-        f"{code} holds where {_said(known)}" if isinstance(known, When) else f"{code} {'holds' if known else 'fails'}"
-        for code, known in guards.items()
-    ]
-    return f" (given that {'; '.join(told)})" if told else ""
 
 
 def _distance(when: When, state: str) -> int:

@@ -12,7 +12,7 @@ from order_fsm.rules import Edge, Rule
 from order_fsm.workflow import Workflow
 
 if TYPE_CHECKING:
-    from order_fsm.verify.claims import Claim
+    from order_fsm.verify.claim import Claim
 
 
 @frozen(eq=False)

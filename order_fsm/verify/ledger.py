@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from attrs import field, frozen
 
 from order_fsm import checks
-from order_fsm.verify.claims import Claim
+from order_fsm.verify.asks import ROWS, asks, bought_elsewhere
+from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
-from order_fsm.verify.worlds import ROWS, Desk, Step, World, asks, bought_elsewhere
+from order_fsm.verify.worlds import Desk, Step, World
 from order_fsm.workflow import Workflow
 
 

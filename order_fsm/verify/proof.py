@@ -7,7 +7,7 @@ from attrs import frozen
 from order_fsm import checks
 from order_fsm.errors import InvalidInput
 from order_fsm.rules import Edge
-from order_fsm.verify.claims import Claim, TableClaim
+from order_fsm.verify.claim import Claim, TableClaim
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.graph import Graph
 from order_fsm.verify.ledger import Ledger, LedgerClaim

@@ -4,16 +4,15 @@ can be set back to any of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from attrs import evolve, frozen
 
 from order_fsm.errors import Refused, VersionConflict
-from order_fsm.model import Change, Entry, Fact, Keyed, Line, Message, Order, PaymentKind, Receipt
+from order_fsm.model import Change, Entry, Fact, Keyed, Line, Message, Order, Receipt
 from order_fsm.orders import Orders
 from order_fsm.rules import Facts
 from order_fsm.workflow import Workflow
@@ -23,15 +22,6 @@ if TYPE_CHECKING:
 
 ORDER, ITEM = "order", "item"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-ROWS = {Decimal(2): 3, Decimal(0): 2}
-"""The orders that are looked at, by their totals, and how many rows of the ledger each may come to: one that is paid in
-part, in full or in excess, and one that is free."""
-
-CONTESTED_ROWS = 1
-"""Up to how many rows of the ledger the other buyer comes."""
-
-PART, EXCESS, NO_SUCH_SUM = Decimal(1), Decimal(3), Decimal(99)
-REASON = "why"
 NOTHING: Facts = {}
 
 
@@ -63,13 +53,17 @@ class World:
         """The queues in which the order stands, `refund_due` aside."""
         return self.workflow.queues_of(self.order.state)
 
-    @cached_property
+    @property
     def place(self) -> tuple[object, ...]:
-        """Equal for worlds in which the same can happen: times and the order of rows make no difference."""
+        """Equal for worlds in which the same can happen.
+
+        Times and the order of rows make no difference, and neither does money that came and was reversed, but for the
+        rows that are left to come.
+        """
         order = self.order
         online = any(row.reference is not None for row in order.payments)
-        sums = (order.captured, order.refunded, order.reversed)
-        return (order.total, order.state, len(order.payments), *sums, online, self.on_hand, self.taken)
+        money = (order.total, len(order.payments), order.received, order.refunded, online)
+        return (order.state, *money, self.on_hand, self.taken)
 
 
 @frozen(eq=False)
@@ -135,7 +129,7 @@ class Step:
     @property
     def overridden(self) -> bool:
         """Whether it passed a policy guard."""
-        return self.entry is not None and self.entry.override
+        return bool(self.entry and self.entry.override)
 
     @property
     def recorded(self) -> list[tuple[str, Decimal]]:
@@ -150,7 +144,7 @@ class Step:
     @property
     def foreign(self) -> bool:
         """Whether it came in another currency than the order's."""
-        return self.ask.facts.get("currency", self.before.order.currency) != self.before.order.currency
+        return self.ask.facts.get("currency") not in (None, self.before.order.currency)
 
     def amount(self, otherwise: Decimal) -> Decimal:
         """The amount that was asked for, or another one where none was."""
@@ -243,62 +237,3 @@ class Desk:
             self._keys[change.key] = Keyed(ORDER, change.expected + 1, change.order.version, change.content or "")
         self._messages = change.messages
         self.world = World(self._workflow, change.order, (*world.history, *change.entries), on_hand, world.taken)
-
-
-def asks(world: World) -> Iterator[Ask]:
-    """All that is asked of the order of a world, within the bounds.
-
-    Every trigger comes bare, and where that can make a difference with a reason and with an override. One that records money
-    comes by hand and with a reference, about all that there is, a part, more than the total, more than there ever was,
-    nothing, and in another currency; the last payment online is delivered once more. Facts of other kinds are left out.
-    """
-    workflow = world.workflow
-    full = len(world.order.payments) >= (CONTESTED_ROWS if world.taken else ROWS[world.order.total])
-    for trigger in workflow.triggers:
-        kind = workflow.ledger_of(trigger)
-        if kind == "captured":
-            yield from _once_more(trigger, world.order)
-        if kind is not None and full:
-            continue
-        yield Ask(trigger)
-        guards = [guard for rule in workflow.rules_of(trigger) for guard in rule.guards]
-        if guards:  # Nothing else looks at the comment.
-            yield Ask(trigger, NOTHING, REASON)
-        if any(guard.policy for guard in guards):
-            yield Ask(trigger, NOTHING, REASON, override=True)
-        if kind is not None:
-            yield from _about_money(trigger, kind, world.order)
-    if _contested(world) and world.on_hand > 0 and not world.holds:
-        for trigger in workflow.triggers:
-            yield Ask(trigger, raced=True)
-
-
-def _about_money(trigger: str, kind: PaymentKind, order: Order) -> Iterator[Ask]:
-    for amount in (PART, EXCESS if kind == "captured" else NO_SUCH_SUM, Decimal(0)):
-        yield Ask(trigger, {"amount": amount}, REASON)
-    yield Ask(trigger, {"amount": PART, "currency": "EUR"}, REASON)
-    if kind == "captured":
-        reference = f"ch_{len(order.payments) + 1}"
-        yield Ask(trigger, {"reference": reference})
-        for amount in (PART, EXCESS):
-            yield Ask(trigger, {"amount": amount, "reference": reference})
-
-
-def _once_more(trigger: str, order: Order) -> Iterator[Ask]:
-    """The last payment that came with a reference, delivered again."""
-    for row in reversed(order.payments):
-        if row.kind == "captured" and row.reference is not None:
-            yield Ask(trigger, {"amount": row.amount, "reference": row.reference})
-            return
-
-
-def bought_elsewhere(world: World) -> Iterator[World]:
-    """What the other buyer does: takes the item, whether it is there or not, or gives it back."""
-    if world.taken:
-        yield evolve(world, on_hand=world.on_hand + 1, taken=0)
-    elif _contested(world):
-        yield evolve(world, on_hand=world.on_hand - 1, taken=1)
-
-
-def _contested(world: World) -> bool:
-    return not world.taken and len(world.order.payments) <= CONTESTED_ROWS
