@@ -39,23 +39,27 @@ def asks(world: World) -> Iterator[Ask]:
             continue
         yield Ask(trigger)
         guards = [guard for rule in workflow.rules_of(trigger) for guard in rule.guards]
+        policy = any(guard.policy for guard in guards)
         if guards:  # Nothing else looks at the comment.
             yield Ask(trigger, NOTHING, REASON)
-        if any(guard.policy for guard in guards):
+        if policy:
+            yield Ask(trigger, NOTHING, override=True)
             yield Ask(trigger, NOTHING, REASON, override=True)
         if kind is not None:
-            yield from _about_money(trigger, kind, world.order)
+            yield from _about_money(trigger, kind, world.order, policy)
     if _contested(world) and world.on_hand > 0 and not world.holds:
         for trigger in workflow.triggers:
             yield Ask(trigger, raced=True)
 
 
-def _about_money(trigger: str, kind: PaymentKind, order: Order) -> Iterator[Ask]:
+def _about_money(trigger: str, kind: PaymentKind, order: Order, policy: bool) -> Iterator[Ask]:
+    reference = f"ch_{len(order.payments) + 1}"
     for amount in (PART, EXCESS if kind == "captured" else NO_SUCH_SUM, Decimal(0)):
         yield Ask(trigger, {"amount": amount}, REASON)
+        if policy:
+            yield Ask(trigger, {"amount": amount, "reference": reference}, REASON, override=True)
     yield Ask(trigger, {"amount": PART, "currency": "EUR"}, REASON)
     if kind == "captured":
-        reference = f"ch_{len(order.payments) + 1}"
         yield Ask(trigger, {"reference": reference})
         for amount in (PART, EXCESS):
             yield Ask(trigger, {"amount": amount, "reference": reference})

@@ -43,7 +43,7 @@ class Failure:
 def along(claim: Claim, state: str, edges: Sequence[Edge], hints: Iterable[str]) -> Failure:
     """The failure of a claim that a walk along edges shows."""
     width = max((len(edge.rule.trigger) for edge in edges), default=0)
-    steps = (f"{edge.rule.trigger:<{width}}  (row {edge.row})  -> {edge.target}" for edge in edges)
+    steps = (f"{edge.rule.trigger:<{width}}  {f'(row {edge.row})':<8}  -> {edge.target}" for edge in edges)
     return Failure(claim, state, tuple(edge.rule.trigger for edge in edges), tuple(steps), tuple(hints))
 
 

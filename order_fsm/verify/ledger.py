@@ -121,9 +121,9 @@ class Ledger:
 
     def _next(self, world: World) -> Iterator[Step | World]:
         """What comes next: a step of the order, or the world as another buyer leaves it."""
+        yield from bought_elsewhere(world)
         for ask in asks(world):
             yield self._desk.take(world, ask)
-        yield from bought_elsewhere(world)
 
     def _failure(self, claim: LedgerClaim, world: World, last: Step | None = None) -> Failure:
         path: list[str] = []

@@ -24,12 +24,16 @@ UNDOING = ("unplace", "uninvoice", "undispatch", "reinstate")
 
 def _paid_is_covered(world: World) -> bool:
     order = world.order
-    # A free order is covered by nothing, and paid when somebody says so.
-    return not order.total or ("paid" in order.statuses) == (order.received >= order.total)
+    if not order.total:  # It is covered by nothing, and paid when somebody says so.
+        return "paid" in order.statuses or order.received == 0
+    return ("paid" in order.statuses) == (order.received >= order.total)
 
 
-def _nothing_is_given_twice(world: World) -> bool:
-    """All asks that are tried take money that is there or more than ever was, so below nothing a row was too much."""
+def _money_is_for_what_is_sent(world: World) -> bool:
+    return world.order.received <= 0 or "sent" in world.order.statuses
+
+
+def _nothing_is_reversed_twice(world: World) -> bool:
     return world.order.received >= 0
 
 
@@ -133,8 +137,9 @@ def _paid_online_is_told(step: Step) -> bool:
 
 
 def _reversal_unticks(step: Step) -> bool:
-    before, after = step.before.order.statuses, step.after.order.statuses
-    return after in (before, before - {"paid"})
+    before, after = step.before.order, step.after.order
+    covered = after.received > 0 and after.received >= after.total
+    return after.statuses == (before.statuses if covered else before.statuses - {"paid"})
 
 
 def _refund_leaves_boxes(step: Step) -> bool:
@@ -188,7 +193,8 @@ def _no_money_held(step: Step) -> bool:
 
 MONEY_AND_STOCK = (
     EveryOrder("an order is paid if and only if the money received covers its total", _paid_is_covered),
-    EveryOrder("no more is reversed than was captured", _nothing_is_given_twice),
+    EveryOrder("an order for which money was received is sent", _money_is_for_what_is_sent),
+    EveryOrder("no more is reversed than was captured", _nothing_is_reversed_twice),
     EveryOrder("money captured is reversed, refunded, kept up to the total of a live order, or due", _money_is_accounted_for),
     EveryOrder("an order stands in at least one queue", _stands_in_a_queue),
     EveryOrder("an order that is not sent, or is cancelled, holds no stock and is in no total", _leaves_totals),
@@ -206,7 +212,7 @@ MONEY_AND_STOCK = (
     EveryStep("a refund is recorded if it is more than nothing and at most what is held", _refund_is_recorded, of=("refund",)),
     EveryStep("a reversal is recorded if it has a reason and is at most what was received", _reversal_is_recorded, of=("unpay",)),
     EveryChange("a refund leaves all boxes as they are", _refund_leaves_boxes, of=("refund",)),
-    EveryChange("a reversal unticks nothing but paid", _reversal_unticks, of=("unpay",)),
+    EveryChange("a reversal unticks paid unless money is left that covers the total, and nothing else", _reversal_unticks, of=("unpay",)),
     EveryChange("the customer is told of an online payment that makes the order paid, and of no other", _paid_online_is_told, of=("pay",)),
     EveryChange("place, invoice, dispatch, cancel and expire tick their own box and no other", _ticks_its_box, of=tuple(CHANGES)),
     EveryChange("what undoes them unticks that box and no other", _unticks_its_box, of=UNDOING),
