@@ -8,7 +8,6 @@ reason why it decides everything as the table does; the list is exact.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 
 import pytest
 

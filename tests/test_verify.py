@@ -1,4 +1,4 @@
-"""Proofs about a table of rules: each claim against small tables that keep it and break it, and the shop's own claims."""
+"""Proofs about a table of rules: each claim on small tables that keep it and break it, and the shop's own claims."""
 
 from __future__ import annotations
 
@@ -259,12 +259,12 @@ def test_an_unknown_status_is_refused_with_those_that_are_known(claim: Claim) ->
     ids=str,
 )
 def test_an_unknown_trigger_is_refused_with_those_that_are_known(claim: Claim) -> None:
-    with pytest.raises(UnknownTrigger, match="must be one of place, pay, .*, not 'teleport'"):
+    with pytest.raises(UnknownTrigger, match=r"must be one of place, pay, .*, not 'teleport'"):
         prove(shop_workflow(), claim)
 
 
 def test_an_unknown_guard_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(InvalidInput, match="must be one of out_of_stock, .*, not 'no_such'"):
+    with pytest.raises(InvalidInput, match=r"must be one of out_of_stock, .*, not 'no_such'"):
         prove(shop_workflow(), Conserves(guards={"no_such": True}))
 
 
