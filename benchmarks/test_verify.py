@@ -31,7 +31,7 @@ CLAIMS = (
 
 @pytest.mark.parametrize("statuses", range(5, 13))
 def test_proving_seven_claims_against_building(compare: Compare, statuses: int) -> None:
-    """Over so many independent statuses, in microseconds an edge: flat means that proving grows as the edges do, 2**n * n."""
+    """Over so many independent statuses, in microseconds an edge: flat means that it grows as the edges do."""
     workflow = independent(statuses)
 
     def ours() -> Work:

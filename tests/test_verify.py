@@ -83,6 +83,13 @@ def test_a_row_that_does_not_forbid_is_told_by_what_it_lacks() -> None:
     assert "row 3 (cut), open in state unfinished: it does not need a" in text
 
 
+def test_a_row_that_needs_a_status_and_drops_it_is_not_told_to_need_it() -> None:
+    drop = Rule("drop", needs={"a"}, drops={"a"})
+    text = failure(table(TO_A, TO_B, drop), Never(has={"b"}, lacks={"a"}))[2]
+    assert "row 3 (drop), open in state a+b: it does not forbid b" in text
+    assert "does not need" not in text
+
+
 def test_never_fails_of_a_new_order() -> None:
     assert failure(table(TO_A), Never(lacks={"a"}))[:2] == ("unfinished", ())
 

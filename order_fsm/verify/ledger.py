@@ -1,9 +1,9 @@
 """Claims about one order with its money and stock, proved over all that can happen to it within bounds.
 
-The bounds: an order over 2.00 and one over nothing, each for one piece of an item of which the shop has one; up to
-three rows of the ledger (payments, refunds, reversals) of a part, all, or more; another buyer of the same item, who
-comes before, between or after. Within them everything is tried, by the real service (`Orders.fire`): the same
-decisions, guards, stock moves and messages as in a shop.
+The bounds: an order over 2.00 with up to three rows of the ledger (payments, refunds, reversals), and a free one with
+up to two, of a part, all, or more; each for one piece of an item of which the shop has one; another buyer of it, who
+comes and goes, or is quicker while it is decided, where there is at most one row. Within them everything of `asks` is
+tried, by the real service (`Orders.fire`): the same decisions, guards, stock moves and messages as in a shop.
 """
 
 from __future__ import annotations
