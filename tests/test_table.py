@@ -28,6 +28,7 @@ OVERRIDE: dict[str, Any] = {"comment": "a reason", "override": True}
 WAYS: dict[str, dict[str, Any]] = {
     "bare": {},
     "reason": {"comment": "a reason"},
+    "no reason": {"override": True},
     "override": OVERRIDE,
     "no stock": {**OVERRIDE, "short": {"TEAPOT"}},
 }
@@ -36,6 +37,7 @@ MONEY_WAYS: dict[str, dict[str, Any]] = {
     "part": {**OVERRIDE, "facts": {"amount": Decimal(1)}},
     "part, reference": {**OVERRIDE, "facts": {"amount": Decimal(1), "reference": "ch_2"}},
     "too much": {**OVERRIDE, "facts": {"amount": Decimal(99)}},
+    "nothing": {**OVERRIDE, "facts": {"amount": Decimal(0)}},
     "euros": {**OVERRIDE, "facts": {"currency": "EUR"}},
     "part, euros": {**OVERRIDE, "facts": {"amount": Decimal(1), "currency": "EUR"}},
 }
@@ -44,10 +46,12 @@ LEGEND = """\
 An order over 10.00 GBP in each state that it can come to, and what each trigger does there, by the way to ask:
   bare              as explain() asks: without comment and facts
   reason            with a comment
+  no reason         with an override, but without a comment
   override          with a comment, and policy guards may be passed
   no stock          as override, and there is not enough on hand
   reference         as override, with a payment's reference: for pay, an online payment
   part · too much   as override, with an amount of 1.00 · of 99.00
+  nothing           as override, with an amount of 0.00
   euros             as override, in another currency than the order's
   always            each of these
   otherwise         each of these that the trigger's other lines do not list

@@ -1,0 +1,239 @@
+"""Claims about a table of rules: what must be so in every state that an order can come to, and on every way there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from attrs import Attribute, field, frozen
+
+from order_fsm import checks
+from order_fsm.errors import InvalidInput
+from order_fsm.model import When, statuses_of
+from order_fsm.rules import Edge
+from order_fsm.verify.claim import TableClaim, given, said
+from order_fsm.verify.failures import Failure, along, closed, lacking, named, rows_that
+from order_fsm.verify.graph import Graph
+
+
+def _names(value: object) -> frozenset[str]:
+    return checks.names(value, "the statuses of a claim")
+
+
+def _name(_: object, attribute: Attribute[str], value: object) -> None:
+    checks.name(value, attribute.name)
+
+
+@frozen(eq=False, repr=False)
+class _OnStatuses(TableClaim):
+    """A claim about a condition on the statuses of an order: `has` all, `has_any` at least one, `lacks` all."""
+
+    has: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
+    has_any: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
+    lacks: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        if not (self.has or self.has_any or self.lacks):
+            raise InvalidInput(f"{type(self).__name__} claims nothing: give has, has_any or lacks")
+
+    @property
+    def when(self) -> When:
+        """The condition."""
+        return When(has=self.has, has_any=self.has_any, lacks=self.lacks)
+
+    def _conditions(self) -> Iterable[When]:
+        return (self.when,)
+
+
+@frozen(eq=False, repr=False)
+class _InSomeStates(_OnStatuses):
+    """A claim about a condition, in the states that meet another one."""
+
+    where: When = field(factory=When, kw_only=True)
+
+    def _conditions(self) -> Iterable[When]:
+        return (self.when, self.where)
+
+
+@frozen(eq=False, repr=False)
+class Never(_OnStatuses):
+    """No order ever comes to a state that meets the condition."""
+
+    def __str__(self) -> str:
+        return f"never {said(self.when)}{given(self.guards)}"
+
+    def failure(self, graph: Graph) -> Failure | None:
+        when = self.when
+        for state in graph.states:
+            if when.matches(statuses_of(state)):
+                path = graph.path_to(state)
+                return along(self, state, path, lacking(path[-1], when) if path else _from_the_start())
+        return None
+
+
+@frozen(eq=False, repr=False)
+class Always(_InSomeStates):
+    """Every order that stands in a state meeting `where` meets the condition too; without `where`, every order."""
+
+    def __str__(self) -> str:
+        where = "" if self.where == When() else f" where {said(self.where)}"
+        return f"always {said(self.when)}{where}{given(self.guards)}"
+
+    def failure(self, graph: Graph) -> Failure | None:
+        when, where = self.when, self.where
+        for state in graph.states:
+            statuses = statuses_of(state)
+            if where.matches(statuses) and not when.matches(statuses):
+                path = graph.path_to(state)
+                wanting = self.has - statuses or (self.has_any if self.has_any.isdisjoint(statuses) else frozenset())
+                wrong = When(has=where.has | (self.lacks & statuses), lacks=where.lacks | wanting)
+                return along(self, state, path, lacking(path[-1], wrong) if path else _from_the_start())
+        return None
+
+
+@frozen(eq=False, repr=False)
+class Reachable(_OnStatuses):
+    """Some order can come to a state that meets the condition, if its guards let it."""
+
+    def __str__(self) -> str:
+        return f"reachable: {said(self.when)}{given(self.guards)}"
+
+    def failure(self, graph: Graph) -> Failure | None:
+        when = self.when
+        if any(when.matches(statuses_of(state)) for state in graph.states):
+            return None
+        nearest = min(graph.states, key=lambda state: _distance(when, state))
+        return along(self, nearest, graph.path_to(nearest), _in_the_way(graph, when, nearest))
+
+
+@frozen(eq=False, repr=False)
+class CanAlwaysReach(_InSomeStates):
+    """From every state that an order comes to, and that meets `where`, it can come to one that meets the condition.
+
+    A guard that may hold counts as one that can be made to hold.
+    """
+
+    def __str__(self) -> str:
+        where = "" if self.where == When() else f" from {said(self.where)}"
+        return f"can always reach {said(self.when)}{where}{given(self.guards)}"
+
+    def failure(self, graph: Graph) -> Failure | None:
+        when = self.when
+        good = graph.leading_to({state for state in graph.states if when.matches(statuses_of(state))})
+        for state in graph.states:
+            if state not in good and self.where.matches(statuses_of(state)):
+                return along(self, state, graph.path_to(state), _in_the_way(graph, when, state))
+        return None
+
+
+@frozen(eq=False, repr=False)
+class Requires(_OnStatuses):
+    """A trigger fires only in states that meet the condition."""
+
+    trigger: str = field(validator=_name)
+
+    def __str__(self) -> str:
+        return f"{self.trigger} requires {said(self.when)}{given(self.guards)}"
+
+    def failure(self, graph: Graph) -> Failure | None:
+        when = self.when
+        for state in graph.states:
+            for edge in graph.edges_from(state):
+                statuses = statuses_of(state)
+                if edge.rule.trigger == self.trigger and not when.matches(statuses):
+                    wanting = self.has - statuses or (self.has_any if self.has_any.isdisjoint(statuses) else ())
+                    wrong = When(has=self.lacks & statuses, lacks=wanting)
+                    return along(self, state, (*graph.path_to(state), edge), lacking(edge, wrong))
+        return None
+
+    def _triggers(self) -> Iterable[str]:
+        return (self.trigger,)
+
+
+@frozen(eq=False, repr=False)
+class Undoes(TableClaim):
+    """Wherever a trigger changed the statuses, another one can change them back, and to nothing else.
+
+    It fails too where the trigger never changes any.
+
+    Attributes:
+        trigger: what is undone.
+        by: the trigger that undoes it.
+    """
+
+    trigger: str = field(validator=_name)
+    by: str = field(validator=_name, kw_only=True)
+
+    def __str__(self) -> str:
+        return f"{self.trigger} is undone by {self.by}{given(self.guards)}"
+
+    def failure(self, graph: Graph) -> Failure | None:
+        done = [edge for edge in graph.edges if edge.rule.trigger == self.trigger and edge.source != edge.target]
+        if not done:
+            return along(self, graph.states[0], (), [f"{self.trigger}: it changes no status, so nothing can undo it"])
+        failures = (failure for edge in done for failure in self._failures(graph, edge))
+        return min(failures, key=lambda failure: len(failure.path), default=None)
+
+    def _failures(self, graph: Graph, edge: Edge) -> Iterator[Failure]:
+        """How what one edge did is not undone, or done into something else."""
+        undoing = [other for other in graph.edges_from(edge.target) if other.rule.trigger == self.by]
+        moving = [other for other in undoing if other.target != edge.target]
+        if not moving:
+            rows = [row for row, rule in enumerate(graph.workflow.rules, start=1) if rule.trigger == self.by]
+            hints = closed(graph.workflow, edge.target, rows)
+            yield along(self, edge.target, (*graph.path_to(edge.source), edge), hints)
+        for other in moving:
+            if other.target != edge.source:
+                hint = f"{named(other.row, other.rule)}: it leads to {other.target}, not back to {edge.source}"
+                yield along(self, other.source, (*graph.path_to(edge.source), edge, other), [hint])
+
+    def _triggers(self) -> Iterable[str]:
+        return (self.trigger, self.by)
+
+
+@frozen(eq=False, repr=False)
+class Conserves(TableClaim):
+    """Stock and totals follow the state: on every way an order takes its stock before it gives it back.
+
+    As both are derived from the state alone, taking and giving back come in turn if the state in which an order is
+    created neither holds stock nor counts: creating it moves none.
+    """
+
+    def __str__(self) -> str:
+        return f"stock and totals are taken and given back in turn{given(self.guards)}"
+
+    def failure(self, graph: Graph) -> Failure | None:
+        workflow = graph.workflow
+        start = graph.states[0]
+        for what, has in (("holds_stock", workflow.holds), ("counts", workflow.counts_in)):
+            if has(start):
+                ended = next((state for state in graph.states if not has(state)), start)
+                hint = f"{what}: it is true of a new order, so the way that ends it gives back what was never taken"
+                return along(self, ended, graph.path_to(ended), [hint])
+        return None
+
+
+def _from_the_start() -> list[str]:
+    return ["the claim: it is not so of a new order already"]
+
+
+def _distance(when: When, state: str) -> int:
+    """How many statuses must be ticked or unticked in a state to meet a condition."""
+    statuses = statuses_of(state)
+    return (
+        len(when.has - statuses)
+        + len(when.lacks & statuses)
+        + (when.has_any.isdisjoint(statuses) and bool(when.has_any))
+    )
+
+
+def _in_the_way(graph: Graph, when: When, state: str) -> list[str]:
+    """What keeps an order in a state from meeting a condition: the rules that would bring it nearer."""
+    statuses = statuses_of(state)
+    add = when.has - statuses
+    if when.has_any.isdisjoint(statuses):
+        add |= when.has_any
+    drop = when.lacks & statuses
+    told = closed(graph.workflow, state, rows_that(graph.workflow, add=add, drop=drop))
+    told += [f"{name}: no rule ticks it" for name in sorted(add) if not rows_that(graph.workflow, add=[name])]
+    told += [f"{name}: no rule unticks it" for name in sorted(drop) if not rows_that(graph.workflow, drop=[name])]
+    return told

@@ -1,0 +1,91 @@
+"""How a claim fails, told so that a person sees at once what to change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from order_fsm.model import When, statuses_of
+from order_fsm.rules import Edge, Rule
+from order_fsm.workflow import Workflow
+
+if TYPE_CHECKING:
+    from order_fsm.verify.claim import Claim
+
+
+@frozen(eq=False)
+class Failure:
+    """A claim that does not hold, shown by the shortest way to where it does not.
+
+    Attributes:
+        claim: the claim.
+        state: the name of the state that shows it; of a claim on a trigger, the state in which that fires.
+        path: the triggers that lead there from an unfinished order, and the one that should not fire, if any.
+        steps: the same, each with its row of the table, what was said with it, and the state after it.
+        hints: which rows to look at, and what they lack.
+    """
+
+    claim: Claim
+    state: str
+    path: tuple[str, ...]
+    steps: tuple[str, ...]
+    hints: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"not so: {self.claim}", f"  state: {self.state}"]
+        lines += [f"  {number}. {step}" for number, step in enumerate(self.steps, start=1)]
+        lines += [f"  look at {hint}" for hint in self.hints]
+        return "\n".join(lines)
+
+
+def along(claim: Claim, state: str, edges: Sequence[Edge], hints: Iterable[str]) -> Failure:
+    """The failure of a claim that a walk along edges shows."""
+    width = max((len(edge.rule.trigger) for edge in edges), default=0)
+    steps = (f"{edge.rule.trigger:<{width}}  {f'(row {edge.row})':<8}  -> {edge.target}" for edge in edges)
+    return Failure(claim, state, tuple(edge.rule.trigger for edge in edges), tuple(steps), tuple(hints))
+
+
+def named(row: int, rule: Rule) -> str:
+    """A rule as failures name it."""
+    return f"row {row} ({rule.trigger})"
+
+
+def lacking(edge: Edge, when: When) -> list[str]:
+    """What would have closed a rule in the state from which it should not have been taken.
+
+    Args:
+        edge: the rule, where it was taken.
+        when: the condition on the state in which it must not be open.
+    """
+    statuses = statuses_of(edge.source)
+    rule = edge.rule
+    forbid = sorted((when.has & statuses) - rule.needs)
+    need = sorted(when.lacks - statuses - rule.forbids - rule.adds)
+    lacks = [f"does not forbid {name}" for name in forbid] + [f"does not need {name}" for name in need]
+    where = f"{named(edge.row, rule)}, open in state {edge.source}"
+    return [f"{where}: it {' and '.join(lacks)}" if lacks else where]
+
+
+def closed(workflow: Workflow, state: str, rows: Iterable[int]) -> list[str]:
+    """Why rules are not open in a state.
+
+    Args:
+        workflow: whose rules.
+        state: the name of the state.
+        rows: their numbers in the table, from 1.
+    """
+    told: list[str] = []
+    for row in rows:
+        rule = workflow.rules[row - 1]
+        reasons = "; ".join(reason.message for reason in rule.unmet(statuses_of(state)))
+        why = f"closed there: {reasons}" if reasons else "open there, but never taken or leading elsewhere"
+        told.append(f"{named(row, rule)}, {why}")
+    return told
+
+
+def rows_that(workflow: Workflow, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> list[int]:
+    """The numbers of the rules that tick one of some statuses, or untick one of others."""
+    adds, drops = frozenset(add), frozenset(drop)
+    return [row for row, rule in enumerate(workflow.rules, start=1) if rule.adds & adds or rule.drops & drops]

@@ -1,0 +1,170 @@
+"""Claims about one order with its money and stock, proved over all that can happen to it within bounds.
+
+The bounds: an order over 2.00 with up to three rows of the ledger (payments, refunds, reversals), and a free one with
+up to two, of a part, all, or more; each for one piece of an item of which the shop has one; another buyer of it, who
+comes and goes, or is quicker while it is decided, where there is at most one row. Within them everything of `asks` is
+tried, by the real service (`Orders.fire`): the same decisions, guards, stock moves and messages as in a shop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from attrs import field, frozen
+
+from order_fsm import checks
+from order_fsm.verify.asks import ROWS, asks, bought_elsewhere
+from order_fsm.verify.claim import Claim
+from order_fsm.verify.failures import Failure, named
+from order_fsm.verify.worlds import Desk, Step, World
+from order_fsm.workflow import Workflow
+
+
+@frozen(eq=False, repr=False)
+class LedgerClaim(Claim):
+    """A claim about an order with its money and stock.
+
+    Attributes:
+        sentence: what is so.
+    """
+
+    sentence: str = field(validator=lambda _, attribute, value: checks.name(value, attribute.name))
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@frozen(eq=False, repr=False)
+class EveryOrder(LedgerClaim):
+    """Something is so of every order that there can be.
+
+    Attributes:
+        test: a pure function of the world of the order; what it returns is read as true or false.
+    """
+
+    test: Callable[[World], object]
+
+
+def _triggers(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(checks.names(value, "the triggers of a claim")))
+
+
+@frozen(eq=False, repr=False)
+class EveryStep(LedgerClaim):
+    """Something is so of everything that is asked of an order, whether it is done or refused.
+
+    Attributes:
+        test: a pure function of the step; what it returns is read as true or false.
+        of: the triggers of the steps that it is about; empty for all.
+    """
+
+    test: Callable[[Step], object]
+    of: tuple[str, ...] = field(default=(), converter=_triggers)
+
+    def _triggers(self) -> Iterable[str]:
+        return self.of
+
+
+@frozen(eq=False, repr=False)
+class EveryChange(EveryStep):
+    """Something is so of everything that is done to an order. Attributes as of `EveryStep`."""
+
+
+class Ledger:
+    """All worlds that an order can come to under a workflow, within the bounds.
+
+    Attributes:
+        worlds: how many there are, once claims were proved over them.
+    """
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._workflow = workflow
+        self._desk = Desk(workflow)
+        self._by: dict[World, Step | World] = {}
+        self.worlds = 0
+
+    def failures(self, claims: Sequence[LedgerClaim]) -> dict[Claim, Failure]:
+        """How claims fail, each by the shortest way; only those that do.
+
+        Args:
+            claims: what must be so of every order and every step.
+        """
+        of_orders = [claim for claim in claims if isinstance(claim, EveryOrder)]
+        of_steps = [claim for claim in claims if isinstance(claim, EveryStep)]
+        by_trigger = {
+            trigger: [claim for claim in of_steps if trigger in (claim.of or [trigger])]
+            for trigger in self._workflow.triggers
+        }
+        of_refusals = {
+            trigger: [claim for claim in among if not isinstance(claim, EveryChange)]
+            for trigger, among in by_trigger.items()
+        }
+        found: dict[Claim, Failure] = {}
+        worlds = [self._desk.new(total) for total in ROWS]
+        seen = {world.place for world in worlds}
+        for world in worlds:  # It grows while it is walked: breadth first.
+            for of_order in of_orders:
+                if of_order not in found and not of_order.test(world):
+                    found[of_order] = self._failure(of_order, world)
+            for step in self._next(world):
+                if isinstance(step, Step):
+                    for of_step in (by_trigger if step.done else of_refusals)[step.ask.trigger]:
+                        if of_step not in found and not of_step.test(step):
+                            found[of_step] = self._failure(of_step, world, step)
+                after = step.after if isinstance(step, Step) else step
+                if after.place not in seen:
+                    seen.add(after.place)
+                    self._by[after] = step if isinstance(step, Step) else world
+                    worlds.append(after)
+        self.worlds = len(worlds)
+        return found
+
+    def _next(self, world: World) -> Iterator[Step | World]:
+        """What comes next: a step of the order, or the world as another buyer leaves it."""
+        yield from bought_elsewhere(world)
+        for ask in asks(world):
+            yield self._desk.take(world, ask)
+
+    def _failure(self, claim: LedgerClaim, world: World, last: Step | None = None) -> Failure:
+        path: list[str] = []
+        steps: list[str] = []
+        hints: list[str] = []
+        if last is not None:
+            path.append(last.ask.trigger)
+            steps.append(_told(last))
+            hints += _rows(last)
+        state = world.order.state if last is None else last.after.order.state
+        figures = _figures(world if last is None else last.after)
+        while world in self._by:
+            by = self._by[world]
+            if isinstance(by, Step):
+                path.append(by.ask.trigger)
+                steps.append(_told(by))
+                hints = hints or _rows(by)
+                world = by.before
+            else:
+                steps.append("(another buyer takes the item)" if world.taken else "(the other buyer gives it back)")
+                world = by
+        steps.append(f"an order over {world.order.total:.2f}, for the only piece of an item")
+        return Failure(claim, state, tuple(reversed(path)), tuple(reversed(steps)), (*hints, figures))
+
+
+def _told(step: Step) -> str:
+    if step.refused is not None:
+        return f"{step.ask}: refused, {'; '.join(reason.message for reason in step.refused.reasons)}"
+    return f"{step.ask}  -> {step.after.order.state}"
+
+
+def _rows(step: Step) -> list[str]:
+    """The rules by which a step was done, or could have been."""
+    edges = step.before.workflow.edges_from(step.before.order.state, step.ask.trigger)
+    rows = [edge for edge in edges if not step.done or edge.target == step.after.order.state]
+    return [named(edge.row, edge.rule) for edge in rows]
+
+
+def _figures(world: World) -> str:
+    order = world.order
+    return (
+        f"the ledger: captured {order.captured}, refunded {order.refunded}, reversed {order.reversed} of a total of "
+        f"{order.total}, refund due {order.refund_due}; on hand {world.on_hand}, held by the order {world.holds}"
+    )

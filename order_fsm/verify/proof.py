@@ -1,0 +1,112 @@
+"""Proving claims about a workflow, exhaustively."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from order_fsm import checks
+from order_fsm.errors import InvalidInput
+from order_fsm.rules import Edge
+from order_fsm.verify.claim import Claim, TableClaim
+from order_fsm.verify.failures import Failure
+from order_fsm.verify.graph import Graph
+from order_fsm.verify.ledger import Ledger, LedgerClaim
+from order_fsm.workflow import Workflow
+
+
+@frozen(eq=False)
+class Proof:
+    """What came of proving claims about a workflow.
+
+    Attributes:
+        claims: what was to be proved.
+        failures: those that do not hold, each with the shortest way that shows it; none means proved.
+        states: the names of the states that an order can come to, nearest to the empty one first.
+        edges: the rules that can be taken in them.
+        worlds: how many orders with money and stock were looked at; 0 where no claim is about those.
+    """
+
+    claims: tuple[Claim, ...]
+    failures: tuple[Failure, ...]
+    states: tuple[str, ...]
+    edges: tuple[Edge, ...]
+    worlds: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether every claim holds."""
+        return not self.failures
+
+    def __str__(self) -> str:
+        over = f"over {len(self.states)} states and {len(self.edges)} edges"
+        if self.worlds:
+            over += f", and {self.worlds} orders with money and stock"
+        if self.ok:
+            return f"proved: {len(self.claims)} claims, {over}"
+        failed = f"{len(self.failures)} of {len(self.claims)} claims do not hold, {over}"
+        return "\n\n".join([failed, *map(str, self.failures)])
+
+
+def prove(workflow: Workflow, *claims: Claim) -> Proof:
+    """Prove claims about a workflow over everything that can happen under it.
+
+    Claims about statuses are proved over every state, rule and outcome of guards; those about money and stock over
+    every order within the bounds of `order_fsm.verify.ledger`, by the real decisions.
+
+    Args:
+        workflow: the rules.
+        claims: what must be so, as those of `order_fsm.verify`.
+
+    Returns:
+        The proof; its `ok` says whether all hold.
+
+    Raises:
+        InvalidInput: no workflow, no claim, or one that names a status or guard that the workflow does not have.
+        UnknownTrigger: a claim names a trigger that the workflow does not have.
+    """
+    if not isinstance(workflow, Workflow):
+        raise InvalidInput(f"workflow must be a Workflow, not {checks.shown(workflow)}")
+    for claim in claims:
+        if not isinstance(claim, Claim):
+            raise InvalidInput(
+                f"a claim must be one of order_fsm.verify, such as Never(...), not {checks.shown(claim)}"
+            )
+        claim.check_names(workflow)
+    everything = Graph(workflow, {})
+    graphs = {frozenset[object](): everything}
+    about_money = [claim for claim in claims if isinstance(claim, LedgerClaim)]
+    ledger = Ledger(workflow) if about_money else None
+    found = {} if ledger is None else ledger.failures(about_money)
+    for claim in claims:
+        if isinstance(claim, TableClaim):
+            known = frozenset[object](claim.guards.items())
+            if known not in graphs:
+                graphs[known] = Graph(workflow, claim.guards)
+            failure = claim.failure(graphs[known])
+            if failure is not None:
+                found[claim] = failure
+    failures = tuple(found[claim] for claim in claims if claim in found)
+    worlds = 0 if ledger is None else ledger.worlds
+    return Proof(claims, failures, everything.states, everything.edges, worlds)
+
+
+def assert_proof(workflow: Workflow, *claims: Claim) -> Proof:
+    """Prove claims in a test.
+
+    Args:
+        workflow: the rules.
+        claims: what must be so, at least one.
+
+    Returns:
+        The proof.
+
+    Raises:
+        AssertionError: one of them does not hold; the message shows how, and which row to look at.
+        InvalidInput, UnknownTrigger: as `prove`; and InvalidInput without a claim, as that would prove nothing.
+    """
+    if not claims:
+        raise InvalidInput("give at least one claim to prove")
+    proof = prove(workflow, *claims)
+    if not proof.ok:
+        raise AssertionError(str(proof))
+    return proof

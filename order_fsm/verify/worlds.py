@@ -1,0 +1,239 @@
+"""One order with its money and the piece that it wants, and what happens to them: by the real service, on a store that
+can be set back to any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, cast
+
+from attrs import evolve, frozen
+
+from order_fsm.errors import Refused, VersionConflict
+from order_fsm.model import Change, Entry, Fact, Keyed, Line, Message, Order, Receipt
+from order_fsm.orders import Orders
+from order_fsm.rules import Facts
+from order_fsm.workflow import Workflow
+
+if TYPE_CHECKING:
+    from order_fsm.store import Store
+
+ORDER, ITEM = "order", "item"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NOTHING: Facts = {}
+
+
+@frozen(eq=False)
+class World:
+    """An order that wants the only piece of an item, and another buyer who may take it.
+
+    Attributes:
+        workflow: the rules.
+        order: as it stands.
+        history: its entries.
+        on_hand: pieces that the shop has on hand; below zero where somebody paid for what is not there.
+        taken: pieces that the other buyer holds, 0 or 1.
+    """
+
+    workflow: Workflow
+    order: Order
+    history: tuple[Entry, ...]
+    on_hand: int = 1
+    taken: int = 0
+
+    @property
+    def holds(self) -> int:
+        """Pieces that the order holds."""
+        return int(self.workflow.holds(self.order.state))
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues in which the order stands, `refund_due` aside."""
+        return self.workflow.queues_of(self.order.state)
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        """Equal for worlds in which the same can happen.
+
+        Times and the order of rows make no difference, and neither does money that came and was reversed, but for the
+        rows that are left to come.
+        """
+        order = self.order
+        online = any(row.reference is not None for row in order.payments)
+        money = (order.total, len(order.payments), order.received, order.refunded, online)
+        return (order.state, *money, self.on_hand, self.taken)
+
+
+@frozen(eq=False)
+class Ask:
+    """What somebody asks of the order.
+
+    Attributes:
+        trigger: what shall happen.
+        facts: what it comes with.
+        comment: "" where no reason is given.
+        override: whether policy guards may be passed.
+        raced: whether the other buyer takes the item while it is decided.
+    """
+
+    trigger: str
+    facts: Facts = NOTHING
+    comment: str = ""
+    override: bool = False
+    raced: bool = False
+
+    def __str__(self) -> str:
+        said = [f"{name} {value}" for name, value in self.facts.items()]
+        said += ["a reason"] * bool(self.comment) + ["override"] * self.override
+        said += ["the other buyer is quicker"] * self.raced
+        return f"{self.trigger} ({', '.join(said)})" if said else self.trigger
+
+
+@frozen(eq=False)
+class Step:
+    """What came of an ask.
+
+    Attributes:
+        before, after: the world; the same one where the ask was refused.
+        ask: what was asked.
+        receipt: what the service answered; None where it refused.
+        refused: why it refused; None where it did not.
+        messages: what is told to the world.
+    """
+
+    before: World
+    ask: Ask
+    after: World
+    receipt: Receipt | None
+    refused: Refused | None
+    messages: tuple[Message, ...]
+    _desk: Desk
+
+    @property
+    def done(self) -> bool:
+        """Whether it was done, now or before, and not refused."""
+        return self.refused is None
+
+    @property
+    def duplicate(self) -> bool:
+        """Whether it was done before."""
+        return self.receipt is not None and self.receipt.duplicate
+
+    @property
+    def entry(self) -> Entry | None:
+        """The entry that did it; None where it was refused."""
+        return None if self.receipt is None else self.receipt.entries[-1]
+
+    @property
+    def overridden(self) -> bool:
+        """Whether it passed a policy guard."""
+        return bool(self.entry and self.entry.override)
+
+    @property
+    def recorded(self) -> list[tuple[str, Decimal]]:
+        """The new rows of the ledger: kind and amount."""
+        return [(row.kind, row.amount) for row in self.after.order.payments[len(self.before.order.payments) :]]
+
+    @property
+    def online(self) -> bool:
+        """Whether it came with a payment's reference."""
+        return "reference" in self.ask.facts
+
+    @property
+    def foreign(self) -> bool:
+        """Whether it came in another currency than the order's."""
+        return self.ask.facts.get("currency") not in (None, self.before.order.currency)
+
+    def amount(self, otherwise: Decimal) -> Decimal:
+        """The amount that was asked for, or another one where none was."""
+        amount = self.ask.facts.get("amount")
+        return amount if isinstance(amount, Decimal) else otherwise
+
+    @property
+    def topics(self) -> list[str]:
+        """The topics of the messages."""
+        return [message.topic for message in self.messages]
+
+    def then(self, trigger: str, comment: str = "", override: bool = False, **facts: Fact) -> Step:
+        """What would come of another ask after this one."""
+        return self._desk.take(self.after, Ask(trigger, facts, comment, override))
+
+    def again(self) -> Step:
+        """What comes of the same ask under the same key, delivered once more."""
+        self._desk.take(self.before, self.ask, key="k")
+        return self._desk.take(self._desk.world, self.ask, key="k")
+
+
+class Desk:
+    """The service at work on one world at a time, and the part of a store that it needs for that."""
+
+    def __init__(self, workflow: Workflow) -> None:
+        self._workflow = workflow
+        self._orders = Orders(cast("Store", self), workflow, clock=lambda: NOW)
+        self._keys: dict[str, Keyed] = {}
+        self._messages: tuple[Message, ...] = ()
+        self._raced = False
+        self.world: World
+
+    def new(self, total: Decimal) -> World:
+        """A new order over one piece of the item, of which there is one."""
+        self._orders.create(ORDER, total=total, currency="GBP", lines=[Line(ITEM, 1)])
+        return self.world
+
+    def take(self, world: World, ask: Ask, key: str | None = None) -> Step:
+        """Ask something of the order of a world.
+
+        Args:
+            world: as it is.
+            ask: what is asked.
+            key: an idempotency key; one that was used in this world before is a redelivery.
+
+        Returns:
+            What came of it.
+        """
+        if self._keys and (key is None or world is not self.world):
+            self._keys = {}
+        self.world, self._messages, self._raced = world, (), ask.raced
+        receipt = refused = None
+        try:
+            receipt = self._orders.fire(
+                ORDER, ask.trigger, key=key, comment=ask.comment, override=ask.override, **ask.facts
+            )
+        except Refused as error:
+            refused = error
+        return Step(world, ask, self.world, receipt, refused, self._messages, self)
+
+    # What the service needs of a store
+
+    def load(self, _: str) -> Order:
+        return self.world.order
+
+    def history(self, _: str) -> tuple[Entry, ...]:
+        return self.world.history
+
+    def keyed(self, key: str) -> Keyed | None:
+        return self._keys.get(key)
+
+    def stock(self, skus: Iterable[str]) -> dict[str, int]:
+        on_hand = dict.fromkeys(skus, self.world.on_hand)
+        if self._raced:
+            self._raced = False
+            self.world = evolve(self.world, on_hand=self.world.on_hand - 1, taken=1)
+        return on_hand
+
+    def commit(self, change: Change) -> None:
+        if not change.expected:
+            self.world = World(self._workflow, change.order, change.entries)
+            return
+        world = self.world
+        on_hand = world.on_hand
+        for move in change.stock:
+            on_hand += move.quantity
+            if move.strict and on_hand < 0:
+                raise VersionConflict("the stock has changed")
+        if change.key is not None:
+            self._keys[change.key] = Keyed(ORDER, change.expected + 1, change.order.version, change.content or "")
+        self._messages = change.messages
+        self.world = World(self._workflow, change.order, (*world.history, *change.entries), on_hand, world.taken)
