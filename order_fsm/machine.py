@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
 @frozen(eq=False, repr=False)
 class Decision:
-    """What a request does: the order after it, the entry of its history, the topic of a message that it calls for."""
+    """What a request does: the order after it, the entry of its history, the topic of a message that it calls for.
+
+    Attributes:
+        edge: what was taken of the table; None for what is no trigger.
+    """
 
     order: Order
     entry: Entry
     announces: str | None
+    edge: Edge | None = None
 
 
 class Draft:
@@ -193,4 +198,4 @@ def _decision(
         override=overridden,
         facts=recorded,
     )
-    return Decision(order.after(entry, payments, workflow.counts_in(edge.target)), entry, rule.announces)
+    return Decision(order.after(entry, payments, workflow.counts_in(edge.target)), entry, rule.announces, edge)
