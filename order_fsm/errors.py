@@ -66,6 +66,10 @@ class KeyReused(OrderFsmError):
     """A key or payment reference that already stands for other content. Find out which of the two is wrong."""
 
 
+class ToolMissing(OrderFsmError):
+    """A program that is not part of the library is not installed. The message says which, and what to install."""
+
+
 class StoreError(OrderFsmError):
     """The base of what a store raises."""
 

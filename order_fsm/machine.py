@@ -22,11 +22,22 @@ if TYPE_CHECKING:
 
 
 class Decision(NamedTuple):
-    """What a request does: the order after it, the entry of its history, the topic of a message that it calls for."""
+    """What a request does.
+
+    Attributes:
+        order: after it.
+        entry: of its history.
+        edge: what was taken of the table; None for what is no trigger.
+    """
 
     order: Order
     entry: Entry
-    announces: str | None
+    edge: Edge | None
+
+    @property
+    def announces(self) -> str | None:
+        """The topic of a message that it calls for."""
+        return None if self.edge is None else self.edge.rule.announces
 
 
 class Draft:
@@ -188,4 +199,4 @@ def _decision(
         overridden,
         recorded,
     )
-    return Decision(order.after(entry, payments, workflow.counts_in(edge.target)), entry, rule.announces)
+    return Decision(order.after(entry, payments, workflow.counts_in(edge.target)), entry, edge)

@@ -25,9 +25,10 @@ def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[Stock
     """
     after = decisions[-1].order
     about: list[tuple[str, dict[str, Any]]] = []
-    for _, entry, announces in decisions:
-        if announces is not None:
-            about.append((announces, {name: _json(value) for name, value in entry.facts.items()}))
+    for decision in decisions:
+        if decision.announces is not None:
+            facts = {name: _json(value) for name, value in decision.entry.facts.items()}
+            about.append((decision.announces, facts))
     if decisions[-1].entry.notify:
         about.append(("order.updated", _updated(before, decisions)))
     if after.payments and (after.payments is not before.payments or after.counted != before.counted):

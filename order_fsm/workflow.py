@@ -124,6 +124,10 @@ class Workflow:
         """Whether a name is that of a reachable state."""
         return state in self._known_states
 
+    def knows(self, status: str) -> bool:
+        """Whether it is one of the statuses."""
+        return status in self._names
+
     def known_statuses(self, statuses: Iterable[str]) -> frozenset[str]:
         """A set of statuses, checked.
 

@@ -19,6 +19,7 @@ from order_fsm import (
     StoreError,
     StoreFull,
     StoreUnavailable,
+    ToolMissing,
     UnknownTrigger,
     VersionConflict,
     WorkflowError,
@@ -26,7 +27,7 @@ from order_fsm import (
 )
 
 OF_STORES = {OrderNotFound, OrderExists, VersionConflict, StoreUnavailable, StoreFull, StoreCorrupt}
-OF_CALLS = {InvalidInput, KeyReused, Refused, UnknownTrigger, WorkflowError, StoreError}
+OF_CALLS = {InvalidInput, KeyReused, Refused, UnknownTrigger, WorkflowError, StoreError, ToolMissing}
 REASONS = (Reason("not_paid", "it is not paid"), Reason("needs_sent", "the order is not sent"))
 
 

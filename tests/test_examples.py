@@ -7,6 +7,7 @@ anew: read the difference before it is committed.
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ PRINTING = (
     "cancel_and_restock",
     "admin_form",
     "custom_rules",
+    "draw_rules",
     "custom_store",
     "embed_in_a_shop",
     "verify_rules/parcels",
@@ -175,6 +177,14 @@ def test_an_example_prints_what_its_golden_file_holds_and_leaves_nothing_behind(
         golden.write_text(printed, encoding="utf-8")
     assert printed == golden.read_text(encoding="utf-8")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_the_rules_are_drawn_into_the_folder_that_is_named(tmp_path: Path) -> None:
+    done = run(EXAMPLES / "draw_rules.py", tmp_path, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["order-1001.svg", "rules.svg"]
+    assert "2 place" in (tmp_path / "order-1001.svg").read_text(encoding="utf-8")
 
 
 def test_the_quickstart_keeps_its_order_in_the_file_that_is_named(tmp_path: Path) -> None:

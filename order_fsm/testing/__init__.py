@@ -1,4 +1,4 @@
-"""What the tests of a user import: the contract that every store must pass."""
+"""What the tests of a user import: the contract that every store must pass, paths through a table of rules."""
 
 import pytest
 
@@ -11,5 +11,6 @@ pytest.register_assert_rewrite(
 )
 
 from order_fsm.testing.contract import StoreContract  # noqa: E402
+from order_fsm.testing.walks import paths  # noqa: E402
 
-__all__ = ["StoreContract"]
+__all__ = ["StoreContract", "paths"]

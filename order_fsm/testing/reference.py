@@ -1,0 +1,264 @@
+"""A shop worked out by the plainest means, for `state_machine` to compare with: dicts, lists and loops.
+
+It shares the values with the engine (orders, entries, rules) and no decision: what a row of the table means, what a
+key and a reference stand for, what happens to stock and money is written here once more, from the words of the design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from attrs import evolve
+
+from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Refused, VersionConflict
+from order_fsm.model import UNFINISHED, Entry, Order, Payment, Reason, Receipt
+from order_fsm.rules import REASONED, STOCK_SUFFICES, Rule
+from order_fsm.workflow import Workflow
+
+
+class Reference:
+    """What the orders of a shop must be after some calls, and what each call must answer.
+
+    Attributes:
+        lives: by order id, each version of the order with the entry that made it.
+        on_hand: by SKU, what is there of the items that are tracked.
+        keys: what each key was used for, and the versions that it made.
+    """
+
+    def __init__(self, workflow: Workflow) -> None:
+        self.workflow = workflow
+        self.lives: dict[str, list[tuple[Order, Entry]]] = {}
+        self.on_hand: dict[str, int] = {}
+        self.keys: dict[str, tuple[object, str, int, int]] = {}
+
+    def create(self, new: Order, key: str | None) -> Order:
+        """Begin an order, given as it should be."""
+        asked = ("create", new.id, new.total, new.currency, new.lines, new.customer)
+        if (first := self._first(key, asked)) is not None:
+            return first.order
+        if new.id in self.lives:
+            raise OrderExists
+        self._keep([(new, Entry(1, "create", UNFINISHED, UNFINISHED, new.created_at, key=key))], asked)
+        return new
+
+    def fire(
+        self, order_id: str, trigger: str, at: datetime, said: Mapping[str, Any], facts: Mapping[str, Any]
+    ) -> Receipt:
+        """Let a trigger happen."""
+        money = self._kind(trigger) is not None
+        given = {name: value for name, value in facts.items() if value is not None or not money}
+
+        def once(order: Order) -> int | list[tuple[Order, Entry]]:
+            recorded = self._recorded(order, trigger, given)
+            return recorded or [self._step(order, trigger, at, said, given)]
+
+        return self._call(order_id, ("fire", trigger, given), said, once)
+
+    def save(
+        self, order_id: str, wanted: frozenset[str], version: int, at: datetime, said: Mapping[str, Any]
+    ) -> Receipt:
+        """Save the form."""
+
+        def filled(order: Order) -> list[tuple[Order, Entry]]:
+            if order.version != version:
+                raise VersionConflict
+            if order.statuses == wanted:
+                return [self._noted(order, at, said)] if said["comment"].strip() else []
+            quiet = {**said, "visible": False, "notify": False}
+            steps, dead_ends = self._filled(order, wanted, at, quiet)
+            if steps is None:
+                nearest = min(distance for distance, _ in dead_ends)
+                codes = {code for distance, codes in dead_ends if distance == nearest for code in codes}
+                raise Refused(order_id, "save", order.state, [Reason(code, "") for code in codes])
+            last, entry = steps[-1]
+            return [*steps[:-1], (last, evolve(entry, visible=said["visible"], notify=said["notify"]))]
+
+        return self._call(order_id, ("save", wanted, said["comment"]), said, filled)
+
+    def comment(self, order_id: str, at: datetime, said: Mapping[str, Any]) -> Receipt:
+        """Add a comment."""
+        if not said["comment"].strip():
+            raise InvalidInput
+        return self._call(order_id, ("comment", said["comment"]), said, lambda order: [self._noted(order, at, said)])
+
+    def orders(self) -> list[Order]:
+        """All of them, oldest first by time of creation, then by id."""
+        return sorted((life[-1][0] for life in self.lives.values()), key=lambda order: (order.created_at, order.id))
+
+    def counts(self) -> dict[str, int]:
+        """How many stand in each queue."""
+        queues = {
+            name: sum(when.matches(one.statuses) for one in self.orders())
+            for name, when in self.workflow.queues.items()
+        }
+        return {**queues, "refund_due": sum(one.refund_due > 0 for one in self.orders())}
+
+    def totals(self, customer: str | None) -> dict[str, Decimal]:
+        """What the orders come to that count, by currency."""
+        totals: dict[str, Decimal] = {}
+        for order in self.orders():
+            if self.workflow.counts.matches(order.statuses) and customer in (None, order.customer):
+                totals[order.currency] = totals.get(order.currency, Decimal(0)) + order.total
+        return totals
+
+    # One call: done before, or decided and kept
+
+    def _call(
+        self,
+        order_id: str,
+        asked: tuple[object, ...],
+        said: Mapping[str, Any],
+        decided: Callable[[Order], int | list[tuple[Order, Entry]]],
+    ) -> Receipt:
+        asked = (asked[0], order_id, *asked[1:])
+        if (first := self._first(said["key"], asked)) is not None:
+            return first
+        if order_id not in self.lives:
+            raise OrderNotFound
+        order = self.lives[order_id][-1][0]
+        steps = decided(order)
+        if isinstance(steps, int):
+            return self._receipt(order_id, steps, steps, duplicate=True)
+        if not steps:
+            return Receipt(order, ())
+        held, holds = (self.workflow.holds_stock.matches(one.statuses) for one in (order, steps[-1][0]))
+        for line in order.lines:
+            if line.sku in self.on_hand:
+                self.on_hand[line.sku] += line.quantity * (held - holds)
+        return self._keep(steps, asked)
+
+    def _first(self, key: str | None, asked: object) -> Receipt | None:
+        if key not in self.keys:
+            return None
+        meant, order_id, first, last = self.keys[key]
+        if meant != asked:
+            raise KeyReused
+        return self._receipt(order_id, first, last, duplicate=True)
+
+    def _keep(self, steps: list[tuple[Order, Entry]], asked: object) -> Receipt:
+        order, entry = steps[-1]
+        self.lives.setdefault(order.id, []).extend(steps)
+        first = steps[0][1].version
+        if entry.key is not None:
+            self.keys[entry.key] = (asked, order.id, first, order.version)
+        return self._receipt(order.id, first, order.version)
+
+    def _receipt(self, order_id: str, first: int, last: int, duplicate: bool = False) -> Receipt:
+        life = self.lives[order_id]
+        return Receipt(life[last - 1][0], tuple(entry for _, entry in life[first - 1 : last]), duplicate)
+
+    def _recorded(self, order: Order, trigger: str, facts: Mapping[str, Any]) -> int | None:
+        """The version that recorded a payment of this reference: it counts once."""
+        for row in order.payments if self._kind(trigger) == "captured" and "reference" in facts else ():
+            if row.kind == "captured" and row.reference == facts["reference"]:
+                same = facts.get("amount", row.amount) == row.amount
+                if not same or facts.get("currency", order.currency) != order.currency:
+                    raise KeyReused
+                return row.version
+        return None
+
+    # What the table means
+
+    def _kind(self, trigger: str) -> str | None:
+        return next(rule.ledger for rule in self.workflow.rules if rule.trigger == trigger)
+
+    def _step(
+        self, order: Order, trigger: str, at: datetime, said: Mapping[str, Any], given: Mapping[str, Any]
+    ) -> tuple[Order, Entry]:
+        """The first row of a trigger that is open and whose guards hold; with a reason, an override passes policy."""
+        rules = [rule for rule in self.workflow.rules if rule.trigger == trigger]
+        reasoned = bool(said["comment"].strip())
+        facts = {**given, "comment": said["comment"], "short": self._short(order)}
+        if rules[0].ledger is not None:
+            all_there_is = {"captured": order.outstanding, "reversed": order.received, "refunded": order.held}
+            facts = {"currency": order.currency, "amount": all_there_is[rules[0].ledger], **facts}
+        for overriding in (False, True) if said["override"] and reasoned else (False,):
+            for rule in rules:
+                failed = self._failed(rule, order, facts)
+                if not rule.unmet(order.statuses) and all(guard.policy and overriding for guard in failed):
+                    return self._taken(order, rule, at, said, given, facts, overriding)
+        tries = []
+        for rule in rules:
+            codes = [
+                guard.code
+                for guard in self._failed(rule, order, facts)
+                if not (said["override"] and reasoned and guard.policy)
+            ]
+            if said["override"] and not reasoned and any(guard.policy for guard in self._failed(rule, order, facts)):
+                codes.append(REASONED.code)
+            unmet = [reason.code for reason in rule.unmet(order.statuses)]
+            tries.append((len(unmet), len(codes), unmet + codes))
+        nearest = min(tries, key=lambda one: one[:2])
+        raise Refused(order.id, trigger, order.state, [Reason(code, "") for code in nearest[2]])
+
+    def _failed(self, rule: Rule, order: Order, facts: Mapping[str, Any]) -> list[Any]:
+        holds = self.workflow.holds_stock.matches
+        takes = holds(order.statuses - rule.drops | rule.adds) and not holds(order.statuses)
+        return [
+            guard for guard in rule.guards if (guard is not STOCK_SUFFICES or takes) and not guard.test(order, facts)
+        ]
+
+    def _taken(
+        self,
+        order: Order,
+        rule: Rule,
+        at: datetime,
+        said: Mapping[str, Any],
+        given: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        overriding: bool,
+    ) -> tuple[Order, Entry]:
+        statuses = order.statuses - rule.drops | rule.adds
+        names = [status.name for status in self.workflow.statuses if status.name in statuses]
+        recorded = dict(given)
+        payments = order.payments
+        if rule.ledger is not None:
+            recorded |= {"amount": facts["amount"], "currency": facts["currency"]}
+            payments += (Payment(rule.ledger, facts["amount"], given.get("reference"), at, order.version + 1),)
+        visible = said["visible"] or (rule.announces is not None and not said["comment"].strip())
+        entry = self._entry(order, rule.trigger, "+".join(names) or UNFINISHED, at, {**said, "visible": visible})
+        entry = evolve(entry, facts=recorded, override=overriding)
+        return order.after(entry, payments, self.workflow.counts.matches(statuses)), entry
+
+    def _noted(self, order: Order, at: datetime, said: Mapping[str, Any]) -> tuple[Order, Entry]:
+        entry = self._entry(order, "comment", order.state, at, said)
+        return order.after(entry, order.payments, order.counted), entry
+
+    def _entry(self, order: Order, trigger: str, state: str, at: datetime, said: Mapping[str, Any]) -> Entry:
+        words = {name: said[name] for name in ("by", "comment", "visible", "notify", "key")}
+        return Entry(order.version + 1, trigger, order.state, state, at, **words)
+
+    def _short(self, order: Order) -> set[str]:
+        if self.workflow.holds_stock.matches(order.statuses):
+            return set()
+        return {sku for sku, wanted in order.quantities.items() if self.on_hand.get(sku, wanted) < wanted}
+
+    def _filled(
+        self, order: Order, wanted: frozenset[str], at: datetime, said: Mapping[str, Any]
+    ) -> tuple[list[tuple[Order, Entry]] | None, list[tuple[int, list[str]]]]:
+        """The first way through the differences, in declared order; or where each way ends, and why."""
+        if order.statuses == wanted:
+            return [], []
+        refused: list[str] = []
+        dead_ends = [(len(order.statuses ^ wanted), refused)]
+        for status in self.workflow.statuses:
+            if status.name not in order.statuses ^ wanted:
+                continue
+            what = "untick" if status.name in order.statuses else "tick"
+            trigger = getattr(status, what)
+            if trigger is None:
+                refused.append(f"no_{what}_{status.name}")
+                continue
+            try:
+                step = self._step(order, trigger, at, said, {})
+            except Refused as refusal:
+                refused += [reason.code for reason in refusal.reasons]
+                continue
+            rest, ends = self._filled(step[0], wanted, at, said)
+            if rest is not None:
+                return [step, *rest], []
+            dead_ends += ends
+        return None, [end for end in dead_ends if end[1]]

@@ -1,0 +1,315 @@
+"""Orders driven at random: any workflow on any stores, several in lockstep, against a `Reference` of plain dicts.
+
+Made with the stateful tests of Hypothesis (https://hypothesis.readthedocs.io/en/latest/stateful.html), which finds a
+short sequence of calls where there is one that fails.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from order_fsm import checks
+from order_fsm.errors import InvalidInput, OrderFsmError, Refused
+from order_fsm.model import UNFINISHED, Line, Message, Order
+from order_fsm.orders import Orders
+from order_fsm.shop import shop_workflow
+from order_fsm.store import Store
+from order_fsm.testing.changes import START
+from order_fsm.testing.expected import exact
+from order_fsm.testing.reference import Reference
+from order_fsm.workflow import Workflow
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+except ImportError as error:
+    raise ImportError("orders_machine needs a library: pip install 'order-fsm[testing]'") from error
+
+MakeStore = Callable[[Path], Store]
+"""Opens the store that is kept in a folder, which is empty at first."""
+
+SKUS = ("TEAPOT", "CUP", "SPOON")
+MANY = 1_000_000
+
+# The first two are there from the start.
+_ids = st.sampled_from(["1001", "1001", "1001", "1002", "1002", "1003"])
+_new_ids = st.sampled_from(["1003", "1004", "1005", "1001"])
+_keys = st.sampled_from([None, None, None, "k1", "k2", "k3"])
+_amounts = st.sampled_from(["0", "0.01", "3.33", "10.00", "12.50"]).map(checks.money)
+_said = st.fixed_dictionaries(
+    {
+        "comment": st.sampled_from(["", "", "a reason", " ", "Grüße 🫖\r\n"]),
+        "visible": st.booleans(),
+        "notify": st.booleans(),
+        "by": st.none() | st.just("bob"),
+        "key": _keys,
+    }
+)
+_overridable = st.builds(lambda said, override: {**said, "override": override}, _said, st.booleans())
+_money = st.fixed_dictionaries(
+    {},
+    optional={
+        "amount": st.none() | _amounts,
+        "reference": st.none() | st.sampled_from(["ch_1", "ch_2"]),
+        "currency": st.sampled_from(["GBP", "GBP", "EUR"]),
+    },
+)
+_own_fact = st.none() | st.sampled_from(["", "fine", "damaged", "é"]) | st.integers(2, 9)
+_contents = st.fixed_dictionaries(
+    {
+        "total": st.sampled_from(["10.00", "10.00", "12.5", "0"]).map(checks.money),
+        "lines": st.lists(st.builds(Line, st.sampled_from(SKUS), st.integers(1, 3)), max_size=3).map(tuple),
+        "customer": st.sampled_from([None, "ann", " ben"]),
+    }
+)
+
+
+def orders_machine(
+    stores: Mapping[str, MakeStore],
+    *,
+    workflow: Workflow | None = None,
+    volatile: Collection[str] = (),
+    facts: Mapping[str, st.SearchStrategy[Any]] | None = None,
+) -> type[RuleBasedStateMachine]:
+    """A state machine that does the same to orders on each of some stores, and compares every answer.
+
+    It creates orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier calls, uses
+    keys and references again, sets stock, delivers messages, lets the clock jump a day ahead and back or stand still,
+    and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
+    its reasons) and, after each step, all orders, histories, stock, counts and totals must be those of the reference;
+    the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries that fail are
+    left to other tests.
+
+        TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
+        TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
+
+    Args:
+        stores: by a name for messages, what opens a store in an empty folder, and opens it again later.
+        workflow: the rules; `shop_workflow()` where not given.
+        volatile: names of stores that end with their process; they are not closed and opened.
+        facts: by name, what to draw for facts of the shop's own, where any short text or number will not do.
+
+    Returns:
+        The class; its `TestCase` is what pytest runs.
+
+    Raises:
+        InvalidInput: there is no store, or `volatile` or `facts` names what there is not.
+    """
+    if not stores:
+        raise InvalidInput("stores must name at least one store")
+    if unknown := sorted(set(volatile) - set(stores)):
+        raise InvalidInput(f"volatile must name some of {', '.join(stores)}, not {unknown[0]!r}")
+    rules = shop_workflow() if workflow is None else workflow
+    known = frozenset().union(*(rules.facts_of(trigger) for trigger in rules.triggers))
+    if unknown := sorted(set(facts or {}) - known):
+        raise InvalidInput(f"facts must name facts of the workflow ({', '.join(sorted(known))}), not {unknown[0]!r}")
+    triggers = st.sampled_from(rules.triggers).flatmap(lambda trigger: _with_facts(rules, trigger, facts or {}))
+    flips = st.frozensets(st.sampled_from([status.name for status in rules.statuses]), max_size=3)
+
+    class OrdersMachine(_Lockstep):
+        """The rules of the machine: what may be called, with what."""
+
+        def __init__(self) -> None:
+            super().__init__(rules, stores, frozenset(volatile))
+
+        @initialize(on_hand=st.integers(0, 4), first=_contents, second=_contents)
+        def begin(self, on_hand: int, first: dict[str, Any], second: dict[str, Any]) -> None:
+            self.set_stock("TEAPOT", on_hand)
+            self.call("create", order_id="1001", key=None, **first)
+            self.call("create", order_id="1002", key=None, **second)
+
+        @rule(order_id=_new_ids, key=_keys, contents=_contents)
+        def create(self, order_id: str, key: str | None, contents: dict[str, Any]) -> None:
+            self.call("create", order_id=order_id, key=key, **contents)
+
+        @rule(order_id=_ids, fired=triggers, said=_overridable)
+        def fire(self, order_id: str, fired: tuple[str, dict[str, Any]], said: dict[str, Any]) -> None:
+            trigger, given = fired
+            self.call("fire", order_id=order_id, trigger=trigger, said=said, facts=given)
+
+        @rule(order_id=_ids, flipped=flips, stale=st.sampled_from([0, 0, 0, 1]), said=_overridable)
+        def save(self, order_id: str, flipped: frozenset[str], stale: int, said: dict[str, Any]) -> None:
+            life = self.reference.lives.get(order_id)
+            order = life[-1][0] if life else None
+            version = max(order.version - stale, 1) if order else 1
+            wanted = (order.statuses if order else frozenset()) ^ flipped
+            self.call("save", order_id=order_id, wanted=wanted, version=version, said=said)
+
+        @rule(order_id=_ids, said=_said)
+        def comment(self, order_id: str, said: dict[str, Any]) -> None:
+            self.call("comment", order_id=order_id, said=said)
+
+        @precondition(lambda self: self.kept)
+        @rule(back=st.integers(0, 3))
+        def repeat(self, back: int) -> None:
+            name, given = self.kept[-1 - back % len(self.kept)]
+            self.call(name, **given)
+
+        @rule(sku=st.sampled_from(SKUS[:2]), on_hand=st.integers(0, 4))
+        def set_stock(self, sku: str, on_hand: int) -> None:
+            self.reference.on_hand[sku] = on_hand
+            for orders in self.shops.values():
+                orders.set_stock(sku, on_hand)
+
+        @rule(time=st.sampled_from([timedelta(days=-1), timedelta(days=1), timedelta(microseconds=1)]))
+        def let_pass(self, time: timedelta) -> None:
+            self.now += time
+
+        @rule()
+        def deliver(self) -> None:
+            self.compare_messages()
+
+        @rule()
+        def restart(self) -> None:
+            self.reopen()
+
+        @invariant()
+        def agree(self) -> None:
+            self.compare_all()
+
+    return OrdersMachine
+
+
+def _with_facts(
+    workflow: Workflow, trigger: str, own: Mapping[str, st.SearchStrategy[Any]]
+) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
+    money = workflow.ledger_of(trigger) is not None
+    names = workflow.facts_of(trigger) - ({"amount", "currency", "reference"} if money else set())
+    drawn = st.fixed_dictionaries({}, optional={name: own.get(name, _own_fact) for name in sorted(names)})
+    return st.builds(lambda facts, paid: (trigger, {**paid, **facts}), drawn, _money if money else st.just({}))
+
+
+class _Lockstep(RuleBasedStateMachine):
+    """The stores and the reference, and how one call is made on all of them.
+
+    Attributes:
+        kept: the calls that were made under keys which stand for something.
+    """
+
+    def __init__(self, workflow: Workflow, stores: Mapping[str, MakeStore], volatile: frozenset[str]) -> None:
+        super().__init__()
+        self.reference = Reference(workflow)
+        self.kept: list[tuple[str, dict[str, Any]]] = []
+        self.now = START
+        self.shops: dict[str, Orders] = {}
+        self._workflow = workflow
+        self._makers = stores
+        self._volatile = volatile
+        self._opened: dict[str, Store] = {}
+        self._folder = tempfile.TemporaryDirectory()
+        for number, name in enumerate(stores):
+            (Path(self._folder.name) / str(number)).mkdir()
+            self._open(name)
+
+    def teardown(self) -> None:
+        """See that what is left in the outboxes agrees, and close everything."""
+        try:
+            self.compare_messages()
+        finally:
+            for name in self._opened:
+                self._close(name)
+            self._folder.cleanup()
+
+    def _open(self, name: str) -> None:
+        place = Path(self._folder.name) / str(list(self._makers).index(name))
+        self._opened[name] = self._makers[name](place)
+        self.shops[name] = Orders(self._opened[name], workflow=self._workflow, clock=lambda: self.now)
+
+    def _close(self, name: str) -> None:
+        close = getattr(self._opened[name], "close", None)
+        if close is not None:
+            close()
+
+    def reopen(self) -> None:
+        """Close the stores that outlive it, and open them again."""
+        for name in [name for name in self._opened if name not in self._volatile]:
+            self._close(name)
+            self._open(name)
+
+    def call(self, name: str, **given: Any) -> None:
+        """Make one call on the reference and on every store, and compare what they answer."""
+        wanted = _answer(lambda: getattr(self, f"_{name}_in_reference")(**given))
+        for store, orders in self.shops.items():
+            answer = _answer(lambda orders=orders: getattr(self, f"_{name}_in")(orders, **given))  # type: ignore[misc]
+            assert answer == wanted, f"{name} of {given} on {store!r}: {answer}\nis not what it should be: {wanted}"
+        key = given["said"]["key"] if "said" in given else given["key"]
+        if key in self.reference.keys and (name, given) not in self.kept:
+            self.kept.append((name, given))
+
+    def compare_all(self) -> None:
+        """Compare everything that can be asked."""
+        wanted = self.reference.orders()
+        for store, orders in self.shops.items():
+            found = orders.find(limit=2)
+            while len(found) < len(wanted) and (page := orders.find(limit=2, after=found[-1].id if found else None)):
+                found += page
+            assert exact(found) == exact(wanted), f"the orders found in {store!r} are not what was done to them"
+            for order in wanted:
+                assert exact(orders.get(order.id)) == exact(order), f"order {order.id!r} in {store!r} is another one"
+                history = tuple(entry for _, entry in self.reference.lives[order.id])
+                assert exact(orders.history(order.id)) == exact(history), f"its history in {store!r} is another one"
+            on_hand = {sku: orders.stock(sku) for sku in SKUS}
+            assert on_hand == {sku: self.reference.on_hand.get(sku) for sku in SKUS}, f"the stock in {store!r} is wrong"
+            assert orders.counts() == self.reference.counts(), f"the counts of {store!r} are wrong"
+            for customer in (None, "ann"):
+                assert orders.totals(customer) == self.reference.totals(customer), f"the totals of {store!r} are wrong"
+
+    def compare_messages(self) -> None:
+        """Deliver what waits in the outboxes, and compare it between the stores."""
+        told: dict[str, dict[str, list[Message]]] = {}
+        for store, orders in self.shops.items():
+            by_order = told.setdefault(store, {})
+            orders.deliver(lambda one, by_order=by_order: by_order.setdefault(one.order_id, []).append(one), MANY)  # type: ignore[misc]
+        first = next(iter(told))
+        for store, messages in told.items():
+            assert messages == told[first], f"{store!r} and {first!r} deliver other messages"
+
+    # Each call, on the reference and on a store
+
+    def _create_in_reference(
+        self, order_id: str, total: Any, lines: tuple[Line, ...], customer: str | None, key: str | None
+    ) -> Order:
+        counted = self._workflow.counts.matches(frozenset())
+        new = Order(
+            order_id, UNFINISHED, counted, 1, total, "GBP", lines, customer, None, (), self.now, self.now, {"n": [1]}
+        )
+        return self.reference.create(new, key)
+
+    def _create_in(self, orders: Orders, order_id: str, **given: Any) -> Order:
+        return orders.create(order_id, currency="GBP", data={"n": [1]}, **given)
+
+    def _fire_in_reference(self, order_id: str, trigger: str, said: dict[str, Any], facts: dict[str, Any]) -> object:
+        return self.reference.fire(order_id, trigger, self.now, said, facts)
+
+    def _fire_in(
+        self, orders: Orders, order_id: str, trigger: str, said: dict[str, Any], facts: dict[str, Any]
+    ) -> object:
+        return orders.fire(order_id, trigger, **said, **facts)
+
+    def _save_in_reference(self, order_id: str, wanted: frozenset[str], version: int, said: dict[str, Any]) -> object:
+        return self.reference.save(order_id, wanted, version, self.now, said)
+
+    def _save_in(
+        self, orders: Orders, order_id: str, wanted: frozenset[str], version: int, said: dict[str, Any]
+    ) -> object:
+        return orders.save(order_id, wanted, version=version, **said)
+
+    def _comment_in_reference(self, order_id: str, said: dict[str, Any]) -> object:
+        return self.reference.comment(order_id, self.now, said)
+
+    def _comment_in(self, orders: Orders, order_id: str, said: dict[str, Any]) -> object:
+        return orders.comment(order_id, **said)
+
+
+def _answer(call: Callable[[], object]) -> object:
+    """What a call returns, or what it raises: the kind of error, and the codes of the reasons in any sequence."""
+    try:
+        return exact(call())
+    except Refused as refused:
+        return Refused, sorted({reason.code for reason in refused.reasons})
+    except OrderFsmError as error:
+        return type(error)

@@ -1,0 +1,236 @@
+"""Pictures of the rules: what is drawn, one order's way highlighted, and names of any kind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import Entry, Guard, InvalidInput, Rule, Status, ToolMissing, When, Workflow, shop_workflow
+from order_fsm.diagram import dot, mermaid, picture
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+
+MERMAID_NODE = re.compile(r'^    s(\d+)\(\["(.*)"\]\)$', re.MULTILINE)
+MERMAID_WAY = re.compile(r'^    s(\d+) (<?-->)\|"(.*)"\| s(\d+)$', re.MULTILINE)
+DOT_NODE = re.compile(r"^ +s(\d+) \[label=<(.*?)>(, .*)?\]$", re.MULTILINE)
+DOT_WAY = re.compile(r"^ +s(\d+) -> s(\d+) \[label=<(.*)>, dir=(\w+), (.*)\]$", re.MULTILINE)
+
+HOSTILE = (
+    'a "b" c',
+    "</b><script>alert(1)</script>",
+    "x]) --> y[(",
+    "%%{init: {}}%%",
+    "end",
+    "#quot; & &amp;",
+    "\\n\\",
+    "1. one `two` **three**",
+    "größe 🫖",
+)
+
+
+def named(*names: str) -> Workflow:
+    """Statuses of these names, each ticked after the one before it, by triggers and under guards of the same name."""
+    return Workflow(
+        [Status(name) for name in names],
+        [
+            Rule(
+                name,
+                needs=set(names[:number]),
+                forbids={name},
+                adds={name},
+                guards=(Guard(f"{name}\n", name, lambda order, facts: True),),
+            )
+            for number, name in enumerate(names)
+        ],
+        holds_stock=When(),
+        counts=When(),
+        queues={},
+    )
+
+
+def text_of(svg: bytes) -> list[str]:
+    """What a picture says, line by line."""
+    return ["".join(node.itertext()) for node in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
+
+
+def travelled(shop: Shop) -> tuple[Entry, ...]:
+    """Placed, invoiced, paid, unpaid and paid again, with a comment in between."""
+    shop.bring("sent")
+    shop.orders.comment("1001", "hello")
+    for trigger in ("invoice", "pay", "unpay", "pay"):
+        shop.orders.fire("1001", trigger, comment="a reason")
+    return shop.orders.history("1001")
+
+
+# What is drawn
+
+
+def test_both_forms_draw_every_state_and_every_way(workflow: Workflow) -> None:
+    """Each pair of states between which a trigger leads has one arrow, double where there is a way back."""
+    ways = {(edge.source, edge.target) for edge in workflow.edges if edge.source != edge.target}
+    drawn = mermaid(workflow)
+    states = {number: label.replace("<br>", "+") for number, label in MERMAID_NODE.findall(drawn)}
+    assert sorted(states.values()) == sorted(workflow.states)
+    found: set[tuple[str, str]] = set()
+    for source, arrow, _, target in MERMAID_WAY.findall(drawn):
+        found |= {(states[source], states[target])} | ({(states[target], states[source])} if arrow == "<-->" else set())
+    assert found == ways
+    graph = dot(workflow)
+    states = {number: label.replace("<br/>", "+") for number, label, _ in DOT_NODE.findall(graph)}
+    assert sorted(states.values()) == sorted(workflow.states)
+    found = set()
+    for source, target, _, direction, _ in DOT_WAY.findall(graph):
+        found |= {(states[source], states[target])}
+        found |= {(states[target], states[source])} if direction == "both" else set()
+    assert found == ways
+
+
+def test_guards_stand_below_their_trigger_and_policy_ones_in_italics() -> None:
+    label = next(label for label in re.findall(r"<table.*?</table>", dot(shop_workflow())) if ">dispatch<" in label)
+    cells = re.findall(r"<td>(.*?)</td>", label)
+    assert [re.sub("</?font.*?>", "", cell) for cell in cells] == [
+        "dispatch",
+        "<i>not_paid_nor_invoiced</i>",
+        "/ undispatch",
+        "reason_required",
+    ]
+
+
+def test_of_parallel_rows_the_guards_stand_that_all_of_them_have() -> None:
+    """Without an invoice by itself, paying online and by hand lead to the same state: that it is online is no need."""
+    graph = dot(shop_workflow(invoice_on_payment=False))
+    assert "not_online" not in graph
+    assert "not_covered" in graph
+    assert "not_online" in dot(shop_workflow())
+
+
+def test_a_frame_holds_the_states_of_its_status() -> None:
+    graph = dot(shop_workflow(), frames=["cancelled"])
+    inside = graph.split("subgraph cluster_1 {")[1].split("    }\n")[0]
+    labels = [label for _, label, _ in DOT_NODE.findall(inside)]
+    assert len(labels) == 5
+    assert all("cancelled" in label for label in labels)
+
+
+def test_an_unknown_frame_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="frames must name statuses"):
+        dot(shop_workflow(), frames=["canceled"])
+
+
+# One order's way
+
+
+def test_mermaid_highlights_the_way_of_an_order(shop: Shop) -> None:
+    """Its states and arrows are marked; the arrows say which entries went along them, and point as those went."""
+    drawn = mermaid(shop_workflow(), leave_out={"cancelled"}, path=travelled(shop))
+    states = {number: label.replace("<br>", "+") for number, label in MERMAID_NODE.findall(drawn)}
+    ways = MERMAID_WAY.findall(drawn)
+    marked = re.search(r"class ([s\d,]+) visited", drawn)
+    assert marked is not None
+    assert [states[one[1:]] for one in marked[1].split(",")] == [
+        "unfinished",
+        "sent",
+        "sent+invoiced",
+        "sent+invoiced+paid",
+    ]
+    links = re.search(r"linkStyle ([\d,]+) ", drawn)
+    assert links is not None
+    taken = {tuple(ways[int(number)]) for number in links[1].split(",")}
+    assert {(states[source], arrow, label, states[target]) for source, arrow, label, target in taken} == {
+        ("unfinished", "-->", "<b>2 place</b>", "sent"),
+        ("sent", "-->", "<b>4 invoice</b>", "sent+invoiced"),
+        ("sent+invoiced", "<-->", "<b>5 pay</b><br><b>6 unpay</b><br><b>7 pay</b>", "sent+invoiced+paid"),
+    }
+    assert f"style {marked[1].split(',')[-1]} fill" in drawn
+
+
+def test_dot_highlights_the_way_of_an_order(shop: Shop) -> None:
+    graph = dot(shop_workflow(), leave_out={"cancelled"}, path=travelled(shop))
+    steps = [(re.findall("<b>(.*?)</b>", label), direction) for _, _, label, direction, _ in DOT_WAY.findall(graph)]
+    assert sorted(step for step in steps if step[0]) == [
+        (["2 place"], "forward"),
+        (["4 invoice"], "forward"),
+        (["5 pay", "6 unpay", "7 pay"], "both"),
+    ]
+    visited = {label: look for _, label, look in DOT_NODE.findall(graph) if look}
+    assert list(visited) == ["unfinished", "sent", "sent<br/>invoiced<br/>paid", "sent<br/>invoiced"]
+    assert [label for label, look in visited.items() if "fillcolor" in look] == ["sent<br/>invoiced<br/>paid"]
+    assert "reason_required" not in graph
+
+
+def test_an_arrow_that_was_only_gone_back_points_back(shop: Shop) -> None:
+    """What came with one payment and went box by box."""
+    shop.create()
+    shop.orders.fire("1001", "pay", reference="ch_1")
+    shop.orders.fire("1001", "unpay", comment="a reason")
+    history = shop.orders.history("1001")
+    drawn = mermaid(shop_workflow(), path=history)
+    states = dict(MERMAID_NODE.findall(drawn))
+    back = [way for way in MERMAID_WAY.findall(drawn) if "3 unpay" in way[2]]
+    assert [(states[source], arrow, states[target]) for source, arrow, _, target in back] == [
+        ("sent<br>invoiced<br>paid", "-->", "sent<br>invoiced")
+    ]
+    assert re.search(r"3 unpay</b>.*dir=back", dot(shop_workflow(), path=history))
+
+
+def test_a_way_is_drawn_whole_where_its_states_are_left_out_or_gone(shop: Shop) -> None:
+    shop.bring("sent+cancelled")
+    history = shop.orders.history("1001")
+    for rules in (shop_workflow(), named("sent")):
+        for drawn in (mermaid(rules, {"cancelled"}, history), dot(rules, {"cancelled"}, path=history)):
+            assert "3 cancel" in drawn
+            assert re.search(r"sent<br/?>cancelled", drawn)
+
+
+# Names of any kind
+
+
+def test_no_name_ends_a_label_or_begins_a_tag_in_mermaid() -> None:
+    """Every line is still one of those that the rules give, and holds no character that means something to Mermaid."""
+    lines = mermaid(named(*HOSTILE)).splitlines()
+    assert len(lines) == 1 + (len(HOSTILE) + 1) + len(HOSTILE)
+    for line in lines[1:]:
+        found = MERMAID_NODE.fullmatch(line) or MERMAID_WAY.fullmatch(line)
+        assert found is not None, line
+        label = re.sub(r"<br>|#\d+;", "", found[2] if line.endswith("])") else found[3])
+        assert not re.search(r"[^\w ,/.-]", label), line
+
+
+@needs_dot
+def test_graphviz_shows_every_name_as_it_is() -> None:
+    shown = text_of(picture(dot(named(*HOSTILE), frames=[HOSTILE[1]])))
+    for name in HOSTILE:
+        assert name in [line.replace("\xa0", " ").strip() for line in shown]
+
+
+@needs_dot
+def test_pictures_of_the_shop_are_drawn_as_svg_and_png(workflow: Workflow, shop: Shop) -> None:
+    graph = dot(workflow, frames=["cancelled"], path=travelled(shop))
+    assert "2 place" in text_of(picture(graph))
+    assert picture(graph, "png").startswith(b"\x89PNG\r\n")
+
+
+@needs_dot
+def test_what_graphviz_cannot_read_is_an_error_that_says_so() -> None:
+    with pytest.raises(InvalidInput, match=r"Graphviz cannot read the graph: .*syntax error"):
+        picture("digraph {")
+
+
+@pytest.mark.parametrize("form", ["pdf", "svg -o /tmp/x", None, ["svg"]])
+def test_an_unknown_form_is_refused(form: Any) -> None:
+    with pytest.raises(InvalidInput, match="form must be 'svg' or 'png'"):
+        picture(dot(shop_workflow()), form)
+
+
+def test_without_graphviz_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissing, match="install it"):
+        picture(dot(shop_workflow()))

@@ -1,0 +1,209 @@
+"""Orders driven at random on all stores in lockstep, against a reference; and that this finds what is wrong.
+
+ORDER_FSM_EXAMPLES=2000 python -m pytest tests/test_state_machine.py runs more than the few examples that are run
+otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from order_fsm import Guard, InvalidInput, Rule, Status, When, Workflow, shop_workflow
+from order_fsm.rules import Edge
+from order_fsm.shop import STATUSES
+from order_fsm.testing.state_machine import MakeStore, orders_machine
+from order_fsm_adapters.json_files import JsonStore
+from order_fsm_adapters.memory import MemoryStore
+from order_fsm_adapters.sqlite import SqliteStore
+
+from . import weak_commits, weak_outboxes, weak_reads
+from .conftest import POLICIES
+
+EXAMPLES = int(os.environ.get("ORDER_FSM_EXAMPLES", "0"))
+
+STORES: dict[str, MakeStore] = {
+    "memory": lambda place: MemoryStore(),
+    "sqlite": lambda place: SqliteStore(place / "orders.db"),
+    "json": lambda place: JsonStore(place / "orders"),
+}
+
+UNDAMAGED = Guard("damaged", "the goods are damaged", lambda order, facts: facts.get("condition") != "damaged", True)
+WITH_RETURNS = shop_workflow().extend(
+    statuses=[Status("returned", tick="take_back")],
+    rules=[
+        Rule(
+            "take_back",
+            needs={"dispatched"},
+            forbids={"returned"},
+            adds={"returned"},
+            guards=(UNDAMAGED,),
+            facts={"condition"},
+        )
+    ],
+    forbids={"undispatch": {"returned"}},
+    holds_stock=When(has={"sent"}, lacks={"cancelled", "returned"}),
+    counts=When(has={"sent"}, lacks={"cancelled", "returned"}),
+)
+
+
+def drive(machine: type[RuleBasedStateMachine], examples: int) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES or examples,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+
+
+def test_all_stores_give_the_same_answers() -> None:
+    """In memory, SQLite and JSON files, closed and opened in between: as the reference says, call by call."""
+    drive(orders_machine(STORES, volatile={"memory"}), 50)
+
+
+@pytest.mark.parametrize("name", ["sqlite", "json"])
+def test_a_store_alone_gives_the_right_answers(name: str) -> None:
+    drive(orders_machine({name: STORES[name]}), 15)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_the_shop_gives_the_right_answers_under_every_policy(policy: str) -> None:
+    workflow = shop_workflow(*POLICIES[policy])
+    drive(orders_machine({"memory": STORES["memory"]}, workflow=workflow, volatile={"memory"}), 30)
+
+
+def test_a_workflow_of_ones_own_is_driven_with_its_facts() -> None:
+    conditions = {"condition": st.sampled_from(["fine", "damaged"])}
+    drive(orders_machine({"sqlite": STORES["sqlite"]}, workflow=WITH_RETURNS, facts=conditions), 15)
+
+
+# It finds what is wrong
+
+
+def found(machine: type[RuleBasedStateMachine]) -> str:
+    """What the machine says of a fault, in the same examples every time."""
+    with pytest.raises(AssertionError) as told:
+        run_state_machine_as_test(
+            machine,
+            settings=settings(
+                max_examples=300,
+                stateful_step_count=30,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=[HealthCheck.too_slow],
+                print_blob=False,
+            ),
+        )
+    return str(told.value)
+
+
+WEAK: list[tuple[Callable[[], MemoryStore], str]] = [
+    (weak_reads.LosesMicroseconds, "'1001' in 'weak' is another one"),
+    (weak_reads.LosesZeros, "'1001' in 'weak' is another one"),
+    (weak_reads.TranslatesLineEnds, "its history in 'weak' is another one"),
+    (weak_reads.ForgetsAFlag, "its history in 'weak' is another one"),
+    (weak_reads.SortsByTimeAlone, "the orders found in 'weak' are not what was done to them"),
+    (weak_reads.GoesOnAfterAMoment, "the orders found in 'weak' are not what was done to them"),
+    (weak_reads.CountsOnce, "the counts of 'weak' are wrong"),
+    (weak_commits.ForgetsTheSecondMove, "the stock in 'weak' is wrong"),
+    (weak_commits.TracksEveryItem, "the stock in 'weak' is wrong"),
+    (weak_commits.OverwritesOrders, "create of "),
+    (weak_commits.ForgetsKeys, " on 'weak': "),
+    (weak_commits.KnowsNotWhichEntriesAKeyMade, " on 'weak': "),
+    (weak_outboxes.KeepsWhatWasDelivered, "'weak' and 'right' deliver other messages"),
+]
+
+
+@pytest.mark.parametrize(("weak", "said"), WEAK, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_faulty_store_is_found(weak: Callable[[], MemoryStore], said: str) -> None:
+    """The store that is named is the faulty one, not the right one beside it."""
+    stores: dict[str, MakeStore] = {"right": lambda place: MemoryStore(), "weak": lambda place: weak()}
+    assert said in found(orders_machine(stores, volatile=set(stores)))
+
+
+def test_a_store_that_forgets_when_it_is_closed_is_found() -> None:
+    assert "the orders found in 'memory'" in found(orders_machine({"memory": STORES["memory"]}))
+
+
+class LastRowFirst(Workflow):
+    """Takes the last open row of a trigger."""
+
+    def edges_from(self, state: str, trigger: str) -> Sequence[Edge]:
+        return super().edges_from(state, trigger)[::-1]
+
+
+class HoldsCancelledStock(Workflow):
+    """Gives no stock back when an order is cancelled."""
+
+    def holds(self, state: str) -> bool:
+        return super().holds(state.replace("+cancelled", ""))
+
+
+class NeverWaitsForStock(Workflow):
+    """Passes over every guard that looks at stock."""
+
+    def guards_in(self, rule: Rule, statuses: frozenset[str]) -> tuple[Guard, ...]:
+        return tuple(guard for guard in super().guards_in(rule, statuses) if guard.code != "out_of_stock")
+
+
+class CountsCancelled(Workflow):
+    """Has orders that were cancelled in the totals."""
+
+    def counts_in(self, state: str) -> bool:
+        return super().counts_in(state.replace("+cancelled", ""))
+
+
+@pytest.mark.parametrize("faulty", [LastRowFirst, HoldsCancelledStock, NeverWaitsForStock, CountsCancelled])
+def test_a_workflow_that_does_not_do_what_its_rows_say_is_found(faulty: type[Workflow]) -> None:
+    right = shop_workflow()
+    workflow = faulty(
+        STATUSES, right.rules, holds_stock=right.holds_stock, counts=right.counts, queues=dict(right.queues)
+    )
+    found(orders_machine({"memory": STORES["memory"]}, workflow=workflow, volatile={"memory"}))
+
+
+# What it is given
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"stores": {}}, "at least one store"),
+        ({"stores": STORES, "volatile": {"memory", "sqlit"}}, "memory, sqlite, json, not 'sqlit'"),
+        ({"stores": STORES, "facts": {"colour": st.text()}}, "amount, currency, reference"),
+    ],
+)
+def test_a_machine_of_nothing_or_of_unknown_names_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        orders_machine(**given)
+
+
+def test_without_hypothesis_it_says_what_to_install(tmp_path: Path) -> None:
+    """And the rest of `order_fsm.testing` does without."""
+    (tmp_path / "hypothesis.py").write_text("raise ModuleNotFoundError('not installed')", encoding="utf-8")
+    script = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import order_fsm.testing
+try:
+    import order_fsm.testing.state_machine
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "pip install 'order-fsm[testing]'" in done.stdout

@@ -1,0 +1,197 @@
+"""Paths through the rules: a few walks from the empty state that take every edge, and can be played as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from order_fsm import Guard, InvalidInput, Orders, Refused, Rule, Status, When, Workflow, shop_workflow
+from order_fsm.machine import Draft
+from order_fsm.testing import paths
+from order_fsm.testing.walks import LONGEST, Path
+from order_fsm_adapters.memory import MemoryStore
+
+from .conftest import POLICIES
+
+walked_once = cache(paths)
+
+PLAYS = [
+    pytest.param(shop_workflow(*options), path, id=f"{policy}: {path}")
+    for policy, options in POLICIES.items()
+    for path in walked_once(shop_workflow(*options))
+]
+
+# What no order of the shop can do: there was never any money on one that was not placed.
+NEVER = {
+    (source, trigger) for source in ("unfinished", "cancelled") for trigger in ("refund", "unpay")
+}  # fmt: skip
+
+COURIER = Guard("no_courier", "no courier of ours", lambda order, facts: facts.get("courier") == "Royal Mail")
+COURIERS = Workflow(
+    [Status("sent"), Status("collected"), Status("lost")],
+    [
+        Rule("place", forbids={"sent"}, adds={"sent"}),
+        Rule(
+            "collect", needs={"sent"}, forbids={"collected"}, adds={"collected"}, guards=(COURIER,), facts={"courier"}
+        ),
+        Rule("lose", needs={"collected"}, forbids={"lost"}, adds={"lost"}),
+    ],
+    holds_stock=When(has={"sent"}),
+    counts=When(has={"sent"}),
+    queues={},
+)
+
+
+def taken(walked: Iterable[Path]) -> set[tuple[str, int, str]]:
+    return {(step.source, step.row, step.target) for path in walked for step in path}
+
+
+def edges_of(workflow: Workflow) -> set[tuple[str, int, str]]:
+    return {(edge.source, edge.row, edge.target) for edge in workflow.edges}
+
+
+def begun(workflow: Workflow) -> Orders:
+    orders = Orders(MemoryStore(), workflow=workflow)
+    orders.create("1001", total="10.00", currency="GBP")
+    return orders
+
+
+@pytest.mark.parametrize(("workflow", "path"), PLAYS)
+def test_every_path_of_the_shop_can_be_played(workflow: Workflow, path: Path) -> None:
+    """Each step does what it says; one without arguments is among those that no order can take, and is refused."""
+    orders = begun(workflow)
+    for step in path:
+        if step.arguments is None:
+            assert (step.source, step.trigger) in NEVER
+            with pytest.raises(Refused):
+                orders.fire("1001", step.trigger, comment="a reason", amount="1.00", override=True)
+            break
+        before = orders.get("1001").state
+        receipt = orders.fire("1001", step.trigger, **step.arguments)  # type: ignore[arg-type]
+        assert (before, receipt.order.state, receipt.duplicate) == (step.source, step.target, False)
+
+
+def test_the_paths_take_every_edge_of_the_table(workflow: Workflow) -> None:
+    assert taken(walked_once(workflow)) == edges_of(workflow)
+
+
+def test_a_path_is_one_walk_from_the_empty_state(workflow: Workflow) -> None:
+    for path in walked_once(workflow):
+        assert path[0].source == "unfinished"
+        assert all(one.target == following.source for one, following in pairwise(path))
+
+
+def test_a_step_takes_the_row_that_it_names(workflow: Workflow) -> None:
+    """Also where several rows of its trigger lead from one state to the same other one."""
+    for path in walked_once(workflow):
+        orders = begun(workflow)
+        for step in (step for step in path if step.arguments is not None):
+            assert machine_row(workflow, orders, step.trigger, dict(step.arguments or {})) == step.row
+            orders.fire("1001", step.trigger, **step.arguments)  # type: ignore[arg-type]
+
+
+def machine_row(workflow: Workflow, orders: Orders, trigger: str, arguments: dict[str, Any]) -> int | None:
+    """The row that the `transitions` machine takes, which knows nothing of `decide`."""
+    order = orders.get("1001")
+    override = arguments.pop("override", False)
+    standard = {"captured": order.outstanding, "reversed": order.received, "refunded": order.held}
+    kind = workflow.ledger_of(trigger)
+    facts = {"currency": "GBP", "comment": "", "short": (), "amount": standard.get(kind or ""), **arguments}
+    if facts["amount"] is not None:
+        facts["amount"] = Decimal(facts["amount"])
+    for passed in (False, override):
+        draft = Draft(order, facts, passed)
+        workflow.machine.events[trigger].trigger(draft)
+        if draft.edge is not None:
+            return draft.edge.row
+    return None
+
+
+def test_the_set_is_small(workflow: Workflow) -> None:
+    """No more than half as many steps again as there are edges, on paths short enough to read."""
+    walked = walked_once(workflow)
+    assert sum(map(len, walked)) < 1.5 * len(workflow.edges)
+    assert max(map(len, walked)) <= LONGEST
+
+
+def test_the_same_rules_give_the_same_paths_and_no_two_have_one_name() -> None:
+    names = [str(path) for path in paths(shop_workflow())]
+    assert names == [str(path) for path in walked_once(shop_workflow())]
+    assert len(set(names)) == len(names)
+    assert "cancel.9-pay.3" in names
+
+
+def test_states_are_come_to_on_fewer_steps(workflow: Workflow) -> None:
+    walked = paths(workflow, cover="states")
+    assert {step.target for path in walked for step in path} >= set(workflow.states) - {"unfinished"}
+    assert sum(map(len, walked)) < 2 * len(workflow.states)
+
+
+def test_a_guard_that_asks_for_a_fact_of_the_shops_is_passed_with_it() -> None:
+    walked = paths(COURIERS, facts={"collect": [{"courier": "a stranger"}, {"courier": "Royal Mail"}]})
+    assert [str(path) for path in walked] == ["place.1-collect.2-lose.3"]
+    assert walked[0][1].arguments == {"courier": "Royal Mail"}
+
+
+def test_what_nothing_passes_is_covered_without_arguments() -> None:
+    """Every edge stands on a path, also those behind one that cannot be fired."""
+    walked = paths(COURIERS)
+    assert taken(walked) == edges_of(COURIERS)
+    assert [[step.arguments for step in path] for path in walked] == [[{}], [{}, None], [{}, None, {}]]
+
+
+def test_a_step_without_arguments_is_come_to_by_steps_that_have_some() -> None:
+    """Also where a way over other such steps is shorter: one could not play it."""
+    never = Guard("never", "it never holds", lambda order, facts: False)
+    workflow = Workflow(
+        [Status("sent"), Status("packed"), Status("lost")],
+        [
+            Rule("jump", forbids={"sent"}, adds={"sent", "packed"}, guards=(never,)),
+            Rule("place", forbids={"sent"}, adds={"sent"}),
+            Rule("pack", needs={"sent"}, forbids={"packed"}, adds={"packed"}),
+            Rule("lose", needs={"packed"}, forbids={"lost"}, adds={"lost"}, guards=(never,)),
+        ],
+        holds_stock=When(),
+        counts=When(),
+        queues={},
+    )
+    assert [str(path) for path in paths(workflow)] == ["place.2-pack.3", "jump.1", "place.2-pack.3-lose.4"]
+
+
+def test_an_overpaid_order_is_come_to_where_a_paid_one_takes_no_more() -> None:
+    over = Guard("not_over", "no more than the total came", lambda order, facts: order.overpaid > 0)
+    workflow = Workflow(
+        [Status("paid"), Status("settled")],
+        [
+            Rule("pay", forbids={"paid"}, adds={"paid"}, ledger="captured"),
+            Rule("settle", needs={"paid"}, forbids={"settled"}, adds={"settled"}, guards=(over,)),
+        ],
+        holds_stock=When(),
+        counts=When(),
+        queues={},
+    )
+    assert {step.arguments is None for path in paths(workflow) for step in path} == {False}
+
+
+def test_a_payment_is_a_new_one_at_each_step() -> None:
+    for path in walked_once(shop_workflow()):
+        references = [step.arguments["reference"] for step in path if "reference" in (step.arguments or {})]  # type: ignore[index]
+        assert len(set(references)) == len(references)
+
+
+@pytest.mark.parametrize("cover", ["rows", "", None, ["edges"]])
+def test_an_unknown_cover_is_refused(cover: Any) -> None:
+    with pytest.raises(InvalidInput, match="cover must be 'edges' or 'states'"):
+        paths(shop_workflow(), cover=cover)
+
+
+def test_facts_of_unknown_triggers_or_names_are_refused() -> None:
+    with pytest.raises(InvalidInput, match="place, collect, lose"):
+        paths(COURIERS, facts={"colect": [{}]})
+    with pytest.raises(InvalidInput, match="collect knows no fact 'curier'"):
+        paths(COURIERS, facts={"collect": [{"curier": "Royal Mail"}]})
