@@ -1,4 +1,4 @@
-"""What the tests of a user import: the contract that every store must pass."""
+"""What the tests of a user import: the contract that every store must pass, and a clock that stands still."""
 
 import pytest
 
@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
     )
 )
 
+from order_fsm.testing.clock import FrozenClock  # noqa: E402
 from order_fsm.testing.contract import StoreContract  # noqa: E402
 
-__all__ = ["StoreContract"]
+__all__ = ["FrozenClock", "StoreContract"]
