@@ -7,6 +7,7 @@ import json
 import pkgutil
 from datetime import UTC, datetime, timedelta, timezone
 from importlib.metadata import entry_points
+from inspect import unwrap
 from typing import Any
 
 import pytest
@@ -257,7 +258,8 @@ def happened(notes: RuleNotes) -> list[tuple[str, str]]:
 def test_every_module_that_decides_is_known_to_the_notes() -> None:
     """Whoever decides to change an order is in the seam; `queries` only explains."""
     modules = [importlib.import_module(f"order_fsm.{one.name}") for one in pkgutil.iter_modules(order_fsm.__path__)]
-    deciding = {module.__name__ for module in modules if getattr(module, "decide", None) is decide}
+    named = {module.__name__: vars(module)["decide"] for module in modules if "decide" in vars(module)}
+    deciding = {name for name, value in named.items() if unwrap(value) is decide}
     assert deciding == {"order_fsm.machine", "order_fsm.queries", *(module.__name__ for module in DECIDING)}
 
 
@@ -302,6 +304,19 @@ def test_after_the_notes_everything_is_as_before() -> None:
     assert vars(DECIDING[0])["decide"] is not before[0][0]
     notes.end()
     assert ([vars(module)["decide"] for module in DECIDING], order_fsm.Workflow.__init__) == before
+
+
+def test_notes_inside_of_notes_are_the_inner_ones(notes: RuleNotes) -> None:
+    """As in a run of pytest inside of a run of pytest: what the inner one notes is not the outer one's."""
+    orders = Orders(MemoryStore())
+    orders.create("1001", total="10", currency="GBP")
+    inner = RuleNotes()
+    inner.begin()
+    orders.fire("1001", "place")
+    inner.end()
+    orders.fire("1001", "invoice")
+    assert happened(inner) == [("place", "unfinished")]
+    assert happened(notes) == [("invoice", "sent")]
 
 
 def test_a_workflow_that_is_gone_leaves_its_notes_and_nothing_else(notes: RuleNotes) -> None:

@@ -19,7 +19,7 @@ from attrs import evolve
 
 from order_fsm import form, orders
 from order_fsm.errors import Refused
-from order_fsm.machine import Decision
+from order_fsm.machine import Decision, decide
 from order_fsm.model import Order, When
 from order_fsm.request import Request
 from order_fsm.rules import Edge, Facts, Guard, Rule
@@ -162,9 +162,9 @@ class RuleNotes:
         self._before: list[tuple[Any, str, Any]] = []
 
     def begin(self) -> None:
-        """Put the seam in."""
+        """Put the seam in. Where others take notes, as when pytest runs inside of pytest, they pause until `end`."""
         for module in DECIDING:
-            self._put(module, "decide", self._noting_decide(module.decide))
+            self._put(module, "decide", self._noting_decide())
         self._put(Workflow, "__init__", self._noting_init(Workflow.__init__))
 
     def end(self) -> None:
@@ -177,7 +177,7 @@ class RuleNotes:
         self._before.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
 
-    def _noting_decide(self, decide: Callable[..., Decision | Refused]) -> Callable[..., Decision | Refused]:
+    def _noting_decide(self) -> Callable[..., Decision | Refused]:
         twins = self._twins
 
         @wraps(decide)
