@@ -67,13 +67,8 @@ def table_of(workflow: Workflow) -> str:
     return json.dumps(
         {
             "rules": [
-                [
-                    rule.trigger,
-                    _sources(workflow, number),
-                    [one.code for one in _counting(workflow, number)],
-                    _all(rule),
-                ]
-                for number, rule in enumerate(workflow.rules, start=1)
+                [rule.trigger, [edge.source for edge in edges], [one.code for one in _counting(edges)], _all(rule)]
+                for rule, edges in _expanded(workflow)
             ],
             "statuses": [[status.name, status.tick, status.untick] for status in workflow.statuses],
             "holds_stock": _condition(workflow.holds_stock),
@@ -82,13 +77,17 @@ def table_of(workflow: Workflow) -> str:
     )
 
 
-def _sources(workflow: Workflow, number: int) -> list[str]:
-    return [edge.source for edge in workflow.edges if edge.row == number]
+def _expanded(workflow: Workflow) -> list[tuple[Rule, list[Edge]]]:
+    """The rules, each with its edges."""
+    expanded: list[tuple[Rule, list[Edge]]] = [(rule, []) for rule in workflow.rules]
+    for edge in workflow.edges:
+        expanded[edge.row - 1][1].append(edge)
+    return expanded
 
 
-def _counting(workflow: Workflow, number: int) -> list[Guard]:
-    """The guards of a rule that count in any state: a rule that never takes stock has none for it."""
-    return list(dict.fromkeys(guard for edge in workflow.edges if edge.row == number for guard in edge.guards))
+def _counting(edges: Sequence[Edge]) -> list[Guard]:
+    """The guards of a rule that count on any of its edges: a rule that never takes stock has none for it."""
+    return list(dict.fromkeys(guard for edge in edges for guard in edge.guards))
 
 
 def _all(rule: Rule) -> list[Any]:
@@ -109,18 +108,17 @@ class _Twin(Workflow):
         self._noting: dict[tuple[Rule, Guard], Guard] = {}
         self._edges: dict[tuple[str, str], list[Edge]] = {}
         first = 0
-        for number, rule in enumerate(workflow.rules, start=1):
-            sources, guards = _sources(workflow, number), _counting(workflow, number)
-            taken = {source: _taken(seen, first + place) for place, source in enumerate(sources)}
-            first += len(sources)
-            for guard in guards:
+        for rule, edges in _expanded(workflow):
+            marks = [_taken(seen, first + place) for place in range(len(edges))]
+            first += len(edges)
+            for guard in _counting(edges):
                 self._noting[rule, guard] = _noting(guard, seen, first, first + 1)
                 first += 2
-            for edge in workflow.edges:
-                if edge.row == number:
-                    noting = (*(self._noting[rule, guard] for guard in edge.guards), taken[edge.source])
-                    # By state and trigger, and in declared order, as edges are taken.
-                    self._edges.setdefault((edge.source, rule.trigger), []).append(evolve(edge, guards=noting))
+            for edge, taken in zip(edges, marks, strict=True):
+                guards = (*(self._noting[rule, guard] for guard in edge.guards), taken)
+                noting = Edge(edge.row, rule, edge.source, edge.target, guards)
+                # By state and trigger, and in declared order, as edges are taken.
+                self._edges.setdefault((edge.source, rule.trigger), []).append(noting)
 
     def edges_from(self, state: str, trigger: str) -> Sequence[Edge]:
         return self._edges.get((state, trigger), ())
