@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,18 @@ from order_fsm.request import Request, money_facts
 from order_fsm.rules import Edge
 from order_fsm.shop import Dispatch
 from order_fsm.store import Store
+from order_fsm.testing import FrozenClock
 from order_fsm_adapters.memory import MemoryStore
 from tests.stores import KINDS, opened
 
 EVERYTHING = 1_000_000
 
 
-class Clock:
+class Clock(FrozenClock):
     """A clock that stands still until it is told to go on."""
 
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
     def pass_by(self, **time: float) -> None:
-        self.now += timedelta(**time)
+        self.advance(timedelta(**time))
 
 
 class Shop:

@@ -1,4 +1,5 @@
-"""What the tests of a user import: the contract that every store must pass, paths through a table of rules."""
+"""What the tests of a user import: the contract that every store must pass, paths through a table, a clock that
+stands still."""
 
 import pytest
 
@@ -10,7 +11,8 @@ pytest.register_assert_rewrite(
     )
 )
 
+from order_fsm.testing.clock import FrozenClock  # noqa: E402
 from order_fsm.testing.contract import StoreContract  # noqa: E402
 from order_fsm.testing.walks import paths  # noqa: E402
 
-__all__ = ["StoreContract", "paths"]
+__all__ = ["FrozenClock", "StoreContract", "paths"]

@@ -1,0 +1,46 @@
+"""What `--rule-coverage` costs: the same orders, in memory, with their rules noted and not."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from order_fsm import Orders, Refused
+from order_fsm.testing.rule_notes import RuleNotes
+from order_fsm_adapters.memory import MemoryStore
+from paired_times import Compare, Work
+
+ORDERS = 50
+
+
+def lives(orders: Orders, number: int) -> None:
+    """An order as a test has it: placed, paid, refused, dispatched."""
+    order_id = str(number)
+    orders.create(order_id, total="49.90", currency="GBP")
+    orders.fire(order_id, "place")
+    orders.fire(order_id, "pay", amount="49.90", currency="GBP", reference="ch_1")
+    orders.fire(order_id, "dispatch")
+    with pytest.raises(Refused):
+        orders.fire(order_id, "cancel")
+
+
+def test_changes_that_are_noted_against_changes_that_are_not(compare: Compare) -> None:
+    """Changes and nothing else: the rest of a test, and pytest itself, are not slowed down at all."""
+    notes = RuleNotes()
+
+    def prepared(noted: bool) -> Work:
+        orders, numbers = Orders(MemoryStore()), count()
+
+        def work() -> None:
+            if noted:
+                notes.begin()
+            try:
+                for _ in range(ORDERS):
+                    lives(orders, next(numbers))
+            finally:
+                notes.end()
+
+        return work
+
+    compare(lambda: prepared(True), lambda: prepared(False), limit=1.05, rounds=101, changes=4 * ORDERS)

@@ -1,0 +1,225 @@
+"""Noting, while tests run, which edges are taken and which outcomes guards have.
+
+THE SEAM, all of it: `changes.py` and `form.py` each have the name `decide`. While notes are taken it stands for a
+function that hands the real `decide` a twin of the workflow in place of the workflow. The twin has the same table, but
+its `edges_from` and `guards_in` hand out guards that note what they answered. So deciding itself has no hook and no
+branch for it. And `Workflow.__init__` notes where the workflow is built.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import weakref
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import wraps
+from typing import Any, NamedTuple
+
+from attrs import evolve
+
+from order_fsm import changes, form
+from order_fsm.errors import Refused
+from order_fsm.machine import Decision, decide
+from order_fsm.model import Order, When
+from order_fsm.request import Request
+from order_fsm.rules import Edge, Facts, Guard, Rule
+from order_fsm.workflow import Workflow
+
+DECIDING = (changes, form)
+"""The modules that decide in order to change an order; what only explains does not count."""
+
+BUILDERS = frozenset({"order_fsm.shop", "order_fsm.workflow", __name__})
+"""The modules that build a workflow on behalf of others."""
+
+Place = tuple[str, str, int]
+"""Where a workflow was built: module, file and line."""
+
+Dump = dict[str, tuple[list[Place], bytes]]
+"""The notes as built-in values: by table, where it was built, and a byte for everything that could happen."""
+
+
+class Row(NamedTuple):
+    """A rule as it is counted.
+
+    Attributes:
+        trigger: its name.
+        sources: the states in which it is open.
+        guards: the codes of those of its guards that count in any of them.
+    """
+
+    trigger: str
+    sources: tuple[str, ...]
+    guards: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """How much can happen: an edge from each source, and each guard holds and fails."""
+        return len(self.sources) + 2 * len(self.guards)
+
+
+def rows_of(table: str) -> list[Row]:
+    """The rows of a table as `table_of` wrote it."""
+    return [Row(trigger, tuple(sources), tuple(guards)) for trigger, sources, guards, _ in json.loads(table)["rules"]]
+
+
+def table_of(workflow: Workflow) -> str:
+    """The table of a workflow as a text, equal for equal tables; the functions inside of guards are not part of it."""
+    return json.dumps(
+        {
+            "rules": [
+                [rule.trigger, [edge.source for edge in edges], [one.code for one in _counting(edges)], _all(rule)]
+                for rule, edges in _expanded(workflow)
+            ],
+            "statuses": [[status.name, status.tick, status.untick] for status in workflow.statuses],
+            "holds_stock": _condition(workflow.holds_stock),
+            "counts": _condition(workflow.counts),
+        }
+    )
+
+
+def _expanded(workflow: Workflow) -> list[tuple[Rule, list[Edge]]]:
+    """The rules, each with its edges."""
+    expanded: list[tuple[Rule, list[Edge]]] = [(rule, []) for rule in workflow.rules]
+    for edge in workflow.edges:
+        expanded[edge.row - 1][1].append(edge)
+    return expanded
+
+
+def _counting(edges: Sequence[Edge]) -> list[Guard]:
+    """The guards of a rule that count on any of its edges: a rule that never takes stock has none for it."""
+    return list(dict.fromkeys(guard for edge in edges for guard in edge.guards))
+
+
+def _all(rule: Rule) -> list[Any]:
+    sets = (rule.needs, rule.needs_any, rule.forbids, rule.adds, rule.drops, rule.facts)
+    guards = [[guard.code, guard.message, guard.policy] for guard in rule.guards]
+    return [*map(sorted, sets), guards, rule.ledger, rule.announces]
+
+
+def _condition(when: When) -> list[list[str]]:
+    return [sorted(when.has), sorted(when.lacks), sorted(when.has_any)]
+
+
+class _Twin(Workflow):
+    """A workflow that notes what is asked of it: a byte of `seen` for each edge and each outcome of a guard."""
+
+    def __init__(self, workflow: Workflow, seen: bytearray) -> None:
+        vars(self).update(vars(workflow))
+        self._noting: dict[tuple[Rule, Guard], Guard] = {}
+        self._edges: dict[tuple[str, str], list[Edge]] = {}
+        first = 0
+        for rule, edges in _expanded(workflow):
+            marks = [_taken(seen, first + place) for place in range(len(edges))]
+            first += len(edges)
+            for guard in _counting(edges):
+                self._noting[rule, guard] = _noting(guard, seen, first, first + 1)
+                first += 2
+            for edge, taken in zip(edges, marks, strict=True):
+                guards = (*(self._noting[rule, guard] for guard in edge.guards), taken)
+                noting = Edge(edge.row, rule, edge.source, edge.target, guards)
+                # By state and trigger, and in declared order, as edges are taken.
+                self._edges.setdefault((edge.source, rule.trigger), []).append(noting)
+
+    def edges_from(self, state: str, trigger: str) -> Sequence[Edge]:
+        return self._edges.get((state, trigger), ())
+
+    def guards_in(self, rule: Rule, statuses: frozenset[str]) -> tuple[Guard, ...]:
+        """The guards that a refusal tells about; those of a rule that is not open anyway prove nothing."""
+        guards = super().guards_in(rule, statuses)
+        return tuple(self._noting[rule, guard] for guard in guards) if rule.opens(statuses) else guards
+
+
+def _noting(guard: Guard, seen: bytearray, held: int, failed: int) -> Guard:
+    test = guard.test
+
+    def noting(order: Order, facts: Facts) -> object:
+        answer = test(order, facts)
+        seen[held if answer else failed] = 1
+        return answer
+
+    return evolve(guard, test=noting)
+
+
+def _taken(seen: bytearray, place: int) -> Guard:
+    """The last guard of an edge: asked when all others held, so that the edge is taken. It always holds."""
+
+    def taken(_: Order, __: Facts) -> object:
+        seen[place] = 1
+        return True
+
+    return Guard("taken", "it is taken", taken)
+
+
+class RuleNotes:
+    """What was decided, by table; nothing is noted before `begin` and after `end`."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, tuple[set[Place], bytearray]] = {}
+        self._twins: dict[int, Workflow] = {}
+        self._places: weakref.WeakKeyDictionary[Workflow, Place] = weakref.WeakKeyDictionary()
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def begin(self) -> None:
+        """Put the seam in. Where others take notes, as when pytest runs inside of pytest, they pause until `end`."""
+        for module in DECIDING:
+            self._put(module, "decide", self._noting_decide())
+        self._put(Workflow, "__init__", self._noting_init(Workflow.__init__))
+
+    def end(self) -> None:
+        """Take the seam out; what was noted stays."""
+        while self._before:
+            owner, name, value = self._before.pop()
+            setattr(owner, name, value)
+
+    def _put(self, owner: Any, name: str, value: object) -> None:
+        self._before.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    def _noting_decide(self) -> Callable[..., Decision | Refused]:
+        twins = self._twins
+
+        @wraps(decide)
+        def noting_decide(
+            workflow: Workflow, order: Order, request: Request, short: Collection[str] = ()
+        ) -> Decision | Refused:
+            return decide(twins.get(id(workflow)) or self._twin(workflow), order, request, short)
+
+        return noting_decide
+
+    def _noting_init(self, init: Callable[..., None]) -> Callable[..., None]:
+        @wraps(init)
+        def noting_init(workflow: Workflow, *parts: Any, **named: Any) -> None:
+            init(workflow, *parts, **named)
+            self._places[workflow] = _caller()
+
+        return noting_init
+
+    def _twin(self, workflow: Workflow) -> Workflow:
+        table = table_of(workflow)
+        size = sum(row.size for row in rows_of(table))
+        places, seen = self._tables.setdefault(table, (set(), bytearray(size)))
+        if workflow in self._places:
+            places.add(self._places[workflow])
+        twin = self._twins[id(workflow)] = _Twin(workflow, seen)
+        # By id, as looking up weak keys takes long; so it must go before the id belongs to another.
+        weakref.finalize(workflow, self._twins.pop, id(workflow), None).atexit = False
+        return twin
+
+    def dump(self) -> Dump:
+        """The notes, to send to another process or to report."""
+        return {table: (sorted(places), bytes(seen)) for table, (places, seen) in self._tables.items()}
+
+    def merge(self, dump: Mapping[str, tuple[Sequence[Sequence[Any]], bytes]]) -> None:
+        """Add the notes of another process."""
+        for table, (places, seen) in dump.items():
+            known, mine = self._tables.setdefault(table, (set(), bytearray(len(seen))))
+            known.update((module, file, line) for module, file, line in places)
+            mine[:] = bytes(one | other for one, other in zip(mine, seen, strict=True))
+
+
+def _caller() -> Place:
+    """Where the code is that has a workflow built."""
+    frame = sys._getframe(2)
+    while frame.f_globals.get("__name__") in BUILDERS and frame.f_back is not None:
+        frame = frame.f_back
+    return (str(frame.f_globals.get("__name__")), frame.f_code.co_filename, frame.f_lineno)
