@@ -107,6 +107,11 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
 ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.AnswersBeforeWriting, "s3_a_killed_process_loses_nothing"),
     (log_store.WritesInTwoSteps, "s3_a_killed_process_loses_nothing"),
+    (log_store.AnswersBeforeWriting, "s3_killed_workers_lose_nothing"),
+    (log_store.LocksNothing, "s3_killed_workers_lose_nothing"),
+    (log_store.WritesAnewAsItOpens, "s3_a_process_killed_as_it_opens_loses_nothing"),
+    (log_store.ForgetsDeliveries, "s9_a_killed_relay_loses_no_message"),
+    (log_store.ForgetsDeadLetters, "s9_a_killed_relay_loses_no_message"),
     (log_store.ForgetsClaims, "s3_what_was_committed_outlives_the_store"),
     (log_store.ForgetsDeadLetters, "s3_what_was_given_up_or_removed_outlives_the_store"),
     (log_store.RemovesInTwoSteps, "s1_a_killed_process_leaves_an_order_whole_or_removed"),
@@ -155,7 +160,7 @@ def test_a_weak_store_on_disk_is_found(weak: Callable[[Path], log_store.LogStore
 
     class Contract(StoreContract):
         # Not every kill meets the moment between two steps; the first that does ends the test.
-        kill_rounds = 100
+        kill_rounds = 400
 
         def make_store(self, place: Path) -> Store:
             return weak(place)

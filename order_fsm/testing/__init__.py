@@ -6,7 +6,18 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"order_fsm.testing.{module}"
-        for module in ("commits", "crash", "expected", "found", "outbox", "races", "removals", "stock", "values")
+        for module in (
+            "commits",
+            "crash",
+            "expected",
+            "found",
+            "kills",
+            "outbox",
+            "races",
+            "removals",
+            "stock",
+            "values",
+        )
     )
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,17 +15,24 @@ import pytest
 from order_fsm.store import Store
 from order_fsm.testing.crews import Crew, Processes, Threads
 
+KILL_ROUNDS = "ORDER_FSM_KILL_ROUNDS"
+"""The environment variable that goes before `StoreHarness.kill_rounds`, for a long run."""
+
+_ROUNDS_OF_A_STORE = 10
+"""After so many the next store is begun: each round compares everything, so what there is must not grow for ever."""
+
 
 class StoreHarness:
     """The factory of a store under test, and the fixtures made from it.
 
     Attributes:
         durable: whether the store outlives its process. Where it does not, S3 and the races of processes are skipped.
-        kill_rounds: how often a process that writes is killed.
+        kill_rounds: how often a process that writes is killed; the environment variable ORDER_FSM_KILL_ROUNDS goes
+            before it. Processes that do other things are killed an eighth as often.
     """
 
     durable: ClassVar[bool] = True
-    kill_rounds: ClassVar[int] = 10
+    kill_rounds: ClassVar[int] = 20
 
     def make_store(self, place: Path) -> Store:
         """Open the store that is kept at a place. This is what you give.
@@ -48,6 +57,20 @@ class StoreHarness:
             yield store
         finally:
             self.close_store(store)
+
+    def eras(self, place: Path, share: int = 1) -> Iterator[tuple[Path, range]]:
+        """Folders for new stores under a place, one after the other, each with the rounds of kills that it is for.
+
+        Args:
+            place: a folder of the test's own.
+            share: by how much the rounds are divided.
+        """
+        rounds = -(-int(os.environ.get(KILL_ROUNDS, self.kill_rounds)) // share)
+        for first in range(0, rounds, _ROUNDS_OF_A_STORE):
+            era = place / f"from round {first}"
+            era.mkdir()
+            yield era, range(first, min(first + _ROUNDS_OF_A_STORE, rounds))
+            shutil.rmtree(era)
 
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:
