@@ -9,7 +9,7 @@ import msgspec
 from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.file_locks import FileLock
 from order_fsm_adapters.json_files import sealed_json
-from order_fsm_adapters.json_files.durable_files import UNFINISHED, disk_errors, flush_folder, read, write
+from order_fsm_adapters.json_files.durable_files import UNFINISHED, disk_errors, exists, flush_folder, read, write
 
 ORDERS = "orders"
 STOCK = "stock"
@@ -46,7 +46,7 @@ def open_folder(folder: str | os.PathLike[str]) -> str:
     """
     root = os.path.abspath(_checked(folder))
     about = os.path.join(root, _ABOUT)
-    if not os.path.exists(about):
+    if not exists(about):
         _make(root, about)
     content = read(about)
     if content is None:
@@ -64,7 +64,7 @@ def _checked(folder: str | os.PathLike[str]) -> str:
 
 def _make(root: str, about: str) -> None:
     with disk_errors(root):
-        if os.path.exists(root):
+        if exists(root):
             _refuse_others(root)
         else:
             # Two processes may do this at once.
@@ -73,7 +73,7 @@ def _make(root: str, about: str) -> None:
         for folder in _FOLDERS:
             _make_folder(os.path.join(root, folder))
         with FileLock(os.path.join(root, LOCKS, "store.lock")):
-            if not os.path.exists(about):
+            if not exists(about):
                 write(about, sealed_json.encode(_About()))
 
 

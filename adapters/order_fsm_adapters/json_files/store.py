@@ -279,10 +279,9 @@ class JsonStore:
     @contextmanager
     def _locked(self, *names: str) -> Iterator[None]:
         """Hold the locks of the shards that these file names fall into, taken in one order by all."""
-        with ExitStack() as held:
+        with disk_errors(self._path(LOCKS)), ExitStack() as held:
             for shard in sorted({zlib.crc32(name.encode()) % _SHARDS for name in names}):
-                with disk_errors(self._path(LOCKS)):
-                    held.enter_context(self._shards[shard])
+                held.enter_context(self._shards[shard])
             yield
 
 
