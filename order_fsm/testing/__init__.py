@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
             "commits",
             "crash",
             "expected",
+            "failures",
             "found",
             "kills",
             "outbox",

@@ -56,10 +56,6 @@ def _relay(mailbox: _Mailbox, number: int, store: Store, pipe: Connection) -> No
     pipe.recv()  # It waits to be killed.
 
 
-def _end_at_once(store: Store, pipe: Connection) -> None:
-    pipe.send("open")
-
-
 class _Mailbox:
     """What an outbox must hold: how often the delivery of each message has failed.
 
@@ -151,7 +147,7 @@ class Kills(StoreHarness):
             for turn in rounds:
                 dice = seeded(f"kill as it opens {turn}")
                 for _ in range(3):
-                    opener = Worker(opened, _end_at_once)
+                    opener = Worker(opened, lambda store, pipe: pipe.send("open"))
                     opener.kill(dice.uniform(0.0, slowest))
                     opener.end()
                 with opened() as store:
@@ -166,7 +162,7 @@ class Kills(StoreHarness):
                 finally:
                     writer.end()
                 for _ in range(2):
-                    opener = Worker(opened, _end_at_once)
+                    opener = Worker(opened, lambda store, pipe: pipe.send("open"))
                     opener.kill(dice.uniform(0.0, slowest))
                     opener.end()
                 with opened() as store:
