@@ -52,6 +52,8 @@ def open_folder(folder: str | os.PathLike[str]) -> str:
     if content is None:
         raise StoreUnavailable(f"{about} has gone while the store was opened: open it again")
     sealed_json.decode(content, _decoder, about)
+    # Whoever made it may have been killed before it was durable, or be about to make it so.
+    flush_folder(root)
     return root
 
 
@@ -69,11 +71,14 @@ def _make(root: str, about: str) -> None:
         else:
             # Two processes may do this at once.
             _make_folder(root)
-            flush_folder(os.path.dirname(root))
+        # Also where it was there: the process that made it may have been killed before it was durable.
+        flush_folder(os.path.dirname(root))
         for folder in _FOLDERS:
             _make_folder(os.path.join(root, folder))
         with FileLock(os.path.join(root, LOCKS, "store.lock")):
             if not exists(about):
+                # What says that this is a store must not outlast a power loss without the folders of it.
+                flush_folder(root)
                 write(about, sealed_json.encode(_About()))
 
 

@@ -38,7 +38,7 @@ from itertools import islice, takewhile
 from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, StoreCorrupt, VersionConflict
 from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus
 from order_fsm_adapters.file_locks import FileLock
-from order_fsm_adapters.json_files.durable_files import disk_errors, listed, read, remove, write
+from order_fsm_adapters.json_files.durable_files import disk_errors, flush_folder, listed, read, remove, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name
 from order_fsm_adapters.json_files.json_folder import KEYS, LOCKS, ORDERS, OUTBOX, STOCK, open_folder
@@ -85,7 +85,11 @@ class JsonStore:
     def keyed(self, key: str) -> Keyed | None:
         order_id = self._keys.order_of(key)
         document = None if order_id is None else self._read(file_name(order_id))
-        return None if document is None else document.keyed(key)
+        keyed = None if document is None else document.keyed(key)
+        if keyed is not None:
+            # Its caller will say that it is done. Who did it may be about to flush it, or be dead.
+            flush_folder(self._path(ORDERS))
+        return keyed
 
     def find(self, query: Query) -> list[Order]:
         after = None if query.after is None else _place(self.load(query.after))
