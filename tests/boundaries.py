@@ -132,8 +132,8 @@ class _Cursor(sqlite3.Cursor):
 class _Connection(sqlite3.Connection):
     """A connection whose cursors fail while `sqlite` is on."""
 
-    def cursor(self, *_: Any) -> Any:
-        return super().cursor(_Cursor)
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
 
 
 _connect = sqlite3.connect

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from attrs import evolve
 
 from order_fsm.errors import StoreUnavailable
-from order_fsm.model import Change, Order
+from order_fsm.model import Change, Keyed, Order
 from order_fsm.testing.calls import Calls
 from order_fsm_adapters.memory import MemoryStore
 
@@ -25,6 +26,8 @@ class RemoteStore:
         self._memory = self._called(lambda: self.servers.setdefault(place, MemoryStore()))
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
+        if not hasattr(MemoryStore, method):
+            raise AttributeError(method)
         return lambda *given: self._called(lambda: getattr(self._memory, method)(*given))
 
     def _called(self, call: Callable[[], Any]) -> Any:
@@ -75,11 +78,8 @@ class MovesStockByItself(RemoteStore):
 
     def commit(self, change: Change) -> None:
         for move in change.stock:
-            self._called(
-                lambda: self._memory.set_stock(
-                    move.sku, self._memory.stock([move.sku]).get(move.sku, 0) + move.quantity
-                )
-            )
+            on_hand = self._memory.stock([move.sku]).get(move.sku, 0)
+            self._called(partial(self._memory.set_stock, move.sku, on_hand + move.quantity))
         self._called(lambda: self._memory.commit(evolve(change, stock=())))
 
 
@@ -88,13 +88,14 @@ class WritesTheKeyLast(RemoteStore):
 
     def commit(self, change: Change) -> None:
         self._called(lambda: self._memory.commit(evolve(change, key=None, content=None)))
-        self._called(lambda: vars(self._memory)["_keys"].update({change.key: None}) if change.key else None)
+        keyed = Keyed(change.order.id, change.expected + 1, change.order.version, change.content or "")
+        self._called(lambda: vars(self._memory)["_keys"].update({change.key: keyed}))
 
 
 class TellsLast(RemoteStore):
     """A message is brought back by a call of its own, after it was taken away."""
 
-    def postpone(self, message: Any, until: Any) -> None:
+    def postpone(self, message: Any, until: Any) -> None:  # noqa: ARG002
         self._called(lambda: self._memory.delivered(message))
         self._called(lambda: vars(self._memory)["_outbox"].update({message.id: evolve(message, attempts=1)}))
 

@@ -24,7 +24,7 @@ SHARE = 8
 KILLED = (0.001, 0.012)
 """Between how many seconds after its first answer a process is killed."""
 
-PREFIXES = ("ann", "bob", "eve")
+PREFIXES: tuple[str, ...] = ("ann", "bob", "eve")
 """Whose orders several workers change, each their own; the stock is everybody's."""
 
 
@@ -107,7 +107,7 @@ class Kills(StoreHarness):
         for opened, rounds in self._stores(durable_place):
             with opened() as store:
                 expected = stocked(store)
-            numbers = dict.fromkeys(PREFIXES, 0)
+            numbers: dict[str, int] = dict.fromkeys(PREFIXES, 0)
             for turn in rounds:
                 dice = seeded(f"kill workers {turn}")
                 workers = {

@@ -98,9 +98,7 @@ class Disk:
         self.said: list[bytes] = []
 
     def _found(self, place: Path) -> Folder:
-        return {
-            path.name: self._found(path) if path.is_dir() else File(path.read_bytes()) for path in place.iterdir()
-        }
+        return {path.name: self._found(path) if path.is_dir() else File(path.read_bytes()) for path in place.iterdir()}
 
     def _mirror(self, durable: Folder) -> None:
         """Note what a program sees in a folder, beside what is durable of it."""

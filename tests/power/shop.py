@@ -103,7 +103,7 @@ def _json_without_folder_flush(place: Path) -> Store:
     from order_fsm_adapters.json_files import file_journal, json_folder
 
     for module in (durable_files, file_journal, json_folder):
-        vars(module)["flush_folder"] = lambda path: None
+        module.__dict__["flush_folder"] = lambda path: None
     return JsonStore(place / "orders")
 
 
@@ -111,7 +111,7 @@ def _json_in_place(place: Path) -> Store:
     """Writes a file where it stands, and flushes it."""
     from order_fsm_adapters.json_files import store
 
-    vars(store)["write"] = durable_files.put
+    store.__dict__["write"] = durable_files.put
     return JsonStore(place / "orders")
 
 
@@ -190,7 +190,7 @@ def _die_at_a_flush(seed: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         flush(descriptor)
 
-    os.fsync = fsync
+    os.fsync = fsync  # type: ignore[assignment]
 
 
 def main(kind: str, place: Path, seed: str, base: Path | None) -> None:
