@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
@@ -95,12 +96,12 @@ class TestJsonStoreWithoutRoom(FailingCommits):
 @pytest.mark.parametrize("how", Failing)
 def test_an_old_database_whose_calls_fail_is_brought_up_to_date_later(how: Failing, tmp_path: Path) -> None:
     """Opening one of schema 1 fails with an error of the store; what was in it is there when it is opened again."""
+    old = sqlite3.connect(tmp_path / "old.db")
+    old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
+    old.close()
     with patch.object(sqlite3, "connect", boundaries.connect):
         for number in count(1):
-            path = tmp_path / f"{number}.db"
-            old = sqlite3.connect(path)
-            old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
-            old.close()
+            path = shutil.copy(tmp_path / "old.db", tmp_path / f"{number}.db")
             calls = Calls(number, how)
             with boundaries.sqlite(calls), suppress(StoreUnavailable):
                 SqliteStore(path).close()
