@@ -206,3 +206,23 @@ class RemovesInTwoSteps(LogStore):
             _meanwhile()
             self._memory.remove(order)
             self._write(file, "remove", (order,))
+
+
+class ForgetsDeliveries(LogStore):
+    """What was delivered is remembered by the process alone."""
+
+    def delivered(self, message: Message) -> None:
+        self._asked(lambda memory: memory.delivered(message))
+
+
+class WritesAnewAsItOpens(LogStore):
+    """Who opens the log empties it, and after some time writes what was in it."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        with self._locked() as file:
+            file.seek(0)
+            content = file.read()
+            file.truncate(0)
+            _meanwhile()
+            file.write(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import pytest
 from order_fsm.errors import OrderFsmError
 from order_fsm.store import Store
 from order_fsm.testing import StoreContract
+from order_fsm.testing.calls import Calls, Failing
 from order_fsm.testing.crews import Processes, Threads
+from order_fsm.testing.failures import Failures
 from order_fsm_adapters.memory import MemoryStore
 
-from . import log_store, weak_commits, weak_outboxes, weak_reads
+from . import log_store, weak_calls, weak_commits, weak_outboxes, weak_reads
 
 IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.ForgetsTheSecondMove, "s1_a_commit_is_there_whole"),
@@ -108,6 +111,11 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
 ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.AnswersBeforeWriting, "s3_a_killed_process_loses_nothing"),
     (log_store.WritesInTwoSteps, "s3_a_killed_process_loses_nothing"),
+    (log_store.AnswersBeforeWriting, "s3_killed_workers_lose_nothing"),
+    (log_store.LocksNothing, "s3_killed_workers_lose_nothing"),
+    (log_store.WritesAnewAsItOpens, "s3_a_process_killed_as_it_opens_loses_nothing"),
+    (log_store.ForgetsDeliveries, "s9_a_killed_relay_loses_no_message"),
+    (log_store.ForgetsDeadLetters, "s9_a_killed_relay_loses_no_message"),
     (log_store.ForgetsClaims, "s3_what_was_committed_outlives_the_store"),
     (log_store.ForgetsDeadLetters, "s3_what_was_given_up_or_removed_outlives_the_store"),
     (log_store.RemovesInTwoSteps, "s1_a_killed_process_leaves_an_order_whole_or_removed"),
@@ -116,6 +124,31 @@ ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.LocksNothing, "s2_every_version_has_one_winner"),
 ]
 """The same, with several processes."""
+
+
+CALLING: list[tuple[type[weak_calls.RemoteStore], str]] = [
+    (weak_calls.WritesTheKeyLast, "s4_a_creation_whose_calls_fail_is_made_once"),
+    (weak_calls.SwallowsErrors, "s4_a_creation_whose_calls_fail_is_made_once"),
+    (weak_calls.MovesStockByItself, "s4_a_payment_whose_calls_fail_is_made_once"),
+    (weak_calls.WritesTheKeyLast, "s4_a_form_whose_calls_fail_is_saved_once"),
+    (weak_calls.GivesRawErrors, "s1_a_refused_commit_whose_calls_fail_leaves_nothing"),
+    (weak_calls.SwallowsErrors, "s8_stock_is_set_where_calls_fail"),
+    (weak_calls.TellsLast, "s9_a_relay_whose_calls_fail_loses_no_message"),
+    (weak_calls.RemovesMessagesByItself, "s1_a_removal_whose_calls_fail_is_whole"),
+    (weak_calls.SwallowsErrors, "s10_an_answer_whose_calls_fail_is_right_or_an_error"),
+    (weak_calls.GivesRawErrors, "s3_an_opening_whose_calls_fail_harms_nothing"),
+]
+"""The same, with calls that fail."""
+
+
+class TestRemoteStore(Failures):
+    """The store from which these faults are made keeps the contract."""
+
+    def make_store(self, place: Path) -> Any:
+        return weak_calls.RemoteStore(place)
+
+    def boundary(self, calls: Calls) -> AbstractContextManager[object]:
+        return weak_calls.boundary(calls)
 
 
 class TestLogStore(StoreContract):
@@ -156,7 +189,7 @@ def test_a_weak_store_on_disk_is_found(weak: Callable[[Path], log_store.LogStore
 
     class Contract(StoreContract):
         # Not every kill meets the moment between two steps; the first that does ends the test.
-        kill_rounds = 100
+        kill_rounds = 400
 
         def make_store(self, place: Path) -> Store:
             return weak(place)
@@ -165,9 +198,30 @@ def test_a_weak_store_on_disk_is_found(weak: Callable[[Path], log_store.LogStore
         _run(Contract(), test, tmp_path)
 
 
+@pytest.mark.parametrize(("weak", "test"), CALLING, ids=lambda value: getattr(value, "__name__", value))
+def test_a_weak_store_whose_calls_fail_is_found(weak: type[weak_calls.RemoteStore], test: str, tmp_path: Path) -> None:
+    """A store with a fault fails the test that is there for it, in one of the ways in which calls fail."""
+
+    class Contract(TestRemoteStore):
+        def make_store(self, place: Path) -> Any:
+            return weak(place)
+
+    method: Callable[..., None] = getattr(Contract(), f"test_{test}")
+    doing = {"doing": "postpone"} if "doing" in inspect.signature(method).parameters else {}
+
+    def all_ways() -> None:
+        for how in Failing:
+            place = tmp_path / how.name
+            place.mkdir()
+            method(durable_place=place, how=how, **doing)
+
+    with pytest.raises((AssertionError, pytest.fail.Exception, OrderFsmError, ConnectionError)):
+        all_ways()
+
+
 def test_every_test_of_the_contract_finds_a_fault() -> None:
     """No test of the contract is there that was never seen to fail."""
     tests = {name.removeprefix("test_") for name in dir(StoreContract) if name.startswith("test_")}
     # The values copy the dicts that they are made from, so it is they who would fail this one.
     tests.remove("s6_what_went_in_may_be_changed_afterwards")
-    assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK]}
+    assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK, *CALLING]}

@@ -12,6 +12,8 @@ from order_fsm_adapters.sqlite import SqliteStore
 class TestSqliteStore(StoreContract):
     """One SQLite file."""
 
+    kill_rounds = 200
+
     def make_store(self, place: Path) -> SqliteStore:
         return SqliteStore(place / "orders.db")
 
@@ -28,6 +30,8 @@ class TestGroupCommit(StoreContract):
 
 class TestJsonStore(StoreContract):
     """A folder of JSON files."""
+
+    kill_rounds = 200
 
     def make_store(self, place: Path) -> JsonStore:
         return JsonStore(place / "orders")

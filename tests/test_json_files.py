@@ -333,6 +333,7 @@ class TestTheOrderOfTheDisk:
     def test_of_a_removal(self, folder: Path, orders: Orders, steps: list[str]) -> None:
         """What leads to the order goes after it."""
         store = JsonStore(folder)
+        steps.clear()
         store.remove(orders.get("1001"))
         assert steps == ["remove orders/1001.json", "flush orders", "remove outbox/20260105090000000000~1001"]
 

@@ -61,15 +61,18 @@ else:
         def close(self) -> None:
             """Release the lock, if it is held, and close the file."""
             if self._descriptor != _CLOSED:
-                # Closing alone does not release it while a child that is just being forked has the file open too.
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-                self.forget()
+                try:
+                    # Closing alone does not release it while a child that is just being forked has the file open too.
+                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+                finally:
+                    self.forget()
 
         def forget(self) -> None:
             """Close the file, and leave the lock to the process that it was inherited from."""
             if self._descriptor != _CLOSED:
-                os.close(self._descriptor)
-                self._descriptor = _CLOSED
+                # Whatever closing answers, the descriptor is not ours afterwards.
+                descriptor, self._descriptor = self._descriptor, _CLOSED
+                os.close(descriptor)
 
         def __del__(self) -> None:
             self.close()
@@ -97,8 +100,13 @@ class FileLock:
         self._mine = threading.local()
 
     def __enter__(self) -> None:
-        self._mine.file = LockFile(self._path)
-        self._mine.file.__enter__()
+        file = LockFile(self._path)
+        try:
+            file.__enter__()
+        except BaseException:
+            file.close()
+            raise
+        self._mine.file = file
 
     def __exit__(self, *_: object) -> None:
         self._mine.file.close()

@@ -7,7 +7,19 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"order_fsm.testing.{module}"
-        for module in ("commits", "crash", "expected", "found", "outbox", "races", "removals", "stock", "values")
+        for module in (
+            "commits",
+            "crash",
+            "expected",
+            "failures",
+            "found",
+            "kills",
+            "outbox",
+            "races",
+            "removals",
+            "stock",
+            "values",
+        )
     )
 )
 

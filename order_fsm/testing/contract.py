@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from order_fsm.testing.commits import Commits
 from order_fsm.testing.crash import Crash
+from order_fsm.testing.failures import Failures
 from order_fsm.testing.found import Found
+from order_fsm.testing.kills import Kills
 from order_fsm.testing.outbox import Outbox
 from order_fsm.testing.races import Races
 from order_fsm.testing.removals import Removals
@@ -12,7 +14,7 @@ from order_fsm.testing.stock import Stock
 from order_fsm.testing.values import Values
 
 
-class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Crash):
+class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Crash, Kills, Failures):
     """What every store must do: the guarantees S1 to S10 of `order_fsm.store` as tests, named by their numbers.
 
     A store has them all, races of threads and processes and killed processes included, from a subclass in a test
@@ -24,5 +26,6 @@ class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Cras
 
     `place` is an empty folder of the test's own; opening it again must find what was committed there. A store that
     ends with its process says `durable = False`. A store with a `close` method is closed with it; `close_store` says
-    how else. A store kept elsewhere (a server) makes a name for its database or schema from `place`.
+    how else. With `boundary` every call to a disk or server fails once, before and after it takes effect; without it
+    those tests are skipped. A store kept elsewhere (a server) makes a name for its database or schema from `place`.
     """

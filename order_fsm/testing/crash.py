@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from order_fsm.errors import OrderNotFound
-from order_fsm.model import Change, Message
+from order_fsm.model import Message
 from order_fsm.store import Store
 from order_fsm.testing.changes import creation, moment, seeded, taken
 from order_fsm.testing.crews import Worker
 from order_fsm.testing.expected import Expected, committed
 from order_fsm.testing.harness import StoreHarness
-from order_fsm.testing.traffic import next_change, stocked
+from order_fsm.testing.traffic import is_there, next_change, stocked
 
 KILLED = (0.004, 0.030)
 """Between how many seconds after its first commit a process that writes is killed."""
@@ -40,13 +40,6 @@ def _write_when_asked(store: Store, pipe: Connection) -> None:
             pipe.send(number)
     except EOFError:
         pass
-
-
-def _is_there(store: Store, change: Change) -> bool:
-    try:
-        return store.load(change.order.id).version == change.order.version
-    except OrderNotFound:
-        return False
 
 
 def _relayed(store: Store, seconds: float) -> list[Message]:
@@ -136,27 +129,28 @@ class Crash(StoreHarness):
         Everything is compared: orders, histories, payments, stock, messages and keys. The next process goes on from
         there, so that what a crash leaves behind meets the crash after it.
         """
-        opened = partial(self.opened, durable_place)
-        dice = seeded("kill")
-        with opened() as store:
-            expected = stocked(store)
-        number = 0
-        for turn in range(self.kill_rounds):
-            worker = Worker(opened, partial(_write, expected, number))
-            try:
-                acknowledged = [worker.receive()]
-                if turn % 2:
-                    acknowledged += worker.kill(dice.uniform(*KILLED))
-                    with opened() as store:
-                        number = self._survived(store, expected, number, acknowledged[-1])
-                else:
-                    # A store that was open all the time must recover as one that is opened afterwards does.
-                    with opened() as store:
-                        store.stock(expected.stock)
+        for era, rounds in self.eras(durable_place):
+            opened = partial(self.opened, era)
+            with opened() as store:
+                expected = stocked(store)
+            number = 0
+            for turn in rounds:
+                dice = seeded(f"kill {turn}")
+                worker = Worker(opened, partial(_write, expected, number))
+                try:
+                    acknowledged = [worker.receive()]
+                    if turn % 2:
                         acknowledged += worker.kill(dice.uniform(*KILLED))
-                        number = self._survived(store, expected, number, acknowledged[-1])
-            finally:
-                worker.end()
+                        with opened() as store:
+                            number = self._survived(store, expected, number, acknowledged[-1])
+                    else:
+                        # A store that was open all the time must recover as one that is opened afterwards does.
+                        with opened() as store:
+                            store.stock(expected.stock)
+                            acknowledged += worker.kill(dice.uniform(*KILLED))
+                            number = self._survived(store, expected, number, acknowledged[-1])
+                finally:
+                    worker.end()
 
     def _survived(self, store: Store, expected: Expected, number: int, acknowledged: int) -> int:
         """Compare a store with the changes that were acknowledged, and go on with it; gives how many are there."""
@@ -164,7 +158,7 @@ class Crash(StoreHarness):
             expected.commit(next_change(expected, number))
             number += 1
         under_way = next_change(expected, number)
-        if _is_there(store, under_way):
+        if is_there(store, under_way):
             expected.commit(under_way)
             number += 1
         else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -11,7 +13,14 @@ from typing import ClassVar
 import pytest
 
 from order_fsm.store import Store
+from order_fsm.testing.calls import Calls
 from order_fsm.testing.crews import Crew, Processes, Threads
+
+KILL_ROUNDS = "ORDER_FSM_KILL_ROUNDS"
+"""The environment variable that goes before `StoreHarness.kill_rounds`, for a long run."""
+
+_ROUNDS_OF_A_STORE = 10
+"""After so many the next store is begun: each round compares everything, so what there is must not grow for ever."""
 
 
 class StoreHarness:
@@ -19,11 +28,12 @@ class StoreHarness:
 
     Attributes:
         durable: whether the store outlives its process. Where it does not, S3 and the races of processes are skipped.
-        kill_rounds: how often a process that writes is killed.
+        kill_rounds: how often a process that writes is killed; the environment variable ORDER_FSM_KILL_ROUNDS goes
+            before it. Processes that do other things are killed an eighth as often.
     """
 
     durable: ClassVar[bool] = True
-    kill_rounds: ClassVar[int] = 10
+    kill_rounds: ClassVar[int] = 20
 
     def make_store(self, place: Path) -> Store:
         """Open the store that is kept at a place. This is what you give.
@@ -48,6 +58,31 @@ class StoreHarness:
             yield store
         finally:
             self.close_store(store)
+
+    def boundary(self, calls: Calls) -> AbstractContextManager[object]:
+        """Have every call by which a store reaches its disk or its server go through `calls.made`, within a block.
+
+        Give it to have the tests of failing calls; without it they are skipped.
+
+        Args:
+            calls: counts the calls, and lets one or some of them fail.
+        """
+        del calls
+        pytest.skip("what calls the store makes is not known: give your class boundary(self, calls)")
+
+    def eras(self, place: Path, share: int = 1) -> Iterator[tuple[Path, range]]:
+        """Folders for new stores under a place, one after the other, each with the rounds of kills that it is for.
+
+        Args:
+            place: a folder of the test's own.
+            share: by how much the rounds are divided.
+        """
+        rounds = -(-int(os.environ.get(KILL_ROUNDS, self.kill_rounds)) // share)
+        for first in range(0, rounds, _ROUNDS_OF_A_STORE):
+            era = place / f"from round {first}"
+            era.mkdir()
+            yield era, range(first, min(first + _ROUNDS_OF_A_STORE, rounds))
+            shutil.rmtree(era)
 
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:

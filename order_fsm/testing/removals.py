@@ -138,28 +138,29 @@ class Removals(StoreHarness):
 
     def test_s1_a_killed_process_leaves_an_order_whole_or_removed(self, durable_place: Path) -> None:
         """After kill -9 the orders whose removal was acknowledged are gone, the others are there with all of theirs."""
-        opened = partial(self.opened, durable_place)
-        dice = seeded("kill a removal")
-        with opened() as store:
-            expected = stocked(store)
-        for turn in range(self.kill_rounds):
+        for era, rounds in self.eras(durable_place, share=8):
+            opened = partial(self.opened, era)
             with opened() as store:
-                for number in range(12):
-                    new = creation(f"{turn}-{number}", topics=["order.updated"] * 3, key=f"key {turn}-{number}")
-                    moves = [taken("TEAPOT", 1)]
-                    change = step(new.order, state="sent", payments=[("captured", "50")], stock=moves)
-                    committed(store, expected, new, change)
-            worker = Worker(opened, partial(_remove_all, list(expected.orders.values())))
-            try:
-                acknowledged = [worker.receive(), *worker.kill(dice.uniform(0.0, 0.006))]
-            finally:
-                worker.end()
-            for order_id in acknowledged:
-                expected.remove(order_id)
-            with opened() as store:
-                under_way = next(iter(expected.orders), None)
-                if under_way is not None and _tried(partial(store.load, under_way)) == "OrderNotFound":
-                    expected.remove(under_way)
-                expected.check(store)
-                for order_id in list(expected.orders):
-                    _removed(store, expected, order_id)
+                expected = stocked(store)
+            for turn in rounds:
+                dice = seeded(f"kill a removal {turn}")
+                with opened() as store:
+                    for number in range(12):
+                        new = creation(f"{turn}-{number}", topics=["order.updated"] * 3, key=f"key {turn}-{number}")
+                        moves = [taken("TEAPOT", 1)]
+                        change = step(new.order, state="sent", payments=[("captured", "50")], stock=moves)
+                        committed(store, expected, new, change)
+                worker = Worker(opened, partial(_remove_all, list(expected.orders.values())))
+                try:
+                    acknowledged = [worker.receive(), *worker.kill(dice.uniform(0.0, 0.006))]
+                finally:
+                    worker.end()
+                for order_id in acknowledged:
+                    expected.remove(order_id)
+                with opened() as store:
+                    under_way = next(iter(expected.orders), None)
+                    if under_way is not None and _tried(partial(store.load, under_way)) == "OrderNotFound":
+                        expected.remove(under_way)
+                    expected.check(store)
+                    for order_id in list(expected.orders):
+                        _removed(store, expected, order_id)

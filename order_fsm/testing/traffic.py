@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from order_fsm.errors import OrderNotFound
 from order_fsm.model import Change, Line
 from order_fsm.store import Store
 from order_fsm.testing.changes import creation, given_back, seeded, step, taken
@@ -52,3 +53,11 @@ def next_change(expected: Expected, number: int, prefix: str = "order") -> Chang
         topics=topics,
         key=key,
     )
+
+
+def is_there(store: Store, change: Change) -> bool:
+    """Whether the change that was under way when its process died has been committed; then it must be so whole."""
+    try:
+        return store.load(change.order.id).version == change.order.version
+    except OrderNotFound:
+        return False

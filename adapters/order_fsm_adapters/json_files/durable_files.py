@@ -67,6 +67,20 @@ def read(path: str) -> bytes | None:
             raise
 
 
+def exists(path: str) -> bool:
+    """Whether there is a file or folder of this name. Unlike `os.path.exists` it knows "no" from "cannot tell".
+
+    Raises:
+        StoreUnavailable: it cannot be told now.
+    """
+    with disk_errors(path):
+        try:
+            os.stat(path)
+        except FileNotFoundError:
+            return False
+    return True
+
+
 def listed(path: str) -> list[str]:
     """The names in a folder.
 

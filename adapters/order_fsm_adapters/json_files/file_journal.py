@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 from order_fsm.errors import StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm_adapters.file_locks import FileLock
-from order_fsm_adapters.json_files.durable_files import UNFINISHED, disk_errors, flush_folder, put
+from order_fsm_adapters.json_files.durable_files import UNFINISHED, disk_errors, exists, flush_folder, put
 
 _Place = tuple[str, str]
 """A folder of the store and the name of a file in it."""
@@ -47,9 +47,7 @@ class FileJournal:
         Who holds it needs no other lock to move what a dead owner left: nobody writes a file that stands in the
         journal without having called `settle` first, so nobody writes it now.
         """
-        with ExitStack() as held:
-            with disk_errors(self._path):
-                held.enter_context(self._lock)
+        with disk_errors(self._path), self._lock:
             self._finish()
             yield
 
@@ -58,12 +56,12 @@ class FileJournal:
 
         To readers, who hold no lock, its owner may be alive: then they wait for him, as the lock is his.
         """
-        if os.path.exists(os.path.join(self._path, f"{folder}.{name}")):
+        if exists(os.path.join(self._path, f"{folder}.{name}")):
             self.settle_all()
 
     def settle_all(self) -> None:
         """See to it that all files are as last committed."""
-        if os.path.exists(self._path):
+        if exists(self._path):
             with self.locked():
                 pass
 

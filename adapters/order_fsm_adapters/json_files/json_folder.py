@@ -9,7 +9,7 @@ import msgspec
 from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.file_locks import FileLock
 from order_fsm_adapters.json_files import sealed_json
-from order_fsm_adapters.json_files.durable_files import UNFINISHED, disk_errors, flush_folder, read, write
+from order_fsm_adapters.json_files.durable_files import UNFINISHED, disk_errors, exists, flush_folder, read, write
 
 ORDERS = "orders"
 STOCK = "stock"
@@ -47,12 +47,14 @@ def open_folder(folder: str | os.PathLike[str]) -> str:
     """
     root = os.path.abspath(_checked(folder))
     about = os.path.join(root, _ABOUT)
-    if not os.path.exists(about):
+    if not exists(about):
         _make(root, about)
     content = read(about)
     if content is None:
         raise StoreUnavailable(f"{about} has gone while the store was opened: open it again")
     sealed_json.decode(content, _decoder, about)
+    # Whoever made it may have been killed before it was durable, or be about to make it so.
+    flush_folder(root)
     return root
 
 
@@ -65,16 +67,19 @@ def _checked(folder: str | os.PathLike[str]) -> str:
 
 def _make(root: str, about: str) -> None:
     with disk_errors(root):
-        if os.path.exists(root):
+        if exists(root):
             _refuse_others(root)
         else:
             # Two processes may do this at once.
             _make_folder(root)
-            flush_folder(os.path.dirname(root))
+        # Also where it was there: the process that made it may have been killed before it was durable.
+        flush_folder(os.path.dirname(root))
         for folder in _FOLDERS:
             _make_folder(os.path.join(root, folder))
         with FileLock(os.path.join(root, LOCKS, "store.lock")):
-            if not os.path.exists(about):
+            if not exists(about):
+                # What says that this is a store must not outlast a power loss without the folders of it.
+                flush_folder(root)
                 write(about, sealed_json.encode(_About()))
 
 

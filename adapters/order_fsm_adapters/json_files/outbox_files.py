@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from order_fsm_adapters.json_files.durable_files import disk_errors, listed, mark
+from order_fsm_adapters.json_files.durable_files import disk_errors, exists, listed, mark
 from order_fsm_adapters.json_files.order_file import OrderFile
 
 _TIME_LENGTH = len("20260105090000000000")
@@ -35,7 +35,7 @@ class OutboxFiles:
         known = set() if before is None else before.message_times()
         for time in after.message_times():
             path = self._mark(time, name)
-            if time not in known or not os.path.exists(path):
+            if time not in known or not exists(path):
                 mark(path)
 
     def forget(self, name: str, times: set[str]) -> None:

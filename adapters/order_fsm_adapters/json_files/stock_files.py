@@ -10,7 +10,7 @@ import msgspec
 from order_fsm.errors import StoreCorrupt, VersionConflict
 from order_fsm.model import StockMove
 from order_fsm_adapters.json_files import sealed_json
-from order_fsm_adapters.json_files.durable_files import read, write
+from order_fsm_adapters.json_files.durable_files import exists, read, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name
 
@@ -82,7 +82,7 @@ class StockFiles:
 
     def _tracked(self, sku: str) -> bool:
         # A file is never removed, and there before its first number counts. So no lock.
-        return os.path.exists(self._file(sku))
+        return exists(self._file(sku))
 
     def _read(self, sku: str) -> int:
         path = self._file(sku)

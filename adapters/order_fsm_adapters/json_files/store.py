@@ -51,7 +51,7 @@ from order_fsm.errors import (
 from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus
 from order_fsm.store import one_by_one
 from order_fsm_adapters.file_locks import FileLock
-from order_fsm_adapters.json_files.durable_files import disk_errors, listed, read, remove, write
+from order_fsm_adapters.json_files.durable_files import disk_errors, flush_folder, listed, read, remove, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name
 from order_fsm_adapters.json_files.json_folder import INDEX, KEYS, LOCKS, ORDERS, OUTBOX, STOCK, open_folder
@@ -109,7 +109,11 @@ class JsonStore:
     def keyed(self, key: str) -> Keyed | None:
         order_id = self._keys.order_of(key)
         document = None if order_id is None else self._read(file_name(order_id))
-        return None if document is None else document.keyed(key)
+        keyed = None if document is None else document.keyed(key)
+        if keyed is not None:
+            # Its caller will say that it is done. Who did it may be about to flush it, or be dead.
+            flush_folder(self._path(ORDERS))
+        return keyed
 
     def find(self, query: Query) -> list[Order]:
         after = START if query.after is None else _place(self.load(query.after))
@@ -345,10 +349,9 @@ class JsonStore:
     @contextmanager
     def _shards_locked(self, shards: Iterable[int]) -> Iterator[None]:
         """Hold the locks of shards, taken in one order by all."""
-        with ExitStack() as held:
+        with disk_errors(self._path(LOCKS)), ExitStack() as held:
             for shard in sorted(shards):
-                with disk_errors(self._path(LOCKS)):
-                    held.enter_context(self._shards[shard])
+                held.enter_context(self._shards[shard])
             yield
 
 

@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from sqlite3 import Cursor
 from typing import cast
 from weakref import WeakSet
@@ -45,8 +45,13 @@ class _Session:
 
     def close(self) -> None:
         # In this order, so that whoever gets the lock next finds the transaction undone.
-        self.cursor.connection.close()
-        self.lock_file.close()
+        try:
+            connection = self.cursor.connection
+            # A statement that was not read to its end would keep the connection, and its transaction, open.
+            self.cursor.close()
+            connection.close()
+        finally:
+            self.lock_file.close()
 
 
 class _Seat:
@@ -89,9 +94,11 @@ class _Seat:
         self._file.free.append(self)
 
     def clear(self) -> None:
-        if self.session is not None:
-            self.session.close()
-            self.session = None
+        session, self.session = self.session, None
+        if session is not None:
+            # Where closing fails, the files are closed all the same, and there is nothing in them to be saved.
+            with suppress(sqlite3.Error, OSError):
+                session.close()
 
 
 class _Writing:

@@ -1,0 +1,144 @@
+"""The calls by which the stores on disk reach it, made to go through `Calls`."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+from unittest.mock import patch
+
+from order_fsm.testing.calls import Calls
+
+FILE_CALLS = ("open", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "listdir", "stat")
+"""Those of `os` that the stores use; `os.path.exists` and `os.path.isdir` call `stat`."""
+
+
+NEED_ROOM = {"open", "fsync", "replace", "rename", "mkdir", "write", "flush"}
+"""The calls that a full disk lets fail; where there is no room the others fail in another way."""
+
+
+class _File:
+    """An open file whose reading, writing and closing are calls."""
+
+    def __init__(self, file: Any, made: Callable[..., Any]) -> None:
+        self._file = file
+        self._made = made
+
+    def __enter__(self) -> _File:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Whatever it answers, a file that is closed is not open any more.
+        self._made(self._file.close, takes_effect=True)
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._file, name)
+        return partial(self._made, attribute) if name in {"read", "write", "flush"} else attribute
+
+
+@contextmanager
+def files(calls: Calls, number: int = errno.EACCES) -> Iterator[None]:
+    """Calls to the file system.
+
+    Args:
+        calls: what they go through.
+        number: of the error with which they fail.
+    """
+
+    def made(call: Callable[..., Any], *given: Any, takes_effect: bool = False, **named: Any) -> Any:
+        needs_room = call.__name__ in NEED_ROOM
+        shown = errno.EACCES if number == errno.ENOSPC and not needs_room else number
+        error = partial(OSError, shown, os.strerror(shown))
+        return calls.made(partial(call, *given, **named), error, takes_effect=takes_effect)
+
+    real_open = builtins.open
+
+    def opened(*given: Any, **named: Any) -> _File:
+        opened_files: list[Any] = []
+
+        def open() -> None:
+            opened_files.append(real_open(*given, **named))
+
+        try:
+            made(open)
+        except OSError:
+            # A file that was opened, but whoever asked for it does not know, would be left for the collector.
+            for file in opened_files:
+                file.close()
+            raise
+        return _File(opened_files[0], made)
+
+    with ExitStack() as patched:
+        for name in FILE_CALLS:
+            patched.enter_context(patch.object(os, name, partial(made, getattr(os, name))))
+        patched.enter_context(patch.object(os, "close", partial(made, os.close, takes_effect=True)))
+        patched.enter_context(patch.object(fcntl, "flock", partial(made, fcntl.flock)))
+        patched.enter_context(patch.object(builtins, "open", opened))
+        yield
+
+
+@contextmanager
+def sqlite(calls: Calls, name: str = "SQLITE_IOERR_WRITE") -> Iterator[None]:
+    """Connections to SQLite, their statements, COMMIT and ROLLBACK among them; and the calls of the lock file.
+
+    Every statement made while this is on goes through it, but those of connections that were opened before: so open
+    the store within.
+
+    Args:
+        calls: what they go through.
+        name: of the error with which they fail.
+    """
+    _Cursor.calls, _Cursor.name = calls, name
+    try:
+        with files(calls):
+            yield
+    finally:
+        _Cursor.calls = None
+
+
+class _Cursor(sqlite3.Cursor):
+    """A cursor whose statements fail while `sqlite` is on."""
+
+    calls: Calls | None = None
+    name = ""
+
+    @classmethod
+    def made(cls, call: Callable[..., Any], *given: Any, takes_effect: bool = False, **named: Any) -> Any:
+        call = partial(call, *given, **named)
+        return call() if cls.calls is None else cls.calls.made(call, cls._error, takes_effect=takes_effect)
+
+    @classmethod
+    def _error(cls) -> sqlite3.Error:
+        error = sqlite3.OperationalError("the disk has failed")
+        error.sqlite_errorname = cls.name
+        return error
+
+    def execute(self, *given: Any) -> Any:
+        return self.made(super().execute, *given)
+
+    def executemany(self, *given: Any) -> Any:
+        return self.made(super().executemany, *given)
+
+    def fetchall(self) -> Any:
+        return self.made(super().fetchall)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection whose cursors fail while `sqlite` is on."""
+
+    def cursor(self, factory: Any = _Cursor) -> Any:
+        return super().cursor(factory)
+
+
+_connect = sqlite3.connect
+
+
+def connect(*given: Any, **named: Any) -> Any:
+    """In place of `sqlite3.connect`, all the time: a connection whose calls can be made to fail later."""
+    return _Cursor.made(_connect, *given, factory=_Connection, **named)
