@@ -231,7 +231,7 @@ class Races(StoreHarness):
 
         def write(number: int, store: Store) -> None:
             dice = seeded(number)
-            for _ in range(400):
+            for _ in range(4000):
                 _retried(store, dice.choice(ids), lambda order: step(order, state=dice.choice(states)))
                 if all(store.keyed(key) for key in done):
                     break
