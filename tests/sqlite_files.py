@@ -9,6 +9,7 @@ from order_fsm import Line
 from order_fsm.model import Order
 from order_fsm.testing.changes import creation, step, taken
 from order_fsm_adapters.sqlite import SqliteStore
+from order_fsm_adapters.sqlite.seals import seal_all
 
 
 def by_hand(path: Path, *statements: str) -> list[tuple[object, ...]]:
@@ -16,6 +17,17 @@ def by_hand(path: Path, *statements: str) -> list[tuple[object, ...]]:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         return [connection.execute(statement).fetchall() for statement in statements][-1]
+    finally:
+        connection.close()
+
+
+def by_hand_and_sealed(path: Path, *statements: str) -> None:
+    """What another program does to the file that makes all seals anew."""
+    for statement in statements:
+        by_hand(path, statement)
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        seal_all(connection.cursor())
     finally:
         connection.close()
 

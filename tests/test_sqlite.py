@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from order_fsm import InvalidInput, Line, OrderFsmError, Orders, StoreCorrupt, StoreFull, StoreUnavailable, When
-from order_fsm.model import Query
+from order_fsm.model import Keyed, Query
 from order_fsm.testing.changes import START, step
 from order_fsm_adapters.sqlite import SqliteStore
 
@@ -132,6 +132,27 @@ def test_a_file_of_schema_2_is_migrated_with_all_that_it_holds(path: Path, tmp_p
     assert schema_of(path) == schema_of(tmp_path / "new.db")
 
 
+def test_a_file_of_schema_3_is_migrated_with_all_that_it_holds(path: Path, tmp_path: Path) -> None:
+    """From then on an edit of what it held is found."""
+    old = sqlite3.connect(path)
+    for number in (1, 2, 3):
+        old.executescript((GOLDEN / f"sqlite_schema_{number}.sql").read_text())
+    old.close()
+    store = SqliteStore(path)
+    assert [message.id for message in store.dead_letters(10)] == ["1001#2.1", "1002#1.1"]
+    assert [message.id for message in store.claim(LATER, LATER, 10)] == ["1001#3.1"]
+    assert (store.keyed("evt_1"), store.stock(["TEAPOT"])) == (Keyed("1001", 3, 3, "c0ffee"), {"TEAPOT": 8})
+    assert [len(store.history(order_id)) for order_id in ("1001", "1002")] == [3, 1]
+    assert Orders(store).fire("1001", "dispatch").order.version == 4
+    assert store.history("1001")[-1].trigger == "dispatch"
+    store.close()
+    SqliteStore(tmp_path / "new.db").close()
+    assert schema_of(path) == schema_of(tmp_path / "new.db")
+    by_hand(path, "UPDATE order_fsm_entry SET comment = 'by mail' WHERE order_id = '1001' AND version = 2")
+    with pytest.raises(StoreCorrupt, match="entry 2 of order '1001'"):
+        SqliteStore(path).history("1001")
+
+
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     old = sqlite3.connect(path)
     old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
@@ -145,9 +166,9 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
 
 def test_a_file_of_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     SqliteStore(path).close()
-    by_hand(path, "UPDATE order_fsm_schema SET version = 4", "CREATE TABLE order_fsm_new (id)")
+    by_hand(path, "UPDATE order_fsm_schema SET version = 5", "CREATE TABLE order_fsm_new (id)")
     before = schema_of(path)
-    with pytest.raises(StoreUnavailable, match="schema 4, this one knows up to 3; update order_fsm"):
+    with pytest.raises(StoreUnavailable, match="schema 5, this one knows up to 4; update order_fsm"):
         SqliteStore(path)
     assert schema_of(path) == before
 

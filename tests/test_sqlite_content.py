@@ -16,7 +16,7 @@ from order_fsm.testing.changes import START, creation, given_back, step
 from order_fsm_adapters.sqlite import SqliteStore
 from order_fsm_adapters.sqlite.rows import time_text
 
-from .sqlite_files import by_hand, paid_order
+from .sqlite_files import by_hand, by_hand_and_sealed, paid_order
 
 LATER = START + timedelta(days=1)
 
@@ -59,6 +59,14 @@ def test_an_order_that_cannot_be_read_back_is_corrupt(path: Path, store: SqliteS
         store.find(Query(When()))
 
 
+@pytest.mark.parametrize("edit", sorted(_EDITS.keys() - {"bytes", "table"}))
+def test_so_is_one_whose_seals_were_made_anew(path: Path, store: SqliteStore, edit: str) -> None:
+    paid_order(store)
+    by_hand_and_sealed(path, _EDITS[edit])
+    with pytest.raises(StoreCorrupt, match=r"not as it was written: .*; restore it from a backup"):
+        store.load("1001")
+
+
 def test_a_broken_order_stops_no_other(path: Path, store: SqliteStore) -> None:
     store.commit(creation("1002"))
     paid_order(store)
@@ -72,12 +80,18 @@ def test_an_entry_that_cannot_be_read_back_is_corrupt(path: Path, store: SqliteS
     by_hand(path, f"UPDATE order_fsm_entry SET {edit} WHERE version = 2")  # noqa: S608 - of this file
     with pytest.raises(StoreCorrupt, match="entry 2 of order '1001'"):
         store.history("1001")
+    by_hand_and_sealed(path)
+    with pytest.raises(StoreCorrupt, match="entry 2 of order '1001' is not as it was written: "):
+        store.history("1001")
 
 
 def test_a_message_that_cannot_be_read_back_is_corrupt_and_not_claimed(path: Path, store: SqliteStore) -> None:
     paid_order(store)
     by_hand(path, "UPDATE order_fsm_message SET payload = ''")
     with pytest.raises(StoreCorrupt, match=r"message '1001#2\.1'"):
+        store.claim(START, LATER, 10)
+    by_hand_and_sealed(path)
+    with pytest.raises(StoreCorrupt, match=r"message '1001#2\.1' is not as it was written: "):
         store.claim(START, LATER, 10)
     assert by_hand(path, "SELECT not_before FROM order_fsm_message") == [(None,)]
 

@@ -60,13 +60,10 @@ def money(text: str) -> Decimal:
     return amount
 
 
-def order_row(order: Order) -> Row:
-    """The columns of order_fsm_order."""
+def created_row(order: Order) -> Row:
+    """The columns of order_fsm_order that stay as the order was created."""
     return (
         order.id,
-        order.state,
-        order.counted,
-        order.version,
         str(order.total),
         order.currency,
         order.customer,
@@ -74,24 +71,24 @@ def order_row(order: Order) -> Row:
         _json(order.lines),
         _json(order.data),
         time_text(order.created_at),
-        time_text(order.updated_at),
-        refund_is_due(order),
     )
 
 
-def refund_is_due(order: Order) -> bool:
-    """Whether money of the order is due back."""
-    return bool(order.payments) and order.refund_due > 0
+def current_row(order: Order) -> Row:
+    """The columns of order_fsm_order that change with the order's history."""
+    due = bool(order.payments) and order.refund_due > 0
+    return (order.state, int(order.counted), order.version, time_text(order.updated_at), int(due))
 
 
 def order_of(rows: Sequence[Row]) -> Order:
-    """The order of rows that hold its columns up to updated_at, each with one row of its ledger, or with none.
+    """The order of rows that hold its columns, those of `created_row` and then those of `current_row`, and its three
+    seals, each with one row of its ledger, or with none.
 
     Raises:
         StoreCorrupt: they are not as they were written.
     """
-    order_id, state, counted, version, total, currency, customer, email, *texts = rows[0][:12]
-    lines, data, created_at, updated_at = texts
+    order_id, total, currency, customer, email, lines, data, created_at, *current = rows[0][:12]
+    state, counted, version, updated_at = current
     try:
         return Order(
             id=order_id,
@@ -103,7 +100,7 @@ def order_of(rows: Sequence[Row]) -> Order:
             lines=_lines.decode(lines),
             customer=customer,
             email=email,
-            payments=() if rows[0][12] is None else tuple(_payment(*row[12:]) for row in rows),
+            payments=() if rows[0][16] is None else tuple(_payment(*row[17:]) for row in rows),
             created_at=_time(created_at),
             updated_at=_time(updated_at),
             data=_object.decode(data),
@@ -135,10 +132,10 @@ def entry_row(order_id: str, entry: Entry) -> Row:
         time_text(entry.at),
         entry.by,
         entry.comment,
-        entry.visible,
-        entry.notify,
+        int(entry.visible),
+        int(entry.notify),
         entry.key,
-        entry.override,
+        int(entry.override),
         _json(to_wire(entry.facts)),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from sqlite3 import Cursor
 
 from order_fsm.errors import StoreCorrupt, StoreUnavailable
+from order_fsm_adapters.sqlite import seals
 
 _TABLES = (
     # `refund_is_due` only serves to find orders: whether order.refund_due is more than nothing.
@@ -111,8 +113,23 @@ _DEAD_LETTERS = (
     "UPDATE order_fsm_schema SET version = 3",
 )
 
-STEPS = (_TABLES, _INDEXES, _DEAD_LETTERS)
-"""What leads from each version of the schema to the next, from none at all on; each ends by stating its version."""
+_SEALS: tuple[str | Callable[[Cursor], None], ...] = (
+    # See `seals`. What is there is sealed as it stands.
+    "ALTER TABLE order_fsm_order ADD COLUMN created_seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_order ADD COLUMN last_seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_order ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_entry ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_key ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_stock ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_message ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_dead_letter ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    seals.seal_all,
+    "UPDATE order_fsm_schema SET version = 4",
+)
+
+STEPS: tuple[tuple[str | Callable[[Cursor], None], ...], ...] = (_TABLES, _INDEXES, _DEAD_LETTERS, _SEALS)
+"""What leads from each version of the schema to the next, from none at all on: statements, and functions where those do
+not suffice. Each step ends by stating its version."""
 
 _HAS_TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'order_fsm_schema'"
 
@@ -134,8 +151,11 @@ def migrate(cursor: Cursor) -> None:
         StoreUnavailable, StoreCorrupt: as in `is_current`.
     """
     for step in STEPS[_version(cursor) :]:
-        for statement in step:
-            cursor.execute(statement)
+        for action in step:
+            if isinstance(action, str):
+                cursor.execute(action)
+            else:
+                action(cursor)
 
 
 def _version(cursor: Cursor) -> int:

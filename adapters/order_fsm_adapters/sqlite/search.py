@@ -43,15 +43,15 @@ Place = tuple[str, str]
 START: Place = ("", "")
 
 
-def found(cursor: Cursor, query: Query, after: Place) -> list[str]:
-    """The ids of the orders that a query describes, oldest first.
+def found(cursor: Cursor, query: Query, after: Place) -> list[Place]:
+    """The places of the orders that a query describes, oldest first, as the indexes have them.
 
     Args:
         cursor: in a transaction.
         query: its `after` is not looked at.
         after: the place after which to go on.
     """
-    return [order_id for _, order_id in islice(_places(cursor, query, after), query.limit)]
+    return list(islice(_places(cursor, query, after), query.limit))
 
 
 def _places(cursor: Cursor, query: Query, after: Place) -> Iterator[Place]:

@@ -7,14 +7,16 @@ from sqlite3 import Cursor
 
 from order_fsm.errors import InvalidInput, VersionConflict
 from order_fsm.model import StockMove
+from order_fsm_adapters.sqlite import seals
 
 _ON_HAND_LIMIT = 2**63
 """The number on hand is a whole number of 64 bits."""
 
-_ON_HAND = "SELECT on_hand FROM order_fsm_stock WHERE sku = ?"
-_MOVE = "UPDATE order_fsm_stock SET on_hand = ? WHERE sku = ?"
+_ON_HAND = "SELECT sku, on_hand, seal FROM order_fsm_stock WHERE sku = ?"
+_MOVE = "UPDATE order_fsm_stock SET on_hand = ?, seal = ? WHERE sku = ?"
 _SET = """
-    INSERT INTO order_fsm_stock (sku, on_hand) VALUES (?, ?) ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand
+    INSERT INTO order_fsm_stock (sku, on_hand, seal) VALUES (?, ?, ?)
+    ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand, seal = excluded.seal
 """
 
 
@@ -22,14 +24,15 @@ def on_hand(cursor: Cursor, skus: Iterable[str]) -> dict[str, int]:
     """See `Store.stock`."""
     stock: dict[str, int] = {}
     for sku in skus:
-        for (number,) in cursor.execute(_ON_HAND, (sku,)).fetchall():
-            stock[sku] = number
+        for *row, sealed in cursor.execute(_ON_HAND, (sku,)).fetchall():
+            seals.check("the stock of", sku, tuple(row), sealed)
+            stock[sku] = row[1]
     return stock
 
 
 def put(cursor: Cursor, sku: str, number: int) -> None:
     """See `Store.set_stock`."""
-    cursor.execute(_SET, (sku, number))
+    cursor.execute(_SET, (sku, number, seals.seal((sku, number))))
 
 
 def move(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> None:
@@ -52,4 +55,4 @@ def move(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> None:
                 raise VersionConflict(f"order {order_id!r}: the stock of {one.sku!r} has changed: load it again")
             if not -_ON_HAND_LIMIT <= stock[one.sku] < _ON_HAND_LIMIT:
                 raise InvalidInput(f"order {order_id!r}: the stock of {one.sku!r} would be beyond 64 bits")
-    cursor.executemany(_MOVE, ((number, sku) for sku, number in stock.items()))
+    cursor.executemany(_MOVE, ((number, seals.seal((sku, number)), sku) for sku, number in stock.items()))

@@ -14,6 +14,7 @@ from order_fsm.errors import (
     KeyReused,
     OrderExists,
     OrderNotFound,
+    StoreCorrupt,
     StoreError,
     StoreUnavailable,
     VersionConflict,
@@ -30,60 +31,65 @@ from order_fsm.model import (
     Tally,
     plus,
 )
-from order_fsm_adapters.sqlite import outbox, search, stock
+from order_fsm_adapters.sqlite import outbox, seals, search, stock
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.host import HostConnection
 from order_fsm_adapters.sqlite.rows import (
     Row,
+    created_row,
+    current_row,
     entry_of,
     entry_row,
     money,
     order_of,
-    order_row,
     payment_row,
-    refund_is_due,
-    time_text,
 )
 
 _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""
 
 _ORDER = """
-    SELECT id, state, counted, one.version, total, currency, customer, email, lines, data, created_at, updated_at,
-        kind, amount, reference, at, paid.version
+    SELECT id, total, currency, customer, email, lines, data, created_at,
+        state, counted, one.version, updated_at, refund_is_due,
+        created_seal, last_seal, seal,
+        number, kind, amount, reference, at, paid.version
     FROM order_fsm_order AS one LEFT JOIN order_fsm_payment AS paid ON order_id = id
     WHERE id = ? ORDER BY number
 """
 """The order with each row of its ledger, or once with none."""
 
 _PLACE = "SELECT created_at, id FROM order_fsm_order WHERE id = ?"
-_VERSION = "SELECT version FROM order_fsm_order WHERE id = ?"
+_VERSION = "SELECT version, created_seal, last_seal FROM order_fsm_order WHERE id = ?"
 _ENTRIES = """
-    SELECT order_id, version, trigger, state_before, state_after, at, by, comment, visible, notify, key, override, facts
-    FROM order_fsm_entry WHERE order_id = ? ORDER BY version
+    SELECT created_seal, last_seal, one.version,
+        order_id, entry.version, trigger, state_before, state_after, at, by, comment, visible, notify, key, override,
+        facts, entry.seal
+    FROM order_fsm_order AS one LEFT JOIN order_fsm_entry AS entry ON order_id = id
+    WHERE id = ? ORDER BY entry.version
 """
-_KEYED = "SELECT order_id, first, last, content FROM order_fsm_key WHERE key = ?"
+_KEYED = "SELECT key, order_id, first, last, content, seal FROM order_fsm_key WHERE key = ?"
 
 _INSERT_ORDER = """
-    INSERT INTO order_fsm_order (id, state, counted, version, total, currency, customer, email, lines, data,
-        created_at, updated_at, refund_is_due)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+    INSERT INTO order_fsm_order (id, total, currency, customer, email, lines, data, created_at,
+        state, counted, version, updated_at, refund_is_due, created_seal, last_seal, seal)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
 # What else an order has never changes after its creation.
 _UPDATE_ORDER = """
-    UPDATE order_fsm_order SET state = ?, counted = ?, version = ?, updated_at = ?, refund_is_due = ?
-    WHERE id = ? AND version = ?
+    UPDATE order_fsm_order
+    SET state = ?, counted = ?, version = ?, updated_at = ?, refund_is_due = ?, last_seal = ?, seal = ? WHERE id = ?
 """
 _INSERT_ENTRY = """
     INSERT INTO order_fsm_entry (order_id, version, trigger, state_before, state_after, at, by, comment, visible,
-        notify, key, override, facts)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        notify, key, override, facts, seal)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_PAYMENT = """
     INSERT INTO order_fsm_payment (order_id, number, kind, amount, reference, at, version) VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_KEY = """
-    INSERT INTO order_fsm_key (key, order_id, first, last, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING
+    INSERT INTO order_fsm_key (key, order_id, first, last, content, seal) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO NOTHING
 """
 
 # A key stands in the entries that were committed under it, so it is found without an index of its own.
@@ -155,30 +161,42 @@ class SqliteStore:
         rows = self._database.rows(_ENTRIES, (order_id,))
         if not rows:
             raise _not_found(order_id)
-        return tuple(map(entry_of, rows))
+        return tuple(map(entry_of, seals.check_history(order_id, rows)))
 
     def keyed(self, key: str) -> Keyed | None:
         rows = self._database.rows(_KEYED, (key,))
-        return Keyed(*rows[0]) if rows else None
+        if not rows:
+            return None
+        *row, sealed = rows[0]
+        seals.check("key", key, tuple(row), sealed)
+        return Keyed(*row[1:])
 
     def commit(self, change: Change) -> None:
         order = change.order
         entries = [entry_row(order.id, entry) for entry in change.entries]
-        paid = change.payments
-        before = len(order.payments) - len(paid)
-        payments = [payment_row(order.id, number, payment) for number, payment in enumerate(paid, before + 1)]
+        payments = [payment_row(order.id, number, payment) for number, payment in enumerate(order.payments, 1)]
+        paid = payments[len(payments) - len(change.payments) :]
+        current = current_row(order)
+        fixed = () if change.expected else created_row(order)
         with self._database.writing() as cursor:
             if change.key is not None:
                 keyed = (change.key, order.id, change.expected + 1, order.version, change.content or "")
-                if not cursor.execute(_INSERT_KEY, keyed).rowcount:
+                if not cursor.execute(_INSERT_KEY, (*keyed, seals.seal(keyed))).rowcount:
                     raise KeyReused(f"the key {change.key!r} was committed before")
             if change.expected:
-                _update(cursor, order, change.expected)
-            elif not cursor.execute(_INSERT_ORDER, order_row(order)).rowcount:
+                created, before = _seals_at(cursor, order.id, change.expected)
+            else:
+                created = before = seals.seal(fixed)
+            entries = seals.chained(before, entries)
+            last = entries[-1][-1]
+            seal = seals.of_order(created, last, current, [payment[1:] for payment in payments])
+            if change.expected:
+                cursor.execute(_UPDATE_ORDER, (*current, last, seal, order.id))
+            elif not cursor.execute(_INSERT_ORDER, (*fixed, *current, created, last, seal)).rowcount:
                 raise OrderExists(f"there is an order {order.id!r} already")
             cursor.executemany(_INSERT_ENTRY, entries)
-            if payments:
-                cursor.executemany(_INSERT_PAYMENT, payments)
+            if paid:
+                cursor.executemany(_INSERT_PAYMENT, paid)
             if change.stock:
                 stock.move(cursor, order.id, change.stock)
             if change.messages:
@@ -193,7 +211,7 @@ class SqliteStore:
                     raise _not_found(query.after)
                 after = rows[0]
             found = search.found(cursor, query, after)
-            return [_order(one, cursor.execute(_ORDER, (one,)).fetchall()) for one in found]
+            return [_listed(query, place, cursor.execute(_ORDER, place[1:]).fetchall()) for place in found]
 
     def tally(self, customer: str | None) -> list[Tally]:
         if customer is None:
@@ -238,7 +256,7 @@ class SqliteStore:
 
     def remove(self, order: Order) -> None:
         with self._database.writing() as cursor:
-            _expect(cursor, order.id, order.version)
+            _seals_at(cursor, order.id, order.version)
             for statement in _REMOVE:
                 cursor.execute(statement, {"id": order.id})
             outbox.forget(cursor, order.id)
@@ -255,22 +273,29 @@ def _file(path: object) -> str:
 def _order(order_id: str, rows: list[Row]) -> Order:
     if not rows:
         raise _not_found(order_id)
+    seals.check_order(rows)
     return order_of(rows)
 
 
-def _update(cursor: Cursor, order: Order, expected: int) -> None:
-    due = refund_is_due(order)
-    values: Row = (order.state, order.counted, order.version, time_text(order.updated_at), due, order.id, expected)
-    if not cursor.execute(_UPDATE_ORDER, values).rowcount:
-        _expect(cursor, order.id, expected)
+def _listed(query: Query, place: search.Place, rows: list[Row]) -> Order:
+    """The order that an index has at a place."""
+    if rows:
+        order = _order(place[1], rows)
+        fits = query.when.matches(order.statuses) and (query.customer is None or order.customer == query.customer)
+        if fits and rows[0][seals.CREATED - 1] == place[0]:
+            return order
+    raise StoreCorrupt(f"an index does not fit order {place[1]!r}: mend the indexes with SQLite's REINDEX")
 
 
-def _expect(cursor: Cursor, order_id: str, version: int) -> None:
+def _seals_at(cursor: Cursor, order_id: str, version: int) -> tuple[bytes, bytes]:
+    """The first and the last seal of an order's history, if the order is at this version."""
     rows = cursor.execute(_VERSION, (order_id,)).fetchall()
     if not rows:
         raise _not_found(order_id)
-    if rows[0][0] != version:
-        raise VersionConflict(f"order {order_id!r} is at version {rows[0][0]}, not {version}: load it again")
+    present, created, last = rows[0]
+    if present != version:
+        raise VersionConflict(f"order {order_id!r} is at version {present}, not {version}: load it again")
+    return created, last
 
 
 def _not_found(order_id: str) -> StoreError:
