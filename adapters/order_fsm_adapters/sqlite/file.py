@@ -17,7 +17,7 @@ from weakref import WeakSet
 from order_fsm.errors import OrderFsmError, StoreUnavailable
 from order_fsm_adapters.file_locks import LockFile
 from order_fsm_adapters.sqlite import schema
-from order_fsm_adapters.sqlite.errors import store_error
+from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
 from order_fsm_adapters.sqlite.transactions import Transaction
 
@@ -78,7 +78,7 @@ class _Seat:
             if error is not None and not isinstance(error, OrderFsmError):
                 # Whatever state the connection is in, closing it leaves none.
                 self.clear()
-                if isinstance(error, sqlite3.Error | OSError):
+                if isinstance(error, FAILURES):
                     raise store_error(error, self._file.where) from error
         finally:
             self._leave()
@@ -162,7 +162,7 @@ class OwnFile:
             raise StoreUnavailable(f"{self.where} was closed by this program: make a new store")
         try:
             return _Session(self._path)
-        except (sqlite3.Error, OSError) as error:
+        except FAILURES as error:
             raise store_error(error, self.where) from error
 
     def _seat(self) -> _Seat:

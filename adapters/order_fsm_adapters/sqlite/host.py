@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection, Cursor
 
 from order_fsm_adapters.sqlite import schema
-from order_fsm_adapters.sqlite.errors import store_error
+from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
 from order_fsm_adapters.sqlite.transactions import Transaction, savepoint
 
@@ -78,7 +77,7 @@ class HostConnection:
         try:
             open_before = self._connection.in_transaction
             yield
-        except sqlite3.Error as error:
+        except FAILURES as error:
             where = "the shop's database"
             if open_before and not self._connection.in_transaction:
                 where += ", whose whole transaction SQLite has rolled back"
