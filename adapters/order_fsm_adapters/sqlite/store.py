@@ -67,6 +67,7 @@ _ENTRIES = """
     FROM order_fsm_order AS one LEFT JOIN order_fsm_entry AS entry ON order_id = id
     WHERE id = ? ORDER BY entry.version
 """
+_HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
 _KEYED = "SELECT key, order_id, first, last, content, seal FROM order_fsm_key WHERE key = ?"
 
 _INSERT_ORDER = """
@@ -155,13 +156,23 @@ class SqliteStore:
         self._database.close()
 
     def load(self, order_id: str) -> Order:
-        return _order(order_id, self._database.rows(_ORDER, (order_id,)))
+        return _order(self._database.rows(_ORDER, (order_id,)) or self._looked_up_again(_ORDER, order_id))
 
     def history(self, order_id: str) -> tuple[Entry, ...]:
-        rows = self._database.rows(_ENTRIES, (order_id,))
-        if not rows:
-            raise _not_found(order_id)
+        rows = self._database.rows(_ENTRIES, (order_id,)) or self._looked_up_again(_ENTRIES, order_id)
         return tuple(map(entry_of, seals.check_history(order_id, rows)))
+
+    def _looked_up_again(self, statement: str, order_id: str) -> list[Row]:
+        """What there is of an order that was not found; an order that is lost still has entries."""
+        with self._database.reading() as cursor:
+            rows = cursor.execute(statement, (order_id,)).fetchall()
+            if not rows:
+                if cursor.execute(_HAS_ENTRIES, (order_id,)).fetchall():
+                    raise StoreCorrupt(
+                        f"order {order_id!r} is gone, and its history is there; restore it from a backup"
+                    )
+                raise _not_found(order_id)
+            return rows
 
     def keyed(self, key: str) -> Keyed | None:
         rows = self._database.rows(_KEYED, (key,))
@@ -270,9 +281,7 @@ def _file(path: object) -> str:
     return os.path.realpath(name)
 
 
-def _order(order_id: str, rows: list[Row]) -> Order:
-    if not rows:
-        raise _not_found(order_id)
+def _order(rows: list[Row]) -> Order:
     seals.check_order(rows)
     return order_of(rows)
 
@@ -280,7 +289,7 @@ def _order(order_id: str, rows: list[Row]) -> Order:
 def _listed(query: Query, place: search.Place, rows: list[Row]) -> Order:
     """The order that an index has at a place."""
     if rows:
-        order = _order(place[1], rows)
+        order = _order(rows)
         fits = query.when.matches(order.statuses) and (query.customer is None or order.customer == query.customer)
         if fits and rows[0][seals.CREATED - 1] == place[0]:
             return order
