@@ -40,7 +40,7 @@ from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, T
 from order_fsm_adapters.file_locks import FileLock
 from order_fsm_adapters.json_files.durable_files import disk_errors, listed, read, remove, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
-from order_fsm_adapters.json_files.file_names import file_name
+from order_fsm_adapters.json_files.file_names import file_name, named
 from order_fsm_adapters.json_files.json_folder import KEYS, LOCKS, ORDERS, OUTBOX, STOCK, open_folder
 from order_fsm_adapters.json_files.key_files import KeyFiles
 from order_fsm_adapters.json_files.order_file import OrderFile, digits
@@ -110,14 +110,17 @@ class JsonStore:
 
     def _every(self) -> Iterator[OrderFile]:
         """The documents of all orders but the broken ones, which are logged: each stops itself and not the shop."""
+        for name in self._names():
+            document = self._read_unless_broken(name)
+            if document is not None:
+                yield document
+
+    def _names(self) -> list[str]:
+        """The names of the files of all orders."""
         self._journal.settle_all()
         # Some file systems list a file twice that is replaced meanwhile.
-        for file in set(listed(self._path(ORDERS))):
-            name, ending = os.path.splitext(file)
-            if ending == _ENDING:
-                document = self._read_unless_broken(name)
-                if document is not None:
-                    yield document
+        files = map(os.path.splitext, set(listed(self._path(ORDERS))))
+        return sorted(name for name, ending in files if ending == _ENDING)
 
     def _present(self, order_id: str) -> OrderFile:
         document = self._read(file_name(order_id))
@@ -267,6 +270,44 @@ class JsonStore:
                     self._outbox.lead_to(name, before, after)
                     write(self._order_path(name), after.encode())
                 self._outbox.forget(name, (before.message_times() | marked) - after.message_times())
+
+    # What an audit asks for
+
+    def order_ids(self) -> Iterator[str]:
+        for name in self._names():
+            order_id = named(name)
+            if order_id is None:
+                document = self._read_unless_broken(name)
+                order_id = None if document is None else document.order.id
+            if order_id is not None:
+                yield order_id
+
+    def messages(self) -> Iterator[Message]:
+        return (message for document in self._every() for message in document.to_messages())
+
+    def faults(self) -> list[str]:
+        return [*self._unnamed_faults(), *self._keys.faults(), *self._stock.faults(), *self._mark_faults()]
+
+    def _unnamed_faults(self) -> Iterator[str]:
+        """The broken files whose names do not tell the order."""
+        for name in self._names():
+            if named(name) is None:
+                try:
+                    self._read(name)
+                except StoreCorrupt as error:
+                    yield str(error)
+
+    def _mark_faults(self) -> Iterator[str]:
+        """The orders with messages to which nothing leads; a mark is there before its message."""
+        for document in self._every():
+            name = file_name(document.order.id)
+            for time in document.message_times():
+                if not self._outbox.leads_to(name, time) and self._still_waits(name, time):
+                    yield f"order {document.order.id!r} has messages to which no mark leads: they are not delivered"
+
+    def _still_waits(self, name: str, time: str) -> bool:
+        document = self._read_unless_broken(name)
+        return document is not None and time in document.message_times()
 
     # Places and locks
 

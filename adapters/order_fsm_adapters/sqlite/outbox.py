@@ -67,7 +67,7 @@ def claim(cursor: Cursor, now: datetime, until: datetime, limit: int) -> list[Me
     """See `Store.claim`."""
     values = {"now": time_text(now), "until": time_text(until), "limit": limit}
     # The rows of an update come in no order.
-    return [_message(row[1:]) for row in sorted(cursor.execute(_CLAIM, values).fetchall())]
+    return [sealed_message(row[1:]) for row in sorted(cursor.execute(_CLAIM, values).fetchall())]
 
 
 def delivered(cursor: Cursor, message: Message) -> None:
@@ -87,7 +87,7 @@ def postpone(cursor: Cursor, message: Message, until: datetime | None) -> None:
 
 def dead_letters(cursor: Cursor, limit: int) -> list[Message]:
     """See `Store.dead_letters`."""
-    return [_message(row) for row in cursor.execute(_DEAD_LETTERS, (limit,)).fetchall()]
+    return [sealed_message(row) for row in cursor.execute(_DEAD_LETTERS, (limit,)).fetchall()]
 
 
 def revive(cursor: Cursor, message: Message) -> None:
@@ -107,6 +107,11 @@ def _seal(row: Row) -> bytes:
     return seals.seal(row[:5])
 
 
-def _message(row: Row) -> Message:
+def sealed_message(row: Row) -> Message:
+    """The message of a row: its columns from id to attempts, and its seal.
+
+    Raises:
+        StoreCorrupt: it is not as it was written.
+    """
     seals.check("message", row[0], row[:5], row[6])
     return message_of(row[:6])

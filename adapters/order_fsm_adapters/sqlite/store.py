@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from decimal import Decimal
 from sqlite3 import Connection, Cursor
@@ -31,7 +31,7 @@ from order_fsm.model import (
     Tally,
     plus,
 )
-from order_fsm_adapters.sqlite import outbox, seals, search, stock
+from order_fsm_adapters.sqlite import inspection, outbox, seals, search, stock
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.host import HostConnection
 from order_fsm_adapters.sqlite.rows import (
@@ -271,6 +271,18 @@ class SqliteStore:
             for statement in _REMOVE:
                 cursor.execute(statement, {"id": order.id})
             outbox.forget(cursor, order.id)
+
+    # What an audit asks for
+
+    def order_ids(self) -> Iterator[str]:
+        return inspection.order_ids(self._database.rows)
+
+    def messages(self) -> Iterator[Message]:
+        return map(outbox.sealed_message, inspection.messages(self._database.rows))
+
+    def faults(self) -> list[str]:
+        with self._database.reading() as cursor:
+            return inspection.faults(cursor)
 
 
 def _file(path: object) -> str:
