@@ -23,7 +23,7 @@ LAYERS = (
 """The modules of the engine, each of which imports only those before it."""
 
 ON_DEMAND = {"store", "consistency", "audit", "migration"}
-"""Those that `import order_fsm` leaves out: the protocol of stores is for types, the others wait until they are used."""
+"""Those that `import order_fsm` leaves out: the protocol of stores is for types, the others wait for their use."""
 
 FOR_ADAPTERS = {"order_fsm.store", "order_fsm.model", "order_fsm.errors"}
 

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from order_fsm.errors import OrderFsmError, StoreUnavailable
 from order_fsm_adapters.file_locks import LockFile
-from order_fsm_adapters.sqlite import schema
+from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
 from order_fsm_adapters.sqlite.transactions import Transaction
@@ -136,6 +136,11 @@ class OwnFile:
     def writing(self) -> Iterator[Cursor]:
         with self._seat() as session, session.lock_file, Transaction(session.cursor, "BEGIN IMMEDIATE"):
             yield session.cursor
+
+    def backup(self, path: str) -> None:
+        """Copy the database to a new file. To `_before_fork` it is a call like any other: a fork waits for its end."""
+        with self._seat() as session:
+            backup.copy(session.cursor.connection, path)
 
     def close(self) -> None:
         """Wait for what is under way, and close all."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection, Cursor
 
+from order_fsm.errors import InvalidInput
 from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
@@ -52,6 +53,10 @@ class HostConnection:
                 if self._connection.in_transaction:
                     self._cursor.execute("ROLLBACK")
                 raise
+
+    def backup(self, path: str) -> None:
+        """Refuse: what is in the database beside the orders, and when it may be copied, the shop knows."""
+        raise InvalidInput(f"the database is the shop's, so it is the shop that copies it to {path!r}")
 
     def close(self) -> None:
         """Nothing: the connection is the shop's."""

@@ -155,6 +155,22 @@ class SqliteStore:
         """Close the files; the store cannot be used afterwards. A connection of the shop's stays open."""
         self._database.close()
 
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the database to a new file, while others go on working with it. No writer waits for it.
+
+        The copy is of one moment: all that was committed before the call is in it, and nothing by half. It copies
+        damage too, so audit it. To restore it, close all stores on the old file, and put the copy in its place, with no
+        `-wal` and `-shm` of the old one beside it.
+
+        Args:
+            path: of the copy; the folder must be there, and the file not. It appears when it is whole.
+
+        Raises:
+            InvalidInput: no path, there is something at it, or the database is the shop's own (connection=).
+            StoreUnavailable, StoreFull, StoreCorrupt: the copy cannot be made.
+        """
+        self._database.backup(_file(path))
+
     def load(self, order_id: str) -> Order:
         return _order(self._database.rows(_ORDER, (order_id,)) or self._looked_up_again(_ORDER, order_id))
 
