@@ -205,7 +205,7 @@ def test_the_order_that_an_index_leads_to_and_that_is_gone_is_corrupt(path: Path
     with pytest.raises(StoreCorrupt, match="an index does not fit order '1001'"):
         store.find(Query(When()))
     for read in (store.load, store.history):
-        with pytest.raises(StoreCorrupt, match="order '1001' is gone, its history is there"):
+        with pytest.raises(StoreCorrupt, match="order '1001' is gone, and its history is there"):
             read("1001")
         with pytest.raises(OrderNotFound):
             read("1003")
