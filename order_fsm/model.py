@@ -321,6 +321,26 @@ class Message:
         copied: dict[str, Any] = _copied(self._payload)
         return copied
 
+    @property
+    def version(self) -> int:
+        """The version of the order that its id names; 0 where it names none."""
+        number = self.id.rpartition("#")[2].partition(".")[0]
+        return int(number) if number.isdecimal() else 0
+
+
+class Finding(NamedTuple):
+    """Something that is wrong in a store.
+
+    Attributes:
+        order_id: of the order that it is about, None where it is about none.
+        code: what kind it is, for programs.
+        message: what it is, for people.
+    """
+
+    order_id: str | None
+    code: str
+    message: str
+
 
 class StockMove(NamedTuple):
     """How one commit changes the number on hand of one item.

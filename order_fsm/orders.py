@@ -189,6 +189,38 @@ class Orders(Queries, Changes[Receipt]):
         before = self._now() - _age(older_than)
         return expiry.purge(self._workflow, self._store, before, checks.whole(limit, "limit", 1))
 
+    # A changed table
+
+    def migrate(
+        self, mapping: Mapping[str, str | Iterable[str]], *, comment: str, by: str | None = None, limit: int = 100
+    ) -> list[Receipt]:
+        """Move orders out of states that the workflow does not know, because its table was changed.
+
+        Each is moved in a commit of its own, by an entry `migrate` in its history; stock follows the state, and never
+        has to wait. Call it again until it moves none: what is moved is not moved twice. `audit` lists those that are
+        left.
+
+        Args:
+            mapping: from the name of an old state to the name, or the set of statuses, of one that the workflow knows.
+                A state that it knows may only be mapped to itself: that moves the orders in it for which it has become
+                different whether they count in totals.
+            comment: why; not blank.
+            by: who does it.
+            limit: how many to move at the most.
+
+        Returns:
+            The receipts of those that were moved.
+
+        Raises:
+            InvalidInput: a state that is none, or one that orders may leave by a trigger.
+        """
+        request = Request("migrate", self._now(), {}, by, comment)
+        if not request.reasoned:
+            raise InvalidInput("comment must not be blank: say why the orders are moved")
+        from order_fsm.migration import migrate  # Only who has changed a table needs it.
+
+        return migrate(self._workflow, self._store, self._commits, mapping, request, checks.whole(limit, "limit", 1))
+
 
 def _lines(lines: object) -> tuple[Line, ...]:
     if isinstance(lines, str) or not isinstance(lines, Iterable):

@@ -17,6 +17,7 @@ from order_fsm.shop import shop_workflow
 from order_fsm.workflow import REFUND_DUE, Workflow
 
 if TYPE_CHECKING:
+    from order_fsm.audit import Audit
     from order_fsm.store import Store
 
 
@@ -149,6 +150,21 @@ class Queries:
         """The number on hand of an item, below zero where paid orders wait for it; None where it is not tracked."""
         sku = checks.identifier(sku, "sku")
         return self._store.stock([sku]).get(sku)
+
+    def audit(self, progress: Callable[[int, int | None], object] | None = None) -> Audit:
+        """See whether the store holds together: every order against its history, its ledger, its keys and the rules.
+
+        Reads everything and changes nothing; others may go on working meanwhile. See `order_fsm.audit`.
+
+        Args:
+            progress: is called after each order with how many are done, and of how many, or None.
+
+        Returns:
+            What was found; `ok` where nothing was.
+        """
+        from order_fsm.audit import audit  # Only who audits needs it.
+
+        return audit(self._store, self._workflow, progress)
 
     def _page(
         self, when: When, after: str | None, limit: int, *, customer: str | None = None, refund_due: bool = False

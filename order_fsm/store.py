@@ -21,10 +21,10 @@ and StoreCorrupt where it holds what it did not write.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from order_fsm.errors import OrderFsmError, StoreCorrupt, StoreFull, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
@@ -149,6 +149,26 @@ class Store(Protocol):
             OrderNotFound: it is not there.
             VersionConflict: its version is not that of `order`.
         """
+        ...
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """What a store may offer beside `Store`, so that an audit finds more than it can ask any store for.
+
+    Without it an audit ends at the first page of `find` that cannot be read, and sees no message that is not dead.
+    """
+
+    def order_ids(self) -> Iterator[str]:
+        """The ids of all orders, each once, those that cannot be read too. Some may be made or gone meanwhile."""
+        ...
+
+    def messages(self) -> Iterator[Message]:
+        """The messages that wait to be delivered. This claims none of them."""
+        ...
+
+    def faults(self) -> list[str]:
+        """What is wrong in the store beside its orders: a sentence for each."""
         ...
 
 

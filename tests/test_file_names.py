@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from order_fsm_adapters.json_files.file_names import file_name
+from order_fsm_adapters.json_files.file_names import file_name, named
 
 
 @pytest.mark.parametrize("plain", ["1001", "2026-01-05_7", "a", "-x", "e481f51cbdc54678b7cc49136f2d6af7"])
@@ -60,3 +60,14 @@ def test_two_ids_have_two_names_on_whatever_file_system(one: str, other: str) ->
         return unicodedata.normalize("NFKC", file_name(name).casefold()).strip(". ")
 
     assert folded(one) != folded(other)
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_a_name_that_is_not_shortened_tells_the_id(one: str) -> None:
+    name = file_name(one)
+    assert named(name) == (None if "~" in name else one)
+
+
+@pytest.mark.parametrize("name", ["A", "%zz", "%ff", "+", "a b", "%61", "", "con"])
+def test_what_is_no_such_name_tells_none(name: str) -> None:
+    assert named(name) is None

@@ -247,3 +247,20 @@ def test_a_commit_for_which_there_is_no_room_is_undone_and_can_be_repeated(path:
     store.commit(change)
     assert store.load("1001") == change.order
     assert by_hand(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_broken_schema_that_is_no_text_is_corrupt(path: Path) -> None:
+    """SQLite's message quotes it, and the sqlite3 module cannot read that message."""
+    SqliteStore(path).close()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.executescript(
+        """PRAGMA writable_schema = ON;
+        UPDATE sqlite_schema SET sql = CAST(replace(CAST(sql AS BLOB), CAST('INTEGER' AS BLOB), x'ffff') AS TEXT);"""
+    )
+    connection.close()
+    with pytest.raises(StoreCorrupt, match=r"malformed database schema.*\\xff"):
+        SqliteStore(path)
+    host = sqlite3.connect(path)
+    with pytest.raises(StoreCorrupt, match="malformed database schema"):
+        SqliteStore(connection=host)
+    host.close()

@@ -200,6 +200,18 @@ class MemoryStore:
                     del messages[message.id]
                     self._claimed_until.pop(message.id, None)
 
+    # What an audit asks for
+
+    def order_ids(self) -> Iterator[str]:
+        return iter(list(self._orders))
+
+    def messages(self) -> Iterator[Message]:
+        with self._lock:
+            return iter(list(self._outbox.values()))
+
+    def faults(self) -> list[str]:
+        return []
+
 
 def _conflict(order_id: str, version: int, expected: int) -> VersionConflict:
     return VersionConflict(f"order {order_id!r} is at version {version}, not {expected}: load it again")

@@ -7,6 +7,7 @@ where Unicode is normalised; it leads to no other folder, hides nothing, and end
 from __future__ import annotations
 
 import hashlib
+import re
 import string
 
 _PLAIN = string.ascii_lowercase + string.digits + "-_"
@@ -28,6 +29,16 @@ def _written(byte: int) -> str:
 
 
 _WRITTEN = tuple(map(_written, range(256)))
+
+
+def named(name: str) -> str | None:
+    """The id, SKU or key that has a file name; None where the name is shortened, or no such name."""
+    written = re.sub(r"\+([a-z])", lambda letter: letter[1].upper(), name)
+    try:
+        found = re.sub(rb"%([0-9a-f]{2})", lambda digits: bytes.fromhex(digits[1].decode()), written.encode()).decode()
+    except UnicodeDecodeError:
+        return None
+    return found if found and file_name(found) == name else None
 
 
 def file_name(name: str) -> str:

@@ -18,8 +18,8 @@ OUTBOX = "outbox"
 LOCKS = "locks"
 INDEX = "index"
 
-_FOLDERS = (ORDERS, STOCK, KEYS, OUTBOX, LOCKS)
-_ABOUT = "store.json"
+FOLDERS = (ORDERS, STOCK, KEYS, OUTBOX, LOCKS)
+ABOUT = "store.json"
 
 
 class _About(sealed_json.Document, frozen=True, kw_only=True):
@@ -45,8 +45,8 @@ def open_folder(folder: str | os.PathLike[str]) -> str:
         StoreUnavailable: it cannot be made or opened, or a newer version of the library wrote it.
         StoreCorrupt: its `store.json` is broken.
     """
-    root = os.path.abspath(_checked(folder))
-    about = os.path.join(root, _ABOUT)
+    root = os.path.abspath(checked(folder))
+    about = os.path.join(root, ABOUT)
     if not exists(about):
         _make(root, about)
     content = read(about)
@@ -58,7 +58,12 @@ def open_folder(folder: str | os.PathLike[str]) -> str:
     return root
 
 
-def _checked(folder: str | os.PathLike[str]) -> str:
+def checked(folder: str | os.PathLike[str]) -> str:
+    """The path of a folder.
+
+    Raises:
+        InvalidInput: it is none.
+    """
     path = os.fspath(folder) if isinstance(folder, str | os.PathLike) else None
     if not isinstance(path, str) or not path.strip() or "\0" in path:
         raise InvalidInput(f"folder must be the path of a folder, such as 'shop-orders', not {folder!r:.80}")
@@ -74,7 +79,7 @@ def _make(root: str, about: str) -> None:
             _make_folder(root)
         # Also where it was there: the process that made it may have been killed before it was durable.
         flush_folder(os.path.dirname(root))
-        for folder in _FOLDERS:
+        for folder in FOLDERS:
             _make_folder(os.path.join(root, folder))
         with FileLock(os.path.join(root, LOCKS, "store.lock")):
             if not exists(about):
@@ -93,7 +98,7 @@ def _make_folder(path: str) -> None:
 
 
 def _refuse_others(root: str) -> None:
-    others = set(os.listdir(root)) - {*_FOLDERS, INDEX, _ABOUT, _ABOUT + UNFINISHED}
+    others = set(os.listdir(root)) - {*FOLDERS, INDEX, ABOUT, ABOUT + UNFINISHED}
     if others:
         raise InvalidInput(
             f"{root} is no store of order_fsm and holds other things, such as {min(others)!r}: give a folder of its own"

@@ -14,6 +14,7 @@ from order_fsm.errors import StoreCorrupt
 from order_fsm_adapters.json_files import sealed_json
 from order_fsm_adapters.json_files.durable_files import read, write
 from order_fsm_adapters.json_files.file_names import file_name
+from order_fsm_adapters.json_files.inspection import broken_files
 
 
 class _Claim(sealed_json.Document, frozen=True, kw_only=True):
@@ -48,6 +49,10 @@ class KeyFiles:
         A file that is there may be left by a process that was killed before it was durable. So it is written again.
         """
         write(self._file(key), sealed_json.encode(_Claim(key=key, order_id=order_id)))
+
+    def faults(self) -> list[str]:
+        """What is wrong with the files: a sentence for each that is broken."""
+        return broken_files(self._path, _decoder, lambda document: document.key)
 
     def _file(self, key: str) -> str:
         return os.path.join(self._path, f"{file_name(key)}.json")

@@ -161,6 +161,10 @@ class OrderFile(sealed_json.Document, frozen=True, kw_only=True):
                 return
             yield self._to_message(message)
 
+    def to_messages(self) -> list[Message]:
+        """The messages that wait to be delivered."""
+        return [self._to_message(message) for message in self.messages]
+
     def to_dead_letters(self) -> list[Message]:
         """The messages whose delivery was given up."""
         return [self._to_message(message) for message in self.dead_letters]

@@ -26,6 +26,10 @@ class OutboxFiles:
         """The times and file names of the orders that may have messages, oldest first."""
         return [(mark[:_TIME_LENGTH], mark[_TIME_LENGTH + 1 :]) for mark in sorted(listed(self._path))]
 
+    def leads_to(self, name: str, time: str) -> bool:
+        """Whether a mark leads to the messages of an order of that time."""
+        return os.path.exists(self._mark(time, name))
+
     def lead_to(self, name: str, before: OrderFile | None, after: OrderFile) -> None:
         """Make the marks of a document's messages durable, before it is written.
 

@@ -2,6 +2,10 @@
 
 The last member of a document is the SHA-256 of all bytes before it. The first is the version of its format: a document
 of a newer one is refused, not guessed at.
+
+An order's whole history is in one document. So the checksum shows an entry that was changed, removed, inserted or moved
+as it shows any other edit, and a chain of seals from entry to entry would say nothing more. It has no secret: it shows
+accidents and edits, not somebody who makes it anew; nor a file that is gone, or that is replaced by an older one.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from order_fsm_adapters.json_files import sealed_json
 from order_fsm_adapters.json_files.durable_files import exists, read, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name
+from order_fsm_adapters.json_files.inspection import broken_files
 
 
 class _OnHand(sealed_json.Document, frozen=True, kw_only=True):
@@ -76,6 +77,10 @@ class StockFiles:
             (self._folder, os.path.basename(self._file(sku))): sealed_json.encode(_OnHand(sku=sku, on_hand=number))
             for sku, number in on_hand.items()
         }
+
+    def faults(self) -> list[str]:
+        """What is wrong with the files: a sentence for each that is broken."""
+        return broken_files(self._path, _decoder, lambda document: document.sku)
 
     def _file(self, sku: str) -> str:
         return os.path.join(self._path, f"{file_name(sku)}.json")

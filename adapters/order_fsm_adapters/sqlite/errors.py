@@ -14,8 +14,13 @@ _CORRUPT = {"CORRUPT", "NOTADB", "ERROR", "CONSTRAINT", "MISMATCH", "FORMAT"}
 plain ERROR means that a table is not as it was made."""
 
 
-def store_error(error: sqlite3.Error | OSError, where: str) -> StoreError:
-    """The store's error for one of SQLite or of the file system.
+FAILURES = (sqlite3.Error, OSError, UnicodeDecodeError)
+"""What SQLite and the file system raise. The last one comes from the sqlite3 module, where SQLite's own message quotes
+a broken database."""
+
+
+def store_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str) -> StoreError:
+    """The store's error for one of `FAILURES`.
 
     Args:
         error: what was raised.
@@ -25,6 +30,9 @@ def store_error(error: sqlite3.Error | OSError, where: str) -> StoreError:
         if error.errno in _NO_ROOM:
             return StoreFull(f"{where}: {error.strerror}: make room, then retry")
         return StoreUnavailable(f"{where}: {error.strerror}: it must be a file in a folder that can be written to")
+    if isinstance(error, UnicodeDecodeError):
+        said = error.object.decode(errors="backslashreplace")
+        return StoreCorrupt(f"{where} holds what the store did not write: {said:.200}: restore it from a backup")
     name = getattr(error, "sqlite_errorname", None)
     if name is None:
         # Raised by the sqlite3 module itself: a connection that is closed or another thread's, or text that is none.

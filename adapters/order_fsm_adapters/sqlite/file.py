@@ -17,8 +17,8 @@ from weakref import WeakSet
 
 from order_fsm.errors import OrderFsmError, StoreUnavailable
 from order_fsm_adapters.file_locks import LockFile
-from order_fsm_adapters.sqlite import schema
-from order_fsm_adapters.sqlite.errors import store_error
+from order_fsm_adapters.sqlite import backup, schema
+from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
 from order_fsm_adapters.sqlite.transactions import Transaction
 
@@ -84,7 +84,7 @@ class _Seat:
             if error is not None and not isinstance(error, OrderFsmError):
                 # Whatever state the connection is in, closing it leaves none.
                 self.clear()
-                if isinstance(error, sqlite3.Error | OSError):
+                if isinstance(error, FAILURES):
                     raise store_error(error, self._file.where) from error
         finally:
             self._leave()
@@ -183,6 +183,11 @@ class OwnFile:
     def writing(self) -> AbstractContextManager[Cursor]:
         return self._seat().writing
 
+    def backup(self, path: str) -> None:
+        """Copy the database to a new file. To `_before_fork` it is a call like any other: a fork waits for its end."""
+        with self._seat() as session:
+            backup.copy(session.cursor.connection, path)
+
     def close(self) -> None:
         """Wait for what is under way, and close all."""
         self._closed = True
@@ -208,7 +213,7 @@ class OwnFile:
             raise StoreUnavailable(f"{self.where} was closed by this program: make a new store")
         try:
             return _Session(self._path, self._synchronous)
-        except (sqlite3.Error, OSError) as error:
+        except FAILURES as error:
             raise store_error(error, self.where) from error
 
     def _seat(self) -> _Seat:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection, Cursor
 
+from order_fsm.errors import InvalidInput
 from order_fsm_adapters.sqlite import schema
-from order_fsm_adapters.sqlite.errors import store_error
+from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
 from order_fsm_adapters.sqlite.transactions import Transaction, savepoint
 
@@ -54,6 +54,10 @@ class HostConnection:
                     self._cursor.execute("ROLLBACK")
                 raise
 
+    def backup(self, path: str) -> None:
+        """Refuse: what is in the database beside the orders, and when it may be copied, the shop knows."""
+        raise InvalidInput(f"the database is the shop's, so it is the shop that copies it to {path!r}")
+
     def close(self) -> None:
         """Nothing: the connection is the shop's."""
 
@@ -78,7 +82,7 @@ class HostConnection:
         try:
             open_before = self._connection.in_transaction
             yield
-        except sqlite3.Error as error:
+        except FAILURES as error:
             where = "the shop's database"
             if open_before and not self._connection.in_transaction:
                 where += ", whose whole transaction SQLite has rolled back"

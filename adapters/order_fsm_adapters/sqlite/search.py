@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from decimal import Decimal
 from itertools import islice
 from sqlite3 import Cursor
@@ -54,14 +54,16 @@ _TALLY_OF_CUSTOMER = """
 
 
 def found(cursor: Cursor, query: Query, after: Place) -> list[Place]:
-    """The places of the orders that a query describes, oldest first.
+    """The places of the orders that a query describes, oldest first, as the indexes have them.
 
     Args:
         cursor: in a transaction.
         query: its `after` is not looked at.
         after: the place after which to go on.
     """
-    return list(islice(_places(cursor, query, after), query.limit))
+    # All closed here, also where a broken database stops one of them, and not when the connection is closed already.
+    with ExitStack() as opened:
+        return list(islice(_places(cursor, query, after, opened), query.limit))
 
 
 def tally(cursor: Cursor, customer: str | None) -> list[Tally]:
@@ -79,25 +81,24 @@ def tally(cursor: Cursor, customer: str | None) -> list[Tally]:
     return [Tally(*group, *sums) for group, sums in groups.items()]
 
 
-def _places(cursor: Cursor, query: Query, after: Place) -> Iterator[Place]:
+def _places(cursor: Cursor, query: Query, after: Place, opened: ExitStack) -> Iterator[Place]:
     if query.refund_due:
-        for at, order_id, state, customer in _stepped(cursor, _REFUND_DUE, after):
+        for at, order_id, state, customer in _stepped(opened, cursor, _REFUND_DUE, after):
             if query.customer in {None, customer} and query.when.matches(statuses_of(state)):
                 yield at, order_id
     elif query.customer is not None:
-        for at, order_id, state in _stepped(cursor, _OF_CUSTOMER, (query.customer, *after)):
+        for at, order_id, state in _stepped(opened, cursor, _OF_CUSTOMER, (query.customer, *after)):
             if query.when.matches(statuses_of(state)):
                 yield at, order_id
     else:
         states = _states(cursor, query.when)
-        yield from heapq.merge(*(_stepped(cursor, _IN_STATE, (state, *after)) for state in states))
+        yield from heapq.merge(*(_stepped(opened, cursor, _IN_STATE, (state, *after)) for state in states))
 
 
 def _states(cursor: Cursor, when: When) -> list[str]:
     return [state for (state,) in cursor.execute(_STATES).fetchall() if when.matches(statuses_of(state))]
 
 
-def _stepped(cursor: Cursor, statement: str, values: Row) -> Iterator[Row]:
+def _stepped(opened: ExitStack, cursor: Cursor, statement: str, values: Row) -> Iterator[Row]:
     """Rows as they are asked for: most of what a statement could give is not needed."""
-    with closing(Cursor(cursor.connection)) as rows:
-        yield from rows.execute(statement, values)
+    return opened.enter_context(closing(Cursor(cursor.connection))).execute(statement, values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from sqlite3 import Connection, Cursor
@@ -30,13 +30,14 @@ from order_fsm.model import (
     Tally,
 )
 from order_fsm.store import refusal
-from order_fsm_adapters.sqlite import outbox, search, stock
+from order_fsm_adapters.sqlite import inspection, outbox, search, stock
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.host import HostConnection
 from order_fsm_adapters.sqlite.rows import (
     Row,
     entry_of,
     entry_row,
+    message_of,
     order_of,
     order_row,
     payment_row,
@@ -140,6 +141,22 @@ class SqliteStore:
         """Close the files; the store cannot be used afterwards. A connection of the shop's stays open."""
         self._database.close()
 
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the database to a new file, while others go on working with it. No writer waits for it.
+
+        The copy is of one moment: all that was committed before the call is in it, and nothing by half. It copies
+        damage too, so audit it. To restore it, close all stores on the old file, and put the copy in its place, with no
+        `-wal` and `-shm` of the old one beside it.
+
+        Args:
+            path: of the copy; the folder must be there, and the file not. It appears when it is whole.
+
+        Raises:
+            InvalidInput: no path, there is something at it, or the database is the shop's own (connection=).
+            StoreUnavailable, StoreFull, StoreCorrupt: the copy cannot be made.
+        """
+        self._database.backup(_file(path))
+
     def load(self, order_id: str) -> Order:
         return _order(order_id, self._database.rows(_ORDER, (order_id,)))
 
@@ -212,6 +229,18 @@ class SqliteStore:
             for statement in _REMOVE:
                 cursor.execute(statement, {"id": order.id})
             outbox.forget(cursor, order.id)
+
+    # What an audit asks for
+
+    def order_ids(self) -> Iterator[str]:
+        return inspection.order_ids(self._database.rows)
+
+    def messages(self) -> Iterator[Message]:
+        return map(message_of, inspection.messages(self._database.rows))
+
+    def faults(self) -> list[str]:
+        with self._database.reading() as cursor:
+            return inspection.faults(cursor)
 
 
 def _file(path: object) -> str:

@@ -1,0 +1,66 @@
+"""What an audit asks of the SQLite store: ids and messages, a page at a time, and what is wrong beside the orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from sqlite3 import Cursor
+
+from order_fsm_adapters.sqlite.rows import Row
+
+_PAGE = 500
+
+_IDS = "SELECT id FROM order_fsm_order WHERE id > ? ORDER BY id LIMIT ?"
+_MESSAGES = """
+    SELECT number, id, order_id, topic, payload, created_at, attempts
+    FROM order_fsm_message WHERE number > ? ORDER BY number LIMIT ?
+"""
+
+_STRAY_KEYS = """
+    SELECT key, order_id FROM order_fsm_key AS one WHERE NOT EXISTS (
+        SELECT 1 FROM order_fsm_entry AS entry
+        WHERE entry.order_id = one.order_id AND entry.version = one.last AND entry.key = one.key
+    )
+"""
+_STRAY_ENTRIES = """
+    SELECT DISTINCT order_id FROM order_fsm_entry AS entry
+    WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order WHERE id = entry.order_id)
+"""
+_STRAY_PAYMENTS = """
+    SELECT DISTINCT order_id FROM order_fsm_payment AS payment
+    WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order WHERE id = payment.order_id)
+"""
+
+Rows = Callable[[str, Row], list[Row]]
+"""Runs a statement with these values."""
+
+
+def order_ids(rows: Rows) -> Iterator[str]:
+    """See `Inspectable.order_ids`."""
+    return (order_id for (order_id,) in _paged(rows, _IDS, ""))
+
+
+def messages(rows: Rows) -> Iterator[Row]:
+    """The rows of the messages that wait, from id to attempts."""
+    return (row[1:] for row in _paged(rows, _MESSAGES, -(2**63)))
+
+
+def _paged(rows: Rows, statement: str, after: object) -> Iterator[Row]:
+    """Rows in the sequence of their first column. No transaction is open between two pages."""
+    while page := rows(statement, (after, _PAGE)):
+        yield from page
+        after = page[-1][0]
+
+
+def faults(cursor: Cursor) -> list[str]:
+    """See `Inspectable.faults`: what SQLite's own check finds, and strays.
+
+    Args:
+        cursor: in a transaction.
+    """
+    found = [f"SQLite: {said}" for (said,) in cursor.execute("PRAGMA integrity_check") if said != "ok"]
+    for key, order_id in cursor.execute(_STRAY_KEYS):
+        found.append(f"key {key!r} leads to order {order_id!r}, of which no entry carries it")
+    for what, statement in (("entries", _STRAY_ENTRIES), ("payments", _STRAY_PAYMENTS)):
+        for (order_id,) in cursor.execute(statement):
+            found.append(f"there are {what} of order {order_id!r}, which is not there")
+    return found

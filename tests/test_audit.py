@@ -1,0 +1,452 @@
+"""The audit: nothing to find in what the library wrote, and each kind of damage found, with nothing beside it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from order_fsm import Guard, Line, Order, Orders, Refused, Rule, When, shop_workflow
+from order_fsm.audit import Audit, audit
+from order_fsm.errors import OrderNotFound, StoreCorrupt
+from order_fsm.model import Entry, Keyed, Message, Payment, Query, Tally
+from order_fsm_adapters.json_files import JsonStore
+from order_fsm_adapters.memory import MemoryStore
+from order_fsm_adapters.sqlite import SqliteStore
+
+from .conftest import Shop
+from .sqlite_files import by_hand
+
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+
+FACTS: dict[str, dict[str, Any]] = {
+    "pay": {"reference": "ch_1"},
+    "refund": {"amount": "1"},
+    "unpay": {"amount": "2", "comment": "bounced"},
+    "undispatch": {"comment": "came back"},
+}
+
+
+def codes(found: Audit) -> list[str]:
+    return sorted({finding.code for finding in found.findings})
+
+
+def lively(shop: Shop) -> None:
+    """Something of everything: money in parts, an override, a form, messages waiting and dead, stock short."""
+    orders = shop.orders
+    orders.set_stock("TEAPOT", 30)
+    for state in orders.workflow.states:
+        shop.bring(state, f"in {state}")
+    shop.create("1001", lines=[Line("TEAPOT", 20)])
+    orders.fire("1001", "pay", amount="4", reference="ch_1", key="evt_1")
+    orders.fire("1001", "dispatch", override=True, comment="he always pays", key="d", notify=True)
+    orders.save("1001", {"sent", "paid", "invoiced", "dispatched"}, version=3, by="bob", key="form")
+    orders.fire("1001", "unpay", amount="1", comment="bounced")
+    orders.comment("1001", "Delayed by snow", visible=True, notify=True, key="c")
+    for message in shop.messages()[:2]:
+        shop.store.postpone(message, None)
+
+
+def test_nothing_is_wrong_with_what_the_library_wrote(any_shop: Shop) -> None:
+    lively(any_shop)
+    steps: list[tuple[int, int | None]] = []
+    found = any_shop.orders.audit(lambda done, of: steps.append((done, of)))
+    assert found.findings == ()
+    assert found.ok
+    assert found.orders == 15
+    assert found.entries == sum(order.version for order in any_shop.all())
+    assert steps == [(number, 15) for number in range(1, 16)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(shop_workflow().triggers)), max_size=25))
+def test_nor_with_any_history(steps: list[tuple[str, str]]) -> None:
+    shop = Shop()
+    for order_id in "ab":
+        shop.create(order_id, lines=[Line("TEAPOT", 6)])
+    for number, (order_id, trigger) in enumerate(steps):
+        try:
+            shop.orders.fire(order_id, trigger, key=f"{number}", **FACTS.get(trigger, {}))
+        except Refused:
+            continue
+    assert shop.orders.audit().findings == ()
+
+
+def test_an_empty_store_is_sound(any_shop: Shop) -> None:
+    assert any_shop.orders.audit() == Audit(0, 0, ())
+
+
+# What each code finds: in memory, where anything can be put in the place of what was written.
+
+
+class Broken(MemoryStore):
+    """A store whose parts a test may change."""
+
+    def order(self, **changes: Any) -> None:
+        self._orders["1001"] = evolve(self._orders["1001"], **changes)
+
+    def payments(self, change: Callable[[Payment], Payment | None]) -> None:
+        changed = [change(payment) for payment in self._orders["1001"].payments]
+        self.order(payments=tuple(payment for payment in changed if payment is not None))
+
+    def entry(self, place: int, **changes: Any) -> None:
+        entries = self._histories["1001"]
+        entries[place - 1] = evolve(entries[place - 1], **changes)
+
+    def key(self, key: str, keyed: Keyed | None) -> None:
+        if keyed is None:
+            del self._keys[key]
+        else:
+            self._keys[key] = keyed
+
+    def message(self, message: Message, dead: bool) -> None:
+        (self._dead if dead else self._outbox)[message.id] = message
+
+    def drop_entry(self, version: int) -> None:
+        del self._histories["1001"][version - 1]
+
+
+@pytest.fixture
+def broken() -> Broken:
+    """With the order 1001, paid in two parts and dispatched."""
+    store = Broken()
+    shop = Shop(store=store)
+    shop.create("1001")
+    shop.orders.fire("1001", "place")
+    shop.orders.fire("1001", "pay", amount="4", reference="ch_1", key="evt_1")
+    shop.orders.fire("1001", "pay", reference="ch_2", key="evt_2")
+    shop.orders.fire("1001", "dispatch", notify=True)
+    assert shop.orders.audit().ok
+    return store
+
+
+def _message(store: Broken, dead: bool, **changes: Any) -> None:
+    message = next(store.messages())
+    store.message(Message(**{"id": message.id, "order_id": "1001", "topic": "x", "payload": {}, "created_at":
+                             message.created_at, **changes}), dead)  # fmt: skip
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Broken], object]]] = {
+    "an entry in the middle is gone": ("history", lambda store: store.drop_entry(3)),
+    "the last entry is gone": ("fold", lambda store: store.drop_entry(5)),
+    "an entry has another version": ("history", lambda store: store.entry(3, version=4)),
+    "an entry begins elsewhere": ("history", lambda store: store.entry(3, state_before="sent+invoiced")),
+    "the order is elsewhere": ("fold", lambda store: store.order(state="sent+paid")),
+    "the order is older": ("fold", lambda store: store.order(version=4)),
+    "the order was made later": ("fold", lambda store: store.order(created_at=LATER)),
+    "the order was changed later": ("fold", lambda store: store.order(updated_at=LATER)),
+    "it does not count": ("counted", lambda store: store.order(counted=False)),
+    "an amount differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, amount=Decimal("9.99")))),
+    "a kind differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, kind="refunded"))),
+    "a reference differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, reference="ch_9"))),
+    "a time differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, at=one.at.replace(year=2030)))),
+    "a payment of no entry": ("ledger", lambda store: store.payments(lambda one: evolve(one, version=one.version + 2))),
+    "a payment of another trigger": ("ledger", lambda store: store.payments(lambda one: evolve(one, version=5))),
+    "no payment at all": ("ledger", lambda store: store.order(payments=())),
+    "another currency": ("ledger", lambda store: store.order(currency="EUR")),
+    "paid without the money": ("rule", lambda store: store.order(total=Decimal("99.00"))),
+    "not paid with the money": ("rule", lambda store: store.order(total=Decimal("1.00"))),
+    "another trigger": ("rule", lambda store: store.entry(2, trigger="invoice")),
+    "a comment that ticks": ("rule", lambda store: store.entry(2, trigger="comment")),
+    "no creation": ("rule", lambda store: store.entry(1, trigger="place")),
+    "a key that leads nowhere": ("keys", lambda store: store.key("evt_1", None)),
+    "a key of another order": ("keys", lambda store: store.key("evt_1", Keyed("1002", 3, 3, ""))),
+    "a key of other entries": ("keys", lambda store: store.key("evt_1", Keyed("1001", 3, 4, ""))),
+    "a message of no order": ("messages", lambda store: _message(store, False, id="1002#1.1", order_id="1002")),
+    "a message of no version": ("messages", lambda store: _message(store, False, id="1001#6.1")),
+    "a message without a version": ("messages", lambda store: _message(store, False, id="1001")),
+    "a dead letter of no order": ("messages", lambda store: _message(store, True, id="1002#1.1", order_id="1002")),
+    "less than nothing on hand": ("stock", lambda store: store.set_stock("TEAPOT", -3)),
+}
+
+
+FOLLOWS = {
+    "history": {"fold", "keys"},
+    "fold": {"tally", "messages"},
+    "counted": {"tally"},
+    "ledger": {"rule", "tally"},
+    "rule": {"ledger", "tally"},
+}
+"""What else is found then: what is judged by the part that was damaged."""
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_each_damage_is_found_under_its_code(broken: Broken, damage: str) -> None:
+    code, act = DAMAGE[damage]
+    act(broken)
+    found = audit(broken, shop_workflow())
+    assert code in codes(found)
+    assert set(codes(found)) <= {code, *FOLLOWS.get(code, ())}
+    assert not found.ok
+    assert all(finding.message for finding in found.findings)
+
+
+def test_a_tally_that_is_not_that_of_the_orders_is_found(shop: Shop) -> None:
+    class Miscounting(MemoryStore):
+        def tally(self, customer: str | None) -> list[Tally]:
+            return [one._replace(orders=one.orders + 1) for one in super().tally(customer)]
+
+    shop = Shop(store=Miscounting())
+    shop.create()
+    assert codes(shop.orders.audit()) == ["tally"]
+
+
+def test_pieces_that_orders_hold_may_be_missing(shop: Shop) -> None:
+    shop.create("1001", lines=[Line("TEAPOT", 30)])
+    shop.orders.fire("1001", "pay", reference="ch_1")
+    assert shop.orders.stock("TEAPOT") == -20
+    assert shop.orders.audit().ok
+
+
+def test_a_guard_that_raises_is_about_its_order_alone(shop: Shop) -> None:
+    shop.bring("sent", "1001")
+    shop.bring("cancelled", "1002")
+
+    def cannot(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    rules = [Rule("place", forbids={"sent", "cancelled"}, adds={"sent"}, guards=(Guard("odd", "odd", cannot),))]
+    default = shop_workflow()
+    workflow = type(default)(
+        default.statuses,
+        [*rules, *(rule for rule in default.rules if rule.trigger != "place")],
+        holds_stock=default.holds_stock,
+        counts=default.counts,
+        queues=default.queues,
+    )
+    (finding,) = audit(shop.store, workflow).findings
+    assert (finding.order_id, finding.code) == ("1001", "rule")
+    assert "ZeroDivisionError" in finding.message
+
+
+def test_steps_of_another_table_are_found_and_those_before_an_unknown_trigger_are_not_judged(shop: Shop) -> None:
+    """A table that was extended knows all that there was; of one that was cut down the rest cannot be judged."""
+    extended = shop_workflow().extend(rules=[Rule("hurry", needs={"sent"})])
+    orders = Orders(shop.store, workflow=extended, clock=shop.clock)
+    shop.bring("sent+paid", "1001")
+    shop.bring("sent+paid", "1002")
+    orders.fire("1001", "hurry")
+    assert orders.audit().ok
+    assert shop.orders.audit().ok
+    cod = shop_workflow("prepaid", invoice_on_payment=False)
+    orders.fire("1002", "invoice")
+    orders.fire("1002", "unpay", comment="bounced")
+    orders.fire("1002", "dispatch")
+    assert codes(audit(shop.store, cod)) == ["rule"]
+
+
+# Stores that cannot be read
+
+
+class Plain:
+    """A store with the methods of `Store` alone."""
+
+    def __init__(self, store: MemoryStore, corrupt: Iterable[str] = ()) -> None:
+        self._store = store
+        self._corrupt = set(corrupt)
+        for name in ("keyed", "commit", "tally", "stock", "set_stock", "claim", "delivered", "postpone", "dead_letters",
+                     "revive", "remove"):  # fmt: skip
+            setattr(self, name, getattr(store, name))
+
+    def load(self, order_id: str) -> Order:
+        return self._store.load(self._sound(order_id))
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        return self._store.history(self._sound(order_id))
+
+    def find(self, query: Query) -> list[Order]:
+        return [self.load(order.id) for order in self._store.find(query)]
+
+    def _sound(self, order_id: str) -> str:
+        if order_id in self._corrupt:
+            raise StoreCorrupt(f"order {order_id!r} is broken")
+        return order_id
+
+
+def test_a_store_of_the_protocol_alone_is_audited_page_by_page(broken: Broken) -> None:
+    shop = Shop(store=broken)
+    for number in range(450):
+        shop.create(f"{number}", lines=())
+    store: Any = Plain(broken)
+    assert audit(store, shop_workflow()) == Audit(451, 455, ())
+    store = Plain(broken, {"449"})
+    found = audit(store, shop_workflow())
+    assert [(finding.order_id, finding.code) for finding in found.findings] == [(None, "corrupt")]
+    assert found.orders == 200
+
+
+def test_an_order_that_is_removed_meanwhile_is_no_finding(broken: Broken) -> None:
+    shop = Shop(store=broken)
+    for number in range(450):
+        shop.create(f"{number}", lines=())
+
+    def purge(done: int, _: int | None) -> None:
+        if done in {1, 200}:
+            for order in broken.find(Query(When(lacks={"sent"}), limit=150)):
+                broken.remove(order)
+
+    store: Any = Plain(broken)
+    found = audit(store, shop_workflow(), purge)
+    assert found.findings == ()
+    with pytest.raises(OrderNotFound):
+        broken.load("0")
+
+
+def test_a_change_between_an_order_and_its_history_is_no_finding() -> None:
+    class Changing(MemoryStore):
+        def history(self, order_id: str) -> tuple[Entry, ...]:
+            if self.load(order_id).version < 9:
+                Orders(self).comment(order_id, "meanwhile")
+            return super().history(order_id)
+
+    shop = Shop(store=Changing())
+    shop.create()
+    assert shop.orders.audit() == Audit(1, 9, ())
+
+
+def test_orders_that_are_made_and_changed_all_the_time_are_no_findings(any_shop: Shop) -> None:
+    lively(any_shop)
+
+    def meanwhile(done: int, _: int | None) -> None:
+        any_shop.create(f"new {done}")
+        any_shop.orders.fire(f"new {done}", "pay", reference="ch_1")
+        any_shop.orders.fire("1001", "pay", amount="1")
+
+    names = [order.id for order in any_shop.all()]
+    found = any_shop.orders.audit(lambda done, of: meanwhile(done, of) if done <= len(names) else None)
+    assert found.findings == ()
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "shop.db")
+    lively(Shop(store=store))
+    yield store
+    store.close()
+
+
+EDITS = {
+    "an entry": ("UPDATE order_fsm_entry SET facts = 'x' WHERE order_id = '1001' AND version = 3", "1001"),
+    "an order": ("UPDATE order_fsm_order SET total = 'ten' WHERE id = '1001'", "1001"),
+    "a payment": ("UPDATE order_fsm_payment SET amount = 'ten' WHERE order_id = '1001' AND number = 1", "1001"),
+    "a message": ("UPDATE order_fsm_message SET payload = ''", None),
+    "a dead letter": ("UPDATE order_fsm_dead_letter SET payload = ''", None),
+    "a lost order": ("DELETE FROM order_fsm_order WHERE id = '1001'", None),
+    "a key that leads nowhere": ("UPDATE order_fsm_entry SET key = NULL WHERE key = 'evt_1'", None),
+    "a table": ("DROP TABLE order_fsm_payment", None),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_what_sqlite_cannot_read_is_a_finding_and_not_the_end(tmp_path: Path, sqlite: SqliteStore, edit: str) -> None:
+    statement, order_id = EDITS[edit]
+    by_hand(tmp_path / "shop.db", statement)
+    found = audit(sqlite, shop_workflow())
+    assert (order_id, "corrupt") in [finding[:2] for finding in found.findings]
+    if order_id is not None:
+        assert found.orders == 14
+
+
+def test_a_history_that_was_edited_with_care_is_judged_by_the_rules(tmp_path: Path, sqlite: SqliteStore) -> None:
+    by_hand(
+        tmp_path / "shop.db",
+        "UPDATE order_fsm_payment SET amount = '1' WHERE order_id = 'in sent+paid'",
+        """UPDATE order_fsm_entry SET facts = replace(facts, '10.00', '1') WHERE order_id = 'in sent+paid'""",
+    )
+    found = audit(sqlite, shop_workflow())
+    assert {finding[:2] for finding in found.findings} == {("in sent+paid", "rule")}
+
+
+def test_an_index_that_leaves_an_order_out_is_found(tmp_path: Path, sqlite: SqliteStore) -> None:
+    path = tmp_path / "shop.db"
+    by_hand(
+        path,
+        "CREATE TABLE other AS SELECT * FROM order_fsm_order WHERE id <> '1001'",
+        "CREATE INDEX other_index ON other (state, created_at, id, currency, refund_is_due, total)",
+        "PRAGMA writable_schema = ON",
+        """UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'other_index')
+            WHERE name = 'order_fsm_order_by_state'""",
+    )
+    sqlite.close()
+    store = SqliteStore(path)
+    assert "1001" not in [order.id for order in store.find(Query(When(), limit=100))]
+    found = audit(store, shop_workflow())
+    store.close()
+    assert codes(found) == ["corrupt", "tally"]
+    assert any("SQLite: " in finding.message for finding in found.findings)
+
+
+@pytest.mark.parametrize("file", ["orders/1001.json", "orders/long.json", "keys/evt_1.json", "stock/+t+e+a+p+o+t.json"])
+def test_a_broken_file_is_a_finding_and_not_the_end(tmp_path: Path, file: str) -> None:
+    shop = Shop(store=JsonStore(tmp_path / "shop"))
+    lively(shop)
+    shop.create("long" * 40)
+    (path,) = (tmp_path / "shop").glob(file.replace("long", "long*"))
+    path.write_bytes(path.read_bytes().replace(b'"format": 1', b'"format": 2'))
+    found = shop.orders.audit()
+    assert codes(found) == ["corrupt"]
+    assert found.orders == (15 if "orders" in file else 16)
+    assert all(path.name in finding.message for finding in found.findings)
+
+
+def test_files_in_another_s_place_and_messages_without_marks_are_findings(tmp_path: Path) -> None:
+    shop = Shop(store=JsonStore(tmp_path / "shop"))
+    lively(shop)
+    for folder, there in (("keys", "evt_1"), ("stock", "+t+e+a+p+o+t")):
+        (tmp_path / "shop" / folder / "other.json").write_bytes(
+            (tmp_path / "shop" / folder / f"{there}.json").read_bytes()
+        )
+    for mark in (tmp_path / "shop" / "outbox").glob("*~1001"):
+        mark.unlink()
+    messages = [finding.message for finding in shop.orders.audit().findings]
+    assert len(messages) == 3
+    assert sum("other.json is of another one" in message for message in messages) == 2
+    assert any("order '1001' has messages to which no mark leads" in message for message in messages)
+
+
+# Memory
+
+
+def test_many_orders_take_no_more_memory_than_few() -> None:
+    """On a store that keeps nothing itself: the audit keeps less of each further order than its id takes."""
+
+    class Endless(MemoryStore):
+        number = 0
+
+        def order_ids(self) -> Iterator[str]:
+            return map(str, range(self.number))
+
+        def load(self, order_id: str) -> Order:
+            return evolve(super().load("1001"), id=order_id)
+
+        def history(self, order_id: str) -> tuple[Entry, ...]:
+            return tuple(evolve(entry) for entry in self._histories["1001"] if order_id)
+
+        def tally(self, customer: str | None) -> list[Tally]:
+            assert customer is None
+            order = super().load("1001")
+            return [Tally(order.state, "GBP", False, self.number, order.total * self.number)]
+
+    def peak(number: int) -> int:
+        store = Endless()
+        shop = Shop(store=store)
+        shop.create()
+        shop.orders.fire("1001", "pay", reference="ch_1")
+        store.number = number
+        tracemalloc.start()
+        try:
+            assert shop.orders.audit() == Audit(number, 2 * number, ())
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(10)
+    assert peak(8000) - peak(400) < 7600 * 50

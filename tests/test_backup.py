@@ -1,0 +1,246 @@
+"""Backups of a store that is in use: whole, of one moment, and never over something else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from order_fsm import InvalidInput, Line, Orders, StoreUnavailable, When
+from order_fsm.model import Query
+from order_fsm_adapters.json_files import JsonStore
+from order_fsm_adapters.sqlite import SqliteStore
+
+from .sqlite_files import by_hand
+
+fcntl = pytest.importorskip("fcntl", reason="these tests use processes as Unix has them")
+
+STOCK = 1000
+Store = SqliteStore | JsonStore
+Open = Callable[[Path], Store]
+
+
+def close(store: Store) -> None:
+    if isinstance(store, SqliteStore):
+        store.close()
+
+
+@pytest.fixture(params=["sqlite", "json"])
+def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
+    """Opens stores of a kind, and closes them in the end."""
+    stores: list[Store] = []
+
+    def open_one(path: Path) -> Store:
+        stores.append(SqliteStore(path) if request.param == "sqlite" else JsonStore(path))
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        close(store)
+
+
+def work(open_one: Open, path: Path, name: str, told: Connection) -> None:
+    """Place, pay and cancel many orders, and tell of each that is done."""
+    store = open_one(path)
+    orders = Orders(store)
+    for number in range(100):
+        order_id = f"{name} {number}"
+        orders.create(order_id, total="10", currency="GBP", lines=[Line("TEAPOT", 1), Line("CUP", 2)], key=order_id)
+        orders.fire(order_id, "pay", reference="ch_1", key=f"pay {order_id}")
+        orders.fire(order_id, "cancel" if number % 2 else "dispatch", notify=True)
+        told.send(order_id)
+
+
+def test_a_backup_under_writers_is_sound_and_has_all_that_was_committed_before(opened: Open, tmp_path: Path) -> None:
+    path = tmp_path / "shop"
+    store = opened(path)
+    orders = Orders(store)
+    for sku in ("TEAPOT", "CUP"):
+        orders.set_stock(sku, STOCK)
+    ours, theirs = get_context("fork").Pipe()
+    workers = [get_context("fork").Process(target=work, args=(opened, path, name, theirs)) for name in "ab"]
+    for worker in workers:
+        worker.start()
+    known = {ours.recv()}
+    try:
+        for number in range(6):
+            while ours.poll():
+                known.add(ours.recv())
+            store.backup(tmp_path / f"backup {number}")
+            restored = Orders(opened(tmp_path / f"backup {number}"))
+            found = restored.find(limit=100_000)
+            assert known <= {order.id for order in found if order.version == 3}
+            assert restored.audit().findings == ()
+            for sku in ("TEAPOT", "CUP"):
+                held = sum(order.quantities[sku] for order in found if restored.workflow.holds(order.state))
+                assert restored.stock(sku) == STOCK - held
+    finally:
+        for worker in workers:
+            assert worker.pid is not None
+            os.kill(worker.pid, signal.SIGKILL)
+            worker.join()
+    assert orders.audit().ok
+
+
+def test_the_copy_is_a_store_of_its_own(opened: Open, tmp_path: Path) -> None:
+    store = opened(tmp_path / "shop")
+    orders = Orders(store)
+    orders.create("1001", total="10", currency="GBP")
+    orders.fire("1001", "pay", reference="ch_1", key="evt_1")
+    store.backup(tmp_path / "copy")
+    restored = Orders(opened(tmp_path / "copy"))
+    assert restored.fire("1001", "pay", reference="ch_1", key="evt_1").duplicate
+    restored.fire("1001", "dispatch")
+    assert orders.get("1001").version == 2
+    orders.fire("1001", "cancel")
+    told: list[str] = []
+    restored.deliver(lambda message: told.append(message.topic))
+    assert told == ["order.paid"]
+    assert restored.audit().ok
+    assert restored.get("1001").state == "sent+invoiced+paid+dispatched"
+
+
+def test_no_json_file_changes_while_all_get_their_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All locks that a writer needs are held, from the first link to the last."""
+    store = JsonStore(tmp_path / "shop")
+    orders = Orders(store)
+    orders.set_stock("TEAPOT", 1)
+    orders.create("1001", total="10", currency="GBP", key="evt_1")
+    link = os.link
+    linked: list[str] = []
+
+    def locked(path: str, copy: str) -> None:
+        for number in range(64):
+            assert is_locked(tmp_path / "shop" / "locks" / f"{number:02}.lock")
+        assert is_locked(tmp_path / "shop" / "locks" / "journal.lock")
+        linked.append(Path(path).name)
+        link(path, copy)
+
+    monkeypatch.setattr(os, "link", locked)
+    store.backup(tmp_path / "copy")
+    assert sorted(linked) == ["+t+e+a+p+o+t.json", "1001.json", "evt_1.json", "store.json"]
+    assert not is_locked(tmp_path / "shop" / "locks" / "journal.lock")
+
+
+def is_locked(path: Path) -> bool:
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+@pytest.mark.parametrize("there", ["file", "folder", "link to nothing"])
+def test_nothing_is_overwritten(opened: Open, tmp_path: Path, there: str) -> None:
+    store = opened(tmp_path / "shop")
+    copy = tmp_path / "copy"
+    if there == "file":
+        copy.write_text("mine")
+    elif there == "folder":
+        copy.mkdir()
+    else:
+        copy.symlink_to(tmp_path / "nothing")
+    before = sorted(tmp_path.iterdir())
+    if there == "link to nothing" and isinstance(store, SqliteStore):
+        store.backup(copy)
+        assert copy.is_symlink()
+        return
+    with pytest.raises(InvalidInput, match="a backup overwrites nothing"):
+        store.backup(copy)
+    assert sorted(tmp_path.iterdir()) == before
+    assert there != "file" or copy.read_text() == "mine"
+
+
+def test_what_comes_there_meanwhile_is_not_overwritten(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path / "shop")
+    copy = tmp_path / "copy"
+    fsync = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        copy.mkdir(exist_ok=True)
+        (copy / "mine").touch()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    with pytest.raises((InvalidInput, StoreUnavailable)):
+        store.backup(copy)
+    assert [file.name for file in copy.iterdir()] == ["mine"]
+    assert not [file for file in tmp_path.iterdir() if file.name.endswith(".tmp")]
+
+
+def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(tmp_path / "shop")
+    Orders(store).create("1001", total="10", currency="GBP")
+    before = sorted(tmp_path.iterdir())
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(Exception, match="make room, then retry"):
+            store.backup(tmp_path / "copy")
+    with pytest.raises(StoreUnavailable):
+        store.backup(tmp_path / "missing" / "copy")
+    kept = [file for file in sorted(tmp_path.iterdir()) if not file.name.endswith(("-wal", "-shm"))]
+    assert kept == [file for file in before if not file.name.endswith(("-wal", "-shm"))]
+    store.backup(tmp_path / "copy")
+    assert Orders(opened(tmp_path / "copy")).audit().orders == 1
+
+
+def test_a_file_system_without_links_will_do(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(tmp_path / "shop")
+    Orders(store).create("1001", total="10", currency="GBP", key="evt_1")
+
+    def cannot(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", cannot)
+    store.backup(tmp_path / "copy")
+    restored = Orders(opened(tmp_path / "copy"))
+    assert restored.audit().ok
+    assert restored.get("1001").version == 1
+
+
+@pytest.mark.parametrize("path", ["", 7, None])
+def test_a_path_that_is_none_is_refused(opened: Open, tmp_path: Path, path: object) -> None:
+    store = opened(tmp_path / "shop")
+    with pytest.raises(InvalidInput):
+        store.backup(path)  # type: ignore[arg-type]
+
+
+def test_the_copy_of_json_files_shares_none_with_the_store(tmp_path: Path) -> None:
+    store = JsonStore(tmp_path / "shop")
+    Orders(store).create("1001", total="10", currency="GBP")
+    store.backup(tmp_path / "copy")
+    assert (tmp_path / "copy" / "orders" / "1001.json").stat().st_nlink == 1
+    assert (tmp_path / "shop" / "orders" / "1001.json").stat().st_nlink == 1
+
+
+def test_a_shop_s_own_database_is_the_shop_s_to_copy(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "shop.db")
+    with pytest.raises(InvalidInput, match="it is the shop that copies it"):
+        SqliteStore(connection=connection).backup(tmp_path / "copy")
+    connection.close()
+    assert not (tmp_path / "copy").exists()
+
+
+def test_damage_is_copied_and_found_by_an_audit(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "shop.db")
+    Orders(store).create("1001", total="10", currency="GBP")
+    by_hand(tmp_path / "shop.db", "UPDATE order_fsm_entry SET facts = 'x'")
+    store.backup(tmp_path / "copy.db")
+    store.close()
+    copy = SqliteStore(tmp_path / "copy.db")
+    assert [finding[:2] for finding in Orders(copy).audit().findings] == [("1001", "corrupt")]
+    assert len(copy.find(Query(When()))) == 1
+    copy.close()
