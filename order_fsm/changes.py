@@ -190,10 +190,9 @@ class Changes(Generic[Answer]):
         if not facts:
             return {}
         known = self._workflow.facts_of(trigger)
-        if unknown := sorted(facts.keys() - known):
-            raise InvalidInput(
-                f"{trigger} knows the facts {', '.join(sorted(known)) or '(none)'}, not {unknown[0]!r:.80}"
-            )
+        if not known.issuperset(facts):
+            unknown = min(facts.keys() - known)
+            raise InvalidInput(f"{trigger} knows the facts {', '.join(sorted(known)) or '(none)'}, not {unknown!r:.80}")
         if self._workflow.ledger_of(trigger) is not None:
             return money_facts(facts)
         return {name: checks.fact(value, name) for name, value in facts.items()}

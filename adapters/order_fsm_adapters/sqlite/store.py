@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from sqlite3 import Connection, Cursor
-from typing import NamedTuple
 
 from order_fsm.errors import (
     InvalidInput,
@@ -171,14 +170,14 @@ class SqliteStore:
         return Keyed(*rows[0]) if rows else None
 
     def commit(self, change: Change) -> None:
-        rows = _Rows.of(change)
+        entries, payments = _rows(change)
         with self._database.writing() as cursor:
-            _write(cursor, change, rows)
+            _write(cursor, change, entries, payments)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        rows = [_Rows.of(change) for change in changes]
+        prepared = [(change, *_rows(change)) for change in changes]
         with self._database.writing() as cursor:
-            return [refusal(partial(_write, cursor, *one)) for one in zip(changes, rows, strict=True)]
+            return [refusal(partial(_write, cursor, *one)) for one in prepared]
 
     def find(self, query: Query) -> list[Order]:
         with self._database.reading() as cursor:
@@ -257,24 +256,18 @@ def _order(order_id: str, rows: list[Row]) -> Order:
     return order_of(rows)
 
 
-class _Rows(NamedTuple):
-    """The rows of a change, made before its transaction begins, which others wait for."""
-
-    entries: list[Row]
-    payments: list[Row]
-
-    @classmethod
-    def of(cls, change: Change) -> _Rows:
-        order = change.order
-        paid = change.payments if order.payments else ()
-        before = len(order.payments) - len(paid)
-        return cls(
-            [entry_row(order.id, entry) for entry in change.entries],
-            [payment_row(order.id, number, payment) for number, payment in enumerate(paid, before + 1)],
-        )
+def _rows(change: Change) -> tuple[list[Row], list[Row]]:
+    """The rows of a change's entries and payments, made before its transaction begins, which others wait for."""
+    order = change.order
+    entries = [entry_row(order.id, entry) for entry in change.entries]
+    if not order.payments:
+        return entries, []
+    paid = change.payments
+    before = len(order.payments) - len(paid)
+    return entries, [payment_row(order.id, number, payment) for number, payment in enumerate(paid, before + 1)]
 
 
-def _write(cursor: Cursor, change: Change, rows: _Rows) -> None:
+def _write(cursor: Cursor, change: Change, entries: list[Row], payments: list[Row]) -> None:
     """Write a change in an open transaction; where it is refused, nothing of it is written."""
     order = change.order
     if change.key is not None and cursor.execute(_KEYED, (change.key,)).fetchall():
@@ -288,9 +281,9 @@ def _write(cursor: Cursor, change: Change, rows: _Rows) -> None:
     if change.key is not None:
         keyed = (change.key, order.id, change.expected + 1, order.version, change.content or "")
         cursor.execute(_INSERT_KEY, keyed)
-    cursor.executemany(_INSERT_ENTRY, rows.entries)
-    if rows.payments:
-        cursor.executemany(_INSERT_PAYMENT, rows.payments)
+    cursor.executemany(_INSERT_ENTRY, entries)
+    if payments:
+        cursor.executemany(_INSERT_PAYMENT, payments)
     if on_hand:
         stock.put_all(cursor, on_hand)
     if change.messages:
