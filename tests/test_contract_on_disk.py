@@ -10,7 +10,7 @@ from order_fsm_adapters.sqlite import SqliteStore
 class TestSqliteStore(StoreContract):
     """One SQLite file."""
 
-    kill_rounds = 200
+    kill_rounds = 100
 
     def make_store(self, place: Path) -> SqliteStore:
         return SqliteStore(place / "orders.db")
@@ -19,7 +19,7 @@ class TestSqliteStore(StoreContract):
 class TestJsonStore(StoreContract):
     """A folder of JSON files."""
 
-    kill_rounds = 200
+    kill_rounds = 100
 
     def make_store(self, place: Path) -> JsonStore:
         return JsonStore(place / "orders")
