@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from order_fsm import InvalidInput, StoreCorrupt, When
 from order_fsm.model import Query
 from order_fsm.testing.changes import START, creation, given_back, step
-from order_fsm_adapters.sqlite import SqliteStore
-from order_fsm_adapters.sqlite.rows import time_text
+from order_fsm_adapters.sqlite import SqliteStore, inspection
+from order_fsm_adapters.sqlite.rows import money, time_text
 
 from .sqlite_files import by_hand, paid_order
 
@@ -138,3 +138,16 @@ def test_sums_of_totals_are_exact(store: SqliteStore) -> None:
     for number in range(3):
         store.commit(creation(f"{number}", total="999999999999999.10000001"))
     assert [str(tally.total) for tally in store.tally(None)] == ["2999999999999997.30000003"]
+
+
+@pytest.mark.parametrize("page", [[("b",), ("a",)], [("a",), ("a",)], [(1,)], [(None,)]], ids=str)
+def test_a_walk_along_a_broken_index_ends(page: list[tuple[object, ...]]) -> None:
+    """Where it does not lead on, it would lead around for ever."""
+    with pytest.raises(StoreCorrupt, match="REINDEX"):
+        list(inspection.order_ids(lambda statement, values: page))
+
+
+@pytest.mark.parametrize("amount", [None, b"10", "ten", "NaN"])
+def test_what_is_no_amount_is_corrupt(amount: str) -> None:
+    with pytest.raises(StoreCorrupt, match="an amount"):
+        money(amount)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from sqlite3 import Cursor
+from typing import Any
 
+from order_fsm.errors import StoreCorrupt
 from order_fsm_adapters.sqlite.rows import Row
 
 _PAGE = 500
@@ -44,11 +46,15 @@ def messages(rows: Rows) -> Iterator[Row]:
     return (row[1:] for row in _paged(rows, _MESSAGES, -(2**63)))
 
 
-def _paged(rows: Rows, statement: str, after: object) -> Iterator[Row]:
+def _paged(rows: Rows, statement: str, after: Any) -> Iterator[Row]:
     """Rows in the sequence of their first column. No transaction is open between two pages."""
     while page := rows(statement, (after, _PAGE)):
-        yield from page
-        after = page[-1][0]
+        for row in page:
+            # In a broken index that may not be so, and a walk along it would not end.
+            if not isinstance(row[0], type(after)) or row[0] <= after:
+                raise StoreCorrupt("an index of the database is out of order: mend it with SQLite's REINDEX")
+            yield row
+            after = row[0]
 
 
 def faults(cursor: Cursor) -> list[str]:

@@ -53,7 +53,7 @@ def money(text: str) -> Decimal:
     """
     try:
         amount = Decimal(text)
-    except ArithmeticError as error:
+    except _UNREADABLE as error:
         raise _corrupt("an amount", text, error) from error
     if not amount.is_finite():
         raise _corrupt("an amount", text, "it is no finite number")
@@ -182,6 +182,8 @@ def message_of(row: Row) -> Message:
     """
     message_id, order_id, topic, payload, created_at, attempts = row
     try:
+        if not isinstance(attempts, int):
+            raise ValueError(f"no number of attempts: {attempts!r}")
         return Message(
             id=message_id,
             order_id=order_id,

@@ -142,7 +142,7 @@ def _version(cursor: Cursor) -> int:
     if cursor.execute(_HAS_TABLES).fetchall() == [(0,)]:
         return 0
     rows = cursor.execute("SELECT version FROM order_fsm_schema").fetchall()
-    if len(rows) != 1 or rows[0][0] < 1:
+    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
         raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
     version: int = rows[0][0]
     if version > len(STEPS):

@@ -9,6 +9,7 @@ from decimal import Decimal
 from itertools import islice
 from sqlite3 import Cursor
 
+from order_fsm.errors import StoreCorrupt
 from order_fsm.model import EXACT, ZERO, Query, Tally, When, plus, statuses_of
 from order_fsm_adapters.sqlite.rows import Row, money
 
@@ -60,10 +61,16 @@ def found(cursor: Cursor, query: Query, after: Place) -> list[Place]:
         cursor: in a transaction.
         query: its `after` is not looked at.
         after: the place after which to go on.
+
+    Raises:
+        StoreCorrupt: an index is broken.
     """
     # All closed here, also where a broken database stops one of them, and not when the connection is closed already.
     with ExitStack() as opened:
-        return list(islice(_places(cursor, query, after, opened), query.limit))
+        try:
+            return list(islice(_places(cursor, query, after, opened), query.limit))
+        except (TypeError, AttributeError) as error:
+            raise StoreCorrupt("an index of the orders holds what is no text: mend it with SQLite's REINDEX") from error
 
 
 def tally(cursor: Cursor, customer: str | None) -> list[Tally]:
