@@ -148,6 +148,14 @@ def test_a_note_that_a_full_disk_cut_short_hides_no_other(folder: Path, orders: 
     assert found(orders) == {"unfinished": ["1003"], "to_pay": ["1001", "1002"], "cancelled": []}
 
 
+def test_what_a_power_loss_left_among_the_notes_is_passed_over(folder: Path, orders: Orders) -> None:
+    orders.counts()
+    with (folder / "index" / "changes").open("ab") as changes:
+        changes.write(b"\0\0\0\0\n../1001\n\xff\xfe\n")
+    orders.fire("1002", "place")
+    assert found(orders) == {"unfinished": ["1003"], "to_pay": ["1001", "1002"], "cancelled": []}
+
+
 def test_notes_that_were_read_are_thrown_away(folder: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once they have become many; what is noted afterwards is found, by others too."""
     monkeypatch.setattr(order_index, "_CHANGES_LIMIT", 20)

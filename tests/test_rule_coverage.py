@@ -6,6 +6,7 @@ import gc
 import importlib
 import json
 import pkgutil
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from importlib.metadata import entry_points
 from inspect import unwrap
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 
 import order_fsm
-from order_fsm import InvalidInput, Orders, Refused, shop_workflow
+from order_fsm import InvalidInput, Orders, Refused, Workflow, shop_workflow
 from order_fsm.machine import decide
+from order_fsm.rules import Edge
 from order_fsm.testing import FrozenClock
 from order_fsm.testing.rule_notes import DECIDING, RuleNotes, rows_of, table_of
 from order_fsm_adapters.memory import MemoryStore
@@ -257,11 +259,12 @@ def happened(notes: RuleNotes) -> list[tuple[str, str]]:
 
 
 def test_every_module_that_decides_is_known_to_the_notes() -> None:
-    """Whoever decides to change an order is in the seam; `queries` only explains."""
+    """Whoever decides to change an order is in the seam; `queries` only explains, and `consistency` only judges."""
     modules = [importlib.import_module(f"order_fsm.{one.name}") for one in pkgutil.iter_modules(order_fsm.__path__)]
     named = {module.__name__: vars(module)["decide"] for module in modules if "decide" in vars(module)}
     deciding = {name for name, value in named.items() if unwrap(value) is decide}
-    assert deciding == {"order_fsm.machine", "order_fsm.queries", *(module.__name__ for module in DECIDING)}
+    asking = {"order_fsm.machine", "order_fsm.queries", "order_fsm.consistency"}
+    assert deciding == asking | {module.__name__ for module in DECIDING}
 
 
 def test_a_fired_trigger_is_noted_and_a_saved_form_too(notes: RuleNotes) -> None:
@@ -373,3 +376,21 @@ def test_a_frozen_clock_is_not_set_to_what_is_no_moment(frozen_clock: FrozenCloc
     with pytest.raises(InvalidInput, match="timedelta"):
         frozen_clock.advance(moment)
     assert frozen_clock.now == before
+
+
+def test_a_workflow_of_a_class_of_ones_own_answers_for_itself(notes: RuleNotes) -> None:
+    """It may take other edges than its table has; so it is not noted, and decides as without notes."""
+
+    class Closed(Workflow):
+        def edges_from(self, state: str, trigger: str) -> Sequence[Edge]:  # noqa: ARG002
+            return ()
+
+    table = shop_workflow()
+    closed = Closed(
+        table.statuses, table.rules, holds_stock=table.holds_stock, counts=table.counts, queues=table.queues
+    )
+    orders = Orders(MemoryStore(), workflow=closed)
+    orders.create("1001", total="10", currency="GBP")
+    with pytest.raises(Refused):
+        orders.fire("1001", "place")
+    assert notes.dump() == {}

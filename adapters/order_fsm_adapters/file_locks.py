@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from weakref import WeakSet
 
 if sys.platform == "win32":
@@ -75,7 +76,8 @@ else:
                 os.close(descriptor)
 
         def __del__(self) -> None:
-            self.close()
+            with suppress(OSError):  # There is nobody left to tell.
+                self.close()
 
     _files: WeakSet[LockFile] = WeakSet()
     """Those that are open, and some that were."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from sqlite3 import Cursor
@@ -70,6 +71,9 @@ _STAMPS = "SELECT name, stamp FROM order_fsm_order"
 _BROKEN = "SELECT name FROM order_fsm_order WHERE id IS NULL"
 _DEAD_LETTERS = "SELECT name FROM order_fsm_order WHERE dead_letters > 0"
 _PUT = "INSERT OR REPLACE INTO order_fsm_order VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+_NAME = re.compile(rb"[a-z0-9_%+~-]+")
+"""What the name of an order's file looks like, without the ending."""
 
 _log = logging.getLogger(__name__)
 
@@ -210,8 +214,8 @@ class OrderIndex:
             changes.seek(min(seen, size))
             noted = changes.read(size - min(seen, size))
         whole = noted[: noted.rfind(b"\n") + 1]
-        # A cut note is followed by a whole one of the same writer, or by nothing: it was told of it.
-        names = {line.decode("ascii", "replace") for line in whole.split(b"\n") if line}
+        # Beside names there may be a part of one, where the disk was full, and anything, where the power was lost.
+        names = {line.decode("ascii") for line in whole.split(b"\n") if _NAME.fullmatch(line)}
         return names, min(seen, size) + len(whole)
 
     def _begin_anew(self, cursor: Cursor, seen: int) -> int:

@@ -150,10 +150,10 @@ class OwnFile:
         Args:
             path: absolute, and without symbolic links: all processes must come to the same lock.
             prepare: makes or migrates the tables, in a write transaction.
-            durable: whether what is committed must outlast a power loss. The default of SQLite for WAL may be NORMAL,
-                which loses the last commits with the power.
+            durable: whether what is committed must outlast a power loss. Otherwise the last commits are lost with the
+                power, as they may be by the default of SQLite for WAL; what is left is whole.
         """
-        self._synchronous = f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}"
+        self._synchronous = f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}"
         self.where = f"the database {path!r}"
         self.free: list[_Seat] = []
         self._path = path
