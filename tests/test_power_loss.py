@@ -1,6 +1,6 @@
 """The stores on disk when the power fails: nothing that was acknowledged is lost, and nothing is there in part.
 
-1,000 images of a disk for each store; as many as ORDER_FSM_POWER_IMAGES says, where it is set. Skipped where there is
+500 images of a disk for each store; as many as ORDER_FSM_POWER_IMAGES says, where it is set. Skipped where there is
 no strace, or it may not trace.
 """
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.power.losses import lose_power
 
-IMAGES = int(os.environ.get("ORDER_FSM_POWER_IMAGES", "1000"))
+IMAGES = int(os.environ.get("ORDER_FSM_POWER_IMAGES", "500"))
 GOLDEN = Path(__file__).parent / "golden"
 
 
