@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -35,17 +35,6 @@ def mutants_of_the_whole(workflow: Workflow) -> Iterator[Mutant]:
         for kind in {*get_args(PaymentKind), None} - {workflow.ledger_of(trigger)}:
             changed = [evolve(rule, ledger=kind) if rule.trigger == trigger else rule for rule in workflow.rules]
             yield f"{trigger}: ledger={kind}", changed
-
-
-def built(workflow: Workflow, rules: Iterable[Rule]) -> Workflow:
-    """The same workflow with other rows."""
-    return Workflow(
-        workflow.statuses,
-        rules,
-        holds_stock=workflow.holds_stock,
-        counts=workflow.counts,
-        queues=workflow.queues,
-    )
 
 
 def _with(workflow: Workflow, row: int, instead: Sequence[Rule]) -> list[Rule]:
