@@ -112,10 +112,15 @@ def test_a_child_that_was_forked_in_the_block_does_not_free_the_lock(tmp_path: P
     assert is_free(path)
 
 
+def tell_and_wait(pipe: Connection, end: Connection) -> None:
+    pipe.send("forked")
+    end.recv()
+
+
 def hold_and_fork(path: Path, pipe: Connection, end: Connection) -> None:
     with FileLock(str(path)):
-        fork.Process(target=end.recv).start()
-        pipe.send("forked")
+        # The child tells it: before it runs, it has not let go of what it inherited.
+        fork.Process(target=tell_and_wait, args=(pipe, end)).start()
         signal.pause()
 
 
@@ -125,10 +130,12 @@ def test_a_child_that_outlives_a_killed_holder_does_not_keep_the_lock(tmp_path: 
     our_end, childs_end = fork.Pipe()
     holder = fork.Process(target=hold_and_fork, args=(path, theirs, childs_end))
     holder.start()
-    ours.recv()
-    holder.kill()
-    holder.join()
-    assert is_free(path)
-    our_end.send("end")
-    for pipe in (ours, theirs, our_end, childs_end):
-        pipe.close()
+    try:
+        ours.recv()
+        holder.kill()
+        holder.join()
+        assert is_free(path)
+    finally:
+        our_end.send("end")
+        for pipe in (ours, theirs, our_end, childs_end):
+            pipe.close()
