@@ -132,6 +132,46 @@ def test_a_file_of_schema_2_is_migrated_with_all_that_it_holds(path: Path, tmp_p
     assert schema_of(path) == schema_of(tmp_path / "new.db")
 
 
+def test_a_file_of_schema_3_is_migrated_with_all_that_it_holds(path: Path, tmp_path: Path) -> None:
+    """Its rows get their seals, the payments move into the rows of their orders, and the orders are counted."""
+    old = sqlite3.connect(path)
+    for number in (1, 2, 3):
+        old.executescript((GOLDEN / f"sqlite_schema_{number}.sql").read_text())
+    (before,) = old.execute("SELECT count(*) FROM order_fsm_dead_letter").fetchone()
+    old.close()
+    store = SqliteStore(path)
+    assert len(store.dead_letters(10)) == before == 2
+    (payment,) = store.load("1001").payments
+    assert (payment.kind, str(payment.amount), payment.reference, payment.version) == ("captured", "12.00", "ch_1", 3)
+    assert payment.at == store.history("1001")[2].at
+    assert store.keyed("evt_1") == ("1001", 3, 3, "c0ffee")
+    assert store.stock(["TEAPOT"]) == {"TEAPOT": 8}
+    assert sorted((tally.state, tally.refund_due, tally.orders, str(tally.total)) for tally in store.tally(None)) == [
+        ("sent+paid", True, 1, "10.00"),
+        ("unfinished", False, 1, "7.50"),
+    ]
+    store.close()
+    SqliteStore(tmp_path / "new.db").close()
+    assert schema_of(path) == schema_of(tmp_path / "new.db")
+
+
+def test_a_total_that_is_none_does_not_keep_a_file_of_schema_3_from_being_opened(path: Path) -> None:
+    """It is found where it is read."""
+    old = sqlite3.connect(path)
+    for number in (1, 2, 3):
+        old.executescript((GOLDEN / f"sqlite_schema_{number}.sql").read_text())
+    old.execute("UPDATE order_fsm_order SET total = 'ten' WHERE id = '1001'")
+    old.commit()
+    old.close()
+    store = SqliteStore(path)
+    assert store.load("1002").version == 1
+    with pytest.raises(StoreCorrupt, match="'1001'"):
+        store.load("1001")
+    with pytest.raises(StoreCorrupt, match="'ten'"):
+        store.tally(None)
+    store.close()
+
+
 def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
     old = sqlite3.connect(path)
     old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
@@ -145,9 +185,9 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
 
 def test_a_file_of_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
     SqliteStore(path).close()
-    by_hand(path, "UPDATE order_fsm_schema SET version = 4", "CREATE TABLE order_fsm_new (id)")
+    by_hand(path, "UPDATE order_fsm_schema SET version = 5", "CREATE TABLE order_fsm_new (id)")
     before = schema_of(path)
-    with pytest.raises(StoreUnavailable, match="schema 4, this one knows up to 3; update order_fsm"):
+    with pytest.raises(StoreUnavailable, match="schema 5, this one knows up to 4; update order_fsm"):
         SqliteStore(path)
     assert schema_of(path) == before
 

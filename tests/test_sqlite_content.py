@@ -42,9 +42,9 @@ _EDITS = {
     "time": "UPDATE order_fsm_order SET created_at = 'yesterday'",
     "time_naive": "UPDATE order_fsm_order SET updated_at = '2024-02-29T12:30:15.123456'",
     "bytes": "UPDATE order_fsm_order SET email = CAST(x'ff' AS TEXT)",
-    "amount": "UPDATE order_fsm_payment SET amount = ''",
-    "kind": "UPDATE order_fsm_payment SET kind = 'stolen'",
-    "table": "DROP TABLE order_fsm_payment",
+    "amount": "UPDATE order_fsm_order SET payments = replace(payments, '49.90', '')",
+    "kind": "UPDATE order_fsm_order SET payments = replace(payments, 'captured', 'stolen')",
+    "payments": "UPDATE order_fsm_order SET payments = '{}'",
 }
 
 
@@ -84,7 +84,7 @@ def test_a_message_that_cannot_be_read_back_is_corrupt_and_not_claimed(path: Pat
 
 def test_a_total_that_cannot_be_read_back_makes_no_tally(path: Path, store: SqliteStore) -> None:
     paid_order(store)
-    by_hand(path, "UPDATE order_fsm_order SET total = 'ten'")
+    by_hand(path, "UPDATE order_fsm_order SET unit = 'ten'")
     with pytest.raises(StoreCorrupt, match="'ten'"):
         store.tally(None)
 

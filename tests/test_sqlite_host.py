@@ -309,15 +309,28 @@ def test_the_connection_of_another_thread_is_unavailable(host: sqlite3.Connectio
 def test_a_full_database_is_full_and_can_be_written_to_once_there_is_room(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
+    """What the shop wrote before in its transaction is there."""
     change = creation("1001", data={"note": "x" * 100_000})
     (pages,) = host.execute("PRAGMA page_count").fetchone()
     host.execute(f"PRAGMA max_page_count = {pages}")
     begin(host)
-    with pytest.raises(StoreFull, match=r"whose whole transaction SQLite has rolled back.*make room"):
+    with pytest.raises(StoreFull, match="make room"):
         store.commit(change)
-    assert not host.in_transaction
     assert held(path) == ([], [])
     host.execute(f"PRAGMA max_page_count = {pages + 100}")
     store.commit(change)
     host.commit()
     assert store.load("1001") == change.order
+    assert held(path) == (["before"], ["1001"])
+
+
+def test_it_says_so_where_sqlite_has_rolled_the_whole_transaction_back(
+    path: Path, host: sqlite3.Connection, store: SqliteStore
+) -> None:
+    (pages,) = host.execute("PRAGMA page_count").fetchone()
+    host.execute(f"PRAGMA max_page_count = {pages}")
+    begin(host)
+    with pytest.raises(StoreFull, match=r"whose whole transaction SQLite has rolled back.*make room"):
+        store.set_stock("x" * 100_000, 1)
+    assert not host.in_transaction
+    assert held(path) == ([], [])

@@ -64,11 +64,11 @@ def test_threads_that_ended_leave_no_connection_open(path: Path, store: SqliteSt
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell which files are open")
 def test_a_connection_that_failed_is_closed_and_another_opened(path: Path, store: SqliteStore) -> None:
     paid_order(store)
-    by_hand(path, "ALTER TABLE order_fsm_payment RENAME TO aside")
+    by_hand(path, "ALTER TABLE order_fsm_order RENAME TO aside")
     with pytest.raises(StoreCorrupt):
         store.load("1001")
     assert descriptors(path) == 0
-    by_hand(path, "ALTER TABLE aside RENAME TO order_fsm_payment")
+    by_hand(path, "ALTER TABLE aside RENAME TO order_fsm_order")
     assert store.load("1001").version == 2
 
 

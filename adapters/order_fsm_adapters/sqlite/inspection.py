@@ -8,12 +8,13 @@ from typing import Any
 
 from order_fsm.errors import StoreCorrupt
 from order_fsm_adapters.sqlite.rows import Row
+from order_fsm_adapters.sqlite.seals import check
 
 _PAGE = 500
 
 _IDS = "SELECT id FROM order_fsm_order WHERE id > ? ORDER BY id LIMIT ?"
 _MESSAGES = """
-    SELECT number, id, order_id, topic, payload, created_at, attempts
+    SELECT number, id, order_id, topic, payload, created_at, seal, attempts
     FROM order_fsm_message WHERE number > ? ORDER BY number LIMIT ?
 """
 
@@ -23,15 +24,11 @@ _STRAY_KEYS = """
         WHERE entry.order_id = one.order_id AND entry.version = one.last AND entry.key = one.key
     )
 """
+_STOCK = "SELECT sku, on_hand, seal FROM order_fsm_stock"
 _STRAY_ENTRIES = """
     SELECT DISTINCT order_id FROM order_fsm_entry AS entry
     WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order WHERE id = entry.order_id)
 """
-_STRAY_PAYMENTS = """
-    SELECT DISTINCT order_id FROM order_fsm_payment AS payment
-    WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order WHERE id = payment.order_id)
-"""
-
 Rows = Callable[[str, Row], list[Row]]
 """Runs a statement with these values."""
 
@@ -42,7 +39,7 @@ def order_ids(rows: Rows) -> Iterator[str]:
 
 
 def messages(rows: Rows) -> Iterator[Row]:
-    """The rows of the messages that wait, from id to attempts."""
+    """The rows of the messages that wait, as `outbox.sealed_message` reads them."""
     return (row[1:] for row in _paged(rows, _MESSAGES, -(2**63)))
 
 
@@ -66,7 +63,11 @@ def faults(cursor: Cursor) -> list[str]:
     found = [f"SQLite: {said}" for (said,) in cursor.execute("PRAGMA integrity_check") if said != "ok"]
     for key, order_id in cursor.execute(_STRAY_KEYS):
         found.append(f"key {key!r} leads to order {order_id!r}, of which no entry carries it")
-    for what, statement in (("entries", _STRAY_ENTRIES), ("payments", _STRAY_PAYMENTS)):
-        for (order_id,) in cursor.execute(statement):
-            found.append(f"there are {what} of order {order_id!r}, which is not there")
+    for row in cursor.execute(_STOCK):
+        try:
+            check(row, "the stock of", row[0])
+        except StoreCorrupt as error:
+            found.append(str(error))
+    for (order_id,) in cursor.execute(_STRAY_ENTRIES):
+        found.append(f"there are entries of order {order_id!r}, which is not there")
     return found

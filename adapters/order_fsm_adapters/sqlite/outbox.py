@@ -7,10 +7,12 @@ from datetime import datetime
 from sqlite3 import Cursor
 
 from order_fsm.model import Message
-from order_fsm_adapters.sqlite.rows import message_of, message_row, time_text
+from order_fsm_adapters.sqlite.rows import Row, message_of, message_row, time_text
+from order_fsm_adapters.sqlite.seals import check, sealed
 
 _INSERT = """
-    INSERT INTO order_fsm_message (id, order_id, topic, payload, created_at, attempts) VALUES (?, ?, ?, ?, ?, ?)
+    INSERT INTO order_fsm_message (id, order_id, topic, payload, created_at, seal, attempts)
+    VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 
 _CLAIM = """
@@ -22,7 +24,7 @@ _CLAIM = """
         )
         ORDER BY number LIMIT :limit
     )
-    RETURNING number, id, order_id, topic, payload, created_at, attempts
+    RETURNING number, id, order_id, topic, payload, created_at, seal, attempts
 """
 
 _DELIVERED = "DELETE FROM order_fsm_message WHERE id = ?"
@@ -32,19 +34,19 @@ _GIVE_BACK = "UPDATE order_fsm_message SET not_before = NULL WHERE order_id = ?"
 _POSTPONE = "UPDATE order_fsm_message SET attempts = attempts + 1, not_before = ? WHERE id = ?"
 
 _GIVE_UP = """
-    INSERT INTO order_fsm_dead_letter (order_id, id, topic, payload, created_at, attempts)
-    SELECT order_id, id, topic, payload, created_at, attempts + 1 FROM order_fsm_message WHERE id = ?
+    INSERT INTO order_fsm_dead_letter (order_id, id, topic, payload, created_at, seal, attempts)
+    SELECT order_id, id, topic, payload, created_at, seal, attempts + 1 FROM order_fsm_message WHERE id = ?
 """
 
 _DEAD_LETTERS = """
-    SELECT id, order_id, topic, payload, created_at, attempts
+    SELECT id, order_id, topic, payload, created_at, seal, attempts
     FROM order_fsm_dead_letter ORDER BY created_at, order_id, id LIMIT ?
 """
 
 # With a number of its own it is behind the others of its order.
 _REVIVE = """
-    INSERT INTO order_fsm_message (id, order_id, topic, payload, created_at, attempts)
-    SELECT id, order_id, topic, payload, created_at, 0 FROM order_fsm_dead_letter WHERE order_id = ? AND id = ?
+    INSERT INTO order_fsm_message (id, order_id, topic, payload, created_at, seal, attempts)
+    SELECT id, order_id, topic, payload, created_at, seal, 0 FROM order_fsm_dead_letter WHERE order_id = ? AND id = ?
 """
 
 _REVIVED = "DELETE FROM order_fsm_dead_letter WHERE order_id = ? AND id = ?"
@@ -57,14 +59,24 @@ _FORGET = (
 
 def put(cursor: Cursor, messages: Iterable[Message]) -> None:
     """Add messages, after all that are there."""
-    cursor.executemany(_INSERT, map(message_row, messages))
+    cursor.executemany(_INSERT, ((*sealed(message_row(message)), message.attempts) for message in messages))
+
+
+def sealed_message(row: Row) -> Message:
+    """The message of a row with the columns of `message_row`, its seal and its attempts.
+
+    Raises:
+        StoreCorrupt: it is not as it was written.
+    """
+    check(row[:-1], "message", row[0])
+    return message_of(row[:-2], row[-1])
 
 
 def claim(cursor: Cursor, now: datetime, until: datetime, limit: int) -> list[Message]:
     """See `Store.claim`."""
     values = {"now": time_text(now), "until": time_text(until), "limit": limit}
     # The rows of an update come in no order.
-    return [message_of(row[1:]) for row in sorted(cursor.execute(_CLAIM, values).fetchall())]
+    return [sealed_message(row[1:]) for row in sorted(cursor.execute(_CLAIM, values).fetchall())]
 
 
 def delivered(cursor: Cursor, message: Message) -> None:
@@ -84,7 +96,7 @@ def postpone(cursor: Cursor, message: Message, until: datetime | None) -> None:
 
 def dead_letters(cursor: Cursor, limit: int) -> list[Message]:
     """See `Store.dead_letters`."""
-    return [message_of(row) for row in cursor.execute(_DEAD_LETTERS, (limit,)).fetchall()]
+    return [sealed_message(row) for row in cursor.execute(_DEAD_LETTERS, (limit,)).fetchall()]
 
 
 def revive(cursor: Cursor, message: Message) -> None:

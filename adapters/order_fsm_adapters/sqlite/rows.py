@@ -5,7 +5,6 @@ Money is text, as no number of SQLite holds a Decimal; times are text of one wid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -14,13 +13,14 @@ from typing import Any
 import msgspec
 
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import Entry, Line, Message, Order, Payment, PaymentKind
+from order_fsm.model import EXACT, Entry, Line, Message, Order, Payment
 from order_fsm_adapters.facts import WireFact, from_wire, to_wire
 
 Row = tuple[Any, ...]
 
 _encoder = msgspec.json.Encoder()
 _lines = msgspec.json.Decoder(tuple[Line, ...])
+_payments = msgspec.json.Decoder(tuple[Payment, ...])
 _object = msgspec.json.Decoder(dict[str, Any])
 _facts = msgspec.json.Decoder(dict[str, WireFact])
 
@@ -61,22 +61,65 @@ def money(text: str) -> Decimal:
 
 
 def order_row(order: Order) -> Row:
-    """The columns of order_fsm_order."""
+    """The columns of order_fsm_order, up to its seals."""
     return (
         order.id,
         order.state,
-        order.counted,
+        int(order.counted),
         order.version,
         str(order.total),
         order.currency,
         order.customer,
         order.email,
-        _json(order.lines),
+        _json(order.lines) if order.lines else "[]",
         _json(order.data),
+        *in_units(order.total),
+        _json(order.payments) if order.payments else "[]",
         time_text(order.created_at),
         time_text(order.updated_at),
-        refund_is_due(order),
+        int(refund_is_due(order)),
     )
+
+
+VERSION, TOTAL, PAYMENTS, CREATED_AT, LAST_SEAL, SEAL = 3, 4, 12, 13, 16, 17
+"""Where in the row of an order some of its columns are."""
+
+
+def order_row_after(before: Row, order: Order, paid: bool) -> Row:
+    """The same for an order that was changed, by its row before: most of it never changes.
+
+    Args:
+        before: its row, with or without its seals.
+        order: as it is now.
+        paid: whether there is more in its ledger than before.
+    """
+    return (
+        order.id,
+        order.state,
+        int(order.counted),
+        order.version,
+        *before[TOTAL:PAYMENTS],
+        _json(order.payments) if paid else before[PAYMENTS],
+        before[CREATED_AT],
+        time_text(order.updated_at),
+        int(refund_is_due(order)),
+    )
+
+
+_UNITS_LIMIT = 10**12
+"""Millions of orders of such a total stay below 2**63 units."""
+
+
+def in_units(total: Decimal) -> tuple[str, int]:
+    """A total as a unit and a whole number of it, which SQLite adds exactly: 4990 of `0.01` for 49.90.
+
+    An absurd total, a few of which would come to more than SQLite's whole numbers hold, is a unit of its own.
+    """
+    exponent = int(total.as_tuple().exponent)
+    units = int(total.scaleb(-exponent, EXACT))
+    if units >= _UNITS_LIMIT:
+        return str(total), 1
+    return str(Decimal((0, (1,), exponent))), units
 
 
 def refund_is_due(order: Order) -> bool:
@@ -84,47 +127,36 @@ def refund_is_due(order: Order) -> bool:
     return bool(order.payments) and order.refund_due > 0
 
 
-def order_of(rows: Sequence[Row]) -> Order:
-    """The order of rows that hold its columns up to updated_at, each with one row of its ledger, or with none.
+def order_of(row: Row) -> Order:
+    """The order of a row, with or without its seals.
 
     Raises:
         StoreCorrupt: they are not as they were written.
     """
-    order_id, state, counted, version, total, currency, customer, email, lines, data, created, updated, *_ = rows[0]
+    order_id, state, counted, version, total, currency, customer, email, lines, data = row[:10]
+    payments, created, updated = row[PAYMENTS : CREATED_AT + 2]
     try:
         return Order(
             order_id,
             state,
             bool(counted),
             version,
-            money(total),
+            Decimal(total),
             currency,
-            _lines.decode(lines),
+            () if lines == "[]" else _lines.decode(lines),
             customer,
             email,
-            () if rows[0][12] is None else tuple([_payment(*row[12:]) for row in rows]),
+            () if payments == "[]" else _payments.decode(payments),
             _time(created),
             _time(updated),
-            _object.decode(data),
+            {} if data == "{}" else _object.decode(data),
         )
     except _UNREADABLE as error:
         raise _corrupt("order", order_id, error) from error
 
 
-def payment_row(order_id: str, number: int, payment: Payment) -> Row:
-    """The columns of order_fsm_payment."""
-    at = time_text(payment.at)
-    return (order_id, number, payment.kind, str(payment.amount), payment.reference, at, payment.version)
-
-
-def _payment(kind: PaymentKind, amount: str, reference: str | None, at: str, version: int) -> Payment:
-    if kind not in {"captured", "refunded", "reversed"}:
-        raise ValueError(f"no kind of payment: {kind!r}")
-    return Payment(kind, money(amount), reference, _time(at), version)
-
-
 def entry_row(order_id: str, entry: Entry) -> Row:
-    """The columns of order_fsm_entry."""
+    """The columns of order_fsm_entry, up to the seal."""
     return (
         order_id,
         entry.version,
@@ -134,10 +166,10 @@ def entry_row(order_id: str, entry: Entry) -> Row:
         time_text(entry.at),
         entry.by,
         entry.comment,
-        entry.visible,
-        entry.notify,
+        int(entry.visible),
+        int(entry.notify),
         entry.key,
-        entry.override,
+        int(entry.override),
         _json(to_wire(facts)) if (facts := entry.facts) else "{}",
     )
 
@@ -169,18 +201,17 @@ def entry_of(row: Row) -> Entry:
 
 
 def message_row(message: Message) -> Row:
-    """The columns of order_fsm_message from id to attempts."""
-    created_at = time_text(message.created_at)
-    return (message.id, message.order_id, message.topic, _json(message.payload), created_at, message.attempts)
+    """The columns of order_fsm_message from id to created_at, which never change."""
+    return (message.id, message.order_id, message.topic, _json(message.payload), time_text(message.created_at))
 
 
-def message_of(row: Row) -> Message:
-    """The message of a row, its columns from id to attempts.
+def message_of(row: Row, attempts: object) -> Message:
+    """The message of a row with the columns of `message_row`.
 
     Raises:
         StoreCorrupt: it is not as it was written.
     """
-    message_id, order_id, topic, payload, created_at, attempts = row
+    message_id, order_id, topic, payload, created_at = row
     try:
         if not isinstance(attempts, int):
             raise ValueError(f"no number of attempts: {attempts!r}")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from sqlite3 import Cursor
 
 from order_fsm.errors import StoreCorrupt, StoreUnavailable
+from order_fsm_adapters.sqlite import upgrade
+
+Step = tuple[str | Callable[[Cursor], None], ...]
+"""What leads from one version of the schema to the next: statements, and what they cannot say."""
 
 _TABLES = (
     # `refund_is_due` only serves to find orders: whether order.refund_due is more than nothing.
@@ -111,7 +116,61 @@ _DEAD_LETTERS = (
     "UPDATE order_fsm_schema SET version = 3",
 )
 
-STEPS = (_TABLES, _INDEXES, _DEAD_LETTERS)
+_COUNT_IN = """
+    INSERT INTO order_fsm_tally VALUES (new.state, new.currency, new.refund_is_due, new.unit, 1, new.units)
+    ON CONFLICT DO UPDATE SET orders = orders + 1, units = units + excluded.units;
+"""
+_COUNT_OUT = """
+    UPDATE order_fsm_tally SET orders = orders - 1, units = units - old.units
+    WHERE (state, currency, refund_is_due, unit) = (old.state, old.currency, old.refund_is_due, old.unit);
+"""
+
+_SEALS = (
+    "ALTER TABLE order_fsm_order ADD COLUMN payments TEXT NOT NULL DEFAULT '[]'",
+    # The total as a whole number of units: see `rows.in_units`.
+    "ALTER TABLE order_fsm_order ADD COLUMN unit TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE order_fsm_order ADD COLUMN units INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE order_fsm_order ADD COLUMN last_seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_order ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_entry ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_key ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_stock ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_message ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE order_fsm_dead_letter ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
+    upgrade.to_seals,
+    "DROP TABLE order_fsm_payment",
+    # Without what a tally used to read from it.
+    "DROP INDEX order_fsm_order_by_state",
+    "CREATE INDEX order_fsm_order_by_state ON order_fsm_order (state, created_at, id)",
+    # How many orders stand in each state, and what they come to. The triggers keep it, whoever changes an order.
+    """
+    CREATE TABLE order_fsm_tally (
+        state TEXT NOT NULL,
+        currency TEXT NOT NULL,
+        refund_is_due INTEGER NOT NULL,
+        unit TEXT NOT NULL,
+        orders INTEGER NOT NULL,
+        units INTEGER NOT NULL,
+        PRIMARY KEY (state, currency, refund_is_due, unit)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    INSERT INTO order_fsm_tally SELECT state, currency, refund_is_due, unit, count(*), sum(units)
+    FROM order_fsm_order GROUP BY 1, 2, 3, 4
+    """,
+    f"CREATE TRIGGER order_fsm_order_comes AFTER INSERT ON order_fsm_order BEGIN {_COUNT_IN} END",
+    f"CREATE TRIGGER order_fsm_order_goes AFTER DELETE ON order_fsm_order BEGIN {_COUNT_OUT} END",
+    f"""
+    CREATE TRIGGER order_fsm_order_moves
+    AFTER UPDATE OF state, currency, refund_is_due, unit, units ON order_fsm_order
+    WHEN (old.state, old.currency, old.refund_is_due, old.unit, old.units)
+        IS NOT (new.state, new.currency, new.refund_is_due, new.unit, new.units)
+    BEGIN {_COUNT_OUT} {_COUNT_IN} END
+    """,
+    "UPDATE order_fsm_schema SET version = 4",
+)
+
+STEPS: tuple[Step, ...] = (_TABLES, _INDEXES, _DEAD_LETTERS, _SEALS)
 """What leads from each version of the schema to the next, from none at all on; each ends by stating its version."""
 
 _HAS_TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'order_fsm_schema'"
@@ -134,8 +193,11 @@ def migrate(cursor: Cursor) -> None:
         StoreUnavailable, StoreCorrupt: as in `is_current`.
     """
     for step in STEPS[_version(cursor) :]:
-        for statement in step:
-            cursor.execute(statement)
+        for part in step:
+            if isinstance(part, str):
+                cursor.execute(part)
+            else:
+                part(cursor)
 
 
 def _version(cursor: Cursor) -> int:

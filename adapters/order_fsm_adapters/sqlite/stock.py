@@ -7,14 +7,15 @@ from sqlite3 import Cursor
 
 from order_fsm.errors import InvalidInput, VersionConflict
 from order_fsm.model import StockMove
+from order_fsm_adapters.sqlite.seals import check, sealed
 
 _ON_HAND_LIMIT = 2**63
 """The number on hand is a whole number of 64 bits."""
 
-_ON_HAND = "SELECT on_hand FROM order_fsm_stock WHERE sku = ?"
-_MOVE = "UPDATE order_fsm_stock SET on_hand = ? WHERE sku = ?"
-_SET = """
-    INSERT INTO order_fsm_stock (sku, on_hand) VALUES (?, ?) ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand
+_ON_HAND = "SELECT sku, on_hand, seal FROM order_fsm_stock WHERE sku = ?"
+_PUT = """
+    INSERT INTO order_fsm_stock (sku, on_hand, seal) VALUES (?, ?, ?)
+    ON CONFLICT (sku) DO UPDATE SET on_hand = excluded.on_hand, seal = excluded.seal
 """
 
 
@@ -22,18 +23,14 @@ def on_hand(cursor: Cursor, skus: Iterable[str]) -> dict[str, int]:
     """See `Store.stock`."""
     stock: dict[str, int] = {}
     for sku in skus:
-        for (number,) in cursor.execute(_ON_HAND, (sku,)).fetchall():
-            stock[sku] = number
+        for row in cursor.execute(_ON_HAND, (sku,)).fetchall():
+            check(row, "the stock of", sku)
+            stock[sku] = row[1]
     return stock
 
 
-def put(cursor: Cursor, sku: str, number: int) -> None:
-    """See `Store.set_stock`."""
-    cursor.execute(_SET, (sku, number))
-
-
 def moved(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> dict[str, int]:
-    """The numbers of the items that are tracked, as moves will leave them; `put_all` writes them.
+    """The numbers of the items that are tracked, as moves will leave them; `put` writes them.
 
     Args:
         cursor: in a transaction.
@@ -55,6 +52,6 @@ def moved(cursor: Cursor, order_id: str, moves: Iterable[StockMove]) -> dict[str
     return stock
 
 
-def put_all(cursor: Cursor, stock: dict[str, int]) -> None:
-    """Write the numbers of items that are tracked."""
-    cursor.executemany(_MOVE, ((number, sku) for sku, number in stock.items()))
+def put(cursor: Cursor, stock: dict[str, int]) -> None:
+    """Write how many are on hand of items; those that were not tracked are from now on."""
+    cursor.executemany(_PUT, map(sealed, stock.items()))

@@ -7,94 +7,29 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from sqlite3 import Connection, Cursor
+from sqlite3 import Connection
 
-from order_fsm.errors import (
-    InvalidInput,
-    KeyReused,
-    OrderExists,
-    OrderFsmError,
-    OrderNotFound,
-    StoreError,
-    StoreUnavailable,
-    VersionConflict,
-)
-from order_fsm.model import (
-    Change,
-    Entry,
-    Keyed,
-    Message,
-    Order,
-    Query,
-    Tally,
-)
+from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreUnavailable
+from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
 from order_fsm.store import refusal
-from order_fsm_adapters.sqlite import inspection, outbox, search, stock
+from order_fsm_adapters.sqlite import commits, inspection, outbox, seals, search, stock, tallies
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.host import HostConnection
-from order_fsm_adapters.sqlite.rows import (
-    Row,
-    entry_of,
-    entry_row,
-    message_of,
-    order_of,
-    order_row,
-    payment_row,
-    refund_is_due,
-    time_text,
-)
+from order_fsm_adapters.sqlite.rows import LAST_SEAL, Row, entry_of, order_of, time_text
 
 _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""
 
-_ORDER = """
-    SELECT id, state, counted, one.version, total, currency, customer, email, lines, data, created_at, updated_at,
-        kind, amount, reference, at, paid.version
-    FROM order_fsm_order AS one LEFT JOIN order_fsm_payment AS paid ON order_id = id
-    WHERE id = ? ORDER BY number
-"""
-"""The order with each row of its ledger, or once with none."""
-
 _PLACE = "SELECT created_at, id FROM order_fsm_order WHERE id = ?"
-_VERSION = "SELECT version FROM order_fsm_order WHERE id = ?"
-_ENTRIES = """
-    SELECT order_id, version, trigger, state_before, state_after, at, by, comment, visible, notify, key, override, facts
+ENTRIES = """
+    SELECT order_id, version, trigger, state_before, state_after, at, by, comment, visible, notify, key, override,
+        facts, seal
     FROM order_fsm_entry WHERE order_id = ? ORDER BY version
 """
-_KEYED = "SELECT order_id, first, last, content FROM order_fsm_key WHERE key = ?"
+_ORDERS_KEPT = 500
+"""So many orders are kept with their rows, as they were last read or written."""
 
-_INSERT_ORDER = """
-    INSERT INTO order_fsm_order (id, state, counted, version, total, currency, customer, email, lines, data,
-        created_at, updated_at, refund_is_due)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
-"""
-# What else an order has never changes after its creation.
-_UPDATE_ORDER = """
-    UPDATE order_fsm_order SET state = ?, counted = ?, version = ?, updated_at = ?, refund_is_due = ?
-    WHERE id = ? AND version = ?
-"""
-_INSERT_ENTRY = """
-    INSERT INTO order_fsm_entry (order_id, version, trigger, state_before, state_after, at, by, comment, visible,
-        notify, key, override, facts)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-_INSERT_PAYMENT = """
-    INSERT INTO order_fsm_payment (order_id, number, kind, amount, reference, at, version) VALUES (?, ?, ?, ?, ?, ?, ?)
-"""
-_INSERT_KEY = """
-    INSERT INTO order_fsm_key (key, order_id, first, last, content) VALUES (?, ?, ?, ?, ?)
-"""
-
-# A key stands in the entries that were committed under it, so it is found without an index of its own.
-_REMOVE = (
-    """
-    DELETE FROM order_fsm_key
-    WHERE order_id = :id AND key IN (SELECT key FROM order_fsm_entry WHERE order_id = :id)
-    """,
-    "DELETE FROM order_fsm_entry WHERE order_id = :id",
-    "DELETE FROM order_fsm_payment WHERE order_id = :id",
-    "DELETE FROM order_fsm_order WHERE id = :id",
-)
+_KEYED = "SELECT key, order_id, first, last, content, seal FROM order_fsm_key WHERE key = ?"
 
 
 class SqliteStore:
@@ -103,8 +38,8 @@ class SqliteStore:
     With a path it owns the file, with `.lock`, `-wal` and `-shm` beside it. With a connection it is a guest: what it
     writes is part of the shop's transaction, and is durable, undone and seen by others as the shop's own rows are. Then
     the shop commits, as after any statement of its own that changes rows: where no transaction is open, the first
-    write begins one. A call that raises leaves what the shop wrote before it, but where the disk fails or is full:
-    then SQLite rolls the whole transaction back, and the error says so. Threads and forks are the shop's concern too:
+    write begins one. A call that raises leaves what the shop wrote before it; only where the disk fails or is full may
+    SQLite roll the whole transaction back, and then the error says so. Threads and forks are the shop's concern too:
     the store is used where its connection may be.
 
     All tables are named `order_fsm_…`.
@@ -128,6 +63,7 @@ class SqliteStore:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             wanted = ".".join(map(str, _OLDEST_SQLITE))
             raise StoreUnavailable(f"SQLite must be {wanted} or newer, this one is {sqlite3.sqlite_version}: update it")
+        self._kept: dict[str, tuple[Row, Order]] = {}
         self._database: OwnFile | HostConnection
         if connection is None:
             self._database = OwnFile(_file(path))
@@ -157,27 +93,62 @@ class SqliteStore:
         self._database.backup(_file(path))
 
     def load(self, order_id: str) -> Order:
-        return _order(order_id, self._database.rows(_ORDER, (order_id,)))
+        found = self._database.rows(commits.ORDER, (order_id,)) or self._looked_up_again(order_id)
+        kept = self._kept.get(order_id)
+        if kept is not None and found == [kept[0]]:
+            return kept[1]  # The row is the same, so it is not checked and read once more.
+        row = commits.sealed_row(order_id, found)
+        order = order_of(row)
+        self._keep(row, order)
+        return order
+
+    def _looked_up_again(self, order_id: str) -> list[Row]:
+        """The row of an order that was not found. One that is lost still has entries."""
+        with self._database.reading() as cursor:
+            found = cursor.execute(commits.ORDER, (order_id,)).fetchall()
+            if not found and cursor.execute(ENTRIES, (order_id,)).fetchone():
+                raise _lost(order_id)
+            return found
+
+    def _keep(self, row: Row, order: Order) -> None:
+        if len(self._kept) >= _ORDERS_KEPT:
+            self._kept.clear()
+        self._kept[order.id] = row, order
 
     def history(self, order_id: str) -> tuple[Entry, ...]:
-        rows = self._database.rows(_ENTRIES, (order_id,))
-        if not rows:
-            raise _not_found(order_id)
-        return tuple(map(entry_of, rows))
+        with self._database.reading() as cursor:
+            orders = cursor.execute(commits.ORDER, (order_id,)).fetchall()
+            entries = cursor.execute(ENTRIES, (order_id,)).fetchall()
+        if not orders and entries:
+            raise _lost(order_id)
+        last = commits.sealed_row(order_id, orders)[LAST_SEAL]
+        return tuple(map(entry_of, seals.checked_history(order_id, last, entries)))
 
     def keyed(self, key: str) -> Keyed | None:
-        rows = self._database.rows(_KEYED, (key,))
-        return Keyed(*rows[0]) if rows else None
+        found = self._database.rows(_KEYED, (key,))
+        if not found:
+            return None
+        seals.check(found[0], "key", key)
+        return Keyed(*found[0][1:5])
 
     def commit(self, change: Change) -> None:
-        entries, payments = _rows(change)
+        ahead = self._rows_ahead(change)
         with self._database.writing() as cursor:
-            _write(cursor, change, entries, payments)
+            row = commits.write(cursor, change, ahead)
+        self._keep(row, change.order)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        prepared = [(change, *_rows(change)) for change in changes]
+        ahead = [(one, self._rows_ahead(one)) for one in changes]
         with self._database.writing() as cursor:
-            return [refusal(partial(_write, cursor, *one)) for one in prepared]
+            return [refusal(partial(commits.write, cursor, *one)) for one in ahead]
+
+    def _rows_ahead(self, change: Change) -> commits.Rows | None:
+        """The rows of a change, made before its transaction begins, which others wait for; None where more is to be
+        known."""
+        if not change.expected:
+            return commits.rows(change, None)
+        kept = self._kept.get(change.order.id)
+        return commits.rows(change, kept[0]) if kept is not None and kept[1].version == change.expected else None
 
     def find(self, query: Query) -> list[Order]:
         with self._database.reading() as cursor:
@@ -185,14 +156,14 @@ class SqliteStore:
             if query.after is not None:
                 rows = cursor.execute(_PLACE, (query.after,)).fetchall()
                 if not rows:
-                    raise _not_found(query.after)
+                    raise commits.not_found(query.after)
                 after = rows[0]
             found = search.found(cursor, query, after)
-            return [_order(one, cursor.execute(_ORDER, (one,)).fetchall()) for _, one in found]
+            return [_listed(query, place, cursor.execute(commits.ORDER, place[1:]).fetchall()) for place in found]
 
     def tally(self, customer: str | None) -> list[Tally]:
         with self._database.reading() as cursor:
-            return search.tally(cursor, customer)
+            return tallies.kept(cursor) if customer is None else search.tally(cursor, customer)
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         with self._database.reading() as cursor:
@@ -200,7 +171,7 @@ class SqliteStore:
 
     def set_stock(self, sku: str, on_hand: int) -> None:
         with self._database.writing() as cursor:
-            stock.put(cursor, sku, on_hand)
+            stock.put(cursor, {sku: on_hand})
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         with self._database.writing() as cursor:
@@ -224,10 +195,7 @@ class SqliteStore:
 
     def remove(self, order: Order) -> None:
         with self._database.writing() as cursor:
-            _expect(cursor, order.id, order.version)
-            for statement in _REMOVE:
-                cursor.execute(statement, {"id": order.id})
-            outbox.forget(cursor, order.id)
+            commits.remove(cursor, order)
 
     # What an audit asks for
 
@@ -235,7 +203,7 @@ class SqliteStore:
         return inspection.order_ids(self._database.rows)
 
     def messages(self) -> Iterator[Message]:
-        return map(message_of, inspection.messages(self._database.rows))
+        return map(outbox.sealed_message, inspection.messages(self._database.rows))
 
     def faults(self) -> list[str]:
         with self._database.reading() as cursor:
@@ -250,60 +218,15 @@ def _file(path: object) -> str:
     return os.path.realpath(name)
 
 
-def _order(order_id: str, rows: list[Row]) -> Order:
-    if not rows:
-        raise _not_found(order_id)
-    return order_of(rows)
+def _lost(order_id: str) -> StoreCorrupt:
+    return StoreCorrupt(f"order {order_id!r} is gone, and its history is there; restore it from a backup")
 
 
-def _rows(change: Change) -> tuple[list[Row], list[Row]]:
-    """The rows of a change's entries and payments, made before its transaction begins, which others wait for."""
-    order = change.order
-    entries = [entry_row(order.id, entry) for entry in change.entries]
-    if not order.payments:
-        return entries, []
-    paid = change.payments
-    before = len(order.payments) - len(paid)
-    return entries, [payment_row(order.id, number, payment) for number, payment in enumerate(paid, before + 1)]
-
-
-def _write(cursor: Cursor, change: Change, entries: list[Row], payments: list[Row]) -> None:
-    """Write a change in an open transaction; where it is refused, nothing of it is written."""
-    order = change.order
-    if change.key is not None and cursor.execute(_KEYED, (change.key,)).fetchall():
-        raise KeyReused(f"the key {change.key!r} was committed before")
-    on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
-    if change.expected:
-        _update(cursor, order, change.expected)
-    elif not cursor.execute(_INSERT_ORDER, order_row(order)).rowcount:
-        raise OrderExists(f"there is an order {order.id!r} already")
-    # From here on nothing is refused.
-    if change.key is not None:
-        keyed = (change.key, order.id, change.expected + 1, order.version, change.content or "")
-        cursor.execute(_INSERT_KEY, keyed)
-    cursor.executemany(_INSERT_ENTRY, entries)
-    if payments:
-        cursor.executemany(_INSERT_PAYMENT, payments)
-    if on_hand:
-        stock.put_all(cursor, on_hand)
-    if change.messages:
-        outbox.put(cursor, change.messages)
-
-
-def _update(cursor: Cursor, order: Order, expected: int) -> None:
-    due = refund_is_due(order)
-    values: Row = (order.state, order.counted, order.version, time_text(order.updated_at), due, order.id, expected)
-    if not cursor.execute(_UPDATE_ORDER, values).rowcount:
-        _expect(cursor, order.id, expected)
-
-
-def _expect(cursor: Cursor, order_id: str, version: int) -> None:
-    rows = cursor.execute(_VERSION, (order_id,)).fetchall()
-    if not rows:
-        raise _not_found(order_id)
-    if rows[0][0] != version:
-        raise VersionConflict(f"order {order_id!r} is at version {rows[0][0]}, not {version}: load it again")
-
-
-def _not_found(order_id: str) -> StoreError:
-    return OrderNotFound(f"there is no order {order_id!r}")
+def _listed(query: Query, place: search.Place, found: list[Row]) -> Order:
+    """The order that an index has at a place."""
+    if found:
+        order = order_of(commits.sealed_row(place[1], found))
+        fits = query.when.matches(order.statuses) and (query.customer is None or order.customer == query.customer)
+        if fits and time_text(order.created_at) == place[0]:
+            return order
+    raise StoreCorrupt(f"an index does not fit order {place[1]!r}: mend the indexes with SQLite's REINDEX")

@@ -1,0 +1,174 @@
+"""Writing a change to the tables of the SQLite store, in a transaction that is open."""
+
+from __future__ import annotations
+
+from sqlite3 import Cursor
+from typing import NamedTuple
+
+from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, StoreError, VersionConflict
+from order_fsm.model import Change, Order
+from order_fsm_adapters.sqlite import outbox, seals, stock
+from order_fsm_adapters.sqlite.rows import (
+    CREATED_AT,
+    LAST_SEAL,
+    PAYMENTS,
+    SEAL,
+    TOTAL,
+    VERSION,
+    Row,
+    entry_row,
+    order_row,
+    order_row_after,
+)
+
+ORDER = """
+    SELECT id, state, counted, version, total, currency, customer, email, lines, data, unit, units, payments,
+        created_at, updated_at, refund_is_due, last_seal, seal
+    FROM order_fsm_order WHERE id = ?
+"""
+_INSERT_ORDER = """
+    INSERT INTO order_fsm_order (id, state, counted, version, total, currency, customer, email, lines, data, unit,
+        units, payments, created_at, updated_at, refund_is_due, last_seal, seal)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
+"""
+# What else an order has never changes after its creation.
+_UPDATE_ORDER = """
+    UPDATE order_fsm_order
+    SET state = ?, counted = ?, version = ?, payments = ?, updated_at = ?, refund_is_due = ?, last_seal = ?, seal = ?
+    WHERE id = ? AND seal = ?
+"""
+_INSERT_ENTRY = """
+    INSERT INTO order_fsm_entry (order_id, version, trigger, state_before, state_after, at, by, comment, visible,
+        notify, key, override, facts, seal)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_KEY_IS_THERE = "SELECT 1 FROM order_fsm_key WHERE key = ?"
+_INSERT_KEY = "INSERT INTO order_fsm_key (key, order_id, first, last, content, seal) VALUES (?, ?, ?, ?, ?, ?)"
+
+# A key stands in the entries that were committed under it, so it is found without an index of its own.
+_REMOVE = (
+    """
+    DELETE FROM order_fsm_key
+    WHERE order_id = :id AND key IN (SELECT key FROM order_fsm_entry WHERE order_id = :id)
+    """,
+    "DELETE FROM order_fsm_entry WHERE order_id = :id",
+    "DELETE FROM order_fsm_order WHERE id = :id",
+)
+
+
+class Rows(NamedTuple):
+    """The rows of a change, with their seals.
+
+    Attributes:
+        order: the order's row after it.
+        before: the seal of the row that it takes the place of.
+        entries: the new rows of its history.
+    """
+
+    order: Row
+    before: bytes
+    entries: list[Row]
+
+
+def rows(change: Change, before: Row | None) -> Rows:
+    """The rows of a change.
+
+    Args:
+        change: what is to be written.
+        before: the order's row at the version that the change was decided on; None for a new order.
+    """
+    order = change.order
+    entries = [entry_row(order.id, entry) for entry in change.entries]
+    entries = seals.chained(b"" if before is None else before[LAST_SEAL], entries)
+    row = order_row(order) if before is None else order_row_after(before, order, bool(change.payments))
+    return Rows(seals.sealed((*row, entries[-1][-1])), b"" if before is None else before[SEAL], entries)
+
+
+def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
+    """Write a change; where it is refused, nothing of it is written.
+
+    Args:
+        cursor: in a write transaction.
+        change: what is to be written.
+        ahead: its rows, if it was known what they follow. Where that has changed, they are made anew.
+
+    Returns:
+        The order's row after it.
+
+    Raises:
+        OrderExists, OrderNotFound, VersionConflict, KeyReused: as `Store.commit` does.
+    """
+    order = change.order
+    if change.key is not None and cursor.execute(_KEY_IS_THERE, (change.key,)).fetchall():
+        raise KeyReused(f"the key {change.key!r} was committed before")
+    on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
+    written = ahead
+    if change.expected:
+        if written is None or not _updated(cursor, written):
+            written = rows(change, _expected(cursor, order, change.expected))
+            _updated(cursor, written)
+    else:
+        written = rows(change, None) if written is None else written
+        if not cursor.execute(_INSERT_ORDER, written.order).rowcount:
+            raise OrderExists(f"there is an order {order.id!r} already")
+    # From here on nothing is refused.
+    for entry in written.entries:
+        cursor.execute(_INSERT_ENTRY, entry)
+    if change.key is not None:
+        keyed = (change.key, order.id, change.expected + 1, order.version, change.content or "")
+        cursor.execute(_INSERT_KEY, seals.sealed(keyed))
+    if on_hand:
+        stock.put(cursor, on_hand)
+    if change.messages:
+        outbox.put(cursor, change.messages)
+    return written.order
+
+
+def remove(cursor: Cursor, order: Order) -> None:
+    """Remove an order; see `Store.remove`."""
+    _expected(cursor, order, order.version)
+    for statement in _REMOVE:
+        cursor.execute(statement, {"id": order.id})
+    outbox.forget(cursor, order.id)
+
+
+def _updated(cursor: Cursor, written: Rows) -> bool:
+    """Whether the order's row was what these rows follow; then it is written."""
+    row = written.order
+    values = (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :], row[0], written.before)
+    return cursor.execute(_UPDATE_ORDER, values).rowcount == 1
+
+
+def _expected(cursor: Cursor, order: Order, version: int) -> Row:
+    """The row of an order that must be at a version.
+
+    Raises:
+        OrderNotFound, VersionConflict: it is not.
+        StoreCorrupt: it is not as it was written.
+    """
+    row = sealed_row(order.id, cursor.execute(ORDER, (order.id,)).fetchall())
+    if row[VERSION] != version:
+        raise VersionConflict(f"order {order.id!r} is at version {row[VERSION]}, not {version}: load it again")
+    return row
+
+
+def sealed_row(order_id: str, found: list[Row]) -> Row:
+    """The row of an order, with its seals, as it was written.
+
+    Args:
+        order_id: which order.
+        found: its row, or none.
+
+    Raises:
+        OrderNotFound: there is none.
+        StoreCorrupt: it is not as it was written.
+    """
+    if not found:
+        raise not_found(order_id)
+    seals.check(found[0], "order", order_id)
+    return found[0]
+
+
+def not_found(order_id: str) -> StoreError:
+    """The error for an order that is not there."""
+    return OrderNotFound(f"there is no order {order_id!r}")

@@ -1,0 +1,212 @@
+"""A database with any byte changed and cut at any length: found, or of no consequence.
+
+`ORDER_FSM_FLIPS` says which bytes: every one where it is 1, every so manieth where it is more.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from order_fsm import Line, OrderFsmError, Orders, StoreCorrupt, StoreUnavailable, When, shop_workflow
+from order_fsm.audit import audit
+from order_fsm.model import Query
+from order_fsm_adapters.sqlite import SqliteStore
+
+NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+IDS = ("1001", "1002", "1003")
+KEYS = ("evt 1001", "evt 1002")
+STRIDE = int(os.environ.get("ORDER_FSM_FLIPS", "101"))
+
+PROMISED: dict[str, Callable[[SqliteStore], object]] = {
+    **{f"load {one}": lambda store, one=one: store.load(one) for one in IDS},  # type: ignore[misc]
+    **{f"history {one}": lambda store, one=one: store.history(one) for one in IDS},  # type: ignore[misc]
+}
+"""What is right or raises StoreCorrupt or StoreUnavailable, whatever was changed."""
+
+AUDITED: dict[str, Callable[[SqliteStore], object]] = {
+    **{f"keyed {one}": lambda store, one=one: store.keyed(one) for one in KEYS},  # type: ignore[misc]
+    "stock": lambda store: store.stock(["TEAPOT", "CUP"]),
+    "find": lambda store: store.find(Query(When())),
+    "find by state": lambda store: store.find(Query(When(has={"paid"}))),
+    "find by customer": lambda store: store.find(Query(When(), customer="ann")),
+    "find by refund": lambda store: store.find(Query(When(), refund_due=True)),
+    "tally": lambda store: sorted(store.tally(None), key=str),
+    "dead letters": lambda store: store.dead_letters(10),
+    "messages": lambda store: [message.id for message in store.messages()],
+}
+"""What may be wrong where a row or the place of one in an index was changed; then an audit finds it."""
+
+
+def fill(store: SqliteStore) -> None:
+    """Three orders, one of them long, with money, keys, stock, messages and dead letters."""
+    orders = Orders(store, clock=lambda: NOW)
+    orders.set_stock("TEAPOT", 10)
+    orders.set_stock("CUP", 3)
+    for order_id in IDS:
+        note = "x" * (700 if order_id == "1003" else 3)
+        orders.create(
+            order_id, total="49.90", currency="GBP", lines=[Line("TEAPOT", 2)], customer="ann", data={"note": note}
+        )
+    for order_id in IDS[:2]:
+        orders.fire(order_id, "pay", amount="20", reference="ch_1", key=f"evt {order_id}")
+        orders.fire(order_id, "pay", amount="40", reference="ch_2")
+        orders.fire(order_id, "dispatch", by="bob", comment="by mail", visible=True, notify=True)
+    store.postpone(store.claim(NOW, NOW, 1)[0], None)
+
+
+def answer(ask: Callable[[], object]) -> object:
+    """What a question is answered with: a value, or the class of the library's own error."""
+    try:
+        return ask()
+    except OrderFsmError as error:
+        return type(error)
+
+
+FOUND: tuple[object, ...] = (StoreCorrupt, StoreUnavailable)
+
+
+def verdict(open_store: Callable[[], SqliteStore], right: dict[str, object]) -> str:
+    """Whether a damage was found at once, by an audit, or does no harm; what is silently wrong fails the test."""
+    store: Any = answer(open_store)
+    if isinstance(store, type):
+        assert store in FOUND
+        return "found"
+    try:
+        told = {name: answer(lambda ask=ask: ask(store)) for name, ask in (PROMISED | AUDITED).items()}  # type: ignore[misc]
+        wrong = {name for name, value in told.items() if value not in FOUND and value != right[name]}
+        assert not wrong & PROMISED.keys()
+        found = any(value in FOUND for value in told.values())
+        if wrong or not found:
+            audited = audit(store, shop_workflow())
+            assert not wrong or not audited.ok, f"{wrong} went by an audit"
+            return "found by an audit" if not audited.ok else "harmless"
+        return "found"
+    finally:
+        store.close()
+
+
+def answers(store: SqliteStore) -> dict[str, object]:
+    return {name: ask(store) for name, ask in (PROMISED | AUDITED).items()}
+
+
+def flipped(content: bytes, stride: int) -> Iterator[bytes]:
+    """The content with one byte changed: one bit of it, and all."""
+    for number, place in enumerate(range(0, len(content), stride)):
+        for bits in (1 << number % 8, 255):
+            yield content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :]
+
+
+def cut(content: bytes, stride: int, least: int = 0) -> Iterator[bytes]:
+    return (content[:length] for length in range(least, len(content), stride))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with small pages, so that little of it is empty."""
+    path = tmp_path_factory.mktemp("flips") / "shop.db"
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA page_size = 512")
+    connection.execute("VACUUM")
+    connection.close()
+    store = SqliteStore(path)
+    fill(store)
+    store.close()
+    return path
+
+
+def judged(path: Path, contents: Iterable[bytes], right: dict[str, object]) -> Counter[str]:
+    """How often which verdict is given on a database.
+
+    Args:
+        path: where to put it.
+        contents: what the file holds, one after the other.
+        right: the answers of the undamaged one.
+    """
+    verdicts: Counter[str] = Counter()
+    for content in contents:
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+        path.write_bytes(content)
+        verdicts[verdict(lambda: SqliteStore(path), right)] += 1
+    return verdicts
+
+
+def test_a_database_with_any_byte_changed(shop: Path, tmp_path: Path) -> None:
+    content = shop.read_bytes()
+    store = SqliteStore(shop)
+    right = answers(store)
+    store.close()
+    verdicts = judged(tmp_path / "shop.db", flipped(content, STRIDE), right)
+    print(f"{len(content)} bytes, every {STRIDE}.: {dict(verdicts)}")
+    assert min(verdicts["found"], verdicts["found by an audit"], verdicts["harmless"]) > 0
+
+
+def test_a_database_cut_at_any_length(shop: Path, tmp_path: Path) -> None:
+    """But to nothing, or to the one byte that SQLite takes for nothing: an empty file becomes a new store."""
+    content = shop.read_bytes()
+    store = SqliteStore(shop)
+    right = answers(store)
+    store.close()
+    verdicts = judged(tmp_path / "shop.db", cut(content, STRIDE, least=2), right)
+    print(f"{len(content)} bytes, cut at every {STRIDE}.: {dict(verdicts)}")
+    assert verdicts["found"] > 0
+    assert verdicts["found by an audit"] == 0
+
+
+def test_a_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(
+    tmp_path: Path,
+) -> None:
+    """SQLite takes what is not as written for the end of the log. So commits are lost; none is wrong or by half."""
+    path = tmp_path / "shop.db"
+    SqliteStore(path).close()
+    keeper = sqlite3.connect(path)
+    keeper.execute("PRAGMA wal_autocheckpoint = 0")
+    keeper.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    store = SqliteStore(path)
+    orders = Orders(store, clock=lambda: NOW)
+    stood = [store.tally(None)]
+    for act in (
+        lambda: orders.create("1001", total="5", currency="GBP"),
+        lambda: orders.fire("1001", "pay", reference="ch_1", key="evt_1"),
+        lambda: orders.fire("1001", "dispatch"),
+    ):
+        act()
+        stood.append(store.tally(None))
+    main, log = path.read_bytes(), path.with_name("shop.db-wal").read_bytes()
+    store.close()
+    keeper.close()
+    seen = set()
+    copy = tmp_path / "copy" / "shop.db"
+    copy.parent.mkdir()
+    for damaged in (*flipped(log, STRIDE * 30), *cut(log, STRIDE * 30)):
+        for file in copy.parent.iterdir():
+            file.unlink()
+        copy.write_bytes(main)
+        copy.with_name("shop.db-wal").write_bytes(damaged)
+        store = SqliteStore(copy)
+        assert audit(store, shop_workflow()).ok
+        seen.add(stood.index(store.tally(None)))
+        store.close()
+    assert {0, 2} <= seen <= {0, 1, 2, 3}
+
+
+def test_a_damage_that_no_audit_sees_would_fail(shop: Path, tmp_path: Path) -> None:
+    """An order that is gone with all that there was of it: this is what seals do not show."""
+    store = SqliteStore(shop)
+    right = answers(store)
+    store.close()
+    path = tmp_path / "shop.db"
+    path.write_bytes(shop.read_bytes())
+    store = SqliteStore(path)
+    store.remove(store.load("1003"))
+    store.close()
+    with pytest.raises(AssertionError):
+        judged(path, [path.read_bytes()], right)
