@@ -29,7 +29,7 @@ BUSY_SECONDS = 10.0
 class _Session:
     """An open connection, and an open lock file beside the database."""
 
-    __slots__ = ("cursor", "lock_file")
+    __slots__ = ("cursor", "lock_file", "writing")
 
     def __init__(self, path: str, synchronous: str) -> None:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -38,6 +38,7 @@ class _Session:
             # On macOS only a full fsync reaches the disk; elsewhere the second statement does nothing.
             self.cursor.execute(synchronous)
             self.cursor.execute("PRAGMA fullfsync = ON")
+            self.writing = Transaction(self.cursor, "BEGIN IMMEDIATE")
             self.lock_file = LockFile(f"{path}.lock")
         except BaseException:
             connection.close()
@@ -113,7 +114,7 @@ class _Writing:
         session = self._seat.__enter__()
         try:
             session.lock_file.__enter__()
-            session.cursor.execute("BEGIN IMMEDIATE")
+            session.writing.__enter__()
         except BaseException as error:
             self._seat.__exit__(None, error, None)
             raise
@@ -123,12 +124,8 @@ class _Writing:
         session = cast(_Session, self._seat.session)  # Closed by nobody but who sits here.
         try:
             try:
-                if error is None:
-                    session.cursor.execute("COMMIT")
+                session.writing.__exit__(None, error, None)
             finally:
-                # After some errors, such as a full disk, SQLite has done so itself.
-                if session.cursor.connection.in_transaction:
-                    session.cursor.execute("ROLLBACK")
                 session.lock_file.__exit__()
         except BaseException as failure:
             error = failure
@@ -165,7 +162,7 @@ class OwnFile:
         try:
             with self._seat() as session, session.lock_file:
                 session.cursor.execute("PRAGMA journal_mode = WAL")
-                with Transaction(session.cursor, "BEGIN IMMEDIATE"):
+                with session.writing:
                     prepare(session.cursor)
         except BaseException:
             self.close()
