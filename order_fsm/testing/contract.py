@@ -29,5 +29,6 @@ class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Cras
     `place` is an empty folder of the test's own; opening it again must find what was committed there. A store that
     ends with its process says `durable = False`. A store with a `close` method is closed with it; `close_store` says
     how else. With `boundary` every call to a disk or server fails once, before and after it takes effect; without it
-    those tests are skipped. A store kept elsewhere (a server) makes a name for its database or schema from `place`.
+    those tests are skipped. A store kept elsewhere (a server) makes a name for its database or schema from `place`, and
+    what happens to the disk under `place` does not happen to it.
     """

@@ -166,16 +166,19 @@ class Disks(StoreHarness):
                 self.close_store(stores.pop())
                 protected.enter_context(disk.read_only())
             errors = [_tried(lambda: stores.append(self.make_store(disk.place)))]
-            refused = []
-            for number, store in enumerate(stores):
+            for store in stores:
                 with suppress(StoreUnavailable):
                     _read(store, expected)
+            refused: list[tuple[Change, StoreError | None]] = []
+            for number, store in enumerate(stores):
                 change = creation(f"refused {number}", stock=[taken("CUP", 1)], key=f"refused {number}")
                 refused.append((change, _tried(partial(store.commit, change))))
-                errors += [refused[-1][1], _write_otherwise(store, expected)]
+            removals = [_write_otherwise(store, expected) for store in stores[-1:]]
+        errors += [*removals, *(error for _, error in refused)]
         assert not any(isinstance(error, StoreFull) for error in errors), "it is not for want of room"
         with self.opened(disk.place) as store:
-            _settle_removal(store, expected, errors[-1])
+            for removal in removals:
+                _settle_removal(store, expected, removal)
             _settle(store, expected, refused)
         for number, store in enumerate(stores):
             committed(store, expected, next_change(expected, CHANGES + number))

@@ -87,7 +87,7 @@ class SmallFiles:
 
     def used(self) -> int:
         """The size of the largest file."""
-        return max(os.stat(path).st_size for path in self.place.rglob("*"))
+        return max((path.stat().st_size for path in self.place.rglob("*")), default=0)
 
     @contextmanager
     def only(self, room: int) -> Iterator[None]:
@@ -178,8 +178,7 @@ class NoPermission:
 
     def __init__(self, folder: Path) -> None:
         _wait_for_no_flush(folder)
-        if os.geteuid() == 0:
-            _obey_permissions()
+        _obey_permissions()
         self.place = folder
 
     @contextmanager
@@ -263,7 +262,9 @@ def _mount(kind: bytes, folder: Path, flags: int, options: bytes | None = None) 
 
 
 def _obey_permissions() -> None:
-    """Have a privileged user's process refused what its files do not permit, as anybody else's is."""
+    """Have a process refused what its files do not permit, if its user is privileged, here or in a namespace."""
+    if sys.platform != "linux" and os.geteuid():
+        return
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES, 0)
     sets = (ctypes.c_uint32 * 6)()
     _system("capget", header, sets)
