@@ -25,15 +25,11 @@ from order_fsm.testing.crews import Worker
 if sys.platform != "win32":
     import resource
 
-BLOCK = 4096
-"""Bytes in which a disk in memory gives room away."""
-
 _NEW_MOUNTS, _NEW_USERS = 0x0002_0000, 0x1000_0000
 _READ_ONLY, _REMOUNT, _PRIVATE = 1, 1 << 5, 1 << 14 | 1 << 18
 _CAPABILITIES = 0x2008_0522
 _PASSES_PERMISSIONS = 1 << 1 | 1 << 2
 _GOING_ON = "going on"
-
 
 D = TypeVar("D")
 
@@ -115,7 +111,8 @@ class FewBlocks:
     @contextmanager
     def only(self, room: int) -> Iterator[None]:
         """Leave so many blocks."""
-        size = (os.statvfs(self.place).f_bfree - room) * BLOCK
+        disk = os.statvfs(self.place)
+        size = (disk.f_bfree - room) * disk.f_frsize
         with self._ballast.open("wb") as ballast:
             os.posix_fallocate(ballast.fileno(), 0, size)
         try:
