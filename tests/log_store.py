@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pickle
@@ -11,16 +12,27 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
+from weakref import WeakSet
 
 from attrs import evolve
 
-from order_fsm.errors import OrderFsmError
+from order_fsm.errors import OrderFsmError, StoreFull, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
 from order_fsm.store import one_by_one
 from order_fsm_adapters.memory import MemoryStore
 
 T = TypeVar("T")
+
+_stores: WeakSet[LogStore] = WeakSet()
+
+
+def _after_fork() -> None:
+    for store in list(_stores):
+        store.begin()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class LogStore:
@@ -28,15 +40,39 @@ class LogStore:
 
     def __init__(self, place: Path) -> None:
         self._path = place / "log"
+        self.begin()
+        _stores.add(self)
+
+    def begin(self) -> None:
+        """Begin anew, as a forked child must: another thread of its parent may have held the lock, amid a change."""
         self._lock = Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Know nothing of what is in the file."""
         self._read = 0
         self._memory = MemoryStore()
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        with self._lock, self._path.open("ab+") as file:
+        with self._lock, self._errors(), self._path.open("ab+", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield file
+            try:
+                yield cast(BinaryIO, file)
+            finally:
+                # Closing alone does not do it: a child that is forked meanwhile has the file open too.
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            # What could not be written must go from the memory as well.
+            self._forget()
+            if error.errno in {errno.ENOSPC, errno.EFBIG}:
+                raise StoreFull(str(error)) from error
+            raise StoreUnavailable(str(error)) from error
 
     def _catch_up(self, file: BinaryIO) -> None:
         file.seek(self._read)
@@ -47,12 +83,16 @@ class LogStore:
                 break
             getattr(self._memory, method)(*arguments)
             self._read = file.tell()
-        # A record that a killed process did not finish.
+        self._cut(file)
+
+    def _cut(self, file: BinaryIO) -> None:
+        """Cut off a record that was not finished, for want of room or because its process was killed."""
         file.truncate(self._read)
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
-        file.write(pickle.dumps((method, arguments)))
-        file.flush()
+        record = memoryview(pickle.dumps((method, arguments)))
+        while record:
+            record = record[file.write(record) :]
         self._read = file.tell()
 
     def _asked(self, call: Callable[[MemoryStore], T]) -> T:
@@ -128,7 +168,7 @@ class AnswersBeforeWriting(LogStore):
             self._pending.clear()
 
 
-def _meanwhile() -> None:
+def meanwhile() -> None:
     """Take some time: all but a little of what a commit takes, so that a kill hardly ever misses it."""
     sha256(bytes(4_000_000)).digest()
 
@@ -141,7 +181,7 @@ class WritesInTwoSteps(LogStore):
             self._catch_up(file)
             self._memory.commit(change)
             self._write(file, "commit", (evolve(change, stock=(), messages=()),))
-            _meanwhile()
+            meanwhile()
             self._write(file, "finish", (change,))
 
     def _catch_up(self, file: BinaryIO) -> None:
@@ -168,8 +208,8 @@ class LocksNothing(LogStore):
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        with self._lock, self._path.open("ab+") as file:
-            yield file
+        with self._lock, self._path.open("ab+", buffering=0) as file:
+            yield cast(BinaryIO, file)
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
         os.sched_yield()
@@ -203,7 +243,7 @@ class RemovesInTwoSteps(LogStore):
                 if message.order_id == order.id:
                     self._memory.delivered(message)
                     self._write(file, "delivered", (message,))
-            _meanwhile()
+            meanwhile()
             self._memory.remove(order)
             self._write(file, "remove", (order,))
 
@@ -224,5 +264,5 @@ class WritesAnewAsItOpens(LogStore):
             file.seek(0)
             content = file.read()
             file.truncate(0)
-            _meanwhile()
+            meanwhile()
             file.write(content)

@@ -17,9 +17,10 @@ from order_fsm.testing import StoreContract
 from order_fsm.testing.calls import Calls, Failing
 from order_fsm.testing.crews import Processes, Threads
 from order_fsm.testing.failures import Failures
+from order_fsm.testing.limits import FewBlocks, FewFiles, NoPermission, ReadOnlyMount, SmallFiles
 from order_fsm_adapters.memory import MemoryStore
 
-from . import log_store, weak_calls, weak_commits, weak_outboxes, weak_reads
+from . import log_store, weak_calls, weak_commits, weak_limits, weak_outboxes, weak_reads
 
 IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.ForgetsTheSecondMove, "s1_a_commit_is_there_whole"),
@@ -140,6 +141,27 @@ CALLING: list[tuple[type[weak_calls.RemoteStore], str]] = [
 ]
 """The same, with calls that fail."""
 
+LIMITED: list[tuple[type[log_store.LogStore], str, object]] = [
+    (weak_limits.SwallowsErrors, "s1_a_change_without_room_is_absent_or_whole", SmallFiles),
+    (weak_limits.SwallowsErrors, "s1_a_change_without_room_is_absent_or_whole", FewBlocks),
+    (weak_limits.LeavesHalfARecord, "s1_a_change_without_room_is_absent_or_whole", SmallFiles),
+    (weak_limits.LeavesHalfARecord, "s1_a_change_without_room_is_absent_or_whole", FewBlocks),
+    (weak_limits.RemembersWhatWasRefused, "s1_a_change_without_room_is_absent_or_whole", SmallFiles),
+    (weak_limits.OpensWithRawErrors, "s1_a_change_without_room_is_absent_or_whole", FewFiles),
+    (weak_limits.NotesItsReaders, "s1_a_change_without_room_is_absent_or_whole", FewBlocks),
+    (weak_limits.GivesRawErrors, "s1_a_read_only_disk_stays_as_it_was", ReadOnlyMount),
+    (weak_limits.GivesRawErrors, "s1_a_read_only_disk_stays_as_it_was", NoPermission),
+    (weak_limits.WritesNothingWhereItMayNot, "s1_a_read_only_disk_stays_as_it_was", ReadOnlyMount),
+    (weak_limits.GivesRawErrors, "s1_a_change_without_descriptors_is_absent_or_whole", None),
+    (weak_limits.LeavesFilesOpen, "s1_a_change_without_descriptors_is_absent_or_whole", None),
+    (weak_limits.SharesItsFile, "s3_a_store_opened_before_a_fork_works_in_every_child", None),
+    (weak_limits.SharesItsFile, "s3_a_child_that_ends_takes_nothing_along", "leaves"),
+    (weak_limits.SharesItsFile, "s3_a_child_that_ends_takes_nothing_along", "forks"),
+    (weak_limits.SharesItsFile, "s3_a_child_that_ends_takes_nothing_along", "is killed"),
+    (weak_limits.CleansUpAsItCloses, "s3_a_child_that_ends_takes_nothing_along", "closes"),
+]
+"""The same, with a limit or a fork; the last one says which."""
+
 
 class TestRemoteStore(Failures):
     """The store from which these faults are made keeps the contract."""
@@ -219,9 +241,25 @@ def test_a_weak_store_whose_calls_fail_is_found(weak: type[weak_calls.RemoteStor
         all_ways()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize(("weak", "test", "which"), LIMITED, ids=lambda value: getattr(value, "__name__", value))
+def test_a_weak_store_is_found_at_a_limit_or_a_fork(
+    weak: type[log_store.LogStore], test: str, which: object, tmp_path: Path
+) -> None:
+    """A store with a fault fails the test that is there for it."""
+
+    class Contract(StoreContract):
+        def make_store(self, place: Path) -> Store:
+            return weak(place)
+
+    method: Callable[..., None] = getattr(Contract(), f"test_{test}")
+    with pytest.raises((AssertionError, pytest.fail.Exception, OrderFsmError)):
+        method(tmp_path, *(() if which is None else (which,)))
+
+
 def test_every_test_of_the_contract_finds_a_fault() -> None:
     """No test of the contract is there that was never seen to fail."""
     tests = {name.removeprefix("test_") for name in dir(StoreContract) if name.startswith("test_")}
     # The values copy the dicts that they are made from, so it is they who would fail this one.
     tests.remove("s6_what_went_in_may_be_changed_afterwards")
-    assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK, *CALLING]}
+    assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK, *CALLING, *((weak, test) for weak, test, _ in LIMITED)]}

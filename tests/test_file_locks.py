@@ -112,6 +112,32 @@ def test_a_child_that_was_forked_in_the_block_does_not_free_the_lock(tmp_path: P
     assert is_free(path)
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_was_forked_while_another_thread_holds_the_lock_does_not_free_it(tmp_path: Path) -> None:
+    """What was the thread's own ends in the child as soon as it is forked, the lock among it."""
+    path = tmp_path / "lock"
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with FileLock(str(path)):
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    try:
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert not is_free(path)
+    finally:
+        done.set()
+        thread.join()
+    assert is_free(path)
+
+
 def tell_and_wait(pipe: Connection, end: Connection) -> None:
     pipe.send("forked")
     end.recv()

@@ -1,4 +1,4 @@
-"""The JSON files under killed processes, full disks, read-only folders and races: all in processes of their own."""
+"""The JSON files under killed processes, full disks and read-only folders: all in processes of their own."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
-from order_fsm import KeyReused, Line, Orders, StoreFull, StoreUnavailable
+from order_fsm import Line, Orders, StoreFull, StoreUnavailable
 from order_fsm_adapters.json_files import JsonStore
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
@@ -257,33 +256,3 @@ class TestAFullDisk:
         assert orders.get("1002").state == "sent"
         assert orders.get("1003").state == "sent+paid"
         assert orders.stock("TEA") == 3
-
-
-class TestARace:
-    def test_two_processes_commit_one_key_on_two_orders_once(self, folder: Path) -> None:
-        orders = shop(folder)
-        for number in range(20):
-            for side in "ab":
-                orders.create(f"{side}{number}", total=5, currency="GBP")
-        begin = folder.parent / "begin"
-
-        def race(side: str) -> None:
-            mine = shop(folder)
-            while not begin.exists():
-                pass
-            for number in range(20):
-                try:
-                    mine.fire(f"{side}{number}", "place", key=f"k{number}")
-                except KeyReused:
-                    continue
-
-        children = []
-        for side in "ab":
-            child = os.fork()
-            if child == 0:
-                os._exit(in_child(partial(race, side)))
-            children.append(child)
-        begin.touch()
-        assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-        for number in range(20):
-            assert sorted(orders.get(f"{side}{number}").version for side in "ab") == [1, 2]

@@ -1,20 +1,18 @@
-"""The SQLite store under threads and forked processes."""
+"""The SQLite store under threads, and beside other programs that have its file open."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 from order_fsm import StoreCorrupt, StoreUnavailable, When
 from order_fsm.model import Query
-from order_fsm.testing.changes import creation, step, taken
+from order_fsm.testing.changes import creation
 from order_fsm_adapters.sqlite import SqliteStore
 from order_fsm_adapters.sqlite.file import OwnFile
 
@@ -72,24 +70,6 @@ def test_a_connection_that_failed_is_closed_and_another_opened(path: Path, store
     assert store.load("1001").version == 2
 
 
-def test_many_threads_share_a_store(store: SqliteStore) -> None:
-    store.set_stock("TEAPOT", 1000)
-
-    def work(name: str) -> None:
-        change = creation(name, stock=[taken("TEAPOT", 1)])
-        for _ in range(10):
-            store.commit(change)
-            change = step(store.load(name), stock=[taken("TEAPOT", 1)])
-
-    threads = [threading.Thread(target=work, args=(f"order {number}",)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [order.version for order in store.find(Query(When()))] == [10] * 8
-    assert store.stock(["TEAPOT"]) == {"TEAPOT": 1000 - 80}
-
-
 def test_a_closed_store_says_so(store: SqliteStore) -> None:
     store.commit(creation())
     store.close()
@@ -119,69 +99,3 @@ def test_a_writer_queues_at_the_lock_file_and_waits_for_other_programs_too(path:
     writer.join()
     assert seen
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 7}
-
-
-def _commit_in_child(store: SqliteStore, order_id: str) -> int:
-    """Fork, and commit in the child. Returns its process id."""
-    child = os.fork()
-    if child == 0:
-        # A child that never ends would be waited for.
-        signal.alarm(30)
-        status = 1
-        try:
-            store.commit(creation(order_id, topics=["order.updated"]))
-            status = 0
-        finally:
-            os._exit(status)
-    return child
-
-
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_store_works_on_in_children_forked_while_threads_write(store: SqliteStore) -> None:
-    ended = threading.Event()
-
-    def write(name: str) -> None:
-        change = creation(name)
-        while not ended.is_set():
-            store.commit(change)
-            change = step(change.order)
-
-    writers = [threading.Thread(target=write, args=(f"parent {number}",)) for number in range(2)]
-    for writer in writers:
-        writer.start()
-    children = [_commit_in_child(store, f"child {number}") for number in range(20)]
-    statuses = [os.waitpid(child, 0)[1] for child in children]
-    ended.set()
-    for writer in writers:
-        writer.join()
-    assert statuses == [0] * 20
-    found = store.find(Query(When()))
-    assert {order.id for order in found} >= {f"child {number}" for number in range(20)}
-    for order in found:
-        assert [entry.version for entry in store.history(order.id)] == list(range(1, order.version + 1))
-
-
-def test_a_child_outlives_the_parent_that_closed_the_store(path: Path, store: SqliteStore) -> None:
-    store.commit(creation("1001"))
-    ours, childs = get_context("fork").Pipe()
-
-    def work() -> None:
-        store.commit(creation("1002"))
-        childs.send("written")
-        childs.recv()
-        store.commit(creation("1003"))
-        store.close()
-
-    child = get_context("fork").Process(target=work)
-    child.start()
-    assert ours.recv() == "written"
-    # The last to close removes the log; the child is not the last, as it has the file open.
-    store.close()
-    ours.send("go on")
-    child.join()
-    assert child.exitcode == 0
-    childs.close()
-    ours.close()
-    again = SqliteStore(path)
-    assert [order.id for order in again.find(Query(When()))] == ["1001", "1002", "1003"]
-    again.close()

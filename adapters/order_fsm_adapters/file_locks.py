@@ -76,8 +76,9 @@ else:
                 os.close(descriptor)
 
         def __del__(self) -> None:
+            # Not `close`: in a child those of other threads end before it can forget them, and the lock is theirs.
             with suppress(OSError):  # There is nobody left to tell.
-                self.close()
+                self.forget()
 
     _files: WeakSet[LockFile] = WeakSet()
     """Those that are open, and some that were."""

@@ -10,9 +10,11 @@ pytest.register_assert_rewrite(
         for module in (
             "commits",
             "crash",
+            "disks",
             "expected",
             "failures",
             "found",
+            "hosts",
             "kills",
             "outbox",
             "races",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from order_fsm.testing.commits import Commits
 from order_fsm.testing.crash import Crash
+from order_fsm.testing.disks import Disks
 from order_fsm.testing.failures import Failures
 from order_fsm.testing.found import Found
+from order_fsm.testing.hosts import Hosts
 from order_fsm.testing.kills import Kills
 from order_fsm.testing.outbox import Outbox
 from order_fsm.testing.races import Races
@@ -14,7 +16,7 @@ from order_fsm.testing.stock import Stock
 from order_fsm.testing.values import Values
 
 
-class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Crash, Kills, Failures):
+class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Crash, Kills, Failures, Disks, Hosts):
     """What every store must do: the guarantees S1 to S10 of `order_fsm.store` as tests, named by their numbers.
 
     A store has them all, races of threads and processes and killed processes included, from a subclass in a test
@@ -27,5 +29,6 @@ class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Cras
     `place` is an empty folder of the test's own; opening it again must find what was committed there. A store that
     ends with its process says `durable = False`. A store with a `close` method is closed with it; `close_store` says
     how else. With `boundary` every call to a disk or server fails once, before and after it takes effect; without it
-    those tests are skipped. A store kept elsewhere (a server) makes a name for its database or schema from `place`.
+    those tests are skipped. A store kept elsewhere (a server) makes a name for its database or schema from `place`, and
+    what happens to the disk under `place` does not happen to it.
     """

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
 from threading import Barrier, Thread
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import pytest
 
@@ -74,7 +74,7 @@ class Threads:
             try:
                 start.wait()
                 done[number] = job(self._store)
-            except Exception:
+            except (Exception, pytest.fail.Exception):
                 failed.append(traceback.format_exc())
 
         threads = [Thread(target=work, args=one, daemon=True) for one in enumerate(jobs)]
@@ -116,17 +116,17 @@ class Processes:
                 worker.end()
 
 
-class Worker:
-    """A process with a store of its own, at the other end of a pipe.
+class Worker(Generic[T]):
+    """A process with a store of its own, or whatever else it works on, at the other end of a pipe.
 
     It is forked, so that a job may be any function of a test. No store of the same place should be open here at that
-    moment, as its files would be open in both.
+    moment, as its files would be open in both; unless it is just that which is tried.
 
     Attributes:
         pipe: this end.
     """
 
-    def __init__(self, opened: Opened, job: Callable[[Store, Connection], object]) -> None:
+    def __init__(self, opened: Callable[[], AbstractContextManager[T]], job: Callable[[T, Connection], object]) -> None:
         """Start it.
 
         Args:
@@ -190,6 +190,17 @@ class Worker:
             return False
         return True
 
+    def answer(self) -> Any:
+        """The one thing that it sends; then wait for its end.
+
+        Raises:
+            pytest.fail.Exception: it failed, or sends nothing.
+        """
+        try:
+            return self.receive()
+        finally:
+            self.end()
+
     def end(self) -> None:
         """Wait for its end; kill it where it does not come."""
         self.pipe.close()
@@ -207,12 +218,17 @@ class _Failed:
         self.trace = trace
 
 
-def _work(opened: Opened, job: Callable[[Store, Connection], object], pipe: Connection, other_end: Connection) -> None:
+def _work(
+    opened: Callable[[], AbstractContextManager[T]],
+    job: Callable[[T, Connection], object],
+    pipe: Connection,
+    other_end: Connection,
+) -> None:
     other_end.close()
     try:
-        with opened() as store:
-            job(store, pipe)
-    except Exception:
+        with opened() as opened_here:
+            job(opened_here, pipe)
+    except (Exception, pytest.fail.Exception):
         pipe.send(_Failed(traceback.format_exc()))
 
 

@@ -48,4 +48,7 @@ def store_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str)
         return StoreCorrupt(f"{where} holds what the store did not write: {error} ({name}): restore it from a backup")
     if kind in {"CANTOPEN", "READONLY"}:
         return StoreUnavailable(f"{where}: {error} ({name}): it must be a file in a folder that can be written to")
+    if kind == "IOERR":
+        # One of them is that a file may not grow. SQLite tells neither that, nor whether its commit is on the disk.
+        return StoreUnavailable(f"{where}: {error} ({name}): see that its disk is well and has room, then retry")
     return StoreUnavailable(f"{where}: {error} ({name}): retry later")
