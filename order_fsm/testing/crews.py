@@ -190,17 +190,6 @@ class Worker(Generic[T]):
             return False
         return True
 
-    def answer(self) -> Any:
-        """The one thing that it sends; then wait for its end.
-
-        Raises:
-            pytest.fail.Exception: it failed, or sends nothing.
-        """
-        try:
-            return self.receive()
-        finally:
-            self.end()
-
     def end(self) -> None:
         """Wait for its end; kill it where it does not come."""
         self.pipe.close()
