@@ -105,6 +105,11 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.FindsWhatWasRemoved, "s10_a_removed_order_is_found_no_more"),
     (weak_reads.CountsNoRefunds, "s10_tally_agrees_with_the_orders"),
     (weak_reads.CountsOneStateAfterTheOther, "s10_an_order_is_always_in_one_place"),
+    (weak_commits.ForgetsKeys, "s4_contention_for_a_key_applies_it_once"),
+    (weak_commits.KnowsNotWhichEntriesAKeyMade, "s4_contention_for_a_key_applies_it_once"),
+    (weak_commits.ChecksTheVersionOutsideTheLock, "s5_contention_loses_nothing_and_starves_nobody"),
+    (weak_commits.ChecksTheVersionOutsideTheLock, "s8_contention_of_cancel_and_pay_gives_stock_back_once"),
+    (weak_commits.MovesStockFirst, "s8_contention_of_cancel_and_pay_gives_stock_back_once"),
 ]
 """The fault, and the test that finds it."""
 
@@ -122,6 +127,9 @@ ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.ReadsOnce, "s3_another_store_sees_a_commit_at_once"),
     (log_store.ReadsOnce, "s3_another_process_sees_a_commit_at_once"),
     (log_store.LocksNothing, "s2_every_version_has_one_winner"),
+    (log_store.GivesUpAtALock, "s4_contention_for_a_key_applies_it_once"),
+    (log_store.GivesUpAtALock, "s8_contention_of_cancel_and_pay_gives_stock_back_once"),
+    (log_store.KeepsTheLock, "s5_contention_loses_nothing_and_starves_nobody"),
 ]
 """The same, with several processes."""
 
