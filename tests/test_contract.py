@@ -233,3 +233,16 @@ def test_every_test_of_the_contract_finds_a_fault() -> None:
     # The values copy the dicts that they are made from, so it is they who would fail this one.
     tests.remove("s6_what_went_in_may_be_changed_afterwards")
     assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK, *CALLING]}
+
+
+def test_what_fails_in_a_thread_of_a_process_is_told(tmp_path: Path) -> None:
+    """Not only that the process has ended."""
+
+    def fail(store: Store) -> None:
+        store.load("1001")
+
+    def work(store: Store) -> None:
+        Threads(store).run([fail])
+
+    with pytest.raises(pytest.fail.Exception, match="there is no order '1001'"):
+        Processes(partial(TestLogStore().opened, tmp_path)).run([work])
