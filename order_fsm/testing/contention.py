@@ -40,9 +40,9 @@ LINES = (Line("TEAPOT", 1), Line("CUP", 2))
 PIECES = 1_000_000
 """What there is at first of each item: enough, so that no change is refused for want of it."""
 
-ENOUGH = 100
+ENOUGH = 400
 """After so many changes each it must show that all have their turns. Where it does not after fewer, they begin again
-with twice as many: of a quick store, or on a machine that is busy with other things, a short time shows little."""
+with more: of a quick store, or on a machine that is busy with other things, a short time shows little."""
 
 TOTAL = "1000000"
 """What the orders cost that are paid in parts: more than all parts of a long run."""
@@ -138,6 +138,7 @@ class Contention(StoreHarness):
         cold = [f"cold {number}" for number in range(4 * self._changes)]
         self._prepare(crew, [*HOT, *cold], TOTAL)
         made: list[_Made] = []
+        progress: list[int] = []
         changes, fair = self._changes, False
         while not fair:
             jobs = [partial(_work, f"{worker} of {changes}", changes, cold) for worker in range(WORKERS)]
@@ -147,7 +148,7 @@ class Contention(StoreHarness):
             fair = 3 * min(progress) >= max(progress)
             if changes >= ENOUGH:
                 break
-            changes *= 2
+            changes *= 4
 
         with crew.opened() as store:
             assert Orders(store).audit().findings == ()
