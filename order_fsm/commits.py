@@ -115,11 +115,22 @@ class Commits:
         Raises:
             Refused, and whatever else the call ends with.
         """
+        key = call.request.key
+        first = self.first_receipt(call.order_id, key, content)
+        if first is not None:
+            return first
+        try:
+            return self._to_commit(call, content)
+        except (Refused, KeyReused, VersionConflict):
+            # The same call may have been committed since the key was looked up, so that it is in its own way.
+            first = self.first_receipt(call.order_id, key, content)
+            if first is None:
+                raise
+            return first
+
+    def _to_commit(self, call: Call, content: str | None) -> Change | Receipt:
+        """The same, for a call of which nothing is known under its key."""
         order_id, request, _, decided = call
-        if request.key is not None:
-            first = self.first_receipt(order_id, request.key, content)
-            if first is not None:
-                return first
         before = self._store.load(order_id)
         short = self.short(before)
         outcome = decided(before, short)

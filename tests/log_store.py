@@ -7,7 +7,7 @@ import fcntl
 import os
 import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -214,6 +214,34 @@ class LocksNothing(LogStore):
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
         os.sched_yield()
         super()._write(file, method, arguments)
+
+
+class KeepsTheLock(LogStore):
+    """A process that has the lock keeps it for its next calls, until it closes the store."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self._kept = ExitStack()
+        self._file: BinaryIO | None = None
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        if self._file is None:
+            self._file = self._kept.enter_context(super()._locked())
+        yield self._file
+
+    def close(self) -> None:
+        self._kept.close()
+
+
+class GivesUpAtALock(LogStore):
+    """Where another process has the lock, the caller is told so."""
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        with self._lock, self._path.open("ab+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield file
 
 
 class ForgetsClaims(LogStore):

@@ -106,6 +106,11 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.FindsWhatWasRemoved, "s10_a_removed_order_is_found_no_more"),
     (weak_reads.CountsNoRefunds, "s10_tally_agrees_with_the_orders"),
     (weak_reads.CountsOneStateAfterTheOther, "s10_an_order_is_always_in_one_place"),
+    (weak_commits.ForgetsKeys, "s4_contention_for_a_key_applies_it_once"),
+    (weak_commits.KnowsNotWhichEntriesAKeyMade, "s4_contention_for_a_key_applies_it_once"),
+    (weak_commits.ChecksTheVersionOutsideTheLock, "s5_contention_loses_nothing_and_starves_nobody"),
+    (weak_commits.ChecksTheVersionOutsideTheLock, "s8_contention_of_cancel_and_pay_gives_stock_back_once"),
+    (weak_commits.MovesStockFirst, "s8_contention_of_cancel_and_pay_gives_stock_back_once"),
 ]
 """The fault, and the test that finds it."""
 
@@ -123,6 +128,9 @@ ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.ReadsOnce, "s3_another_store_sees_a_commit_at_once"),
     (log_store.ReadsOnce, "s3_another_process_sees_a_commit_at_once"),
     (log_store.LocksNothing, "s2_every_version_has_one_winner"),
+    (log_store.GivesUpAtALock, "s4_contention_for_a_key_applies_it_once"),
+    (log_store.GivesUpAtALock, "s8_contention_of_cancel_and_pay_gives_stock_back_once"),
+    (log_store.KeepsTheLock, "s5_contention_loses_nothing_and_starves_nobody"),
 ]
 """The same, with several processes."""
 
@@ -263,3 +271,16 @@ def test_every_test_of_the_contract_finds_a_fault() -> None:
     # The values copy the dicts that they are made from, so it is they who would fail this one.
     tests.remove("s6_what_went_in_may_be_changed_afterwards")
     assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK, *CALLING, *((weak, test) for weak, test, _ in LIMITED)]}
+
+
+def test_what_fails_in_a_thread_of_a_process_is_told(tmp_path: Path) -> None:
+    """Not only that the process has ended."""
+
+    def fail(store: Store) -> None:
+        store.load("1001")
+
+    def work(store: Store) -> None:
+        Threads(store).run([fail])
+
+    with pytest.raises(pytest.fail.Exception, match="there is no order '1001'"):
+        Processes(partial(TestLogStore().opened, tmp_path)).run([work])

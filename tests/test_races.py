@@ -12,12 +12,15 @@ import pytest
 
 from order_fsm import (
     KeyReused,
+    Orders,
+    Receipt,
     Refused,
     VersionConflict,
 )
 from order_fsm.commits import ATTEMPTS
 from order_fsm.model import Change
 from order_fsm_adapters.memory import MemoryStore
+from tests.stores import precede
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -136,6 +139,25 @@ def test_a_redelivery_that_races_finds_the_first(interrupted: tuple[Shop, Interr
     receipt = shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1")
     assert receipt.duplicate
     assert shop.orders.get("1001").captured == 10
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda orders: orders.fire("1001", "place", key="k"),
+        lambda orders: orders.save("1001", {"sent"}, version=1, key="k"),
+    ],
+    ids=["fire", "save"],
+)
+def test_what_comes_twice_at_once_is_not_in_its_own_way(shop: Shop, call: Callable[[Orders], Receipt]) -> None:
+    """The other is committed between the look for its key and the look at the order, which no longer allows it."""
+    shop.create()
+    others = [partial(call, shop.orders)]
+    firsts: list[Receipt] = []
+    precede(shop.store, "load", lambda _: firsts.append(others.pop()()) if others else None)
+    receipt = call(shop.orders)
+    assert receipt == Receipt(firsts[0].order, firsts[0].entries, duplicate=True)
+    assert shop.orders.get("1001").version == 2
 
 
 def test_a_key_that_races_with_other_content_is_refused(interrupted: tuple[Shop, Interrupted]) -> None:

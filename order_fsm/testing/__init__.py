@@ -9,6 +9,7 @@ pytest.register_assert_rewrite(
         f"order_fsm.testing.{module}"
         for module in (
             "commits",
+            "contention",
             "crash",
             "disks",
             "expected",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from order_fsm.testing.commits import Commits
+from order_fsm.testing.contention import Contention
 from order_fsm.testing.crash import Crash
 from order_fsm.testing.disks import Disks
 from order_fsm.testing.failures import Failures
@@ -16,7 +17,9 @@ from order_fsm.testing.stock import Stock
 from order_fsm.testing.values import Values
 
 
-class StoreContract(Commits, Removals, Values, Stock, Outbox, Found, Races, Crash, Kills, Failures, Disks, Hosts):
+class StoreContract(
+    Commits, Removals, Values, Stock, Outbox, Found, Races, Contention, Crash, Kills, Failures, Disks, Hosts
+):
     """What every store must do: the guarantees S1 to S10 of `order_fsm.store` as tests, named by their numbers.
 
     A store has them all, races of threads and processes and killed processes included, from a subclass in a test

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext
 from threading import Barrier, Thread
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
@@ -39,8 +40,20 @@ class Crew(Protocol):
         """The store, to prepare it and to look what became of it."""
         ...
 
-    def run(self, jobs: Sequence[Callable[[Store], T]]) -> list[T]:
+    def gate(self, size: int) -> Barrier:
+        """Where so many wait until all of them have come, whatever workers they are in.
+
+        Args:
+            size: how many.
+        """
+        ...
+
+    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float = PATIENCE) -> list[T]:
         """Do all jobs at once, each by a worker of its own.
+
+        Args:
+            jobs: what to do.
+            patience: seconds after which a worker that does not answer counts as stuck.
 
         Returns:
             What the jobs returned, in the sequence of the jobs.
@@ -64,7 +77,11 @@ class Threads:
         """The instance that they share."""
         yield self._store
 
-    def run(self, jobs: Sequence[Callable[[Store], T]]) -> list[T]:
+    def gate(self, size: int) -> Barrier:
+        """A barrier of threads."""
+        return Barrier(size, timeout=PATIENCE)
+
+    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float = PATIENCE) -> list[T]:
         """Do all jobs at once; the interpreter changes between them as often as it can."""
         start = Barrier(len(jobs))
         done: dict[int, T] = {}
@@ -84,7 +101,7 @@ class Threads:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(PATIENCE)
+                thread.join(patience)
         finally:
             sys.setswitchinterval(interval)
         if failed:
@@ -102,7 +119,11 @@ class Processes:
     def __init__(self, opened: Opened) -> None:
         self.opened = opened
 
-    def run(self, jobs: Sequence[Callable[[Store], T]]) -> list[T]:
+    def gate(self, size: int) -> Barrier:
+        """A barrier of processes: those that are forked after it was made."""
+        return _forking().Barrier(size, timeout=PATIENCE)
+
+    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float = PATIENCE) -> list[T]:
         """Do all jobs at once: every process opens its store first, then all are let loose."""
         workers = [Worker(self.opened, _after_the_start(job)) for job in jobs]
         try:
@@ -110,7 +131,7 @@ class Processes:
                 worker.receive()
             for worker in workers:
                 worker.pipe.send("go")
-            return [worker.receive() for worker in workers]
+            return [worker.receive(patience) for worker in workers]
         finally:
             for worker in workers:
                 worker.end()
@@ -133,23 +154,24 @@ class Worker(Generic[T]):
             opened: opens its store.
             job: is given the store and the other end of the pipe.
         """
-        if "fork" not in multiprocessing.get_all_start_methods():
-            pytest.skip("processes are forked, which this system cannot do")
-        context = multiprocessing.get_context("fork")
+        context = _forking()
         self.pipe, theirs = context.Pipe()
         self._ahead: list[Any] = []
         self._process = context.Process(target=_work, args=(opened, job, theirs, self.pipe), daemon=True)
         self._process.start()
         theirs.close()
 
-    def receive(self) -> Any:
+    def receive(self, patience: float = PATIENCE) -> Any:
         """The next thing that it sends.
+
+        Args:
+            patience: seconds after which it counts as stuck.
 
         Raises:
             pytest.fail.Exception: it failed, or sends nothing.
         """
         if not self._ahead:
-            if not self.pipe.poll(PATIENCE):
+            if not self.pipe.poll(patience):
                 pytest.fail(STUCK)
             if not self._sent_within(0.0):
                 pytest.fail("a process ended before it had done its job")
@@ -198,6 +220,12 @@ class Worker(Generic[T]):
             self._process.kill()
             self._process.join()
         self._process.close()
+
+
+def _forking() -> ForkContext:
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("processes are forked, which this system cannot do")
+    return multiprocessing.get_context("fork")
 
 
 class _Failed:

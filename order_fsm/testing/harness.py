@@ -30,10 +30,14 @@ class StoreHarness:
         durable: whether the store outlives its process. Where it does not, S3 and the races of processes are skipped.
         kill_rounds: how often a process that writes is killed; the environment variable ORDER_FSM_KILL_ROUNDS goes
             before it. Processes that do other things are killed an eighth as often.
+        contention: how many changes each of eight workers makes on a few orders; the environment variable
+            ORDER_FSM_CONTENTION goes before it. To five of them come twenty other orders, two keys that all use
+            at once, and twenty orders that are cancelled and paid at once.
     """
 
     durable: ClassVar[bool] = True
     kill_rounds: ClassVar[int] = 20
+    contention: ClassVar[int] = 25
 
     def make_store(self, place: Path) -> Store:
         """Open the store that is kept at a place. This is what you give.
