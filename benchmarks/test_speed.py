@@ -115,7 +115,9 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
             for one in ids:
                 money = ("49.90", "GBP", None, None, "[]", "{}", "[]")
                 hand.execute(CREATED, (one, "unfinished", 0, 1, *money, now, now, 0, SEAL, SEAL, "0.01", 4990))
-                hand.execute(NOTED, (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", SEAL))
+                hand.execute(
+                    NOTED, (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", SEAL)
+                )
                 hand.execute(COUNTED, (1, 4990, "unfinished"))
 
         def work() -> None:
