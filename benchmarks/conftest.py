@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from paired_times import Compare, Hold, Paired, Prepare, paired
-from ratios import RECORD, Ratio, allowed, table
+from ratios import RECORD, Ratio, judged, table
 
 RATIOS = pytest.StashKey[list[Ratio]]()
 RECORDED = pytest.StashKey[dict[str, float]]()
@@ -36,18 +36,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def _held(request: pytest.FixtureRequest) -> Callable[[Callable[[], Paired], float, str], None]:
-    slack: float | None = request.config.getoption("--slack")
-    name = request.node.name
+    config, name = request.config, request.node.name
 
     def held(measure: Callable[[], Paired], limit: float, unit: str) -> None:
-        most = allowed(limit, request.config.stash[RECORDED].get(name), slack)
-        measured = measure()
-        if measured.ratio > most:
-            # What the machine did at that moment is not what the code does always.
-            measured = min(measured, measure(), key=lambda one: one.ratio)
-        ratio = Ratio(name, *measured, limit, most, unit)
-        request.config.stash[RATIOS].append(ratio)
-        assert not ratio.slipped, ratio.said
+        recorded = config.stash[RECORDED].get(name)
+        ratio = judged(name, measure, limit=limit, recorded=recorded, slack=config.getoption("--slack"), unit=unit)
+        config.stash[RATIOS].append(ratio)
+        if ratio.slipped:
+            pytest.fail(ratio.said, pytrace=False)
 
     return held
 

@@ -6,41 +6,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import count
-from pathlib import Path
 
 import pytest
 
 import store_user
-from filled_stores import KINDS, filled, place
-from order_fsm import Orders
-from order_fsm_adapters.json_files import JsonStore
+from filled_stores import KINDS, Shop
 from order_fsm_adapters.sqlite import SqliteStore
 from paired_times import Compare, Hold, Work
 
 SMALL = 1_000
 PAGE = 50
-
-
-class Shop:
-    """A store that is full, and the orders in it."""
-
-    def __init__(self, folder: Path, kind: str, number: int) -> None:
-        self.number = number
-        self.path = place(folder, kind, number)
-        self.store = filled(folder, kind, number)
-        self.orders = Orders(self.store)
-        self._begin = count(1, 7919)
-
-    def some(self, number: int) -> list[str]:
-        """The ids of some complete orders from all over the store: of others each time, as far as it has so many."""
-        first, step = next(self._begin), self.number // number
-        ids = ((first + one * step) % self.number for one in range(number))
-        return [f"o{one if one % 50 else one + 1}" for one in ids]
-
-    def close(self) -> None:
-        if isinstance(self.store, SqliteStore | JsonStore):
-            self.store.close()
 
 
 Shops = tuple[Shop, Shop]
@@ -49,8 +24,8 @@ Shops = tuple[Shop, Shop]
 
 @pytest.fixture(scope="module", params=KINDS)
 def shops(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shops]:
-    numbers = (request.config.getoption("--orders"), SMALL)
-    large, small = (Shop(tmp_path_factory.mktemp("scale"), request.param, number) for number in numbers)
+    number: int = request.config.getoption("--orders")
+    large, small = (Shop(tmp_path_factory.mktemp("scale"), request.param, one) for one in (number, SMALL))
     with closing(large), closing(small):
         yield large, small
 
