@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from typing import cast
 
 import pytest
 
@@ -24,7 +25,7 @@ Shops = tuple[Shop, Shop]
 
 @pytest.fixture(scope="module", params=KINDS)
 def shops(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shops]:
-    number: int = request.config.getoption("--orders")
+    number = cast(int, request.config.getoption("--orders"))
     large, small = (Shop(tmp_path_factory.mktemp("scale"), request.param, one) for one in (number, SMALL))
     with closing(large), closing(small):
         yield large, small
