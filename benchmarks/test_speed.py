@@ -12,13 +12,11 @@ from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from unittest import mock
 
 import pytest
 
 from order_fsm import Orders, shop_workflow
 from order_fsm.machine import Draft
-from order_fsm.store import Store
 from order_fsm_adapters.group_commit import GroupCommit
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
@@ -26,7 +24,6 @@ from order_fsm_adapters.sqlite import SqliteStore
 from paired_times import Compare, Work
 
 CHANGES = 500
-LARGE, SMALL = 100_000, 1_000
 
 
 @pytest.mark.parametrize("trigger", ["place", "pay", "dispatch"])
@@ -270,70 +267,3 @@ def test_importing_it_against_importing_what_it_stands_on(compare: Compare) -> N
         rounds=15,
         changes=1,
     )
-
-
-def _filled(folder: Path, kind: str, number: int) -> Store:
-    """A store of so many placed orders, written without waiting for the disk, as durability is not what is timed."""
-    if kind == "memory":
-        memory = MemoryStore()
-        _place(Orders(memory), number)
-        return memory
-    if kind == "json":
-        with mock.patch("os.fsync"):
-            _place(Orders(JsonStore(folder / str(number))), number)
-        store = JsonStore(folder / str(number))
-        store.tally(None)
-        return store
-    path = folder / f"{number}.db"
-    connection = sqlite3.connect(path)
-    _place(Orders(SqliteStore(connection=connection)), number)
-    connection.commit()
-    connection.close()
-    return SqliteStore(path)
-
-
-def _place(orders: Orders, number: int) -> None:
-    for one in range(number):
-        orders.create(f"o{one}", total="49.90", currency="GBP")
-        orders.fire(f"o{one}", "place")
-        if one % 50:
-            orders.save(f"o{one}", {"sent", "paid", "dispatched"}, version=2)
-
-
-@pytest.fixture(scope="module", params=["memory", "sqlite", "json"])
-def small_and_large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Orders, Orders]:
-    folder = tmp_path_factory.mktemp("scale")
-    small, large = (Orders(_filled(folder, request.param, number)) for number in (SMALL, LARGE))
-    return small, large
-
-
-def test_a_change_among_100_000_orders_against_1_000(compare: Compare, small_and_large: tuple[Orders, Orders]) -> None:
-    small, large = small_and_large
-    changes = 50
-
-    def prepared(orders: Orders, number: int) -> Work:
-        step = number // changes
-
-        def work() -> None:
-            for one in range(0, number, step):
-                orders.comment(f"o{one}", "Delayed by snow")
-
-        return work
-
-    compare(lambda: prepared(large, LARGE), lambda: prepared(small, SMALL), limit=1.2, rounds=15, changes=changes)
-
-
-def test_a_page_of_a_queue_among_100_000_orders_against_1_000(
-    compare: Compare, small_and_large: tuple[Orders, Orders]
-) -> None:
-    small, large = small_and_large
-    pages = 10
-
-    def prepared(orders: Orders) -> Work:
-        def work() -> None:
-            for _ in range(pages):
-                orders.queue("complete", limit=50)
-
-        return work
-
-    compare(lambda: prepared(large), lambda: prepared(small), limit=1.2, rounds=15, changes=pages)
