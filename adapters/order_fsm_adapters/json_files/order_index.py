@@ -16,23 +16,23 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from sqlite3 import Cursor
 from threading import Lock
 from typing import TypeVar
 
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Query, Tally
+from order_fsm_adapters.finding import Place, refund_is_due, time_text
 from order_fsm_adapters.json_files.durable_files import disk_errors
 from order_fsm_adapters.json_files.order_file import OrderFile
+from order_fsm_adapters.json_files.order_files import OrderFiles
+from order_fsm_adapters.json_files.order_locks import OrderLocks
 from order_fsm_adapters.sqlite import search
 from order_fsm_adapters.sqlite.file import OwnFile
-from order_fsm_adapters.sqlite.rows import Row, refund_is_due, time_text
+from order_fsm_adapters.sqlite.rows import Row
 
 T = TypeVar("T")
-
-ENDING = ".json"
-"""Of the files of orders."""
 
 _CHANGES_LIMIT = 1_000_000
 """The size from which on the notes that were read are thrown away, in bytes."""
@@ -81,29 +81,18 @@ _log = logging.getLogger(__name__)
 class OrderIndex:
     """The index of the files in a folder, shared by all processes."""
 
-    def __init__(
-        self,
-        folder: str,
-        orders: str,
-        read: Callable[[str], OrderFile | None],
-        locked: Callable[[str], AbstractContextManager[None]],
-        all_locked: Callable[[], AbstractContextManager[None]],
-    ) -> None:
+    def __init__(self, folder: str, files: OrderFiles, locks: OrderLocks) -> None:
         """Name the parts; nothing is opened or made yet.
 
         Args:
             folder: of the index.
-            orders: the folder with the files.
-            read: the document of a file, by its name without the ending; None where it is not there or broken.
-            locked: keeps writers of a file out.
-            all_locked: keeps all writers out.
+            files: what is indexed.
+            locks: keep writers of the files out.
         """
         self._folder = folder
-        self._orders = orders
         self._changes = os.path.join(folder, "changes")
-        self._read = read
-        self._locked = locked
-        self._all_locked = all_locked
+        self._files = files
+        self._locks = locks
         self._opening = Lock()
         self._database: OwnFile | None = None
         self._compared = False
@@ -122,7 +111,7 @@ class OrderIndex:
             finally:
                 os.close(descriptor)
 
-    def found(self, query: Query, after: search.Place) -> list[search.Place]:
+    def found(self, query: Query, after: Place) -> list[Place]:
         """The places of the orders that a query describes, oldest first; its `after` is not looked at.
 
         Raises:
@@ -192,7 +181,7 @@ class OrderIndex:
             if self._size() < 0:
                 with disk_errors(self._changes):
                     os.close(os.open(self._changes, os.O_WRONLY | os.O_CREAT, 0o666))
-                with self._all_locked():
+                with self._locks.all_held():
                     pass  # Whoever was writing without a note has written.
                 self._compared = False
             ((seen, _),) = cursor.execute(_SEEN).fetchall()
@@ -220,7 +209,7 @@ class OrderIndex:
 
     def _begin_anew(self, cursor: Cursor, seen: int) -> int:
         """Throw the notes away, when nobody is adding one."""
-        with self._all_locked():
+        with self._locks.all_held():
             names, _ = self._noted(seen)
             with disk_errors(self._changes):
                 os.truncate(self._changes, 0)
@@ -231,24 +220,14 @@ class OrderIndex:
     def _differing(self, cursor: Cursor) -> set[str]:
         """The names of the files that are not as they were indexed."""
         indexed: dict[str, str] = dict(cursor.execute(_STAMPS).fetchall())
-        present: dict[str, str] = {}
-        with disk_errors(self._orders), os.scandir(self._orders) as files:
-            for file in files:
-                if file.name.endswith(ENDING):
-                    # One that goes meanwhile is noted.
-                    with suppress(FileNotFoundError):
-                        present[file.name.removesuffix(ENDING)] = _stamp(os.stat(file.path))
+        present = self._files.stamps()
         return {name for name in indexed.keys() | present.keys() if indexed.get(name) != present.get(name)}
 
     def _put(self, cursor: Cursor, name: str) -> None:
         """Index a file as it is, once nobody is writing it."""
-        with self._locked(name):
-            document = self._read(name)
-            with disk_errors(self._orders):
-                try:
-                    stamp = _stamp(os.stat(os.path.join(self._orders, name + ENDING)))
-                except FileNotFoundError:
-                    stamp = None
+        with self._locks.held(name):
+            document = self._files.read_unless_broken(name)
+            stamp = self._files.stamp(name)
         if stamp is None:
             cursor.execute("DELETE FROM order_fsm_order WHERE name = ?", (name,))
         else:
@@ -258,11 +237,6 @@ class OrderIndex:
 def _prepare(cursor: Cursor) -> None:
     for statement in _TABLES:
         cursor.execute(statement)
-
-
-def _stamp(status: os.stat_result) -> str:
-    """What changes whenever a file is replaced or written."""
-    return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
 
 
 def _columns(document: OrderFile | None) -> Row:
