@@ -10,6 +10,7 @@ from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm_adapters.json_files.durable_files import disk_errors, listed, read, remove, write
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name, named
+from order_fsm_adapters.json_files.inspection import strays
 from order_fsm_adapters.json_files.order_file import OrderFile
 
 ENDING = ".json"
@@ -131,7 +132,8 @@ class OrderFiles:
                 yield order_id
 
     def faults(self) -> Iterator[str]:
-        """The broken files whose names do not tell the order."""
+        """What no order is, and the broken files whose names do not tell the order."""
+        yield from strays(self.folder)
         for name in self.names():
             if named(name) is None:
                 try:

@@ -15,18 +15,18 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from sqlite3 import Cursor
 from threading import Lock
 from typing import TypeVar
 
-from order_fsm.errors import StoreCorrupt
+from order_fsm.errors import StoreCorrupt, StoreError
 from order_fsm.model import Query, Tally
 from order_fsm_adapters.finding import Place, refund_is_due, time_text
 from order_fsm_adapters.json_files.durable_files import disk_errors
 from order_fsm_adapters.json_files.order_file import OrderFile
-from order_fsm_adapters.json_files.order_files import OrderFiles
+from order_fsm_adapters.json_files.order_files import ENDING, OrderFiles
 from order_fsm_adapters.json_files.order_locks import OrderLocks
 from order_fsm_adapters.sqlite import search
 from order_fsm_adapters.sqlite.file import OwnFile
@@ -69,6 +69,10 @@ _TABLES = (
 _SEEN = "SELECT seen, EXISTS (SELECT 1 FROM order_fsm_order WHERE id IS NULL) FROM order_fsm_index"
 _STAMPS = "SELECT name, stamp FROM order_fsm_order"
 _BROKEN = "SELECT name FROM order_fsm_order WHERE id IS NULL"
+_ROW = """
+    SELECT id, state, currency, total, customer, created_at, refund_is_due, dead_letters FROM order_fsm_order
+    WHERE name = ?
+"""
 _DEAD_LETTERS = "SELECT name FROM order_fsm_order WHERE dead_letters > 0"
 _PUT = "INSERT OR REPLACE INTO order_fsm_order VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -125,7 +129,29 @@ class OrderIndex:
 
     def with_dead_letters(self) -> list[str]:
         """The names of the files with dead letters; raises as `found` does."""
-        return self._asked(lambda cursor: [name for (name,) in cursor.execute(_DEAD_LETTERS).fetchall()])
+        return self._asked(lambda cursor: _names(cursor.execute(_DEAD_LETTERS).fetchall()))
+
+    def faults(self) -> Iterator[str]:
+        """What it says otherwise than the files of the orders, for an audit. It is made anew then."""
+        try:
+            self._asked(_intact)
+            for name in self._files.names():
+                self._compare(name)
+        except StoreCorrupt as error:
+            yield str(error)
+        except StoreError:
+            pass  # It cannot be kept, so nobody is answered from it.
+
+    def _compare(self, name: str) -> None:
+        before = _columns(self._files.read_unless_broken(name))
+
+        def compare(cursor: Cursor) -> None:
+            said = cursor.execute(_ROW, (name,)).fetchone()
+            # Where others have changed the order meanwhile, nothing is known.
+            if said != before == _columns(self._files.read_unless_broken(name)):
+                raise StoreCorrupt(f"the index was wrong about the file {name}{ENDING}, and is made anew")
+
+        self._asked(compare)
 
     def close(self) -> None:
         """Close the files; the next question opens them again."""
@@ -142,7 +168,7 @@ class OrderIndex:
             with database.reading() as cursor:
                 return ask(cursor)
         except StoreCorrupt as error:
-            _log.warning("the index is broken, and will be made anew: %s", error)
+            _log.warning("the index of the orders will be made anew: %s", error)
             self._discard()
             raise
 
@@ -172,8 +198,8 @@ class OrderIndex:
                 return -1
 
     def _is_behind(self, database: OwnFile) -> bool:
-        ((seen, broken),) = database.rows(_SEEN, ())
-        return not self._compared or bool(broken) or seen != self._size()
+        seen, broken = _seen(database.rows(_SEEN, ()))
+        return not self._compared or broken or seen != self._size()
 
     def _catch_up(self, database: OwnFile) -> None:
         """Read again what was written since, or, where that is not known, what differs."""
@@ -184,11 +210,11 @@ class OrderIndex:
                 with self._locks.all_held():
                     pass  # Whoever was writing without a note has written.
                 self._compared = False
-            ((seen, _),) = cursor.execute(_SEEN).fetchall()
+            seen, _ = _seen(cursor.execute(_SEEN).fetchall())
             names, end = self._noted(seen)
             if not self._compared or seen > end:
                 names |= self._differing(cursor)
-            names.update(name for (name,) in cursor.execute(_BROKEN).fetchall())
+            names.update(_names(cursor.execute(_BROKEN).fetchall()))
             for name in names:
                 self._put(cursor, name)
             if end > _CHANGES_LIMIT:
@@ -221,7 +247,8 @@ class OrderIndex:
         """The names of the files that are not as they were indexed."""
         indexed: dict[str, str] = dict(cursor.execute(_STAMPS).fetchall())
         present = self._files.stamps()
-        return {name for name in indexed.keys() | present.keys() if indexed.get(name) != present.get(name)}
+        names = indexed.keys() | present.keys()
+        return set(_names((name,) for name in names if indexed.get(name) != present.get(name)))
 
     def _put(self, cursor: Cursor, name: str) -> None:
         """Index a file as it is, once nobody is writing it."""
@@ -237,6 +264,27 @@ class OrderIndex:
 def _prepare(cursor: Cursor) -> None:
     for statement in _TABLES:
         cursor.execute(statement)
+
+
+def _seen(rows: list[Row]) -> tuple[int, bool]:
+    """How much of the notes was read, and whether there are broken files."""
+    match rows:
+        case [(int(seen), broken)] if seen >= 0:
+            return seen, bool(broken)
+    raise StoreCorrupt("the index does not say how much of the changes is in it")
+
+
+def _names(rows: Iterable[Row]) -> list[str]:
+    names = [name for (name,) in rows]
+    if not all(isinstance(name, str) for name in names):
+        raise StoreCorrupt("the index holds a name that is no text")
+    return names
+
+
+def _intact(cursor: Cursor) -> None:
+    for (said,) in cursor.execute("PRAGMA integrity_check").fetchall():
+        if said != "ok":
+            raise StoreCorrupt(f"the index was broken, and is made anew: {said}")
 
 
 def _columns(document: OrderFile | None) -> Row:

@@ -206,7 +206,13 @@ class JsonStore:
         return self._outbox.messages()
 
     def faults(self) -> list[str]:
-        return [*self._files.faults(), *self._keys.faults(), *self._stock.faults(), *self._outbox.faults()]
+        return [
+            *self._files.faults(),
+            *self._keys.faults(),
+            *self._stock.faults(),
+            *self._outbox.faults(),
+            *self._index.faults(),
+        ]
 
 
 def _expect(version: int, expected: int, order_id: str) -> None:
