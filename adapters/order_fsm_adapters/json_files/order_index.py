@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from sqlite3 import Cursor
@@ -24,6 +23,7 @@ from typing import TypeVar
 from order_fsm.errors import StoreCorrupt, StoreError
 from order_fsm.model import Query, Tally
 from order_fsm_adapters.finding import Place, refund_is_due, time_text
+from order_fsm_adapters.json_files.change_notes import ChangeNotes
 from order_fsm_adapters.json_files.durable_files import disk_errors
 from order_fsm_adapters.json_files.order_file import OrderFile
 from order_fsm_adapters.json_files.order_files import ENDING, OrderFiles
@@ -76,9 +76,6 @@ _ROW = """
 _DEAD_LETTERS = "SELECT name FROM order_fsm_order WHERE dead_letters > 0"
 _PUT = "INSERT OR REPLACE INTO order_fsm_order VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
-_NAME = re.compile(rb"[a-z0-9_%+~-]+")
-"""What the name of an order's file looks like, without the ending."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -94,26 +91,13 @@ class OrderIndex:
             locks: keep writers of the files out.
         """
         self._folder = folder
-        self._changes = os.path.join(folder, "changes")
+        self._notes = ChangeNotes(os.path.join(folder, "changes"))
+        self.note = self._notes.add
         self._files = files
         self._locks = locks
         self._opening = Lock()
         self._database: OwnFile | None = None
         self._compared = False
-
-    def note(self, name: str) -> None:
-        """Say that a file will be written or removed now. To be called under its lock.
-
-        Raises:
-            StoreFull, StoreUnavailable: it cannot be noted, so it should not be written.
-        """
-        with disk_errors(self._changes), suppress(FileNotFoundError):
-            descriptor = os.open(self._changes, os.O_WRONLY | os.O_APPEND)
-            try:
-                # A line before it, too, as a full disk may have cut the last note short.
-                os.write(descriptor, f"\n{name}\n".encode())
-            finally:
-                os.close(descriptor)
 
     def found(self, query: Query, after: Place) -> list[Place]:
         """The places of the orders that a query describes, oldest first; its `after` is not looked at.
@@ -146,7 +130,8 @@ class OrderIndex:
         before = _columns(self._files.read_unless_broken(name))
 
         def compare(cursor: Cursor) -> None:
-            said = cursor.execute(_ROW, (name,)).fetchone()
+            # One that is gone meanwhile has no row, and is read as one that is broken: as nothing.
+            said = cursor.execute(_ROW, (name,)).fetchone() or _columns(None)
             # Where others have changed the order meanwhile, nothing is known.
             if said != before == _columns(self._files.read_unless_broken(name)):
                 raise StoreCorrupt(f"the index was wrong about the file {name}{ENDING}, and is made anew")
@@ -189,29 +174,20 @@ class OrderIndex:
                         os.unlink(os.path.join(self._folder, name))
         self._compared = False
 
-    def _size(self) -> int:
-        """How much has been noted; -1 where nothing is noted yet."""
-        with disk_errors(self._changes):
-            try:
-                return os.stat(self._changes).st_size
-            except FileNotFoundError:
-                return -1
-
     def _is_behind(self, database: OwnFile) -> bool:
         seen, broken = _seen(database.rows(_SEEN, ()))
-        return not self._compared or broken or seen != self._size()
+        return not self._compared or broken or seen != self._notes.size()
 
     def _catch_up(self, database: OwnFile) -> None:
         """Read again what was written since, or, where that is not known, what differs."""
         with database.writing() as cursor:
-            if self._size() < 0:
-                with disk_errors(self._changes):
-                    os.close(os.open(self._changes, os.O_WRONLY | os.O_CREAT, 0o666))
+            if self._notes.size() < 0:
+                self._notes.make()
                 with self._locks.all_held():
                     pass  # Whoever was writing without a note has written.
                 self._compared = False
             seen, _ = _seen(cursor.execute(_SEEN).fetchall())
-            names, end = self._noted(seen)
+            names, end = self._notes.since(seen)
             if not self._compared or seen > end:
                 names |= self._differing(cursor)
             names.update(_names(cursor.execute(_BROKEN).fetchall()))
@@ -222,23 +198,11 @@ class OrderIndex:
             cursor.execute("UPDATE order_fsm_index SET seen = ?", (end,))
         self._compared = True
 
-    def _noted(self, seen: int) -> tuple[set[str], int]:
-        """The names that were noted from a place on, and the place up to which there are whole lines."""
-        with disk_errors(self._changes), open(self._changes, "rb") as changes:
-            size = changes.seek(0, os.SEEK_END)
-            changes.seek(min(seen, size))
-            noted = changes.read(size - min(seen, size))
-        whole = noted[: noted.rfind(b"\n") + 1]
-        # Beside names there may be a part of one, where the disk was full, and anything, where the power was lost.
-        names = {line.decode("ascii") for line in whole.split(b"\n") if _NAME.fullmatch(line)}
-        return names, min(seen, size) + len(whole)
-
     def _begin_anew(self, cursor: Cursor, seen: int) -> int:
         """Throw the notes away, when nobody is adding one."""
         with self._locks.all_held():
-            names, _ = self._noted(seen)
-            with disk_errors(self._changes):
-                os.truncate(self._changes, 0)
+            names, _ = self._notes.since(seen)
+            self._notes.clear()
         for name in names:
             self._put(cursor, name)
         return 0
