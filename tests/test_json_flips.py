@@ -361,6 +361,7 @@ SAID_WRONGLY = {
     "another time": "UPDATE order_fsm_order SET created_at = '2027' WHERE id = '1001'",
     "no refund": "UPDATE order_fsm_order SET refund_is_due = 0",
     "no dead letter": "UPDATE order_fsm_order SET dead_letters = 0",
+    "another state, and a total that is none": "UPDATE order_fsm_order SET state = 'sent', total = '?' WHERE id = '1001'",
     "another file": "UPDATE order_fsm_order SET id = '1002' WHERE name = '1001'",
 }
 
@@ -412,6 +413,6 @@ def test_a_store_that_compares_no_checksum_would_be_found(
 def test_an_audit_that_does_not_look_at_the_index_would_be_found(
     whole: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(order_index.OrderIndex, "faults", lambda _: iter(()))
+    monkeypatch.setattr(order_index.OrderIndex, "faults", lambda _: [])
     with pytest.raises(AssertionError, match="went by an audit"):
         misled(tmp_path / "shop", whole, SAID_WRONGLY["another customer"])

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import pairwise
 from sqlite3 import Cursor
 from threading import Lock
 from typing import TypeVar
@@ -33,6 +34,7 @@ from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.rows import Row
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Row)
 
 _CHANGES_LIMIT = 1_000_000
 """The size from which on the notes that were read are thrown away, in bytes."""
@@ -98,6 +100,7 @@ class OrderIndex:
         self._opening = Lock()
         self._database: OwnFile | None = None
         self._compared = False
+        self._broken: list[str] = []
 
     def found(self, query: Query, after: Place) -> list[Place]:
         """The places of the orders that a query describes, oldest first; its `after` is not looked at.
@@ -105,26 +108,39 @@ class OrderIndex:
         Raises:
             StoreError: the index cannot be read or brought up to date; as it is only a cache, read the orders.
         """
-        return self._asked(lambda cursor: search.found(cursor, query, after))
+
+        def found(cursor: Cursor) -> list[Place]:
+            places = _texts(search.found(cursor, query, after))
+            if not all(one < other for one, other in pairwise([after, *places])):
+                raise StoreCorrupt("it is not in its sequence")
+            return places
+
+        return self._asked(found)
 
     def tally(self, customer: str | None) -> list[Tally]:
         """See `Store.tally`; raises as `found` does."""
-        return self._asked(lambda cursor: search.tally(cursor, customer))
+
+        def tally(cursor: Cursor) -> list[Tally]:
+            tallies = search.tally(cursor, customer)
+            _texts((one.state, one.currency) for one in tallies)
+            return tallies
+
+        return self._asked(tally)
 
     def with_dead_letters(self) -> list[str]:
         """The names of the files with dead letters; raises as `found` does."""
         return self._asked(lambda cursor: _names(cursor.execute(_DEAD_LETTERS).fetchall()))
 
-    def faults(self) -> Iterator[str]:
-        """What it says otherwise than the files of the orders, for an audit. It is made anew then."""
-        try:
+    def faults(self) -> list[str]:
+        """What it says otherwise than the files of the orders, for an audit, and what was found broken in it since the
+        last one: it is made anew then, but some may have been answered wrongly before."""
+        # Where it cannot be kept, nobody is answered from it.
+        with suppress(StoreError):
             self._asked(_intact)
             for name in self._files.names():
                 self._compare(name)
-        except StoreCorrupt as error:
-            yield str(error)
-        except StoreError:
-            pass  # It cannot be kept, so nobody is answered from it.
+        broken, self._broken = self._broken, []
+        return [f"the index of the orders was broken, and is made anew: {why}" for why in broken]
 
     def _compare(self, name: str) -> None:
         before = _columns(self._files.read_unless_broken(name))
@@ -134,7 +150,7 @@ class OrderIndex:
             said = cursor.execute(_ROW, (name,)).fetchone() or _columns(None)
             # Where others have changed the order meanwhile, nothing is known.
             if said != before == _columns(self._files.read_unless_broken(name)):
-                raise StoreCorrupt(f"the index was wrong about the file {name}{ENDING}, and is made anew")
+                raise StoreCorrupt(f"it is wrong about the file {name}{ENDING}")
 
         self._asked(compare)
 
@@ -153,7 +169,8 @@ class OrderIndex:
             with database.reading() as cursor:
                 return ask(cursor)
         except StoreCorrupt as error:
-            _log.warning("the index of the orders will be made anew: %s", error)
+            _log.warning("the index of the orders is broken, and will be made anew: %s", error)
+            self._broken.append(str(error))
             self._discard()
             raise
 
@@ -235,20 +252,29 @@ def _seen(rows: list[Row]) -> tuple[int, bool]:
     match rows:
         case [(int(seen), broken)] if seen >= 0:
             return seen, bool(broken)
-    raise StoreCorrupt("the index does not say how much of the changes is in it")
+    raise StoreCorrupt("it does not say how much of the changes is in it")
 
 
 def _names(rows: Iterable[Row]) -> list[str]:
-    names = [name for (name,) in rows]
-    if not all(isinstance(name, str) for name in names):
-        raise StoreCorrupt("the index holds a name that is no text")
-    return names
+    return [name for (name,) in _texts(rows)]
+
+
+def _texts(rows: Iterable[R]) -> list[R]:
+    """Rows that hold nothing but text.
+
+    Raises:
+        StoreCorrupt: they hold something else.
+    """
+    texts = list(rows)
+    if not all(isinstance(text, str) for row in texts for text in row):
+        raise StoreCorrupt("it holds what is no text in the place of text")
+    return texts
 
 
 def _intact(cursor: Cursor) -> None:
     for (said,) in cursor.execute("PRAGMA integrity_check").fetchall():
         if said != "ok":
-            raise StoreCorrupt(f"the index was broken, and is made anew: {said}")
+            raise StoreCorrupt(f"SQLite says: {said}")
 
 
 def _columns(document: OrderFile | None) -> Row:
