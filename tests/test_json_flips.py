@@ -330,25 +330,46 @@ def test_a_file_in_the_place_of_a_newer_one_of_the_same_order_is_found_where_its
         store.close()
 
 
-def test_an_index_with_any_byte_changed_or_cut_off_misleads_nobody(whole: Files, tmp_path: Path) -> None:
-    """Where it tells what is not so, an audit finds it, and it is made anew."""
-    folder = tmp_path / "shop"
-    right = answers(folder, whole)
+def index_of(folder: Path, whole: Files) -> Files:
+    """The files of an index that tells of the orders in a folder as they stand there."""
     put(folder, whole)
     store = JsonStore(folder)
     Orders(store).counts()
     store.close()
-    indexed = {name: content for name, content in files_in(folder).items() if name.startswith("index/")}
+    return {name: content for name, content in files_in(folder).items() if name.startswith("index/")}
+
+
+def judged_index(folder: Path, whole: Files, damages: Callable[[Files], Iterable[Files]]) -> Counter[str]:
+    """How often which verdict is given on an index in which something else stands."""
+    right = answers(folder, whole)
+    indexed = index_of(folder, whole)
     verdicts: Counter[str] = Counter()
-    for damage in bytes_damaged(indexed, indexed, STRIDE * 7):
+    for damage in damages(indexed):
         for file in (folder / "index").iterdir():
             file.unlink()
         # The orders stay as they were indexed: so it is not made anew at once.
         for name, content in (indexed | damage).items():
             (folder / name).write_bytes(content)
         verdicts[verdict(folder, right, OF_ONE_FILE, OF_ALL)] += 1
-    print(f"{sum(map(len, indexed.values()))} bytes, every {STRIDE * 7}.: {dict(verdicts)}")
+    return verdicts
+
+
+def test_an_index_with_any_byte_changed_or_cut_off_misleads_nobody(whole: Files, tmp_path: Path) -> None:
+    """Where it tells what is not so, an audit finds it, and it is made anew."""
+    verdicts = judged_index(tmp_path / "shop", whole, lambda files: bytes_damaged(files, files, STRIDE * 7))
+    print(f"the index, every {STRIDE * 7}. byte: {dict(verdicts)}")
     assert verdicts["harmless"] > 0
+
+
+def test_an_index_that_says_one_thing_in_two_ways_is_found_by_an_audit(whole: Files, tmp_path: Path) -> None:
+    """A customer's name is changed in the row alone, or in what finds the row alone."""
+
+    def renamed_once(files: Files) -> Iterator[Files]:
+        content = files["index/orders.db"]
+        for place in (one for one in range(len(content)) if content.startswith(b"ann2026", one)):
+            yield {"index/orders.db": content[:place] + b"Ann" + content[place + 3 :]}
+
+    assert judged_index(tmp_path / "shop", whole, renamed_once) == {"found by an audit": 2 * len(IDS)}
 
 
 SAID_WRONGLY = {
@@ -365,10 +386,7 @@ SAID_WRONGLY = {
 def misled(folder: Path, whole: Files, statement: str) -> str:
     """The verdict on a store whose index says what is not so."""
     right = answers(folder, whole)
-    put(folder, whole)
-    store = JsonStore(folder)
-    Orders(store).counts()
-    store.close()
+    index_of(folder, whole)
     connection = sqlite3.connect(folder / "index" / "orders.db", isolation_level=None)
     connection.execute(statement)
     connection.close()
