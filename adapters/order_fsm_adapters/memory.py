@@ -6,15 +6,15 @@ import heapq
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from decimal import Decimal
 from itertools import islice
 from threading import Lock
 
 from attrs import evolve
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus, statuses_of
+from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally, statuses_of
 from order_fsm.store import one_by_one
+from order_fsm_adapters.finding import tallies
 
 _Place = tuple[datetime, str]
 
@@ -121,14 +121,10 @@ class MemoryStore:
         return (self._orders[one] for _, one in heapq.merge(*(by_age.after(after) for by_age in states)))
 
     def tally(self, customer: str | None) -> list[Tally]:
-        groups: dict[tuple[str, str, bool], tuple[int, Decimal]] = {}
         with self._lock:
             ids = self._orders if customer is None else self._by_customer.get(customer, [])
-            for order in map(self._orders.__getitem__, ids):
-                group = (order.state, order.currency, order.id in self._refund_due)
-                orders, total = groups.get(group, (0, ZERO))
-                groups[group] = (orders + 1, plus(total, order.total))
-        return [Tally(*group, *sums) for group, sums in groups.items()]
+            orders = map(self._orders.__getitem__, ids)
+            return tallies((one.state, one.currency, one.id in self._refund_due, 1, one.total) for one in orders)
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         with self._lock:
