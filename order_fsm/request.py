@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from attrs import field, frozen
+from attrs import define, field
 
 from order_fsm import checks
 from order_fsm.model import EXACT, Fact
 
 
-@frozen(eq=False, repr=False)
+@define(eq=False, repr=False)
 class Request:
-    """What somebody asks of an order.
+    """What somebody asks of an order. It lives no longer than the call, so it is not frozen.
 
     Attributes:
         trigger: what shall happen.
@@ -31,7 +31,7 @@ class Request:
     at: datetime
     facts: Mapping[str, Fact] = field(factory=dict)
     by: str | None = None
-    comment: str = field(default="", converter=checks.comment)
+    comment: str = ""
     visible: bool = False
     notify: bool = False
     key: str | None = None
@@ -39,6 +39,8 @@ class Request:
 
     def __attrs_post_init__(self) -> None:
         # What is as by default, as most of it is, needs no look.
+        if self.comment != "":
+            self.comment = checks.comment(self.comment)
         if self.by is not None:
             checks.name(self.by, "by")
         if self.key is not None:
@@ -64,15 +66,19 @@ def money_facts(facts: Mapping[str, object]) -> dict[str, Fact]:
     """
     checked: dict[str, Fact] = {}
     for name, value in facts.items():
-        if name == "amount" and value is not None:
-            checked[name] = checks.money(value, name)
-        elif name == "currency" and value is not None:
-            checked[name] = checks.currency(value)
-        elif name == "reference" and value is not None:
-            checked[name] = checks.name(value, name)
-        elif name not in {"amount", "currency", "reference"}:
+        check = _MONEY_CHECKS.get(name)
+        if check is None:
             checked[name] = checks.fact(value, name)
+        elif value is not None:
+            checked[name] = check(value, name)
     return checked
+
+
+_MONEY_CHECKS: dict[str, Callable[[object, str], Fact]] = {
+    "amount": checks.money,
+    "currency": checks.currency,
+    "reference": checks.name,
+}
 
 
 def digest(order_id: str, operation: str, asked: object) -> str:

@@ -53,47 +53,49 @@ class MemoryStore:
         order = change.order
         with self._lock:
             before = self._orders.get(order.id)
+            version = 0 if before is None else before.version
             if change.key in self._keys:
                 raise KeyReused(f"the key {change.key!r} was committed before")
-            if before is None and change.expected:
-                raise OrderNotFound(f"there is no order {order.id!r}")
-            if before is not None and not change.expected:
-                raise OrderExists(f"there is an order {order.id!r} already")
-            if before is not None and before.version != change.expected:
-                raise _conflict(order.id, before.version, change.expected)
-            stock: dict[str, int] = {}
-            for move in change.stock:
-                if move.sku in self._stock:
-                    stock[move.sku] = stock.get(move.sku, self._stock[move.sku]) + move.quantity
-                    if move.strict and stock[move.sku] < 0:
-                        raise VersionConflict(
-                            f"order {order.id!r}: the stock of {move.sku!r} has changed: load it again"
-                        )
+            if version != change.expected:
+                raise _mismatch(order.id, version, change.expected)
+            if change.stock:
+                self._stock.update(self._moved(change))
             # Nothing raises from here on, so the commit is whole.
-            self._stock.update(stock)
             self._orders[order.id] = order
-            self._histories.setdefault(order.id, []).extend(change.entries)
+            if before is None:
+                self._histories[order.id] = list(change.entries)
+            else:
+                self._histories[order.id] += change.entries
             if change.key is not None:
                 self._keys[change.key] = Keyed(order.id, change.expected + 1, order.version, change.content or "")
             for message in change.messages:
                 self._outbox[message.id] = message
             self._index(before, order)
 
+    def _moved(self, change: Change) -> dict[str, int]:
+        """The numbers on hand after a change, of the items that it moves."""
+        stock: dict[str, int] = {}
+        for sku, quantity, strict in change.stock:
+            if sku in self._stock:
+                stock[sku] = stock.get(sku, self._stock[sku]) + quantity
+                if strict and stock[sku] < 0:
+                    raise VersionConflict(f"order {change.order.id!r}: the stock of {sku!r} has changed: load it again")
+        return stock
+
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
     def _index(self, before: Order | None, order: Order) -> None:
-        place = (order.created_at, order.id)
         if before is None:
             if order.customer is not None:
                 self._by_customer.setdefault(order.customer, []).append(order.id)
         elif before.state != order.state:
-            self._by_state[before.state].remove(place)
+            self._by_state[before.state].remove(order.id)
         if before is None or before.state != order.state:
             if order.state not in self._by_state:
                 self._by_state[order.state] = _ByAge()
-            self._by_state[order.state].add(place)
-        if order.payments and order.refund_due > 0:
+            self._by_state[order.state].add(order)
+        if order.refund_due > ZERO:
             self._refund_due.add(order.id)
         else:
             self._refund_due.discard(order.id)
@@ -188,9 +190,11 @@ class MemoryStore:
         with self._lock:
             present = self.load(order.id)
             if present.version != order.version:
-                raise _conflict(order.id, present.version, order.version)
+                raise _mismatch(order.id, present.version, order.version)
             del self._orders[order.id], self._histories[order.id]
-            self._by_state[present.state].remove((present.created_at, order.id))
+            self._by_state[present.state].remove(order.id)
+            for by_age in self._by_state.values():
+                by_age.forget(order.id)
             self._refund_due.discard(order.id)
             if present.customer is not None:
                 self._by_customer[present.customer].remove(order.id)
@@ -213,7 +217,12 @@ class MemoryStore:
         return []
 
 
-def _conflict(order_id: str, version: int, expected: int) -> VersionConflict:
+def _mismatch(order_id: str, version: int, expected: int) -> OrderFsmError:
+    """What is wrong where an order is not at the version that is expected; 0 stands for no order."""
+    if not version:
+        return OrderNotFound(f"there is no order {order_id!r}")
+    if not expected:
+        return OrderExists(f"there is an order {order_id!r} already")
     return VersionConflict(f"order {order_id!r} is at version {version}, not {expected}: load it again")
 
 
@@ -226,20 +235,31 @@ class _ByAge:
 
     def __init__(self) -> None:
         self._places: list[_Place] = []
-        self._left: set[_Place] = set()
+        self._left: set[str] = set()
 
-    def add(self, place: _Place) -> None:
-        if place in self._left:
-            self._left.discard(place)
+    def add(self, order: Order) -> None:
+        place = (order.created_at, order.id)
+        if order.id in self._left:
+            self._left.discard(order.id)
+        elif not self._places or self._places[-1] < place:
+            self._places.append(place)
         else:
             insort(self._places, place)
 
-    def remove(self, place: _Place) -> None:
-        self._left.add(place)
+    def remove(self, order_id: str) -> None:
+        self._left.add(order_id)
         if len(self._left) * 2 > len(self._places):
-            self._places = [one for one in self._places if one not in self._left]
-            self._left.clear()
+            self._sweep()
+
+    def forget(self, order_id: str) -> None:
+        """Sweep out an order that has left: another of its id may come, of another age."""
+        if order_id in self._left:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        self._places = [one for one in self._places if one[1] not in self._left]
+        self._left.clear()
 
     def after(self, place: _Place | None) -> Iterator[_Place]:
         start = 0 if place is None else bisect_right(self._places, place)
-        return (one for one in islice(self._places, start, None) if one not in self._left)
+        return (one for one in islice(self._places, start, None) if one[1] not in self._left)
