@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 
-from attrs import define, field
+from attrs import define, field, setters
 
 from order_fsm import checks
 from order_fsm.model import EXACT, Fact
 
 
-@define(eq=False, repr=False)
+@define(eq=False, repr=False, on_setattr=setters.NO_OP)
 class Request:
     """What somebody asks of an order. It lives no longer than the call, so it is not frozen.
 
@@ -31,7 +31,7 @@ class Request:
     at: datetime
     facts: Mapping[str, Fact] = field(factory=dict)
     by: str | None = None
-    comment: str = ""
+    comment: str = field(default="", converter=checks.comment)
     visible: bool = False
     notify: bool = False
     key: str | None = None
@@ -39,8 +39,6 @@ class Request:
 
     def __attrs_post_init__(self) -> None:
         # What is as by default, as most of it is, needs no look.
-        if self.comment != "":
-            self.comment = checks.comment(self.comment)
         if self.by is not None:
             checks.name(self.by, "by")
         if self.key is not None:

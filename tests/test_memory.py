@@ -22,7 +22,7 @@ class TestMemoryStore(StoreContract):
 
 
 def test_an_id_that_comes_again_is_found_by_its_new_age(shop: Shop) -> None:
-    """An order is purged and its number taken again, later: it stands where it belongs by age, and stands there once."""
+    """An order is purged and its number taken again, later: it stands by its new age, once."""
     for order_id in ("1", "2", "3", "4", "5"):
         shop.create(order_id)
         shop.clock.pass_by(days=1)
