@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 
 from attrs import define, field, setters
 
@@ -79,18 +80,36 @@ _MONEY_CHECKS: dict[str, Callable[[object, str], Fact]] = {
 }
 
 
+def told_apart(facts: Mapping[str, Fact], ledger: str | None) -> Mapping[str, object]:
+    """The facts of a trigger as their digest takes them: a Decimal of a shop's own is marked, as a string may look so.
+
+    Args:
+        facts: as checked.
+        ledger: what the trigger records, if anything. Then its amount is always a Decimal, and needs no mark.
+    """
+    return {
+        name: {"decimal": value} if isinstance(value, Decimal) and (ledger is None or name != "amount") else value
+        for name, value in facts.items()
+    }
+
+
 def digest(order_id: str, operation: str, asked: object) -> str:
     """What stands for a request under its key: equal for the same operation with the same content on the same order.
 
     Who asks, and comments beside a trigger, are not part of it: a webhook and a redirect may tell one event
     differently.
     """
-    # Imported when the first key comes, to keep the library quick to import.
-    import hashlib
-    import json
+    return _digester()([order_id, operation, asked])
 
-    text = json.dumps([order_id, operation, asked], sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+
+@cache
+def _digester() -> Callable[[object], str]:
+    # Made when the first key comes, to keep the library quick to import.
+    from hashlib import sha256
+    from json import JSONEncoder
+
+    encode = JSONEncoder(sort_keys=True, check_circular=False, default=_plain).encode
+    return lambda content: sha256(encode(content).encode()).hexdigest()
 
 
 def _plain(value: object) -> object:
