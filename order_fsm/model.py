@@ -86,7 +86,7 @@ class When:
         )
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Line:
     """What is ordered: `quantity` pieces (1 or more) of the item `sku`.
 
@@ -98,7 +98,7 @@ class Line:
     quantity: int = field(validator=lambda _, attribute, value: checks.whole(value, attribute.name, 1))
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Payment:
     """One row of an order's ledger. Its currency is the order's.
 
@@ -125,7 +125,7 @@ class Reason:
     message: str
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Entry:
     """One line of an order's history.
 
@@ -169,7 +169,7 @@ class Entry:
         return dict(self._facts)
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Order:
     """An order as it stands at one version.
 
@@ -301,7 +301,7 @@ class Order:
         )
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Message:
     """Something to tell the world after the commit.
 
@@ -430,7 +430,7 @@ class Tally(NamedTuple):
     total: Decimal
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Receipt:
     """What came of a call.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
@@ -62,10 +62,7 @@ class MemoryStore:
                 self._stock.update(self._moved(change))
             # Nothing raises from here on, so the commit is whole.
             self._orders[order.id] = order
-            if before is None:
-                self._histories[order.id] = list(change.entries)
-            else:
-                self._histories[order.id] += change.entries
+            self._histories.setdefault(order.id, []).extend(change.entries)
             if change.key is not None:
                 self._keys[change.key] = Keyed(order.id, change.expected + 1, order.version, change.content or "")
             for message in change.messages:
@@ -93,8 +90,8 @@ class MemoryStore:
             self._by_state[before.state].remove(order.id)
         if before is None or before.state != order.state:
             if order.state not in self._by_state:
-                self._by_state[order.state] = _ByAge()
-            self._by_state[order.state].add(order)
+                self._by_state[order.state] = _ByAge(self._orders)
+            self._by_state[order.state].add(order.id)
         if order.refund_due > ZERO:
             self._refund_due.add(order.id)
         else:
@@ -227,28 +224,28 @@ def _mismatch(order_id: str, version: int, expected: int) -> OrderFsmError:
 
 
 class _ByAge:
-    """The places of the orders in one state, oldest first.
+    """The orders in one state, oldest first.
 
     Those that have left are only noted, and swept out once they are half of the list: taking each out at once would
     move the rest of a long list every time.
     """
 
-    def __init__(self) -> None:
-        self._places: list[_Place] = []
+    def __init__(self, orders: Mapping[str, Order]) -> None:
+        self._orders = orders
+        self._ids: list[str] = []
         self._left: set[str] = set()
 
-    def add(self, order: Order) -> None:
-        place = (order.created_at, order.id)
-        if order.id in self._left:
-            self._left.discard(order.id)
-        elif not self._places or self._places[-1] < place:
-            self._places.append(place)
+    def add(self, order_id: str) -> None:
+        if order_id in self._left:
+            self._left.discard(order_id)
+        elif not self._ids or self._place(self._ids[-1]) < self._place(order_id):
+            self._ids.append(order_id)
         else:
-            insort(self._places, place)
+            insort(self._ids, order_id, key=self._place)
 
     def remove(self, order_id: str) -> None:
         self._left.add(order_id)
-        if len(self._left) * 2 > len(self._places):
+        if len(self._left) * 2 > len(self._ids):
             self._sweep()
 
     def forget(self, order_id: str) -> None:
@@ -256,10 +253,13 @@ class _ByAge:
         if order_id in self._left:
             self._sweep()
 
-    def _sweep(self) -> None:
-        self._places = [one for one in self._places if one[1] not in self._left]
-        self._left.clear()
-
     def after(self, place: _Place | None) -> Iterator[_Place]:
-        start = 0 if place is None else bisect_right(self._places, place)
-        return (one for one in islice(self._places, start, None) if one[1] not in self._left)
+        start = 0 if place is None else bisect_right(self._ids, place, key=self._place)
+        return (self._place(one) for one in islice(self._ids, start, None) if one not in self._left)
+
+    def _place(self, order_id: str) -> _Place:
+        return self._orders[order_id].created_at, order_id
+
+    def _sweep(self) -> None:
+        self._ids = [one for one in self._ids if one not in self._left]
+        self._left.clear()
