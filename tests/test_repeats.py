@@ -159,11 +159,12 @@ def test_facts_of_a_shops_own_that_only_look_alike_are_other_content(first: Any,
     orders = Orders(MemoryStore(), workflow=shop_workflow().extend(rules=[weigh]))
     orders.create("1001", total="10", currency="GBP")
     name = "amount" if ledger is None else "weight"
-    facts = {name: first}
+    facts: dict[str, Any] = {name: first}
     orders.fire("1001", "weigh", key="k", **facts)
+    others: dict[str, Any] = {name: other}
     with pytest.raises(KeyReused, match="k"):
-        orders.fire("1001", "weigh", key="k", **{name: other})
-    again = {name: Decimal("1.00")} if isinstance(first, Decimal) else facts
+        orders.fire("1001", "weigh", key="k", **others)
+    again: dict[str, Any] = {name: Decimal("1.00")} if isinstance(first, Decimal) else facts
     assert orders.fire("1001", "weigh", key="k", **again).duplicate
 
 
