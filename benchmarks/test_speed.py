@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import count
@@ -15,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from order_fsm import Orders, shop_workflow
-from order_fsm.machine import Draft
+from order_fsm import Line, Orders, Workflow, shop_workflow
+from order_fsm.machine import Draft, flat_machine
 from order_fsm_adapters.group_commit import GroupCommit
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
@@ -26,25 +27,31 @@ from paired_times import Compare, Work
 CHANGES = 500
 
 
-@pytest.mark.parametrize("trigger", ["place", "pay", "dispatch"])
-def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, trigger: str) -> None:
+@pytest.mark.parametrize("what", ["place", "place with a key and two lines of tracked stock", "pay", "dispatch"])
+def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, what: str) -> None:
+    trigger = what.split()[0]
+    whole = what != trigger
     facts: dict[str, Any] = {"pay": {"amount": "49.90", "currency": "GBP", "reference": "ch_1"}}.get(trigger, {})
     event = shop_workflow().machine.events[trigger]
 
     def orders_before_it() -> Orders:
         orders = Orders(MemoryStore())
+        for sku in ("TEAPOT", "CUP"):
+            orders.set_stock(sku, 10 * CHANGES)
+        lines = [Line("TEAPOT", 1), Line("CUP", 4)] if whole else []
         for number in range(CHANGES):
-            orders.create(str(number), total="49.90", currency="GBP")
+            orders.create(str(number), total="49.90", currency="GBP", lines=lines)
             if trigger == "dispatch":
                 orders.fire(str(number), "pay", reference="ch_1")
         return orders
 
     def ours() -> Work:
         orders = orders_before_it()
+        keys = [f"evt_{number}" if whole else None for number in range(CHANGES)]
 
         def work() -> None:
-            for number in range(CHANGES):
-                orders.fire(str(number), trigger, **facts)
+            for number, key in enumerate(keys):
+                orders.fire(str(number), trigger, key=key, **facts)
 
         return work
 
@@ -59,6 +66,29 @@ def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, trigger: st
         return work
 
     compare(ours, theirs, limit=2.5, rounds=15, changes=CHANGES)
+
+
+def test_building_the_workflow_against_building_its_machine(compare: Compare) -> None:
+    """The table checked and expanded, once a process, against the bare `transitions.Machine` of its edges."""
+    built = shop_workflow()
+
+    def ours() -> Work:
+        parts = {"holds_stock": built.holds_stock, "counts": built.counts, "queues": built.queues}
+
+        def work() -> None:
+            Workflow(built.statuses, built.rules, **parts)  # type: ignore[arg-type]
+
+        return work
+
+    compare(ours, lambda: lambda: bool(flat_machine(built)) and None, limit=1.5, rounds=15, changes=1)
+
+
+def _created(orders: Orders, numbers: Iterator[int], number: int) -> list[str]:
+    """So many new orders."""
+    ids = [f"o{next(numbers)}" for _ in range(number)]
+    for order_id in ids:
+        orders.create(order_id, total="49.90", currency="GBP")
+    return ids
 
 
 BY_HAND = """
@@ -95,9 +125,7 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
     changes = 60
 
     def ours() -> Work:
-        ids = [f"o{next(numbers)}" for _ in range(changes)]
-        for order_id in ids:
-            orders.create(order_id, total="49.90", currency="GBP")
+        ids = _created(orders, numbers, changes)
 
         def work() -> None:
             for order_id in ids:
@@ -143,14 +171,8 @@ def test_a_change_in_a_batch_of_100_against_a_change_alone(compare: Compare, tmp
     numbers = count()
     changes = 100
 
-    def created() -> list[str]:
-        ids = [f"o{next(numbers)}" for _ in range(changes)]
-        for order_id in ids:
-            orders.create(order_id, total="49.90", currency="GBP")
-        return ids
-
     def together() -> Work:
-        ids = created()
+        ids = _created(orders, numbers, changes)
 
         def work() -> None:
             with orders.batch() as batch:
@@ -160,7 +182,7 @@ def test_a_change_in_a_batch_of_100_against_a_change_alone(compare: Compare, tmp
         return work
 
     def alone() -> Work:
-        ids = created()
+        ids = _created(orders, numbers, changes)
 
         def work() -> None:
             for order_id in ids:
@@ -179,9 +201,7 @@ def test_changes_of_16_threads_in_groups_against_one_thread(compare: Compare, tm
     changes = 480
 
     def prepared(size: int) -> Work:
-        ids = [f"o{next(numbers)}" for _ in range(changes)]
-        for order_id in ids:
-            orders.create(order_id, total="49.90", currency="GBP")
+        ids = _created(orders, numbers, changes)
 
         def work_off(mine: list[str]) -> None:
             for order_id in mine:
@@ -209,14 +229,8 @@ def test_a_durable_change_of_a_json_file_against_writing_the_same_bytes(compare:
     numbers = count()
     changes = 60
 
-    def created() -> list[str]:
-        ids = [f"o{next(numbers)}" for _ in range(changes)]
-        for order_id in ids:
-            orders.create(order_id, total="49.90", currency="GBP")
-        return ids
-
     def ours() -> Work:
-        ids = created()
+        ids = _created(orders, numbers, changes)
 
         def work() -> None:
             for order_id in ids:
@@ -225,7 +239,7 @@ def test_a_durable_change_of_a_json_file_against_writing_the_same_bytes(compare:
         return work
 
     def theirs() -> Work:
-        files = [f"{order_id}.json" for order_id in created()]
+        files = [f"{order_id}.json" for order_id in _created(orders, numbers, changes)]
         folder = os.open(bare, os.O_RDONLY)
 
         def write(file: str, content: bytes) -> None:
