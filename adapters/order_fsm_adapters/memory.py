@@ -14,7 +14,7 @@ from attrs import evolve
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally, statuses_of
 from order_fsm.store import one_by_one
-from order_fsm_adapters.finding import tallies
+from order_fsm_adapters.finding import refund_is_due, tallies
 
 _Place = tuple[datetime, str]
 
@@ -92,7 +92,7 @@ class MemoryStore:
             if order.state not in self._by_state:
                 self._by_state[order.state] = _ByAge(self._orders)
             self._by_state[order.state].add(order.id)
-        if order.refund_due > ZERO:
+        if refund_is_due(order):
             self._refund_due.add(order.id)
         else:
             self._refund_due.discard(order.id)
