@@ -17,6 +17,9 @@ from tests.conftest import Shop
 from tests.mutants import Mutant, mutants_of, mutants_of_the_whole
 from tests.test_table import money_apart, rows_of
 
+# It runs the same few lines millions of times, which others cover: to follow them would take four times as long.
+pytestmark = pytest.mark.no_cover
+
 TABLE = shop_workflow()
 ABOUT_THE_TABLE = [claim for claim in shop_claims() if isinstance(claim, TableClaim)]
 ABOUT_MONEY = [claim for claim in shop_claims() if not isinstance(claim, TableClaim)]
