@@ -40,11 +40,18 @@ class LogStore:
 
     def __init__(self, place: Path) -> None:
         self._path = place / "log"
+        self._open: BinaryIO | None = None
         self.begin()
         _stores.add(self)
 
     def begin(self) -> None:
-        """Begin anew, as a forked child must: another thread of its parent may have held the lock, amid a change."""
+        """Begin anew, as a forked child must: another thread of its parent may have held the lock, amid a change.
+
+        The file that this thread has open is the parent's lock: it would outlive a parent that is killed.
+        """
+        if self._open is not None:
+            self._open.close()
+            self._open = None
         self._lock = Lock()
         self._forget()
 
@@ -56,10 +63,12 @@ class LogStore:
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         with self._lock, self._errors(), self._path.open("ab+", buffering=0) as file:
+            self._open = cast(BinaryIO, file)
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
-                yield cast(BinaryIO, file)
+                yield self._open
             finally:
+                self._open = None
                 # Closing alone does not do it: a child that is forked meanwhile has the file open too.
                 fcntl.flock(file, fcntl.LOCK_UN)
 
