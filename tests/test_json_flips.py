@@ -22,10 +22,12 @@ from unittest import mock
 import msgspec
 import pytest
 
-from order_fsm import Line, OrderFsmError, Orders, StoreCorrupt, StoreUnavailable, When, shop_workflow
+from order_fsm import Line, Orders, StoreCorrupt, StoreUnavailable, When, shop_workflow
 from order_fsm.audit import audit
 from order_fsm.model import Query
 from order_fsm_adapters.json_files import JsonStore, order_index, sealed_json
+
+from .damage import Asked, changed, cut, verdict
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -33,7 +35,6 @@ IDS = ("1001", "1002", "1003")
 KEYS = ("evt-1", "evt-2")
 STRIDE = int(os.environ.get("ORDER_FSM_FLIPS", "311"))
 
-Asked = dict[str, Callable[[JsonStore], object]]
 Files = dict[str, bytes]
 """The files of a store, by their paths in its folder."""
 
@@ -153,44 +154,6 @@ def put(folder: Path, files: Files) -> None:
             (folder / name).write_bytes(content)
 
 
-def answer(ask: Callable[[], object]) -> object:
-    """What a question is answered with: a value, or the class of the library's own error."""
-    try:
-        return ask()
-    except OrderFsmError as error:
-        return type(error)
-
-
-FOUND: tuple[object, ...] = (StoreCorrupt, StoreUnavailable)
-
-
-def verdict(folder: Path, right: dict[str, object], strict: Asked, others: Asked) -> str:
-    """Whether a damage was found at once, by an audit, or does no harm; what is silently wrong fails the test.
-
-    Args:
-        folder: of the store.
-        right: the answers of the undamaged one.
-        strict: must be right or an error of the store.
-        others: may be wrong where an audit finds it.
-    """
-    store: Any = answer(partial(JsonStore, folder))
-    if isinstance(store, type):
-        assert store in FOUND
-        return "found"
-    try:
-        asked = strict | others
-        told = {name: answer(partial(ask, store)) for name, ask in asked.items() if name not in CLAIM}
-        audited = answer(lambda: audit(store, shop_workflow()).ok)
-        told |= {name: answer(partial(ask, store)) for name, ask in asked.items() if name in CLAIM}
-        wrong = {name for name, value in told.items() if value not in FOUND and value != right[name]}
-        assert not wrong & strict.keys(), f"{wrong & strict.keys()} were answered wrongly"
-        assert not (wrong and audited is True), f"{wrong} went by an audit"
-        found = any(value in FOUND for value in told.values())
-        return "found" if found else "found by an audit" if audited is not True else "harmless"
-    finally:
-        store.close()
-
-
 def answers(folder: Path, files: Files) -> dict[str, object]:
     put(folder, files)
     store = JsonStore(folder)
@@ -199,24 +162,13 @@ def answers(folder: Path, files: Files) -> dict[str, object]:
     return told
 
 
-def changed(content: bytes, stride: int) -> Iterator[bytes]:
-    """The content with one bit of a byte changed."""
-    for number, place in enumerate(range(0, len(content), stride)):
-        yield content[:place] + bytes([content[place] ^ (1 << number % 8)]) + content[place + 1 :]
-
-
-def cut(content: bytes, stride: int) -> Iterator[bytes]:
-    """The content cut short, to nothing too."""
-    return (content[:length] for length in range(0, len(content), stride))
-
-
-def judged(folder: Path, files: Files, damages: Iterable[Files], strict: Asked, others: Asked) -> Counter[str]:
+def judged(folder: Path, files: Files, damages: Iterable[Files]) -> Counter[str]:
     """How often which verdict is given on a store in place of which files something else stands."""
     right = answers(folder, files)
     verdicts: Counter[str] = Counter()
     for damage in damages:
         put(folder, files | damage)
-        verdicts[verdict(folder, right, strict, others)] += 1
+        verdicts[verdict(partial(JsonStore, folder), right, OF_ONE_FILE, OF_ALL, CLAIM)] += 1
     return verdicts
 
 
@@ -234,7 +186,7 @@ def test_any_byte_of_any_document_changed_or_cut_off_is_found(whole: Files, tmp_
     names = documents(whole)
     assert len(names) == 8
     damages = bytes_damaged(whole, names, STRIDE)
-    verdicts = judged(tmp_path / "shop", whole, damages, OF_ONE_FILE, OF_ALL | CLAIM)
+    verdicts = judged(tmp_path / "shop", whole, damages)
     print(f"{sum(len(whole[name]) for name in names)} bytes, every {STRIDE}.: {dict(verdicts)}")
     assert verdicts["found"] > 0
     assert verdicts.keys() == {"found"}
@@ -242,7 +194,7 @@ def test_any_byte_of_any_document_changed_or_cut_off_is_found(whole: Files, tmp_
 
 def test_any_byte_of_a_journal_changed_or_cut_off_is_found(killed: Files, tmp_path: Path) -> None:
     names = [name for name in killed if name.startswith("journal/")]
-    verdicts = judged(tmp_path / "shop", killed, bytes_damaged(killed, names, STRIDE), OF_ONE_FILE, OF_ALL | CLAIM)
+    verdicts = judged(tmp_path / "shop", killed, bytes_damaged(killed, names, STRIDE))
     print(f"{sum(len(killed[name]) for name in names)} bytes, every {STRIDE}.: {dict(verdicts)}")
     assert verdicts.keys() == {"found"}
 
@@ -250,7 +202,7 @@ def test_any_byte_of_a_journal_changed_or_cut_off_is_found(killed: Files, tmp_pa
 def test_a_document_in_the_place_of_any_other_is_found(whole: Files, tmp_path: Path) -> None:
     names = documents(whole)
     damages = [{name: whole[other]} for name in names for other in names if name != other]
-    verdicts = judged(tmp_path / "shop", whole, damages[:: STRIDE // 60 + 1], OF_ONE_FILE, OF_ALL | CLAIM)
+    verdicts = judged(tmp_path / "shop", whole, damages[:: STRIDE // 60 + 1])
     assert verdicts.keys() == {"found"}
 
 
@@ -270,7 +222,7 @@ def judged_whole(folder: Path, files: Files, stores: Iterable[Files]) -> Counter
     verdicts: Counter[str] = Counter()
     for store in stores:
         put(folder, store)
-        verdicts[verdict(folder, right, {}, OF_ONE_FILE | OF_ALL | CLAIM)] += 1
+        verdicts[verdict(partial(JsonStore, folder), right, {}, OF_ONE_FILE | OF_ALL, CLAIM)] += 1
     return verdicts
 
 
@@ -350,7 +302,7 @@ def judged_index(folder: Path, whole: Files, damages: Callable[[Files], Iterable
         # The orders stay as they were indexed: so it is not made anew at once.
         for name, content in (indexed | damage).items():
             (folder / name).write_bytes(content)
-        verdicts[verdict(folder, right, OF_ONE_FILE, OF_ALL)] += 1
+        verdicts[verdict(partial(JsonStore, folder), right, OF_ONE_FILE, OF_ALL, {})] += 1
     return verdicts
 
 
@@ -390,7 +342,7 @@ def misled(folder: Path, whole: Files, statement: str) -> str:
     connection = sqlite3.connect(folder / "index" / "orders.db", isolation_level=None)
     connection.execute(statement)
     connection.close()
-    return verdict(folder, right, OF_ONE_FILE, OF_ALL)
+    return verdict(partial(JsonStore, folder), right, OF_ONE_FILE, OF_ALL, {})
 
 
 @pytest.mark.parametrize("said", SAID_WRONGLY)
@@ -421,7 +373,7 @@ def test_a_store_that_compares_no_checksum_would_be_found(
     monkeypatch.setattr(sealed_json, "decode", unchecked)
     damages = bytes_damaged(whole, ["orders/1001.json"], 7)
     with pytest.raises(AssertionError, match="answered wrongly"):
-        judged(tmp_path / "shop", whole, damages, OF_ONE_FILE, OF_ALL | CLAIM)
+        judged(tmp_path / "shop", whole, damages)
 
 
 def test_an_audit_that_does_not_look_at_the_index_would_be_found(

@@ -8,30 +8,32 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from order_fsm import Line, OrderFsmError, Orders, StoreCorrupt, StoreUnavailable, When, shop_workflow
+from order_fsm import Line, Orders, When, shop_workflow
 from order_fsm.audit import audit
 from order_fsm.model import Query
 from order_fsm_adapters.sqlite import SqliteStore
+
+from .damage import Asked, changed, cut, verdict
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 IDS = ("1001", "1002", "1003")
 KEYS = ("evt 1001", "evt 1002")
 STRIDE = int(os.environ.get("ORDER_FSM_FLIPS", "101"))
 
-PROMISED: dict[str, Callable[[SqliteStore], object]] = {
+PROMISED: Asked = {
     **{f"load {one}": lambda store, one=one: store.load(one) for one in IDS},  # type: ignore[misc]
     **{f"history {one}": lambda store, one=one: store.history(one) for one in IDS},  # type: ignore[misc]
 }
 """What is right or raises StoreCorrupt or StoreUnavailable, whatever was changed."""
 
-AUDITED: dict[str, Callable[[SqliteStore], object]] = {
+AUDITED: Asked = {
     **{f"keyed {one}": lambda store, one=one: store.keyed(one) for one in KEYS},  # type: ignore[misc]
     "stock": lambda store: store.stock(["TEAPOT", "CUP"]),
     "find": lambda store: store.find(Query(When())),
@@ -62,50 +64,8 @@ def fill(store: SqliteStore) -> None:
     store.postpone(store.claim(NOW, NOW, 1)[0], None)
 
 
-def answer(ask: Callable[[], object]) -> object:
-    """What a question is answered with: a value, or the class of the library's own error."""
-    try:
-        return ask()
-    except OrderFsmError as error:
-        return type(error)
-
-
-FOUND: tuple[object, ...] = (StoreCorrupt, StoreUnavailable)
-
-
-def verdict(open_store: Callable[[], SqliteStore], right: dict[str, object]) -> str:
-    """Whether a damage was found at once, by an audit, or does no harm; what is silently wrong fails the test."""
-    store: Any = answer(open_store)
-    if isinstance(store, type):
-        assert store in FOUND
-        return "found"
-    try:
-        told = {name: answer(lambda ask=ask: ask(store)) for name, ask in (PROMISED | AUDITED).items()}  # type: ignore[misc]
-        wrong = {name for name, value in told.items() if value not in FOUND and value != right[name]}
-        assert not wrong & PROMISED.keys()
-        found = any(value in FOUND for value in told.values())
-        if wrong or not found:
-            audited = audit(store, shop_workflow())
-            assert not wrong or not audited.ok, f"{wrong} went by an audit"
-            return "found by an audit" if not audited.ok else "harmless"
-        return "found"
-    finally:
-        store.close()
-
-
 def answers(store: SqliteStore) -> dict[str, object]:
     return {name: ask(store) for name, ask in (PROMISED | AUDITED).items()}
-
-
-def flipped(content: bytes, stride: int) -> Iterator[bytes]:
-    """The content with one byte changed: one bit of it, and all."""
-    for number, place in enumerate(range(0, len(content), stride)):
-        for bits in (1 << number % 8, 255):
-            yield content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :]
-
-
-def cut(content: bytes, stride: int, least: int = 0) -> Iterator[bytes]:
-    return (content[:length] for length in range(least, len(content), stride))
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +95,7 @@ def judged(path: Path, contents: Iterable[bytes], right: dict[str, object]) -> C
         for file in path.parent.glob(f"{path.name}*"):
             file.unlink()
         path.write_bytes(content)
-        verdicts[verdict(lambda: SqliteStore(path), right)] += 1
+        verdicts[verdict(partial(SqliteStore, path), right, PROMISED, AUDITED, {})] += 1
     return verdicts
 
 
@@ -144,7 +104,7 @@ def test_a_database_with_any_byte_changed(shop: Path, tmp_path: Path) -> None:
     store = SqliteStore(shop)
     right = answers(store)
     store.close()
-    verdicts = judged(tmp_path / "shop.db", flipped(content, STRIDE), right)
+    verdicts = judged(tmp_path / "shop.db", changed(content, STRIDE), right)
     print(f"{len(content)} bytes, every {STRIDE}.: {dict(verdicts)}")
     assert min(verdicts["found"], verdicts["found by an audit"], verdicts["harmless"]) > 0
 
@@ -186,7 +146,7 @@ def test_a_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(
     seen = set()
     copy = tmp_path / "copy" / "shop.db"
     copy.parent.mkdir()
-    for damaged in (*flipped(log, STRIDE * 30), *cut(log, STRIDE * 30)):
+    for damaged in (*changed(log, STRIDE * 30), *cut(log, STRIDE * 30)):
         for file in copy.parent.iterdir():
             file.unlink()
         copy.write_bytes(main)
