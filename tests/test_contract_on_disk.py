@@ -12,7 +12,7 @@ from order_fsm_adapters.sqlite import SqliteStore
 class TestSqliteStore(StoreContract):
     """One SQLite file."""
 
-    kill_rounds = 100
+    kill_rounds = 200
 
     def make_store(self, place: Path) -> SqliteStore:
         return SqliteStore(place / "orders.db")
@@ -31,7 +31,7 @@ class TestGroupCommit(StoreContract):
 class TestJsonStore(StoreContract):
     """A folder of JSON files."""
 
-    kill_rounds = 100
+    kill_rounds = 200
 
     def make_store(self, place: Path) -> JsonStore:
         return JsonStore(place / "orders")
