@@ -1,41 +1,93 @@
-"""The comparisons of a run, held to their limits and printed as a table."""
+"""The comparisons of a run, held to their limits or to the last recorded run, and printed as a table."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from paired_times import Compare, Prepare, ratio
+from paired_times import Compare, Hold, Paired, Prepare, paired
+from ratios import RECORD, Ratio, judged, table
 
-ROWS = pytest.StashKey[list[tuple[str, float, float, float, float]]]()
+RATIOS = pytest.StashKey[list[Ratio]]()
+RECORDED = pytest.StashKey[dict[str, float]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--slack", type=float, default=1.0, help="multiply every limit by this: for a machine that does other things"
+    group = parser.getgroup("ratios")
+    group.addoption(
+        "--slack",
+        type=float,
+        metavar="TIMES",
+        help="a check for regressions: each ratio may be so many times that of the last recorded run; its limit is "
+        "asked only where none is recorded",
+    )
+    group.addoption("--record", action="store_true", help=f"keep the ratios of this run in {RECORD.name}")
+    group.addoption(
+        "--orders", type=int, default=100_000, metavar="N", help="how many orders the large stores hold (100,000)"
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RATIOS] = []
+    config.stash[RECORDED] = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+
+
 @pytest.fixture
-def compare(benchmark: Any, request: pytest.FixtureRequest) -> Compare:
-    """Times ours against theirs and fails where the ratio is over its limit."""
+def _held(request: pytest.FixtureRequest) -> Callable[[Callable[[], Paired], float, str], None]:
+    config, name = request.config, request.node.name
+
+    def held(measure: Callable[[], Paired], limit: float, unit: str) -> None:
+        recorded = config.stash[RECORDED].get(name)
+        ratio = judged(name, measure, limit=limit, recorded=recorded, slack=config.getoption("--slack"), unit=unit)
+        config.stash[RATIOS].append(ratio)
+        if ratio.slipped:
+            pytest.fail(ratio.said, pytrace=False)
+
+    return held
+
+
+@pytest.fixture
+def compare(benchmark: Any, _held: Callable[[Callable[[], Paired], float, str], None]) -> Compare:
+    """See `Compare`. What pytest-benchmark reports beside the ratio is ours alone, a few times."""
 
     def compare(ours: Prepare, theirs: Prepare, *, limit: float, rounds: int, changes: int) -> None:
-        measured = ratio(benchmark, ours, theirs, rounds=rounds, changes=changes)
-        info = benchmark.extra_info
-        row = (request.node.name, info["ours_us"], info["theirs_us"], measured, limit)
-        request.config.stash.setdefault(ROWS, []).append(row)
-        slack: float = request.config.getoption("--slack", default=1.0) or 1.0
-        assert measured <= limit * slack, f"{measured:.2f} times as long; at most {limit} (slack {slack}) was promised"
+        _held(lambda: paired(ours, theirs, rounds=rounds, changes=changes), limit, "us")
+        benchmark.pedantic(lambda work: work(), setup=lambda: ((ours(),), {}), rounds=3)
 
     return compare
 
 
+@pytest.fixture
+def hold(_held: Callable[[Callable[[], Paired], float, str], None]) -> Hold:
+    """See `Hold`."""
+
+    def hold(measure: Callable[[], tuple[float, float]], *, limit: float, unit: str) -> None:
+        def measured() -> Paired:
+            ours, theirs = measure()
+            return Paired(ours, theirs, ours / theirs)
+
+        _held(measured, limit, unit)
+
+    return hold
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    rows = terminalreporter.config.stash.get(ROWS, [])
-    if rows:
-        terminalreporter.section("ratios: medians, in microseconds a change")
-        terminalreporter.line(f"{'comparison':75} {'ours':>12} {'theirs':>12} {'ratio':>7} {'limit':>7}")
-        for name, ours, theirs, measured, limit in rows:
-            terminalreporter.line(f"{name:75} {ours:12.1f} {theirs:12.1f} {measured:7.3f} {limit:7.2f}")
+    config = terminalreporter.config
+    ratios = config.stash[RATIOS]
+    if not ratios:
+        return
+    terminalreporter.section("ratios: medians of the rounds; what a change costs in us")
+    for line in table(ratios):
+        terminalreporter.line(line)
+    slipped = [ratio for ratio in ratios if ratio.slipped]
+    if slipped:
+        terminalreporter.section(f"{len(slipped)} of {len(ratios)} slipped")
+        for ratio in slipped:
+            terminalreporter.line(ratio.said)
+    if config.getoption("--record"):
+        recorded = config.stash[RECORDED] | {ratio.name: round(ratio.ratio, 3) for ratio in ratios}
+        RECORD.write_text(json.dumps(recorded, indent=4, sort_keys=True) + "\n", encoding="utf-8")
+        terminalreporter.line(f"the ratios are in {RECORD.name}")

@@ -6,14 +6,50 @@ import gc
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple, Protocol
 
 Work = Callable[[], float | None]
 """What is timed; it may time itself and give the seconds."""
 
-Compare = Callable[..., None]
 Prepare = Callable[[], Work]
 """Sets up one round, outside of the clock, and gives the work to time."""
+
+
+class Compare(Protocol):
+    """The fixture `compare`: times ours against theirs, and fails where the ratio is higher than it may be."""
+
+    def __call__(self, ours: Prepare, theirs: Prepare, *, limit: float, rounds: int, changes: int) -> None:
+        """Compare.
+
+        Args:
+            ours, theirs: prepare a round and give its work.
+            limit: the ratio that is promised.
+            rounds: how often each is timed.
+            changes: how many changes one round makes, for the figures of one.
+        """
+        ...
+
+
+class Hold(Protocol):
+    """The fixture `hold`: fails where the ratio of two sizes is higher than it may be."""
+
+    def __call__(self, measure: Callable[[], tuple[float, float]], *, limit: float, unit: str) -> None:
+        """Compare.
+
+        Args:
+            measure: gives ours and theirs.
+            limit: the ratio that is promised.
+            unit: of what `measure` gives.
+        """
+        ...
+
+
+class Paired(NamedTuple):
+    """What was measured."""
+
+    ours: float
+    theirs: float
+    ratio: float
 
 
 def _timed(work: Work) -> float:
@@ -27,15 +63,8 @@ def _timed(work: Work) -> float:
         gc.enable()
 
 
-def ratio(benchmark: Any, ours: Prepare, theirs: Prepare, *, rounds: int, changes: int) -> float:
-    """The median over rounds of how many times as long `ours` takes as `theirs`.
-
-    Args:
-        benchmark: pytest-benchmark's fixture; it reports our times, and the ratio beside them.
-        ours, theirs: prepare a round and give its work.
-        rounds: how often each is timed.
-        changes: how many changes one round makes, for the figures of one.
-    """
+def paired(ours: Prepare, theirs: Prepare, *, rounds: int, changes: int) -> Paired:
+    """The medians of both in microseconds a change, and the median over rounds of the ratio; see `Compare`."""
     mine: list[float] = []
     others: list[float] = []
     for number in range(rounds + 1):
@@ -44,11 +73,8 @@ def ratio(benchmark: Any, ours: Prepare, theirs: Prepare, *, rounds: int, change
         if number:  # The first round warms up.
             mine.append(times[0])
             others.append(times[1])
-    median = statistics.median(one / other for one, other in zip(mine, others, strict=True))
-    benchmark.extra_info |= {
-        "ratio": round(median, 3),
-        "ours_us": round(statistics.median(mine) / changes * 1e6, 2),
-        "theirs_us": round(statistics.median(others) / changes * 1e6, 2),
-    }
-    benchmark.pedantic(lambda work: work(), setup=lambda: ((ours(),), {}), rounds=3)
-    return median
+    return Paired(
+        statistics.median(mine) / changes * 1e6,
+        statistics.median(others) / changes * 1e6,
+        statistics.median(one / other for one, other in zip(mine, others, strict=True)),
+    )

@@ -12,7 +12,7 @@ from order_fsm.errors import InvalidInput, Refused, UnknownTrigger, VersionConfl
 from order_fsm.form import fill
 from order_fsm.machine import Decision, decide
 from order_fsm.model import Entry, Fact, Order
-from order_fsm.request import Request, money_facts
+from order_fsm.request import Request, money_facts, told_apart
 from order_fsm.workflow import Workflow
 
 Answer = TypeVar("Answer")
@@ -96,7 +96,8 @@ class Changes(Generic[Answer]):
             decision = decide(self._workflow, order, request, short)
             return decision if isinstance(decision, Refused) else [decision]
 
-        return self._done(Call(order_id, request, request.facts, decided))
+        asked = None if key is None else told_apart(request.facts, self._workflow.ledger_of(trigger))
+        return self._done(Call(order_id, request, asked, decided))
 
     def save(
         self,

@@ -25,6 +25,7 @@ FRACTION_DIGITS = 8
 """Money has at most 15 digits before the point and 8 after it, so that sums stay exact in 28 digits."""
 
 _NUMBERS = (Decimal, str, int)
+_USUAL_MONEY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,8})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _ADDRESS = re.compile(r'[^@\s"(),:;<>\[\]\\]+@[^@\s"(),:;<>\[\]\\]+')
@@ -72,8 +73,8 @@ def name(value: object, what: str) -> str:
     Raises:
         InvalidInput: it is none.
     """
-    if isinstance(value, str) and value.isascii() and value.isalnum() and len(value) <= ID_LENGTH:
-        return value  # As most are; the rest looks closer.
+    if isinstance(value, str) and value.isascii() and value.isprintable() and value.strip() and len(value) <= ID_LENGTH:
+        return value  # As most are; the rest is looked at closer.
     value = text(value, what, ID_LENGTH)
     if not value.strip():
         raise InvalidInput(f"{what} must not be empty")
@@ -118,6 +119,8 @@ def money(value: object, what: str = "amount") -> Decimal:
     Raises:
         InvalidInput: a float, a negative, endless or absurdly long number, or no number at all.
     """
+    if isinstance(value, str) and _USUAL_MONEY.fullmatch(value):
+        return Decimal(value)  # As most are; the rest is looked at closer.
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         hint = ": write it as a string, such as '49.90'" if isinstance(value, float) else ""
         raise InvalidInput(f"{what} must be a Decimal, a string or an int, not {shown(value)}{hint}")
@@ -145,14 +148,14 @@ def money(value: object, what: str = "amount") -> Decimal:
     return amount if exponent <= 0 else Decimal(int(amount))
 
 
-def currency(value: object) -> str:
+def currency(value: object, what: str = "currency") -> str:
     """A currency: three upper-case letters, as in ISO 4217.
 
     Raises:
         InvalidInput: it is none.
     """
     if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
-        raise InvalidInput(f"currency must be three upper-case letters such as 'GBP', not {shown(value)}")
+        raise InvalidInput(f"{what} must be three upper-case letters such as 'GBP', not {shown(value)}")
     return value
 
 

@@ -190,7 +190,7 @@ class Commits:
             return frozenset()
         wanted = order.quantities
         on_hand = self._store.stock(wanted)
-        return frozenset(sku for sku, number in on_hand.items() if number < wanted[sku])
+        return frozenset([sku for sku, number in on_hand.items() if number < wanted[sku]])
 
     def _moves(self, before: Order, after: Order, short: frozenset[str]) -> tuple[StockMove, ...]:
         """Stock follows state: taken when an order begins to hold it, given back when it ends to."""
@@ -201,8 +201,7 @@ class Commits:
             return ()
         sign = -1 if holds else 1
         return tuple(
-            StockMove(sku, sign * quantity, strict=holds and sku not in short)
-            for sku, quantity in after.quantities.items()
+            [StockMove(sku, sign * quantity, holds and sku not in short) for sku, quantity in after.quantities.items()]
         )
 
 

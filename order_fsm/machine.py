@@ -183,7 +183,7 @@ def _decision(
         amount: Decimal = facts["amount"]
         reference: str | None = facts.get("reference")
         payments = (*payments, Payment(rule.ledger, amount, reference, request.at, version))
-        recorded = Owned({**recorded, "amount": amount, "currency": facts["currency"]})
+        recorded = Owned(recorded, amount=amount, currency=facts["currency"])
     entry = Entry(
         version,
         request.trigger,

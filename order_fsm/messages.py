@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from order_fsm.machine import Decision
-from order_fsm.model import ZERO, Message, Order, Owned, StockMove, minus, plus
+from order_fsm.model import ZERO, Fact, Message, Order, Owned, StockMove, minus, plus
 
 
 def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[StockMove]) -> tuple[Message, ...]:
@@ -26,9 +26,9 @@ def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[Stock
     after = decisions[-1].order
     about: list[tuple[str, dict[str, Any]]] = []
     for decision in decisions:
-        if decision.announces is not None:
-            facts = {name: _json(value) for name, value in decision.entry.facts.items()}
-            about.append((decision.announces, facts))
+        announced = decision.announces
+        if announced is not None:
+            about.append((announced, _json(decision.entry.facts)))
     if decisions[-1].entry.notify:
         about.append(("order.updated", _updated(before, decisions)))
     if after.payments and (after.payments is not before.payments or after.counted != before.counted):
@@ -39,14 +39,13 @@ def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[Stock
             about.append(("stock.short", {"items": short}))
     if not about:
         return ()
-    whose = {"state": after.state, "customer": after.customer, "email": after.email}
     return tuple(
         [
             Message(
                 f"{after.id}#{after.version}.{place}",
                 after.id,
                 topic,
-                Owned(payload | whose),
+                Owned(payload, state=after.state, customer=after.customer, email=after.email),
                 after.updated_at,
             )
             for place, (topic, payload) in enumerate(about, start=1)
@@ -67,13 +66,15 @@ def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
 
 def _refund(before: Order, after: Order) -> list[tuple[str, dict[str, Any]]]:
     due = after.refund_due
-    more = minus(due, before.refund_due)
-    if more == 0 or (more < 0 and plus(more, minus(after.refunded, before.refunded)) >= 0):
+    was_due = before.refund_due
+    if due == was_due:
         return []
-    payload = {"amount": _json(max(more, ZERO)), "refund_due": _json(due), "currency": after.currency}
-    return [("refund.due", payload)]
+    more = minus(due, was_due)
+    if more < 0 and plus(more, minus(after.refunded, before.refunded)) >= 0:
+        return []
+    return [("refund.due", _json({"amount": max(more, ZERO), "refund_due": due, "currency": after.currency}))]
 
 
-def _json(value: object) -> object:
-    """A fact as JSON has it: money as a plain string."""
-    return format(value, "f") if isinstance(value, Decimal) else value
+def _json(facts: Mapping[str, Fact]) -> dict[str, Any]:
+    """Facts as JSON has them: money as a plain string."""
+    return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in facts.items()}

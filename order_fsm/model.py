@@ -40,6 +40,8 @@ def statuses_of(state: str) -> frozenset[str]:
 class Owned(dict[str, Any]):
     """A dict that is part of a frozen value: who makes one keeps no hold of it, and nobody is handed it."""
 
+    __slots__ = ()
+
 
 def _owned(value: Mapping[str, Any]) -> Owned:
     if not value:
@@ -84,7 +86,7 @@ class When:
         )
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Line:
     """What is ordered: `quantity` pieces (1 or more) of the item `sku`.
 
@@ -96,7 +98,7 @@ class Line:
     quantity: int = field(validator=lambda _, attribute, value: checks.whole(value, attribute.name, 1))
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Payment:
     """One row of an order's ledger. Its currency is the order's.
 
@@ -123,7 +125,7 @@ class Reason:
     message: str
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Entry:
     """One line of an order's history.
 
@@ -167,7 +169,7 @@ class Entry:
         return dict(self._facts)
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Order:
     """An order as it stands at one version.
 
@@ -218,41 +220,43 @@ class Order:
     @property
     def captured(self) -> Decimal:
         """All that was ever received."""
-        return self._ledger()[0]
+        return self._sum("captured")
 
     @property
     def refunded(self) -> Decimal:
         """What the shop gave back."""
-        return self._ledger()[1]
+        return self._sum("refunded")
 
     @property
     def reversed(self) -> Decimal:
         """What the bank took back (bounced, charged back) or was ticked by mistake."""
-        return self._ledger()[2]
+        return self._sum("reversed")
+
+    def _sum(self, kind: PaymentKind) -> Decimal:
+        money = ZERO
+        for payment in self.payments:
+            if payment.kind == kind:
+                money = plus(money, payment.amount)
+        return money
 
     @property
     def received(self) -> Decimal:
         """What counts towards the total: captured minus reversed. A refund does not unpay an order."""
-        captured, _, reversed_ = self._ledger()
-        return minus(captured, reversed_)
+        money = ZERO
+        for payment in self.payments:
+            if payment.kind == "captured":
+                money = plus(money, payment.amount)
+            elif payment.kind == "reversed":
+                money = minus(money, payment.amount)
+        return money
 
     @property
     def held(self) -> Decimal:
         """What the shop still has of it: captured minus reversed minus refunded; below zero after a loss."""
-        captured, refunded, reversed_ = self._ledger()
-        return minus(minus(captured, reversed_), refunded)
-
-    def _ledger(self) -> tuple[Decimal, Decimal, Decimal]:
-        """The sums of what was captured, refunded and reversed."""
-        captured = refunded = reversed_ = ZERO
+        money = ZERO
         for payment in self.payments:
-            if payment.kind == "captured":
-                captured = plus(captured, payment.amount)
-            elif payment.kind == "refunded":
-                refunded = plus(refunded, payment.amount)
-            else:
-                reversed_ = plus(reversed_, payment.amount)
-        return captured, refunded, reversed_
+            money = (plus if payment.kind == "captured" else minus)(money, payment.amount)
+        return money
 
     @property
     def outstanding(self) -> Decimal:
@@ -269,8 +273,8 @@ class Order:
         """What should go back to the customer: what is overpaid, or all that is held where the order does not count."""
         if not self.payments:
             return ZERO
-        held = self.held
-        return max(minus(held, self.total) if self.counted else held, ZERO)
+        due = minus(self.held, self.total) if self.counted else self.held
+        return ZERO if due < ZERO else due
 
     def after(self, entry: Entry, payments: tuple[Payment, ...], counted: bool) -> Order:
         """The order as an entry of its history leaves it.
@@ -297,7 +301,7 @@ class Order:
         )
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Message:
     """Something to tell the world after the commit.
 
@@ -426,7 +430,7 @@ class Tally(NamedTuple):
     total: Decimal
 
 
-@frozen
+@frozen(weakref_slot=False)
 class Receipt:
     """What came of a call.
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 
-from attrs import field, frozen
+from attrs import define, field, setters
 
 from order_fsm import checks
 from order_fsm.model import EXACT, Fact
 
 
-@frozen(eq=False, repr=False)
+@define(eq=False, repr=False, on_setattr=setters.NO_OP)
 class Request:
-    """What somebody asks of an order.
+    """What somebody asks of an order. It lives no longer than the call, so it is not frozen.
 
     Attributes:
         trigger: what shall happen.
@@ -64,15 +65,32 @@ def money_facts(facts: Mapping[str, object]) -> dict[str, Fact]:
     """
     checked: dict[str, Fact] = {}
     for name, value in facts.items():
-        if name == "amount" and value is not None:
-            checked[name] = checks.money(value, name)
-        elif name == "currency" and value is not None:
-            checked[name] = checks.currency(value)
-        elif name == "reference" and value is not None:
-            checked[name] = checks.name(value, name)
-        elif name not in {"amount", "currency", "reference"}:
+        check = _MONEY_CHECKS.get(name)
+        if check is None:
             checked[name] = checks.fact(value, name)
+        elif value is not None:
+            checked[name] = check(value, name)
     return checked
+
+
+_MONEY_CHECKS: dict[str, Callable[[object, str], Fact]] = {
+    "amount": checks.money,
+    "currency": checks.currency,
+    "reference": checks.name,
+}
+
+
+def told_apart(facts: Mapping[str, Fact], ledger: str | None) -> Mapping[str, object]:
+    """The facts of a trigger as their digest takes them: a Decimal of a shop's own is marked, as a string may look so.
+
+    Args:
+        facts: as checked.
+        ledger: what the trigger records, if anything. Then its amount is always a Decimal, and needs no mark.
+    """
+    return {
+        name: {"decimal": value} if isinstance(value, Decimal) and (ledger is None or name != "amount") else value
+        for name, value in facts.items()
+    }
 
 
 def digest(order_id: str, operation: str, asked: object) -> str:
@@ -81,12 +99,17 @@ def digest(order_id: str, operation: str, asked: object) -> str:
     Who asks, and comments beside a trigger, are not part of it: a webhook and a redirect may tell one event
     differently.
     """
-    # Imported when the first key comes, to keep the library quick to import.
-    import hashlib
-    import json
+    return _digester()([order_id, operation, asked])
 
-    text = json.dumps([order_id, operation, asked], sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+
+@cache
+def _digester() -> Callable[[object], str]:
+    # Made when the first key comes, to keep the library quick to import.
+    from hashlib import sha256
+    from json import JSONEncoder
+
+    encode = JSONEncoder(sort_keys=True, check_circular=False, default=_plain).encode
+    return lambda content: sha256(encode(content).encode()).hexdigest()
 
 
 def _plain(value: object) -> object:

@@ -58,8 +58,8 @@ REVERSIBLE = Guard(
 )
 SOME_REVERSED = Guard(
     "nothing_received",
-    "a reversal is of more than nothing, but where a free order is paid",
-    lambda order, facts: facts["amount"] > 0 or (order.total == 0 and "paid" in order.statuses),
+    "a reversal is of more than nothing, but where a free order is paid with nothing",
+    lambda order, facts: facts["amount"] > 0 or ("paid" in order.statuses and order.total == order.received == 0),
 )
 NO_MONEY = Guard("holds_money", "money was captured for it", lambda order, facts: order.received <= 0)
 SETTLED = Guard("holds_money", "it holds money", lambda order, facts: order.held <= 0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from order_fsm import Orders, StoreCorrupt, StoreUnavailable
-from order_fsm_adapters.json_files import JsonStore, sealed_json
+from order_fsm_adapters.json_files import JsonStore, order_files, sealed_json
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
@@ -159,3 +159,26 @@ def test_a_newer_format_is_refused_by_its_name(folder: Path, name: str) -> None:
     (folder / name).write_bytes(sealed_json.encode(Newer(format=2)))
     with pytest.raises(StoreUnavailable, match="written by a newer version"):
         shop(folder).get("1001")
+
+
+@pytest.mark.parametrize("folder_of", ["orders", "keys", "stock"])
+@pytest.mark.usefixtures("orders")
+def test_an_audit_lists_files_that_the_store_did_not_write(folder: Path, folder_of: str) -> None:
+    """They may be its own with another name. What a killed writer left is none of them."""
+    (folder / folder_of / "1001.json.tmp").write_text("{}")
+    assert shop(folder).audit().ok
+    (folder / folder_of / "1001.json~").write_text("{}")
+    assert [finding.code for finding in shop(folder).audit().findings] == ["corrupt"]
+    assert "1001.json~ was not written by order_fsm" in shop(folder).audit().findings[0].message
+
+
+def test_an_order_that_goes_while_an_audit_looks_at_the_index_is_no_fault(
+    folder: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = JsonStore(folder)
+    assert store.faults() == []
+    names = ["1001", "1002"]
+    store.remove(orders.get("1002"))
+    monkeypatch.setattr(order_files.OrderFiles, "names", lambda _: names)
+    assert store.faults() == []
+    store.close()

@@ -54,7 +54,7 @@ def test_a_page_reads_the_orders_of_the_page(orders: Orders, monkeypatch: pytest
         read.append(path)
         return durable_files.read(path)
 
-    monkeypatch.setattr("order_fsm_adapters.json_files.store.read", counted)
+    monkeypatch.setattr("order_fsm_adapters.json_files.order_files.read", counted)
     assert len(orders.find(limit=5)) == 5
     assert len(read) == 5
     assert orders.counts()["unfinished"] == 52

@@ -1,9 +1,15 @@
 """Orders in memory keep the contract of stores."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from order_fsm.testing import StoreContract
 from order_fsm_adapters.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
 
 
 class TestMemoryStore(StoreContract):
@@ -13,3 +19,19 @@ class TestMemoryStore(StoreContract):
 
     def make_store(self, place: Path) -> MemoryStore:  # noqa: ARG002 - there is nothing to keep
         return MemoryStore()
+
+
+def test_an_id_that_comes_again_is_found_by_its_new_age(shop: Shop) -> None:
+    """An order is purged and its number taken again, later: it stands by its new age, once."""
+    for order_id in ("1", "2", "3", "4", "5"):
+        shop.create(order_id)
+        shop.clock.pass_by(days=1)
+    for box in ({"sent"}, set[str]()):  # Into another state and back, so that it has left both.
+        shop.orders.save("2", box, version=shop.orders.get("2").version)
+    shop.store.remove(shop.orders.get("2"))
+    assert shop.orders.create("2", total="1.00", currency="GBP").created_at == shop.clock.now
+    shop.clock.pass_by(days=1)
+    shop.orders.create("6", total="1.00", currency="GBP")
+    assert [order.id for order in shop.orders.find()] == ["1", "3", "4", "5", "2", "6"]
+    shop.orders.fire("2", "place")
+    assert [order.id for order in shop.orders.find(has={"sent"})] == ["2"]

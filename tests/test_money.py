@@ -250,6 +250,16 @@ def test_money_paid_for_a_free_order_is_due_back(shop: Shop) -> None:
     }
 
 
+def test_nothing_is_reversed_of_money_paid_for_a_free_order(shop: Shop) -> None:
+    """It was not paid with nothing, so there is something to reverse, or nothing is recorded."""
+    shop.create(total="0")
+    shop.orders.fire("1001", "pay", amount="5")
+    before = shop.dump()
+    assert refused(shop, "unpay", amount="0", comment="by mistake") == ["nothing_received"]
+    assert shop.dump() == before
+    assert shop.orders.fire("1001", "unpay", comment="bounced").order.state == "sent"
+
+
 def test_an_order_with_money_is_not_taken_back(shop: Shop) -> None:
     """unplace would hide money that was received."""
     shop.create()

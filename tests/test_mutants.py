@@ -38,6 +38,7 @@ SENT_BY_MONEY = "it moves money that was received, and an order for which money 
 NEVER_COVERED = "of an order that is not paid the money never covers the total, or there is none"
 ROW_15_TAKES_IT = "row 15 has the row's other guards; so it is taken without override, and its reasons are the same"
 LEFT_IS_COVERED = "where the money that is left covers the total, that and more does"
+SOME_IS_LEFT = "the row leaves some money, and where some was received a reversal is of more than nothing anyway"
 SAME_AS_ROW_16 = "of an order that is not paid it does what row 16 does, under the same guards"
 ROW_15_IS_FIRST = "where it is paid row 15 stands before it, under the same guards"
 DISJOINT = "no state is open to both rows: one forbids what the other needs"
@@ -104,6 +105,7 @@ EQUIVALENT = {
     "14 unpay: not_covered' policy=True": ROW_15_TAKES_IT,
     "14 unpay: reason_required policy=True": ROW_15_TAKES_IT,
     "14 unpay: guards with out_of_stock": TAKES_NO_STOCK,
+    "14 unpay: guards with nothing_outstanding": SOME_IS_LEFT,
     "14 unpay: guards with not_covered": LEFT_IS_COVERED,
     "14 unpay: guards with not_paid_nor_invoiced": PAID_HOLDS_IT,
     "14 unpay: guards with dispatched_on_invoice": PAID_HOLDS_IT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,10 @@ from order_fsm import (
     Orders,
     Receipt,
     Refused,
+    Rule,
+    shop_workflow,
 )
+from order_fsm_adapters.memory import MemoryStore
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -135,3 +139,39 @@ def test_cancelled_twice_is_told_once(shop: Shop) -> None:
     with pytest.raises(Refused, match="forbids_cancelled"):
         shop.orders.fire("1001", "cancel", notify=True)
     assert shop.topics() == ["order.updated"]
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        (Decimal("1.0"), "1"),
+        ("1", Decimal("1")),
+        ("1", 1),
+        (1, True),
+        (Decimal("1"), 1),
+        (None, "None"),
+    ],
+)
+@pytest.mark.parametrize("ledger", [None, "refunded"])
+def test_facts_of_a_shops_own_that_only_look_alike_are_other_content(first: Any, other: Any, ledger: Any) -> None:
+    """A number and the text of it under one key are two things; the same number written otherwise is one."""
+    weigh = Rule("weigh", facts={"amount", "weight"} if ledger is None else {"weight"}, ledger=ledger)
+    orders = Orders(MemoryStore(), workflow=shop_workflow().extend(rules=[weigh]))
+    orders.create("1001", total="10", currency="GBP")
+    name = "amount" if ledger is None else "weight"
+    facts: dict[str, Any] = {name: first}
+    orders.fire("1001", "weigh", key="k", **facts)
+    others: dict[str, Any] = {name: other}
+    with pytest.raises(KeyReused, match="k"):
+        orders.fire("1001", "weigh", key="k", **others)
+    again: dict[str, Any] = {name: Decimal("1.00")} if isinstance(first, Decimal) else facts
+    assert orders.fire("1001", "weigh", key="k", **again).duplicate
+
+
+def test_what_is_kept_with_a_key_stays_what_it_was(shop: Shop) -> None:
+    """The digests of money are the same from release to release: a store of years ago knows its keys."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="10.00", currency="GBP", reference="ch_é", key="k")
+    keyed = shop.store.keyed("k")
+    assert keyed is not None
+    assert keyed.content == "095f738d259a4019249aa99b83f0b53d0b04799b5e670a69e7aa55676dc2be5a"

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from order_fsm import InvalidInput, StoreCorrupt, When
 from order_fsm.model import Query
 from order_fsm.testing.changes import START, creation, given_back, step
+from order_fsm_adapters.finding import time_text
 from order_fsm_adapters.sqlite import SqliteStore, inspection
-from order_fsm_adapters.sqlite.rows import money, time_text
+from order_fsm_adapters.sqlite.rows import money
 
 from .sqlite_files import by_hand, paid_order
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right, insort
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from itertools import islice
 from threading import Lock
 
 from attrs import evolve
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import ZERO, Change, Entry, Keyed, Message, Order, Query, Tally, plus, statuses_of
+from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally, statuses_of
 from order_fsm.store import one_by_one
+from order_fsm_adapters.finding import refund_is_due, tallies
 
 _Place = tuple[datetime, str]
 
@@ -53,24 +53,14 @@ class MemoryStore:
         order = change.order
         with self._lock:
             before = self._orders.get(order.id)
+            version = 0 if before is None else before.version
             if change.key in self._keys:
                 raise KeyReused(f"the key {change.key!r} was committed before")
-            if before is None and change.expected:
-                raise OrderNotFound(f"there is no order {order.id!r}")
-            if before is not None and not change.expected:
-                raise OrderExists(f"there is an order {order.id!r} already")
-            if before is not None and before.version != change.expected:
-                raise _conflict(order.id, before.version, change.expected)
-            stock: dict[str, int] = {}
-            for move in change.stock:
-                if move.sku in self._stock:
-                    stock[move.sku] = stock.get(move.sku, self._stock[move.sku]) + move.quantity
-                    if move.strict and stock[move.sku] < 0:
-                        raise VersionConflict(
-                            f"order {order.id!r}: the stock of {move.sku!r} has changed: load it again"
-                        )
+            if version != change.expected:
+                raise _mismatch(order.id, version, change.expected)
+            if change.stock:
+                self._stock.update(self._moved(change))
             # Nothing raises from here on, so the commit is whole.
-            self._stock.update(stock)
             self._orders[order.id] = order
             self._histories.setdefault(order.id, []).extend(change.entries)
             if change.key is not None:
@@ -79,21 +69,30 @@ class MemoryStore:
                 self._outbox[message.id] = message
             self._index(before, order)
 
+    def _moved(self, change: Change) -> dict[str, int]:
+        """The numbers on hand after a change, of the items that it moves."""
+        stock: dict[str, int] = {}
+        for sku, quantity, strict in change.stock:
+            if sku in self._stock:
+                stock[sku] = stock.get(sku, self._stock[sku]) + quantity
+                if strict and stock[sku] < 0:
+                    raise VersionConflict(f"order {change.order.id!r}: the stock of {sku!r} has changed: load it again")
+        return stock
+
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
     def _index(self, before: Order | None, order: Order) -> None:
-        place = (order.created_at, order.id)
         if before is None:
             if order.customer is not None:
                 self._by_customer.setdefault(order.customer, []).append(order.id)
         elif before.state != order.state:
-            self._by_state[before.state].remove(place)
+            self._by_state[before.state].remove(order.id)
         if before is None or before.state != order.state:
             if order.state not in self._by_state:
-                self._by_state[order.state] = _ByAge()
-            self._by_state[order.state].add(place)
-        if order.payments and order.refund_due > 0:
+                self._by_state[order.state] = _ByAge(self._orders)
+            self._by_state[order.state].add(order.id)
+        if refund_is_due(order):
             self._refund_due.add(order.id)
         else:
             self._refund_due.discard(order.id)
@@ -121,14 +120,10 @@ class MemoryStore:
         return (self._orders[one] for _, one in heapq.merge(*(by_age.after(after) for by_age in states)))
 
     def tally(self, customer: str | None) -> list[Tally]:
-        groups: dict[tuple[str, str, bool], tuple[int, Decimal]] = {}
         with self._lock:
             ids = self._orders if customer is None else self._by_customer.get(customer, [])
-            for order in map(self._orders.__getitem__, ids):
-                group = (order.state, order.currency, order.id in self._refund_due)
-                orders, total = groups.get(group, (0, ZERO))
-                groups[group] = (orders + 1, plus(total, order.total))
-        return [Tally(*group, *sums) for group, sums in groups.items()]
+            orders = map(self._orders.__getitem__, ids)
+            return tallies((one.state, one.currency, one.id in self._refund_due, 1, one.total) for one in orders)
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         with self._lock:
@@ -188,9 +183,11 @@ class MemoryStore:
         with self._lock:
             present = self.load(order.id)
             if present.version != order.version:
-                raise _conflict(order.id, present.version, order.version)
+                raise _mismatch(order.id, present.version, order.version)
             del self._orders[order.id], self._histories[order.id]
-            self._by_state[present.state].remove((present.created_at, order.id))
+            self._by_state[present.state].remove(order.id)
+            for by_age in self._by_state.values():
+                by_age.forget(order.id)
             self._refund_due.discard(order.id)
             if present.customer is not None:
                 self._by_customer[present.customer].remove(order.id)
@@ -213,33 +210,52 @@ class MemoryStore:
         return []
 
 
-def _conflict(order_id: str, version: int, expected: int) -> VersionConflict:
+def _mismatch(order_id: str, version: int, expected: int) -> OrderFsmError:
+    """What is wrong where an order is not at the version that is expected; 0 stands for no order."""
+    if not version:
+        return OrderNotFound(f"there is no order {order_id!r}")
+    if not expected:
+        return OrderExists(f"there is an order {order_id!r} already")
     return VersionConflict(f"order {order_id!r} is at version {version}, not {expected}: load it again")
 
 
 class _ByAge:
-    """The places of the orders in one state, oldest first.
+    """The orders in one state, oldest first.
 
     Those that have left are only noted, and swept out once they are half of the list: taking each out at once would
     move the rest of a long list every time.
     """
 
-    def __init__(self) -> None:
-        self._places: list[_Place] = []
-        self._left: set[_Place] = set()
+    def __init__(self, orders: Mapping[str, Order]) -> None:
+        self._orders = orders
+        self._ids: list[str] = []
+        self._left: set[str] = set()
 
-    def add(self, place: _Place) -> None:
-        if place in self._left:
-            self._left.discard(place)
+    def add(self, order_id: str) -> None:
+        if order_id in self._left:
+            self._left.discard(order_id)
+        elif not self._ids or self._place(self._ids[-1]) < self._place(order_id):
+            self._ids.append(order_id)
         else:
-            insort(self._places, place)
+            insort(self._ids, order_id, key=self._place)
 
-    def remove(self, place: _Place) -> None:
-        self._left.add(place)
-        if len(self._left) * 2 > len(self._places):
-            self._places = [one for one in self._places if one not in self._left]
-            self._left.clear()
+    def remove(self, order_id: str) -> None:
+        self._left.add(order_id)
+        if len(self._left) * 2 > len(self._ids):
+            self._sweep()
+
+    def forget(self, order_id: str) -> None:
+        """Sweep out an order that has left: another of its id may come, of another age."""
+        if order_id in self._left:
+            self._sweep()
 
     def after(self, place: _Place | None) -> Iterator[_Place]:
-        start = 0 if place is None else bisect_right(self._places, place)
-        return (one for one in islice(self._places, start, None) if one not in self._left)
+        start = 0 if place is None else bisect_right(self._ids, place, key=self._place)
+        return (self._place(one) for one in islice(self._ids, start, None) if one not in self._left)
+
+    def _place(self, order_id: str) -> _Place:
+        return self._orders[order_id].created_at, order_id
+
+    def _sweep(self) -> None:
+        self._ids = [one for one in self._ids if one not in self._left]
+        self._left.clear()

@@ -126,7 +126,7 @@ def _refund_is_recorded(step: Step) -> bool:
 def _reversal_is_recorded(step: Step) -> bool:
     order = step.before.order
     amount = step.amount(order.received)
-    some = amount > 0 or (not order.total and "paid" in order.statuses)
+    some = amount > 0 or ("paid" in order.statuses and not order.total and not order.received)
     fits = some and amount <= order.received and step.ask.comment and not step.foreign
     return step.recorded == ([("reversed", amount)] if fits else [])
 

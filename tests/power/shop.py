@@ -109,9 +109,9 @@ def _json_without_folder_flush(place: Path) -> Store:
 
 def _json_in_place(place: Path) -> Store:
     """Writes a file where it stands, and flushes it."""
-    from order_fsm_adapters.json_files import store
+    from order_fsm_adapters.json_files import order_files
 
-    store.__dict__["write"] = durable_files.put
+    order_files.__dict__["write"] = durable_files.put
     return JsonStore(place / "orders")
 
 

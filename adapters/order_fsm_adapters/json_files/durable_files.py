@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from order_fsm.errors import StoreCorrupt, StoreFull, StoreUnavailable
 
@@ -22,26 +21,34 @@ _BROKEN = {errno.EISDIR, errno.EIO, errno.ELOOP}
 """What is wrong with one file, not with the store."""
 
 
-@contextmanager
-def disk_errors(path: str) -> Iterator[None]:
-    """Raise what the disk refuses as an error of the store.
+class disk_errors:  # noqa: N801 - it is used as `contextlib.suppress` is.
+    """Raise what the disk refuses in a `with` block as an error of the store.
 
-    Args:
-        path: what is read or written, for the message.
+    A class and no generator: a change goes through many, and the processor's caches are cold after each flush.
 
     Raises:
         StoreFull: there is no room.
         StoreUnavailable: anything else.
     """
-    try:
-        yield
-    except OSError as error:
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        """Say what is read or written, for the message."""
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, OSError):
+            return
         why = error.strerror or str(error)
         if error.errno in _FULL:
-            raise StoreFull(f"there is no room to write {path} ({why}): make room, then retry") from error
+            raise StoreFull(f"there is no room to write {self._path} ({why}): make room, then retry") from error
         raise StoreUnavailable(
-            f"{path} cannot be read or written ({why}): see that the folder is there, that its disk is well and that"
-            " this process may write to it, then retry"
+            f"{self._path} cannot be read or written ({why}): see that the folder is there, that its disk is well and"
+            " that this process may write to it, then retry"
         ) from error
 
 
@@ -98,9 +105,10 @@ def put(path: str, content: bytes) -> None:
         StoreFull, StoreUnavailable: it is not written; what there is of it is removed.
     """
     try:
-        with disk_errors(path), open(path, "wb") as file:
-            file.write(content)
-            file.flush()
+        with disk_errors(path), open(path, "wb", buffering=0) as file:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
     except Exception:
         # It frees room where there is none. Where it cannot be removed either, the next writer uses it up.

@@ -56,7 +56,7 @@ class FileJournal:
 
         To readers, who hold no lock, its owner may be alive: then they wait for him, as the lock is his.
         """
-        if exists(os.path.join(self._path, f"{folder}.{name}")):
+        if exists(f"{self._path}{os.sep}{folder}.{name}"):
             self.settle_all()
 
     def settle_all(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import string
+from functools import lru_cache
 
 _PLAIN = string.ascii_lowercase + string.digits + "-_"
 _LONGEST = 120
@@ -41,6 +42,7 @@ def named(name: str) -> str | None:
     return found if found and file_name(found) == name else None
 
 
+@lru_cache(maxsize=256)  # A change asks for that of its order five times.
 def file_name(name: str) -> str:
     """The file name of an id, SKU or key, without an ending.
 

@@ -10,10 +10,21 @@ import msgspec
 
 from order_fsm.errors import StoreCorrupt
 from order_fsm_adapters.json_files import sealed_json
-from order_fsm_adapters.json_files.durable_files import listed, read
+from order_fsm_adapters.json_files.durable_files import UNFINISHED, listed, read
 from order_fsm_adapters.json_files.file_names import file_name
 
 _T = TypeVar("_T", bound=sealed_json.Document)
+
+
+def strays(path: str) -> list[str]:
+    """What the store did not put into a folder: a sentence for each file. Nobody reads it; it may be one whose name was
+    changed."""
+    files = sorted(listed(path))
+    return [
+        f"{os.path.join(path, file)} was not written by order_fsm: move it elsewhere"
+        for file in files
+        if not file.endswith((".json", f".json{UNFINISHED}"))
+    ]
 
 
 def broken_files(path: str, shape: msgspec.json.Decoder[_T], about: Callable[[_T], str]) -> list[str]:
@@ -24,7 +35,7 @@ def broken_files(path: str, shape: msgspec.json.Decoder[_T], about: Callable[[_T
         shape: the decoder of its documents.
         about: the id, SKU or key that a document is about.
     """
-    found = []
+    found = strays(path)
     for file in sorted(listed(path)):
         name, ending = os.path.splitext(file)
         place = os.path.join(path, file)

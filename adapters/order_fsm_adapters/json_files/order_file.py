@@ -6,8 +6,9 @@ The classes here are the document as it stands in the file. A document is a valu
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from order_fsm.model import Change, Entry, Keyed, Line, Message, Order, Payment
 from order_fsm_adapters import facts
+from order_fsm_adapters.finding import time_text
 from order_fsm_adapters.json_files import sealed_json
 
 
@@ -81,7 +83,7 @@ class OrderFile(sealed_json.Document, frozen=True, kw_only=True):
             StoreCorrupt: it is not what was written, or no such document.
             StoreUnavailable: a newer version of the library wrote it.
         """
-        return sealed_json.decode(content, _decoder, path)
+        return _decoded(content, path)
 
     def encode(self) -> bytes:
         """The content of the file."""
@@ -220,9 +222,14 @@ class OrderFile(sealed_json.Document, frozen=True, kw_only=True):
 _decoder = msgspec.json.Decoder(OrderFile)
 
 
+@lru_cache(maxsize=8)  # A change reads the file twice: to decide, and again under the lock.
+def _decoded(content: bytes, path: str) -> OrderFile:
+    return sealed_json.decode(content, _decoder, path)
+
+
 def digits(time: datetime) -> str:
     """A time as 20 digits, which sort as the times do."""
-    return "".join(filter(str.isdigit, time.astimezone(UTC).isoformat(timespec="microseconds")[:26]))
+    return "".join(filter(str.isdigit, time_text(time)[:26]))
 
 
 def _order(order: Order) -> _Order:

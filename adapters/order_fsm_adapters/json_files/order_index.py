@@ -14,25 +14,27 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from itertools import pairwise
 from sqlite3 import Cursor
 from threading import Lock
 from typing import TypeVar
 
-from order_fsm.errors import StoreCorrupt
+from order_fsm.errors import StoreCorrupt, StoreError
 from order_fsm.model import Query, Tally
+from order_fsm_adapters.finding import Place, refund_is_due, time_text
+from order_fsm_adapters.json_files.change_notes import ChangeNotes
 from order_fsm_adapters.json_files.durable_files import disk_errors
 from order_fsm_adapters.json_files.order_file import OrderFile
+from order_fsm_adapters.json_files.order_files import ENDING, OrderFiles
+from order_fsm_adapters.json_files.order_locks import OrderLocks
 from order_fsm_adapters.sqlite import search
 from order_fsm_adapters.sqlite.file import OwnFile
-from order_fsm_adapters.sqlite.rows import Row, refund_is_due, time_text
+from order_fsm_adapters.sqlite.rows import Row
 
 T = TypeVar("T")
-
-ENDING = ".json"
-"""Of the files of orders."""
+R = TypeVar("R", bound=Row)
 
 _CHANGES_LIMIT = 1_000_000
 """The size from which on the notes that were read are thrown away, in bytes."""
@@ -69,11 +71,12 @@ _TABLES = (
 _SEEN = "SELECT seen, EXISTS (SELECT 1 FROM order_fsm_order WHERE id IS NULL) FROM order_fsm_index"
 _STAMPS = "SELECT name, stamp FROM order_fsm_order"
 _BROKEN = "SELECT name FROM order_fsm_order WHERE id IS NULL"
+_ROW = """
+    SELECT id, state, currency, total, customer, created_at, refund_is_due, dead_letters FROM order_fsm_order
+    WHERE name = ?
+"""
 _DEAD_LETTERS = "SELECT name FROM order_fsm_order WHERE dead_letters > 0"
 _PUT = "INSERT OR REPLACE INTO order_fsm_order VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-_NAME = re.compile(rb"[a-z0-9_%+~-]+")
-"""What the name of an order's file looks like, without the ending."""
 
 _log = logging.getLogger(__name__)
 
@@ -81,62 +84,75 @@ _log = logging.getLogger(__name__)
 class OrderIndex:
     """The index of the files in a folder, shared by all processes."""
 
-    def __init__(
-        self,
-        folder: str,
-        orders: str,
-        read: Callable[[str], OrderFile | None],
-        locked: Callable[[str], AbstractContextManager[None]],
-        all_locked: Callable[[], AbstractContextManager[None]],
-    ) -> None:
+    def __init__(self, folder: str, files: OrderFiles, locks: OrderLocks) -> None:
         """Name the parts; nothing is opened or made yet.
 
         Args:
             folder: of the index.
-            orders: the folder with the files.
-            read: the document of a file, by its name without the ending; None where it is not there or broken.
-            locked: keeps writers of a file out.
-            all_locked: keeps all writers out.
+            files: what is indexed.
+            locks: keep writers of the files out.
         """
         self._folder = folder
-        self._orders = orders
-        self._changes = os.path.join(folder, "changes")
-        self._read = read
-        self._locked = locked
-        self._all_locked = all_locked
+        self._notes = ChangeNotes(os.path.join(folder, "changes"))
+        self.note = self._notes.add
+        self._files = files
+        self._locks = locks
         self._opening = Lock()
         self._database: OwnFile | None = None
         self._compared = False
+        self._broken: list[str] = []
 
-    def note(self, name: str) -> None:
-        """Say that a file will be written or removed now. To be called under its lock.
-
-        Raises:
-            StoreFull, StoreUnavailable: it cannot be noted, so it should not be written.
-        """
-        with disk_errors(self._changes), suppress(FileNotFoundError):
-            descriptor = os.open(self._changes, os.O_WRONLY | os.O_APPEND)
-            try:
-                # A line before it, too, as a full disk may have cut the last note short.
-                os.write(descriptor, f"\n{name}\n".encode())
-            finally:
-                os.close(descriptor)
-
-    def found(self, query: Query, after: search.Place) -> list[search.Place]:
+    def found(self, query: Query, after: Place) -> list[Place]:
         """The places of the orders that a query describes, oldest first; its `after` is not looked at.
 
         Raises:
             StoreError: the index cannot be read or brought up to date; as it is only a cache, read the orders.
         """
-        return self._asked(lambda cursor: search.found(cursor, query, after))
+
+        def found(cursor: Cursor) -> list[Place]:
+            places = _texts(search.found(cursor, query, after))
+            if not all(one < other for one, other in pairwise([after, *places])):
+                raise StoreCorrupt("it is not in its sequence")
+            return places
+
+        return self._asked(found)
 
     def tally(self, customer: str | None) -> list[Tally]:
         """See `Store.tally`; raises as `found` does."""
-        return self._asked(lambda cursor: search.tally(cursor, customer))
+
+        def tally(cursor: Cursor) -> list[Tally]:
+            tallies = search.tally(cursor, customer)
+            _texts((one.state, one.currency) for one in tallies)
+            return tallies
+
+        return self._asked(tally)
 
     def with_dead_letters(self) -> list[str]:
         """The names of the files with dead letters; raises as `found` does."""
-        return self._asked(lambda cursor: [name for (name,) in cursor.execute(_DEAD_LETTERS).fetchall()])
+        return self._asked(lambda cursor: _names(cursor.execute(_DEAD_LETTERS).fetchall()))
+
+    def faults(self) -> list[str]:
+        """What it says otherwise than the files of the orders, for an audit, and what was found broken in it since the
+        last one: it is made anew then, but some may have been answered wrongly before."""
+        # Where it cannot be kept, nobody is answered from it.
+        with suppress(StoreError):
+            self._asked(_intact)
+            for name in self._files.names():
+                self._compare(name)
+        broken, self._broken = self._broken, []
+        return [f"the index of the orders was broken, and is made anew: {why}" for why in broken]
+
+    def _compare(self, name: str) -> None:
+        before = _columns(self._files.read_unless_broken(name))
+
+        def compare(cursor: Cursor) -> None:
+            # One that is gone meanwhile has no row, and is read as one that is broken: as nothing.
+            said = cursor.execute(_ROW, (name,)).fetchone() or _columns(None)
+            # Where others have changed the order meanwhile, nothing is known.
+            if said != before == _columns(self._files.read_unless_broken(name)):
+                raise StoreCorrupt(f"it is wrong about the file {name}{ENDING}")
+
+        self._asked(compare)
 
     def close(self) -> None:
         """Close the files; the next question opens them again."""
@@ -153,7 +169,8 @@ class OrderIndex:
             with database.reading() as cursor:
                 return ask(cursor)
         except StoreCorrupt as error:
-            _log.warning("the index is broken, and will be made anew: %s", error)
+            _log.warning("the index of the orders is broken, and will be made anew: %s", error)
+            self._broken.append(str(error))
             self._discard()
             raise
 
@@ -174,32 +191,23 @@ class OrderIndex:
                         os.unlink(os.path.join(self._folder, name))
         self._compared = False
 
-    def _size(self) -> int:
-        """How much has been noted; -1 where nothing is noted yet."""
-        with disk_errors(self._changes):
-            try:
-                return os.stat(self._changes).st_size
-            except FileNotFoundError:
-                return -1
-
     def _is_behind(self, database: OwnFile) -> bool:
-        ((seen, broken),) = database.rows(_SEEN, ())
-        return not self._compared or bool(broken) or seen != self._size()
+        seen, broken = _seen(database.rows(_SEEN, ()))
+        return not self._compared or broken or seen != self._notes.size()
 
     def _catch_up(self, database: OwnFile) -> None:
         """Read again what was written since, or, where that is not known, what differs."""
         with database.writing() as cursor:
-            if self._size() < 0:
-                with disk_errors(self._changes):
-                    os.close(os.open(self._changes, os.O_WRONLY | os.O_CREAT, 0o666))
-                with self._all_locked():
+            if self._notes.size() < 0:
+                self._notes.make()
+                with self._locks.all_held():
                     pass  # Whoever was writing without a note has written.
                 self._compared = False
-            ((seen, _),) = cursor.execute(_SEEN).fetchall()
-            names, end = self._noted(seen)
+            seen, _ = _seen(cursor.execute(_SEEN).fetchall())
+            names, end = self._notes.since(seen)
             if not self._compared or seen > end:
                 names |= self._differing(cursor)
-            names.update(name for (name,) in cursor.execute(_BROKEN).fetchall())
+            names.update(_names(cursor.execute(_BROKEN).fetchall()))
             for name in names:
                 self._put(cursor, name)
             if end > _CHANGES_LIMIT:
@@ -207,23 +215,11 @@ class OrderIndex:
             cursor.execute("UPDATE order_fsm_index SET seen = ?", (end,))
         self._compared = True
 
-    def _noted(self, seen: int) -> tuple[set[str], int]:
-        """The names that were noted from a place on, and the place up to which there are whole lines."""
-        with disk_errors(self._changes), open(self._changes, "rb") as changes:
-            size = changes.seek(0, os.SEEK_END)
-            changes.seek(min(seen, size))
-            noted = changes.read(size - min(seen, size))
-        whole = noted[: noted.rfind(b"\n") + 1]
-        # Beside names there may be a part of one, where the disk was full, and anything, where the power was lost.
-        names = {line.decode("ascii") for line in whole.split(b"\n") if _NAME.fullmatch(line)}
-        return names, min(seen, size) + len(whole)
-
     def _begin_anew(self, cursor: Cursor, seen: int) -> int:
         """Throw the notes away, when nobody is adding one."""
-        with self._all_locked():
-            names, _ = self._noted(seen)
-            with disk_errors(self._changes):
-                os.truncate(self._changes, 0)
+        with self._locks.all_held():
+            names, _ = self._notes.since(seen)
+            self._notes.clear()
         for name in names:
             self._put(cursor, name)
         return 0
@@ -231,24 +227,15 @@ class OrderIndex:
     def _differing(self, cursor: Cursor) -> set[str]:
         """The names of the files that are not as they were indexed."""
         indexed: dict[str, str] = dict(cursor.execute(_STAMPS).fetchall())
-        present: dict[str, str] = {}
-        with disk_errors(self._orders), os.scandir(self._orders) as files:
-            for file in files:
-                if file.name.endswith(ENDING):
-                    # One that goes meanwhile is noted.
-                    with suppress(FileNotFoundError):
-                        present[file.name.removesuffix(ENDING)] = _stamp(os.stat(file.path))
-        return {name for name in indexed.keys() | present.keys() if indexed.get(name) != present.get(name)}
+        present = self._files.stamps()
+        names = indexed.keys() | present.keys()
+        return set(_names((name,) for name in names if indexed.get(name) != present.get(name)))
 
     def _put(self, cursor: Cursor, name: str) -> None:
         """Index a file as it is, once nobody is writing it."""
-        with self._locked(name):
-            document = self._read(name)
-            with disk_errors(self._orders):
-                try:
-                    stamp = _stamp(os.stat(os.path.join(self._orders, name + ENDING)))
-                except FileNotFoundError:
-                    stamp = None
+        with self._locks.held(name):
+            document = self._files.read_unless_broken(name)
+            stamp = self._files.stamp(name)
         if stamp is None:
             cursor.execute("DELETE FROM order_fsm_order WHERE name = ?", (name,))
         else:
@@ -260,9 +247,34 @@ def _prepare(cursor: Cursor) -> None:
         cursor.execute(statement)
 
 
-def _stamp(status: os.stat_result) -> str:
-    """What changes whenever a file is replaced or written."""
-    return f"{status.st_mtime_ns} {status.st_size} {status.st_ino}"
+def _seen(rows: list[Row]) -> tuple[int, bool]:
+    """How much of the notes was read, and whether there are broken files."""
+    match rows:
+        case [(int(seen), broken)] if seen >= 0:
+            return seen, bool(broken)
+    raise StoreCorrupt("it does not say how much of the changes is in it")
+
+
+def _names(rows: Iterable[Row]) -> list[str]:
+    return [name for (name,) in _texts(rows)]
+
+
+def _texts(rows: Iterable[R]) -> list[R]:
+    """Rows that hold nothing but text.
+
+    Raises:
+        StoreCorrupt: they hold something else.
+    """
+    texts = list(rows)
+    if not all(isinstance(text, str) for row in texts for text in row):
+        raise StoreCorrupt("it holds what is no text in the place of text")
+    return texts
+
+
+def _intact(cursor: Cursor) -> None:
+    for (said,) in cursor.execute("PRAGMA integrity_check").fetchall():
+        if said != "ok":
+            raise StoreCorrupt(f"SQLite says: {said}")
 
 
 def _columns(document: OrderFile | None) -> Row:

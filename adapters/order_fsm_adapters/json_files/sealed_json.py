@@ -68,12 +68,26 @@ def decode(content: bytes, shape: msgspec.json.Decoder[_T], path: str) -> _T:
         )
     text = body + b"\n}"
     try:
-        if _any.decode(text).format > FORMAT:
-            raise StoreUnavailable(
-                f"{path} was written by a newer version of order_fsm: use that version, or a backup from before it"
-            )
-        return shape.decode(text)
+        document = shape.decode(text)
     except (msgspec.MsgspecError, ValueError) as error:
+        _refuse_newer(_format(text), path)
         raise StoreCorrupt(
             f"{path} holds no document of the kind that is kept there: restore the file from a backup"
         ) from error
+    _refuse_newer(document.format, path)
+    return document
+
+
+def _format(text: bytes) -> int:
+    """The version of the format of a document, whatever else is in it; 0 where it has none."""
+    try:
+        return _any.decode(text).format
+    except msgspec.MsgspecError:
+        return 0
+
+
+def _refuse_newer(version: int, path: str) -> None:
+    if version > FORMAT:
+        raise StoreUnavailable(
+            f"{path} was written by a newer version of order_fsm: use that version, or a backup from before it"
+        )

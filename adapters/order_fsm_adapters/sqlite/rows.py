@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import EXACT, Entry, Line, Message, Order, Payment
 from order_fsm_adapters.facts import WireFact, from_wire, to_wire
+from order_fsm_adapters.finding import refund_is_due, time_text
 
 Row = tuple[Any, ...]
 
@@ -26,12 +26,6 @@ _facts = msgspec.json.Decoder(dict[str, WireFact])
 
 _UNREADABLE = (ValueError, ArithmeticError, TypeError, msgspec.MsgspecError)
 """What reading text raises that is not what was written."""
-
-
-@lru_cache(maxsize=256)  # A commit writes its time into two rows and more.
-def time_text(at: datetime) -> str:
-    """A time as text; later times sort after earlier ones, from the year 1 on."""
-    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
 
 
 def _time(text: str) -> datetime:
@@ -120,11 +114,6 @@ def in_units(total: Decimal) -> tuple[str, int]:
     if units >= _UNITS_LIMIT:
         return str(total), 1
     return str(Decimal((0, (1,), exponent))), units
-
-
-def refund_is_due(order: Order) -> bool:
-    """Whether money of the order is due back."""
-    return bool(order.payments) and order.refund_due > 0
 
 
 def order_of(row: Row) -> Order:

@@ -12,10 +12,11 @@ from sqlite3 import Connection
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
 from order_fsm.store import refusal
-from order_fsm_adapters.sqlite import commits, inspection, outbox, seals, search, stock, tallies
+from order_fsm_adapters.finding import START, Place, matches, place
+from order_fsm_adapters.sqlite import commits, inspection, outbox, seals, search, stock
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.host import HostConnection
-from order_fsm_adapters.sqlite.rows import LAST_SEAL, Row, entry_of, order_of, time_text
+from order_fsm_adapters.sqlite.rows import LAST_SEAL, Row, entry_of, order_of
 
 _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""
@@ -152,18 +153,18 @@ class SqliteStore:
 
     def find(self, query: Query) -> list[Order]:
         with self._database.reading() as cursor:
-            after = search.START
+            after = START
             if query.after is not None:
                 rows = cursor.execute(_PLACE, (query.after,)).fetchall()
                 if not rows:
                     raise commits.not_found(query.after)
                 after = rows[0]
             found = search.found(cursor, query, after)
-            return [_listed(query, place, cursor.execute(commits.ORDER, place[1:]).fetchall()) for place in found]
+            return [_listed(query, at, cursor.execute(commits.ORDER, at[1:]).fetchall()) for at in found]
 
     def tally(self, customer: str | None) -> list[Tally]:
         with self._database.reading() as cursor:
-            return tallies.kept(cursor) if customer is None else search.tally(cursor, customer)
+            return search.kept_tally(cursor) if customer is None else search.tally(cursor, customer)
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         with self._database.reading() as cursor:
@@ -222,11 +223,10 @@ def _lost(order_id: str) -> StoreCorrupt:
     return StoreCorrupt(f"order {order_id!r} is gone, and its history is there; restore it from a backup")
 
 
-def _listed(query: Query, place: search.Place, found: list[Row]) -> Order:
+def _listed(query: Query, at: Place, found: list[Row]) -> Order:
     """The order that an index has at a place."""
     if found:
-        order = order_of(commits.sealed_row(place[1], found))
-        fits = query.when.matches(order.statuses) and (query.customer is None or order.customer == query.customer)
-        if fits and time_text(order.created_at) == place[0]:
+        order = order_of(commits.sealed_row(at[1], found))
+        if matches(query, order) and place(order) == at:
             return order
-    raise StoreCorrupt(f"an index does not fit order {place[1]!r}: mend the indexes with SQLite's REINDEX")
+    raise StoreCorrupt(f"an index does not fit order {at[1]!r}: mend the indexes with SQLite's REINDEX")

@@ -1,0 +1,53 @@
+"""What the stores share that find and count orders: where an order stands among all, what a query asks, the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import lru_cache
+
+from order_fsm.model import ZERO, Order, Query, Tally, plus
+
+Place = tuple[str, str]
+"""Where an order stands among all: its created_at and its id."""
+
+START: Place = ("", "")
+"""Before all orders."""
+
+Counted = tuple[str, str, bool, int, Decimal]
+"""A state, a currency and whether a refund is due; how many orders are so, and the sum of their totals."""
+
+
+@lru_cache(maxsize=256)  # A commit writes its time into two rows and more.
+def time_text(at: datetime) -> str:
+    """A time as text; later times sort after earlier ones, from the year 1 on."""
+    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
+
+
+def place(order: Order) -> Place:
+    """Where an order stands."""
+    return time_text(order.created_at), order.id
+
+
+def refund_is_due(order: Order) -> bool:
+    """Whether money of the order is due back."""
+    return bool(order.payments) and order.refund_due > 0
+
+
+def matches(query: Query, order: Order) -> bool:
+    """Whether a query describes an order; its `after` is not looked at."""
+    return (
+        query.when.matches(order.statuses)
+        and (query.customer is None or order.customer == query.customer)
+        and (not query.refund_due or refund_is_due(order))
+    )
+
+
+def tallies(counted: Iterable[Counted]) -> list[Tally]:
+    """Orders that were counted one by one or in parts, summed by state, currency and whether a refund is due."""
+    groups: dict[tuple[str, str, bool], tuple[int, Decimal]] = {}
+    for state, currency, due, number, total in counted:
+        orders, sum_of_totals = groups.get((state, currency, due), (0, ZERO))
+        groups[state, currency, due] = (orders + number, plus(sum_of_totals, total))
+    return [Tally(*group, *sums) for group, sums in groups.items()]

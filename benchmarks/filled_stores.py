@@ -1,0 +1,75 @@
+"""Stores of many orders, filled without waiting for the disk: durability is not what is timed in them."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from unittest import mock
+
+from order_fsm import Orders
+from order_fsm.store import Store
+from order_fsm_adapters.json_files import JsonStore
+from order_fsm_adapters.memory import MemoryStore
+from order_fsm_adapters.sqlite import SqliteStore
+
+KINDS = ("memory", "sqlite", "json")
+
+
+class Shop:
+    """A store that is filled, and the orders in it: `o0`, `o1` and so on."""
+
+    def __init__(self, folder: Path, kind: str, number: int) -> None:
+        """Fill it.
+
+        Args:
+            folder: where the store shall be.
+            kind: one of `KINDS`.
+            number: how many orders.
+        """
+        self.number = number
+        self.path = folder / f"{number}.{kind}"
+        self.store = _filled(self.path, kind, number)
+        self.orders = Orders(self.store)
+        self._begin = count(1, 7919)
+
+    def some(self, number: int) -> list[str]:
+        """The ids of some complete orders from all over the store: of others each time, as far as it has so many."""
+        first, step = next(self._begin), self.number // number
+        ids = ((first + one * step) % self.number for one in range(number))
+        return [f"o{one if one % 50 else one + 1}" for one in ids]
+
+    def close(self) -> None:
+        if isinstance(self.store, SqliteStore | JsonStore):
+            self.store.close()
+
+
+def _filled(path: Path, kind: str, number: int) -> Store:
+    if kind == "memory":
+        memory = MemoryStore()
+        _fill(Orders(memory), number)
+        return memory
+    if kind == "json":
+        with mock.patch("os.fsync"), closing(JsonStore(path)) as store:
+            _fill(Orders(store), number)
+        store = JsonStore(path)
+        store.tally(None)  # Builds what it builds at first use.
+        return store
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")
+        _fill(Orders(SqliteStore(connection=connection)), number)
+        connection.commit()
+    return SqliteStore(path)
+
+
+def _fill(orders: Orders, number: int) -> None:
+    """Most orders are complete, and every fiftieth waits for its payment."""
+    for one in range(number):
+        order_id = f"o{one}"
+        orders.create(order_id, total="49.90", currency="GBP")
+        if one % 50:
+            orders.save(order_id, {"sent", "paid", "dispatched"}, version=1)
+        else:
+            orders.fire(order_id, "place")

@@ -1,0 +1,53 @@
+"""How much memory an order takes in a store that keeps all in memory, everything of it counted."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+from order_fsm import Line, Message, Orders
+from order_fsm_adapters.memory import MemoryStore
+
+ORDERS = 20_000
+LIMIT = 1_638
+"""Bytes: 1.6 KB."""
+
+PAGES = "print((int(open('/proc/self/statm').read().split()[1]) - before) * resource.getpagesize())"
+
+
+def _fill(orders: Orders) -> None:
+    """Orders of four entries, of a customer, with a line, and a payment whose message is delivered and gone."""
+    orders.set_stock("TEAPOT", ORDERS)
+
+    def told(message: Message) -> None:
+        """Somebody was told."""
+
+    for number in range(ORDERS):
+        order_id = f"order-{number:06d}"
+        orders.create(order_id, total="49.90", currency="GBP", lines=[Line("TEAPOT", 1)], customer=f"c{number // 10}")
+        orders.fire(order_id, "place")
+        orders.fire(order_id, "pay", amount="49.90", currency="GBP", reference=f"ch_{number:08d}")
+        orders.fire(order_id, "dispatch")
+        assert orders.deliver(told) == 1
+
+
+def test_an_order_of_four_entries_in_memory() -> None:
+    gc.collect()
+    tracemalloc.start()
+    empty = tracemalloc.get_traced_memory()[0]
+    orders = Orders(MemoryStore())
+    _fill(orders)
+    gc.collect()
+    taken = (tracemalloc.get_traced_memory()[0] - empty) / ORDERS
+    tracemalloc.stop()
+    script = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import resource, test_memory_size as size;"
+        " orders = size.Orders(size.MemoryStore()); before = int(open('/proc/self/statm').read().split()[1]);"
+        f" size._fill(orders); {PAGES}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    print(f"{taken:.0f} bytes an order as traced, {int(done.stdout) / ORDERS:.0f} of the process")
+    assert taken <= LIMIT
