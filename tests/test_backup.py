@@ -152,7 +152,7 @@ def test_nothing_is_overwritten(opened: Open, tmp_path: Path, there: str) -> Non
         store.backup(copy)
         assert copy.is_symlink()
         return
-    with pytest.raises(InvalidInput, match="a backup overwrites nothing"):
+    with pytest.raises(InvalidInput, match=f"something at {str(copy)!r}, and a backup overwrites nothing"):
         store.backup(copy)
     assert sorted(tmp_path.iterdir()) == before
     assert there != "file" or copy.read_text() == "mine"
@@ -175,6 +175,34 @@ def test_what_comes_there_meanwhile_is_not_overwritten(
         store.backup(copy)
     assert [file.name for file in copy.iterdir()] == ["mine"]
     assert not [file for file in tmp_path.iterdir() if file.name.endswith(".tmp")]
+
+
+def test_a_database_is_copied_beside_its_place_and_its_name_is_flushed_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft on another disk could not be given the name, and the name is not durable before its folder is."""
+    store = SqliteStore(tmp_path / "shop")
+    (tmp_path / "backups").mkdir()
+    copy = tmp_path / "backups" / "copy"
+    link, fsync = os.link, os.fsync
+    drafts: list[Path] = []
+    flushed: list[tuple[int, bool]] = []
+
+    def linked(draft: str, path: str) -> None:
+        drafts.append(Path(draft))
+        link(draft, path)
+
+    def flush(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, copy.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "link", linked)
+    monkeypatch.setattr(os, "fsync", flush)
+    store.backup(copy)
+    store.close()
+    (draft,) = drafts
+    assert (draft.parent, draft.name[:5], draft.suffix) == (copy.parent, "copy.", ".tmp")
+    assert flushed == [(copy.stat().st_ino, False), (copy.parent.stat().st_ino, True)]
 
 
 def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

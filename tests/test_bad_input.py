@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +84,8 @@ BY_NAME: dict[str, Call] = {
 
 
 def shown(value: object) -> str:
-    """A value for the name of a test."""
-    return "10**5000" if value is HUGE else repr(value)[:20]
+    """A value for the name of a test; without backslashes, with which pytest does not find a test by its name."""
+    return "10**5000" if value is HUGE else ascii(value)[:20].replace("\\", "%")
 
 
 @pytest.mark.parametrize("value", NO_TEXT, ids=shown)
@@ -303,8 +303,12 @@ def test_a_flag_is_true_or_false(busy: Shop, method: str, flag: str, value: obje
         ("limit", lambda orders, one: orders.find(limit=one)),
         ("limit", lambda orders, one: orders.queue("to_pay", limit=one)),
         ("limit", lambda orders, one: orders.deliver(lambda message: None, limit=one)),
+        ("limit", lambda orders, one: orders.dead_letters(limit=one)),
+        ("limit", lambda orders, one: orders.expire(timedelta(0), limit=one)),
+        ("limit", lambda orders, one: orders.purge(timedelta(0), limit=one)),
+        ("limit", lambda orders, one: orders.migrate({}, comment="x", limit=one)),
     ],
-    ids=["version", "find", "queue", "deliver"],
+    ids=["version", "find", "queue", "deliver", "dead_letters", "expire", "purge", "migrate"],
 )
 def test_a_number_is_whole_and_positive(busy: Shop, what: str, call: Call, value: object) -> None:
     rejected(busy, lambda: call(busy.orders, value), InvalidInput, f"{what} must be")

@@ -109,6 +109,14 @@ def test_dead_letters_are_listed_oldest_first(any_shop: Shop) -> None:
         any_shop.orders.dead_letters(limit=0)
 
 
+def test_fifty_dead_letters_are_listed_where_no_limit_is_given(shop: Shop) -> None:
+    for number in range(51):
+        shop.create(str(number))
+        tell(shop, str(number), "a")
+    try_for_days(shop, Post("a"))
+    assert [len(shop.orders.dead_letters()), len(shop.orders.dead_letters(limit=51))] == [50, 51]
+
+
 def test_a_dead_letter_goes_with_its_order(any_shop: Shop) -> None:
     """When the order is purged there is nobody left to write to."""
     any_shop.create()

@@ -159,10 +159,29 @@ def test_the_limit_is_how_many_expire(any_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("act", ["expire", "purge"])
-@pytest.mark.parametrize("bad", [{"older_than": 1}, {"older_than": -DAY}, {"older_than": None}, {"limit": 0}])
-def test_an_age_is_a_timedelta_and_a_limit_a_number(shop: Shop, act: str, bad: dict[str, Any]) -> None:
-    with pytest.raises(InvalidInput):
-        getattr(shop.orders, act)(**{"older_than": DAY, **bad})
+@pytest.mark.parametrize("bad", [1, -DAY, None, timedelta(microseconds=-1)])
+def test_an_age_is_a_timedelta_and_not_negative(shop: Shop, act: str, bad: Any) -> None:
+    with pytest.raises(InvalidInput, match="older_than must be a timedelta"):
+        getattr(shop.orders, act)(bad)
+
+
+def test_an_age_may_be_nothing(any_shop: Shop) -> None:
+    """For a shop that cleans up all that was left before this moment."""
+    any_shop.bring("sent")
+    any_shop.create("1002")
+    any_shop.clock.pass_by(seconds=1)
+    assert ids(any_shop.orders.expire(timedelta(0))) == ["1001"]
+    assert any_shop.orders.purge(timedelta(0)) == ["1002"]
+
+
+def test_a_hundred_are_taken_where_no_limit_is_given(shop: Shop) -> None:
+    for number in range(101):
+        shop.create(f"placed {number:03d}", lines=())
+        shop.orders.fire(f"placed {number:03d}", "place")
+        shop.create(f"unfinished {number:03d}", lines=())
+    shop.clock.pass_by(days=1)
+    assert [len(shop.orders.expire(DAY)) for _ in range(2)] == [100, 1]
+    assert [len(shop.orders.purge(DAY)) for _ in range(2)] == [100, 1]
 
 
 def test_a_workflow_without_the_rule_says_so(new_shop: type[Shop]) -> None:

@@ -70,6 +70,11 @@ def test_the_limit_is_how_many_are_tried(shop: Shop) -> None:
     assert post.comments == [str(n) for n in range(25)]
 
 
+def test_a_hundred_are_tried_where_no_limit_is_given(shop: Shop) -> None:
+    tell(shop, "1001", *(str(n) for n in range(101)))
+    assert [shop.orders.deliver(Post()) for _ in range(2)] == [100, 1]
+
+
 def test_a_failure_is_tried_again_later_under_the_same_id(shop: Shop) -> None:
     """Nothing is lost, and the pause is kept."""
     tell(shop, "1001", "a")

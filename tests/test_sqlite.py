@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
@@ -14,10 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from order_fsm import InvalidInput, Line, OrderFsmError, Orders, StoreCorrupt, StoreFull, StoreUnavailable, When
+from order_fsm import (
+    InvalidInput,
+    Line,
+    OrderFsmError,
+    Orders,
+    StoreCorrupt,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    When,
+)
 from order_fsm.model import Query
 from order_fsm.testing.changes import START, step
 from order_fsm_adapters.sqlite import SqliteStore
+from order_fsm_adapters.sqlite.errors import store_error
 
 from .sqlite_files import by_hand, paid_order
 
@@ -242,6 +254,40 @@ def test_a_folder_in_place_of_the_file_is_unavailable(path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="must be a file"):
         SqliteStore(path)
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "advice"),
+    [
+        ("SQLITE_FULL", StoreFull, "make room, then retry"),
+        ("SQLITE_IOERR_WRITE", StoreUnavailable, "see that its disk is well and has room, then retry"),
+        ("SQLITE_READONLY", StoreUnavailable, "it must be a file in a folder that can be written to"),
+        ("SQLITE_CANTOPEN", StoreUnavailable, "it must be a file in a folder that can be written to"),
+        ("SQLITE_BUSY", StoreUnavailable, "retry later"),
+        ("SQLITE_CORRUPT_INDEX", StoreCorrupt, "restore it from a backup"),
+    ],
+)
+def test_what_sqlite_says_becomes_an_error_with_advice(name: str, kind: type[StoreError], advice: str) -> None:
+    error = sqlite3.OperationalError("it says so")
+    error.sqlite_errorname = name
+    known = store_error(error, "shop.db")
+    assert type(known) is kind
+    assert str(known).startswith("shop.db")
+    assert f"it says so ({name}): {advice}" in str(known)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (errno.ENOSPC, StoreFull, "make room, then retry"),
+        (errno.EDQUOT, StoreFull, "make room, then retry"),
+        (errno.EACCES, StoreUnavailable, "it must be a file in a folder that can be written to"),
+    ],
+)
+def test_what_a_file_system_says_becomes_an_error_with_advice(number: int, kind: type[StoreError], advice: str) -> None:
+    known = store_error(OSError(number, "it says so"), "shop.db")
+    assert type(known) is kind
+    assert str(known) == f"shop.db: it says so: {advice}"
 
 
 def _opened_by_nobody(path: Path, answer: Connection) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_fsm import InvalidInput, StoreCorrupt, When
-from order_fsm.model import Query
+from order_fsm.model import Query, StockMove
 from order_fsm.testing.changes import START, creation, given_back, step
 from order_fsm_adapters.finding import time_text
 from order_fsm_adapters.sqlite import SqliteStore, inspection
@@ -128,11 +128,20 @@ def test_text_with_nul_characters_comes_back(store: SqliteStore) -> None:
 
 def test_stock_beyond_64_bits_is_refused_and_changes_nothing(store: SqliteStore) -> None:
     store.set_stock("TEAPOT", 2**63 - 1)
-    with pytest.raises(InvalidInput, match="64 bits"):
+    with pytest.raises(InvalidInput, match="order '1001': the stock of 'TEAPOT' would be beyond 64 bits"):
         store.commit(creation("1001", stock=[given_back("TEAPOT", 1)]))
     store.commit(creation("1002", stock=[given_back("CUP", 2**64)]))
     assert store.stock(["TEAPOT", "CUP"]) == {"TEAPOT": 2**63 - 1}
     assert [order.id for order in store.find(Query(When()))] == ["1002"]
+
+
+def test_stock_goes_to_the_ends_of_64_bits(store: SqliteStore) -> None:
+    store.set_stock("TEAPOT", 2**63 - 2)
+    store.commit(creation("1001", stock=[given_back("TEAPOT", 1)]))
+    assert store.stock(["TEAPOT"]) == {"TEAPOT": 2**63 - 1}
+    store.set_stock("TEAPOT", 0)
+    store.commit(creation("1002", stock=[StockMove("TEAPOT", -(2**63), strict=False)]))
+    assert store.stock(["TEAPOT"]) == {"TEAPOT": -(2**63)}
 
 
 def test_sums_of_totals_are_exact(store: SqliteStore) -> None:

@@ -151,6 +151,31 @@ def test_a_message_that_was_changed_is_corrupt_alive_and_dead(path: Path, store:
         store.dead_letters(10)
 
 
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        (
+            "DELETE FROM order_fsm_order WHERE id = '1001'",
+            "there are entries of order '1001', which is not there",
+        ),
+        (
+            "UPDATE order_fsm_key SET order_id = '1002' WHERE key = 'evt 1001'",
+            "key 'evt 1001' leads to order '1002', of which no entry carries it",
+        ),
+        (
+            "UPDATE order_fsm_stock SET on_hand = 1000",
+            "the stock of 'TEAPOT' is not as it was written, or does not follow what was written before it;"
+            " restore it from a backup",
+        ),
+    ],
+    ids=["order", "key", "stock"],
+)
+def test_a_fault_beside_the_orders_is_named(path: Path, store: SqliteStore, edit: str, fault: str) -> None:
+    assert store.faults() == []
+    by_hand(path, edit)
+    assert store.faults() == [fault]
+
+
 @pytest.mark.parametrize("column", ["state", "created_at", "customer"])
 def test_an_index_that_does_not_fit_its_orders_is_corrupt(path: Path, store: SqliteStore, column: str) -> None:
     """Where it leads to an order; what it leaves out is found by an audit."""
