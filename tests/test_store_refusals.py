@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_a_conflict_tells_the_version_that_is_there_and_the_one_that_was_expecte
     first = creation("1001")
     store.commit(first)
     store.commit(step(first.order))
-    for late in (lambda: store.commit(step(first.order)), lambda: store.remove(first.order)):
+    for late in (partial(store.commit, step(first.order)), partial(store.remove, first.order)):
         with pytest.raises(VersionConflict, match=r"^order '1001' is at version 2, not 1: load it again$"):
             late()
 
