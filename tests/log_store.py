@@ -25,14 +25,30 @@ from order_fsm_adapters.memory import MemoryStore
 T = TypeVar("T")
 
 _stores: WeakSet[LogStore] = WeakSet()
+_forks = Lock()
+_held: list[LogStore] = []
 
 
-def _after_fork() -> None:
+def _before_fork() -> None:
+    """See to it that no thread has a file open, which the child would have open too: the lock on it would stay as long
+    as the child, who waits for it. A store that keeps its lock between its calls is not waited for."""
+    _forks.acquire()
+    _held[:] = [store for store in list(_stores) if store.turn.acquire(timeout=1)]
+
+
+def _after_fork_in_parent() -> None:
+    for store in _held:
+        store.turn.release()
+    _forks.release()
+
+
+def _after_fork_in_child() -> None:
     for store in list(_stores):
         store.begin()
+    _forks.release()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 class LogStore:
@@ -52,7 +68,7 @@ class LogStore:
         if self._open is not None:
             self._open.close()
             self._open = None
-        self._lock = Lock()
+        self.turn = Lock()
         self._forget()
 
     def _forget(self) -> None:
@@ -62,7 +78,7 @@ class LogStore:
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        with self._lock, self._errors(), self._path.open("ab+", buffering=0) as file:
+        with self.turn, self._errors(), self._path.open("ab+", buffering=0) as file:
             self._open = cast(BinaryIO, file)
             fcntl.flock(file, fcntl.LOCK_EX)
             try:
@@ -217,7 +233,7 @@ class LocksNothing(LogStore):
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        with self._lock, self._path.open("ab+", buffering=0) as file:
+        with self.turn, self._path.open("ab+", buffering=0) as file:
             yield cast(BinaryIO, file)
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
@@ -248,7 +264,7 @@ class GivesUpAtALock(LogStore):
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        with self._lock, self._path.open("ab+") as file:
+        with self.turn, self._path.open("ab+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, TypeVar, cast
 
 from order_fsm.errors import StoreFull
@@ -102,7 +103,11 @@ class LeavesFilesOpen(LogStore):
 
 
 class SharesItsFile(LogStore):
-    """The file is opened once: parent and children have one lock, and one place to read on from."""
+    """The file is opened once: parent and children have one lock, and one place to read on from. No fork waits."""
+
+    def begin(self) -> None:
+        super().begin()
+        self._threads = Lock()
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)
@@ -110,7 +115,7 @@ class SharesItsFile(LogStore):
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
-        with self._lock, self._errors():
+        with self._threads, self._errors():
             fcntl.flock(self._file, fcntl.LOCK_EX)
             yield cast(BinaryIO, self._file)
             fcntl.flock(self._file, fcntl.LOCK_UN)

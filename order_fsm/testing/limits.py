@@ -92,8 +92,8 @@ class SmallFiles:
             yield
 
 
-class FewBlocks:
-    """A small disk on which blocks run out."""
+class _SmallDisk:
+    """A disk in memory, with what fills it up beside the stores."""
 
     readable = True
 
@@ -102,6 +102,10 @@ class FewBlocks:
         self.place = folder / "stores"
         self.place.mkdir()
         self._ballast = folder / "ballast"
+
+
+class FewBlocks(_SmallDisk):
+    """A small disk on which blocks run out."""
 
     def used(self) -> int:
         """How many blocks are in use."""
@@ -121,16 +125,8 @@ class FewBlocks:
             self._ballast.unlink()
 
 
-class FewFiles:
+class FewFiles(_SmallDisk):
     """A small disk with room in blocks, on which the number of files runs out."""
-
-    readable = True
-
-    def __init__(self, folder: Path) -> None:
-        _mount_memory(folder)
-        self.place = folder / "stores"
-        self.place.mkdir()
-        self._ballast = folder / "ballast"
 
     def used(self) -> int:
         """How many files and folders there are."""
