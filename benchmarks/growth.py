@@ -16,7 +16,7 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Barrier, Thread
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
@@ -25,7 +25,6 @@ from growth_table import Panel, markdown
 from order_fsm import Entry, Orders
 from order_fsm.model import Change
 from order_fsm.store import Store
-from order_fsm_adapters.group_commit import GroupCommit
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
@@ -126,7 +125,7 @@ def by_workers(folder: Path) -> Panel:
     """With ever more threads or processes, each with orders of its own."""
     runs: dict[str, Callable[[int], float]] = {
         "on SQLite, threads": partial(in_threads, folder, "sqlite"),
-        "on SQLite, threads through GroupCommit": partial(in_threads, folder, "sqlite", around=GroupCommit),
+        "on SQLite, threads with group_commit": partial(in_threads, folder, "sqlite", group_commit=True),
         "on SQLite, processes": partial(in_processes, folder, "sqlite"),
         "on JSON files, threads": partial(in_threads, folder, "json"),
         "on JSON files, processes": partial(in_processes, folder, "json"),
@@ -148,9 +147,8 @@ def shares(store: Store, number: int) -> list[list[str]]:
     return [ids[one::number] for one in range(number)]
 
 
-def place(store: Store, ids: list[str], ready: Any, spans: Any) -> None:
+def place(orders: Orders, ids: list[str], ready: Any, spans: Any) -> None:
     """Place orders when all workers are there, and say from when to when that was."""
-    orders = Orders(store)
     ready.wait()
     start = time.monotonic()
     for order_id in ids:
@@ -160,7 +158,7 @@ def place(store: Store, ids: list[str], ready: Any, spans: Any) -> None:
 
 def place_in_a_process(kind: str, folder: Path, ids: list[str], ready: Any, spans: Any) -> None:
     with opened(kind, folder) as store:
-        place(store, ids, ready, spans)
+        place(Orders(store), ids, ready, spans)
 
 
 def together(spans: Sequence[tuple[float, float]]) -> float:
@@ -170,11 +168,11 @@ def together(spans: Sequence[tuple[float, float]]) -> float:
     return (end - begin) / CHANGES * 1e6
 
 
-def in_threads(folder: Path, kind: str, number: int, around: Callable[[SqliteStore], Store] | None = None) -> float:
+def in_threads(folder: Path, kind: str, number: int, group_commit: bool = False) -> float:
     ready, spans = Barrier(number), list[tuple[float, float]]()
     with opened(kind, folder) as store:
-        used = store if around is None else around(cast(SqliteStore, store))
-        threads = [Thread(target=place, args=(used, ids, ready, spans)) for ids in shares(store, number)]
+        orders = Orders(store, group_commit=group_commit)
+        threads = [Thread(target=place, args=(orders, ids, ready, spans)) for ids in shares(store, number)]
         for thread in threads:
             thread.start()
         for thread in threads:

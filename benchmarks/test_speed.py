@@ -18,7 +18,6 @@ import pytest
 
 from order_fsm import Line, Orders, Workflow, shop_workflow
 from order_fsm.machine import Draft, flat_machine
-from order_fsm_adapters.group_commit import GroupCommit
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
@@ -196,7 +195,7 @@ def test_a_change_in_a_batch_of_100_against_a_change_alone(compare: Compare, tmp
 
 def test_changes_of_16_threads_in_groups_against_one_thread(compare: Compare, tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "shop.db")
-    orders = Orders(GroupCommit(store))
+    orders = Orders(store, group_commit=True)
     numbers = count()
     changes = 480
 

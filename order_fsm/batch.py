@@ -23,14 +23,15 @@ class Batch(Changes[None]):
         results: after the block, for each call in its sequence: the receipt, or the error that `Orders` would have
             raised.
 
-    At its end the block raises StoreUnavailable or StoreFull where the store fails: then any of the changes may have
-    been done, or not; repeat the batch, with keys.
+    What is no error of this library, such as one of a shop's own guard, is raised at the end, after the others are
+    done. At its end the block also raises StoreUnavailable or StoreFull where the store fails: then any of the changes
+    may have been done, or not; repeat the batch, with keys.
     """
 
     def __init__(self, workflow: Workflow, now: Callable[[], datetime], commits: Commits) -> None:
         """Begin with no changes: see `Orders.batch`."""
         super().__init__(workflow, now, commits, self._collect)
-        self.results: list[Receipt | OrderFsmError] = []
+        self.results: list[Receipt | Exception] = []
         self._calls: list[Call] = []
         self._open = True
 
@@ -41,6 +42,9 @@ class Batch(Changes[None]):
         self._open = False
         if kind is None:
             self.results = self._commits.change_all(self._calls)
+            for result in self.results:
+                if isinstance(result, Exception) and not isinstance(result, OrderFsmError):
+                    raise result
 
     def _collect(self, call: Call) -> None:
         if not self._open:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from order_fsm.errors import KeyReused, OrderFsmError, Refused, StoreFull, StoreUnavailable, VersionConflict
+from order_fsm.errors import KeyReused, Refused, StoreFull, StoreUnavailable, VersionConflict
 from order_fsm.machine import Decision
 from order_fsm.messages import messages
 from order_fsm.model import Change, Entry, Order, Receipt, StockMove
@@ -64,17 +64,17 @@ class Commits:
                 return Receipt(prepared.order, prepared.entries)
         raise AssertionError("the last attempt returns or raises")
 
-    def change_all(self, calls: Sequence[Call]) -> list[Receipt | OrderFsmError]:
+    def change_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:
         """Do many calls with as few commits as may be: one for all that are about different orders and keys.
 
         Returns:
-            For each call what came of it, in their sequence: the receipt, or the error that `change` would have raised.
+            For each call what came of it, in their sequence: the receipt, or what `change` would have raised.
 
         Raises:
             StoreUnavailable, StoreFull: the store fails; any of the calls may have been done, or not.
         """
         contents = [call.content for call in calls]
-        results: dict[int, Receipt | OrderFsmError] = {}
+        results: dict[int, Receipt | Exception] = {}
         attempts = [0] * len(calls)
         while len(results) < len(calls):
             changes: dict[int, Change] = {}
@@ -101,13 +101,13 @@ class Commits:
                     results[number] = error
         return [results[number] for number in range(len(calls))]
 
-    def _prepared_or_refused(self, call: Call, content: str | None) -> Change | Receipt | OrderFsmError:
+    def _prepared_or_refused(self, call: Call, content: str | None) -> Change | Receipt | Exception:
         try:
             return self._prepared(call, content)
         except (StoreUnavailable, StoreFull):
             raise
-        except OrderFsmError as refusal:
-            return refusal
+        except Exception as error:  # Of one call, such as a guard that fails: the others are not to blame.
+            return error
 
     def _prepared(self, call: Call, content: str | None) -> Change | Receipt:
         """What to commit for a call now; or the receipt, where there is nothing to do.
@@ -116,7 +116,7 @@ class Commits:
             Refused, and whatever else the call ends with.
         """
         key = call.request.key
-        first = self.first_receipt(call.order_id, key, content)
+        first = None if key is None else self.first_receipt(call.order_id, key, content)
         if first is not None:
             return first
         try:

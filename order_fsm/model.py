@@ -384,7 +384,7 @@ class Change:
     @property
     def payments(self) -> tuple[Payment, ...]:
         """The new rows of the ledger."""
-        return tuple(payment for payment in self.order.payments if payment.version > self.expected)
+        return tuple([payment for payment in self.order.payments if payment.version > self.expected])
 
 
 class Keyed(NamedTuple):

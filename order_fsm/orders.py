@@ -30,7 +30,12 @@ class Orders(Queries, Changes[Receipt]):
     """
 
     def __init__(
-        self, store: Store, workflow: Workflow | None = None, clock: Callable[[], datetime] | None = None
+        self,
+        store: Store,
+        workflow: Workflow | None = None,
+        clock: Callable[[], datetime] | None = None,
+        *,
+        group_commit: bool = False,
     ) -> None:
         """Put the parts together.
 
@@ -38,9 +43,16 @@ class Orders(Queries, Changes[Receipt]):
             store: where the orders are kept.
             workflow: the rules; `shop_workflow()` where not given.
             clock: gives the time, with a time zone; the system's where not given.
+            group_commit: whether changes (`fire`, `save`, `comment`) that threads make at the same time are committed
+                together: for hosts with many threads over a store that waits for a disk. One thread gains nothing.
         """
         Queries.__init__(self, store, workflow, clock)
-        Changes.__init__(self, self._workflow, self._now, self._commits, self._commits.change)
+        change = self._commits.change
+        if checks.flag(group_commit, "group_commit"):
+            from order_fsm.group_commit import GroupCommit  # Few hosts need it.
+
+            change = GroupCommit(self._commits).change
+        Changes.__init__(self, self._workflow, self._now, self._commits, change)
 
     # Changing orders; what changes one is in `changes`
 

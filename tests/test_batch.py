@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_fsm import (
+    Guard,
     InvalidInput,
     KeyReused,
     Line,
@@ -16,8 +17,10 @@ from order_fsm import (
     Orders,
     Receipt,
     Refused,
+    Rule,
     UnknownTrigger,
     VersionConflict,
+    shop_workflow,
 )
 from order_fsm.model import Change
 from order_fsm_adapters.memory import MemoryStore
@@ -46,6 +49,22 @@ def test_each_change_of_a_batch_has_its_result(shop: Shop) -> None:
     assert isinstance(missing, OrderNotFound)
     assert isinstance(saved, Receipt)
     assert [entry.trigger for entry in shop.orders.history("1003")] == ["create", "comment", "place", "invoice"]
+
+
+def test_a_guard_that_fails_is_raised_once_the_others_are_done() -> None:
+    """What is no error of the library is nobody's result: it is a fault of the shop's own rules."""
+    broken = Guard("counted", "it is not counted", lambda order, facts: 1 / 0)
+    orders = Orders(MemoryStore(), shop_workflow().extend(rules=[Rule("count", guards=(broken,))]))
+    for number in ("1001", "1002"):
+        orders.create(number, total="1", currency="GBP")
+    batch = orders.batch()
+    batch.fire("1001", "count")
+    batch.fire("1002", "place")
+    with pytest.raises(ZeroDivisionError), batch:
+        pass
+    assert orders.get("1001").version == 1
+    assert orders.get("1002").state == "sent"
+    assert isinstance(batch.results[1], Receipt)
 
 
 def test_nothing_of_a_batch_happens_before_its_end(shop: Shop) -> None:

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from order_fsm.store import Store
 from order_fsm.testing import StoreContract
-from order_fsm_adapters.group_commit import GroupCommit
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.sqlite import SqliteStore
 
@@ -16,16 +14,6 @@ class TestSqliteStore(StoreContract):
 
     def make_store(self, place: Path) -> SqliteStore:
         return SqliteStore(place / "orders.db")
-
-
-class TestGroupCommit(StoreContract):
-    """One SQLite file, with the commits of threads in groups."""
-
-    def make_store(self, place: Path) -> Store:
-        return GroupCommit(SqliteStore(place / "orders.db"))
-
-    def close_store(self, store: Store) -> None:
-        vars(store)["_store"].close()
 
 
 class TestJsonStore(StoreContract):

@@ -1,25 +1,39 @@
-"""Commits of many threads in one: what threads and children see when they meet."""
+"""Changes of many threads in one commit: what threads and children see when they meet."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from order_fsm import OrderFsmError, Orders, StoreFull, StoreUnavailable
+from order_fsm import (
+    Guard,
+    InvalidInput,
+    OrderFsmError,
+    OrderNotFound,
+    Orders,
+    Receipt,
+    Refused,
+    Rule,
+    StoreFull,
+    StoreUnavailable,
+    shop_workflow,
+)
 from order_fsm.model import Change
-from order_fsm_adapters.group_commit import GroupCommit
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 
 THREADS = 8
+Answer = Receipt | BaseException | None
 
 
 class Slow(MemoryStore):
-    """A disk that is waited for: the first commit takes until others wait behind it."""
+    """A disk that is waited for: the first group takes until others wait behind it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,90 +42,188 @@ class Slow(MemoryStore):
         self.go_on = threading.Event()
         self.fails: BaseException | None = None
 
-    def commit(self, change: Change) -> None:
-        self.begun.set()
-        self.go_on.wait(60)
-        super().commit(change)
-
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        if self.fails is not None:
-            raise self.fails
         self.groups.append(len(changes))
+        if len(self.groups) == 1:
+            self.begun.set()
+            assert self.go_on.wait(60)
+        elif self.fails is not None:
+            raise self.fails
         return super().commit_all(changes)
 
 
-def run_all(store: Slow, group: GroupCommit) -> list[BaseException | None]:
-    """One thread commits, and all the others come while it does; gives what each of them raised."""
-    plain = Orders(store)
-    store.go_on.set()
-    for number in range(THREADS):
-        plain.create(str(number), total="1", currency="GBP")
-    store.begun.clear()
-    store.go_on.clear()
-    orders = Orders(group)
-    raised: list[BaseException | None] = [None] * THREADS
+def waiting(orders: Orders, number: int) -> None:
+    """Return when so many threads wait to be led."""
+    group = vars(orders)["_done"].__self__
+    while len(vars(group)["_queue"]) < number:
+        os.sched_yield()
 
-    def place(number: int) -> None:
+
+def run_all(orders: Orders, store: Slow, calls: Sequence[Callable[[], Receipt]]) -> list[Answer]:
+    """The first call is being committed, and all the others come while it is; gives what came of each."""
+    answers: list[Answer] = [None] * len(calls)
+
+    def do(number: int) -> None:
         try:
-            orders.fire(str(number), "place")
+            answers[number] = calls[number]()
         except BaseException as error:
-            raised[number] = error
+            answers[number] = error
 
-    threads = [threading.Thread(target=place, args=(number,), daemon=True) for number in range(THREADS)]
+    threads = [threading.Thread(target=do, args=(number,), daemon=True) for number in range(len(calls))]
     threads[0].start()
     assert store.begun.wait(60)
-    for thread in threads[1:]:
+    for number, thread in enumerate(threads[1:], 1):
         thread.start()
-    while len(vars(group)["_queue"]) < THREADS - 1:
-        os.sched_yield()
+        waiting(orders, number)
     store.go_on.set()
     for thread in threads:
         thread.join(60)
-    return raised
+    return answers
+
+
+def with_orders(store: Slow | None = None) -> tuple[Orders, Slow, list[Callable[[], Receipt]]]:
+    """Orders in groups, their slow store, and a call for each thread: its own order is placed."""
+    store = store or Slow()
+    orders = Orders(store, group_commit=True)
+    for number in range(THREADS):
+        orders.create(str(number), total="1", currency="GBP")
+    return orders, store, [partial(orders.fire, str(number), "place") for number in range(THREADS)]
 
 
 def test_those_who_come_while_one_is_written_are_written_together() -> None:
+    orders, store, calls = with_orders()
+    answers = run_all(orders, store, calls)
+    assert [one.order for one in answers if isinstance(one, Receipt)] == [orders.get(str(n)) for n in range(THREADS)]
+    assert store.groups == [1, THREADS - 1]
+    assert orders.counts()["to_invoice"] == THREADS
+
+
+def test_each_call_of_a_group_has_its_own_answer() -> None:
+    """Receipts and errors go to those who called; a second change of an order follows the first one."""
+    orders, store, calls = with_orders()
+    calls[2] = partial(orders.fire, "none", "place")
+    calls[3] = partial(orders.fire, "3", "dispatch")
+    calls[4] = partial(orders.comment, "1", "about the first")
+    calls[6] = partial(orders.save, "5", {"sent", "invoiced"}, version=2)
+    answers = run_all(orders, store, calls)
+    kinds = [type(one) for one in answers]
+    assert kinds == [Receipt, Receipt, OrderNotFound, Refused, Receipt, Receipt, Receipt, Receipt]
+    assert [entry.trigger for entry in orders.history("1")] == ["create", "place", "comment"]
+    assert orders.get("5").state == "sent+invoiced"
+
+
+def test_one_key_at_once_has_one_receipt() -> None:
+    orders, store, calls = with_orders()
+    calls[1:] = [partial(orders.fire, "1", "place", key="evt_1") for _ in range(1, THREADS)]
+    answers = run_all(orders, store, calls)
+    receipts = [one for one in answers[1:] if isinstance(one, Receipt)]
+    assert [one.duplicate for one in receipts] == [False] + [True] * (THREADS - 2)
+    assert len({one.entries for one in receipts}) == 1
+
+
+def test_a_guard_that_fails_is_told_to_whoever_asked() -> None:
+    """What it raises reaches its own caller; the other calls are done."""
+
+    broken = Guard("counted", "it is not counted", lambda order, facts: 1 / 0)
+    rule = Rule("count", needs={"sent"}, guards=(broken,))
     store = Slow()
-    assert run_all(store, GroupCommit(store)) == [None] * THREADS
-    assert store.groups == [THREADS - 1]
-    assert Orders(store).counts()["to_invoice"] == THREADS
+    store.go_on.set()
+    orders = Orders(store, shop_workflow().extend(rules=[rule]), group_commit=True)
+    for number in range(THREADS):
+        orders.create(str(number), total="1", currency="GBP")
+    orders.save("3", {"sent"}, version=1)
+    store.groups.clear()
+    store.begun.clear()
+    store.go_on.clear()
+    calls: list[Callable[[], Receipt]] = [partial(orders.fire, str(number), "place") for number in range(THREADS)]
+    calls[3] = partial(orders.fire, "3", "count")
+    answers = run_all(orders, store, calls)
+    assert isinstance(answers.pop(3), ZeroDivisionError)
+    assert all(isinstance(one, Receipt) for one in answers)
 
 
 @pytest.mark.parametrize("error", [StoreFull("no room"), StoreUnavailable("gone")], ids=["full", "gone"])
 def test_where_the_store_fails_each_thread_is_told(error: OrderFsmError) -> None:
     """Each raises an error of its own, and the next commit is tried anew."""
-    store = Slow()
-    group = GroupCommit(store)
+    orders, store, calls = with_orders()
     store.fails = error
-    raised = run_all(store, group)
-    assert raised[0] is None
-    assert [str(one) for one in raised[1:]] == [str(error)] * (THREADS - 1)
-    assert len(set(map(id, raised))) == THREADS
+    first, *others = run_all(orders, store, calls)
+    assert isinstance(first, Receipt)
+    assert [str(one) for one in others] == [str(error)] * (THREADS - 1)
+    assert len(set(map(id, others))) == THREADS - 1
     store.fails = None
-    Orders(group).fire("1", "place")
-    assert Orders(store).get("1").state == "sent"
+    assert orders.fire("1", "place").order.state == "sent"
 
 
-def test_where_the_thread_that_writes_is_interrupted_the_others_are_told() -> None:
-    store = Slow()
+def test_where_the_thread_that_leads_is_interrupted_the_others_are_told() -> None:
+    orders, store, calls = with_orders()
     store.fails = KeyboardInterrupt()
-    raised = run_all(store, GroupCommit(store))
-    kinds = sorted(type(one).__name__ for one in raised[1:])
-    assert kinds == ["KeyboardInterrupt"] + ["StoreUnavailable"] * (THREADS - 2)
+    _, *others = run_all(orders, store, calls)
+    assert sorted(type(one).__name__ for one in others) == ["KeyboardInterrupt"] + ["StoreUnavailable"] * (THREADS - 2)
+
+
+class Interrupted(Exception):
+    """What a signal raises in the main thread."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="the system has no such signals")
+@pytest.mark.parametrize("when", ["waits", "is to lead"])
+def test_a_thread_that_is_interrupted_while_it_waits_holds_up_nobody(when: str) -> None:
+    """Its call is not done, and those behind it are led by another."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    orders, store, calls = with_orders()
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    main = threading.get_ident()
+    rest: list[Answer] = []
+
+    def others() -> None:
+        """Comes behind the main thread, and sends the signal."""
+        waiting(orders, 1)
+        behind = threading.Thread(target=lambda: rest.append(calls[2]()), daemon=True)
+        behind.start()
+        waiting(orders, 2)
+        if when == "waits":
+            signal.pthread_kill(main, signal.SIGUSR1)
+            while len(vars(group)["_queue"]) > 1:
+                os.sched_yield()
+            store.go_on.set()
+        else:
+            # The main thread is told to lead, and interrupted before it does.
+            turn = vars(group)["_queue"][0].turn
+            with vars(group)["_lock"]:
+                turn.release()
+                signal.pthread_kill(main, signal.SIGUSR1)
+        behind.join(60)
+
+    group = vars(orders)["_done"].__self__
+    try:
+        first = threading.Thread(target=calls[0], daemon=True)
+        first.start()
+        assert store.begun.wait(60)
+        helper = threading.Thread(target=others, daemon=True)
+        helper.start()
+        with pytest.raises(Interrupted):
+            calls[1]()
+        store.go_on.set()
+        helper.join(60)
+        first.join(60)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert [type(one) for one in rest] == [Receipt]
+    assert orders.get("1").state == "unfinished"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_a_child_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) -> None:
     """The thread that leads the others is not in the child, so nobody there waits for it."""
     with_sqlite = SqliteStore(tmp_path / "shop.db")
-    store = Slow()
-    held, group = GroupCommit(store), GroupCommit(with_sqlite)
-    Orders(group).create("1", total="1", currency="GBP")
-    store.go_on.set()
-    Orders(store).create("1", total="1", currency="GBP")
-    store.go_on.clear()
-    store.begun.clear()
-    writer = threading.Thread(target=Orders(held).fire, args=("1", "place"), daemon=True)
+    on_disk = Orders(with_sqlite, group_commit=True)
+    on_disk.create("1", total="1", currency="GBP")
+    orders, store, calls = with_orders()
+    writer = threading.Thread(target=calls[1], daemon=True)
     writer.start()
     assert store.begun.wait(60)
     child = os.fork()
@@ -119,9 +231,8 @@ def test_a_child_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) 
         # Whatever happens here must not go on into the test run.
         status = 1
         try:
-            store.go_on.set()
-            Orders(held).comment("1", "from the child")
-            Orders(group).fire("1", "place")
+            orders.comment("1", "from the child")
+            on_disk.fire("1", "place")
             status = 0
         finally:
             os._exit(status)
@@ -129,5 +240,38 @@ def test_a_child_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) 
     store.go_on.set()
     writer.join(60)
     assert status == 0
-    assert Orders(group).get("1").state == "sent"
+    assert on_disk.get("1").state == "sent"
     with_sqlite.close()
+
+
+def test_many_threads_on_few_orders_lose_nothing(tmp_path: Path) -> None:
+    """On SQLite: each comment is one entry, in dense versions, and what each thread wrote is in its sequence."""
+    store = SqliteStore(tmp_path / "shop.db")
+    orders = Orders(store, group_commit=True)
+    ids = [orders.create(str(number), total="1", currency="GBP").id for number in range(3)]
+
+    def comment(thread: int) -> None:
+        for number in range(30):
+            orders.comment(ids[number % 3], f"{thread} {number:02}")
+
+    threads = [threading.Thread(target=comment, args=(number,)) for number in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    comments: list[str] = []
+    for one in ids:
+        history = orders.history(one)
+        assert [entry.version for entry in history] == list(range(1, len(history) + 1))
+        comments += [entry.comment for entry in history[1:]]
+        for name in range(THREADS):
+            mine = [entry.comment for entry in history if entry.comment.startswith(f"{name} ")]
+            assert mine == sorted(mine)
+    assert sorted(comments) == sorted(f"{name} {number:02}" for name in range(THREADS) for number in range(30))
+    assert orders.audit().ok
+    store.close()
+
+
+def test_it_is_asked_for_with_true_or_false() -> None:
+    with pytest.raises(InvalidInput, match="group_commit must be True or False"):
+        Orders(MemoryStore(), group_commit=1)  # type: ignore[arg-type]

@@ -18,12 +18,12 @@ ADAPTERS = Path(next(iter(order_fsm_adapters.__path__)))
 
 LAYERS = (
     "errors", "checks", "model", "rules", "findings", "workflow", "shop", "request", "machine", "messages", "form",
-    "store", "outbox", "commits", "changes", "batch", "consistency", "audit", "migration", "queries",
+    "store", "outbox", "commits", "group_commit", "changes", "batch", "consistency", "audit", "migration", "queries",
     "expiry", "orders",
 )  # fmt: skip
 """The modules of the engine, each of which imports only those before it."""
 
-ON_DEMAND = {"store", "consistency", "audit", "migration"}
+ON_DEMAND = {"store", "group_commit", "consistency", "audit", "migration"}
 """Those that `import order_fsm` leaves out: the protocol of stores is for types, the others wait for their use."""
 
 FOR_ADAPTERS = {"order_fsm.store", "order_fsm.model", "order_fsm.errors"}

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from sqlite3 import Cursor
-from typing import cast
 from weakref import WeakSet
 
 from order_fsm.errors import OrderFsmError, StoreUnavailable
@@ -105,13 +104,15 @@ class _Seat:
 class _Writing:
     """A write transaction on a seat, in a `with` block: under the lock of all writers, and whole or undone."""
 
-    __slots__ = ("_seat",)
+    __slots__ = ("_seat", "_session")
+
+    _session: _Session
 
     def __init__(self, seat: _Seat) -> None:
         self._seat = seat
 
     def __enter__(self) -> Cursor:
-        session = self._seat.__enter__()
+        session = self._session = self._seat.__enter__()
         try:
             session.lock_file.__enter__()
             session.writing.__enter__()
@@ -121,7 +122,7 @@ class _Writing:
         return session.cursor
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        session = cast(_Session, self._seat.session)  # Closed by nobody but who sits here.
+        session = self._session
         try:
             try:
                 session.writing.__exit__(None, error, None)

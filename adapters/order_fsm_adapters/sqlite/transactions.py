@@ -20,13 +20,19 @@ class Transaction:
         self._cursor.execute(self._begin)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is not None:
+            self._roll_back()
+            return
         try:
-            if error is None:
-                self._cursor.execute("COMMIT")
-        finally:
-            # After some errors, such as a full disk, SQLite has done so itself.
-            if self._cursor.connection.in_transaction:
-                self._cursor.execute("ROLLBACK")
+            self._cursor.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        # After some errors, such as a full disk, SQLite has done so itself.
+        if self._cursor.connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
 
 
 @contextmanager
