@@ -28,9 +28,10 @@ def _fill(orders: Orders) -> None:
 
     for number in range(ORDERS):
         order_id = f"order-{number:06d}"
-        orders.create(order_id, total="49.90", currency="GBP", lines=[Line("TEAPOT", 1)], customer=f"c{number // 10}")
+        total = f"{number}.90"
+        orders.create(order_id, total=total, currency="GBP", lines=[Line("TEAPOT", 1)], customer=f"c{number // 10}")
         orders.fire(order_id, "place")
-        orders.fire(order_id, "pay", amount="49.90", currency="GBP", reference=f"ch_{number:08d}")
+        orders.fire(order_id, "pay", amount=total, currency="GBP", reference=f"ch_{number:08d}")
         orders.fire(order_id, "dispatch")
         assert orders.deliver(told) == 1
 

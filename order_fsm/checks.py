@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 from order_fsm.errors import InvalidInput
 
@@ -113,14 +114,20 @@ def comment(value: object) -> str:
     return "" if value is None or value == "" else text(value, "comment", COMMENT_LENGTH)
 
 
+@lru_cache(maxsize=1024)  # What an order costs is mostly what is paid for it: one Decimal for both.
+def _usual_money(value: str) -> Decimal | None:
+    return Decimal(value) if _USUAL_MONEY.fullmatch(value) else None
+
+
 def money(value: object, what: str = "amount") -> Decimal:
     """An amount of money, not negative, from a Decimal, a string such as "49.90" or an int.
 
     Raises:
         InvalidInput: a float, a negative, endless or absurdly long number, or no number at all.
     """
-    if isinstance(value, str) and _USUAL_MONEY.fullmatch(value):
-        return Decimal(value)  # As most are; the rest is looked at closer.
+    usual = _usual_money(value) if isinstance(value, str) else None
+    if usual is not None:
+        return usual  # As most are; the rest is looked at closer.
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         hint = ": write it as a string, such as '49.90'" if isinstance(value, float) else ""
         raise InvalidInput(f"{what} must be a Decimal, a string or an int, not {shown(value)}{hint}")

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from order_fsm.errors import Refused
-from order_fsm.model import Entry, Order, Owned, Payment, Reason
+from order_fsm.model import Entry, Order, Payment, Reason
 from order_fsm.request import Request
 from order_fsm.rules import REASONED, Edge, Facts, Guard
 from order_fsm.workflow import Workflow
@@ -183,7 +183,7 @@ def _decision(
         amount: Decimal = facts["amount"]
         reference: str | None = facts.get("reference")
         payments = (*payments, Payment(rule.ledger, amount, reference, request.at, version))
-        recorded = Owned(recorded, amount=amount, currency=facts["currency"])
+        recorded = {**recorded, "amount": amount, "currency": facts["currency"]}
     entry = Entry(
         version,
         request.trigger,

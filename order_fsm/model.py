@@ -59,6 +59,11 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
+def _flat(facts: Mapping[str, Fact] | tuple[Any, ...]) -> tuple[Any, ...]:
+    """Facts as they are kept: names and values in turn, by name, in half of the memory that a dict takes."""
+    return facts if isinstance(facts, tuple) else sum(sorted(facts.items()), ()) if facts else ()
+
+
 def _statuses(value: object) -> frozenset[str]:
     return checks.names(value, "a set of statuses")
 
@@ -154,7 +159,7 @@ class Entry:
     notify: bool = False
     key: str | None = None
     override: bool = False
-    _facts: Mapping[str, Fact] = field(factory=dict, converter=_owned, hash=False, alias="facts")
+    _facts: tuple[Any, ...] = field(default=(), converter=_flat, alias="facts")
 
     @property
     def before(self) -> frozenset[str]:
@@ -166,7 +171,8 @@ class Entry:
 
     @property
     def facts(self) -> dict[str, Fact]:
-        return dict(self._facts)
+        flat = self._facts
+        return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 @frozen(weakref_slot=False)
@@ -261,6 +267,8 @@ class Order:
     @property
     def outstanding(self) -> Decimal:
         """What is still to be paid."""
+        if not self.payments:
+            return self.total
         return max(minus(self.total, self.received), ZERO)
 
     @property
