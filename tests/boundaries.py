@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from order_fsm.testing.calls import Calls
 
-FILE_CALLS = ("open", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "listdir", "stat")
+FILE_CALLS = ("open", "read", "write", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "listdir", "stat")
 """Those of `os` that the stores use; `os.path.exists` and `os.path.isdir` call `stat`."""
 
 

@@ -36,6 +36,12 @@ def is_free(path: Path) -> bool:
     return True
 
 
+def open_files() -> list[Path]:
+    """What this process has open."""
+    with os.scandir("/proc/self/fd") as descriptors:
+        return [Path(os.readlink(descriptor)) for descriptor in descriptors]
+
+
 def test_threads_and_processes_exclude_each_other(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
@@ -136,6 +142,36 @@ def test_a_child_that_was_forked_while_another_thread_holds_the_lock_does_not_fr
         done.set()
         thread.join()
     assert is_free(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process has open is not to be seen here")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_is_forked_amid_opening_and_closing_has_no_lock_file_open(tmp_path: Path) -> None:
+    """It would hold the lock on where its parent is killed, and nothing in it could close the file."""
+    done = threading.Event()
+
+    def open_and_close(lock: FileLock) -> None:
+        while not done.is_set():
+            with lock:
+                pass
+
+    threads = [threading.Thread(target=open_and_close, args=(FileLock(str(tmp_path / name)),)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(30):
+            child = os.fork()
+            if child == 0:
+                status = 2
+                try:
+                    status = int(any(tmp_path in file.parents for file in open_files()))
+                finally:
+                    os._exit(status)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
 
 
 def tell_and_wait(pipe: Connection, end: Connection) -> None:

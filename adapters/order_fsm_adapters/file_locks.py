@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from weakref import WeakSet
+from weakref import ref
 
 if sys.platform == "win32":
     import filelock
@@ -50,8 +50,9 @@ else:
             Raises:
                 OSError: it cannot be opened.
             """
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            _files.add(self)
+            with _between_forks:
+                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                _open_files[self._descriptor] = ref(self)
 
         def __enter__(self) -> None:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -71,24 +72,37 @@ else:
         def forget(self) -> None:
             """Close the file, and leave the lock to the process that it was inherited from."""
             if self._descriptor != _CLOSED:
-                # Whatever closing answers, the descriptor is not ours afterwards.
-                descriptor, self._descriptor = self._descriptor, _CLOSED
-                os.close(descriptor)
+                with _between_forks:
+                    # Whatever closing answers, the descriptor is not ours afterwards.
+                    descriptor, self._descriptor = self._descriptor, _CLOSED
+                    _open_files.pop(descriptor, None)
+                    os.close(descriptor)
 
         def __del__(self) -> None:
             # Not `close`: in a child those of other threads end before it can forget them, and the lock is theirs.
-            with suppress(OSError):  # There is nobody left to tell.
-                self.forget()
+            if self._descriptor != _CLOSED:
+                with suppress(OSError):  # There is nobody left to tell.
+                    self.forget()
 
-    _files: WeakSet[LockFile] = WeakSet()
-    """Those that are open, and some that were."""
+    _open_files: dict[int, ref[LockFile]] = {}
+    """Those that are open, by their descriptors. Written while `_between_forks` is held."""
 
     def _forget_inherited() -> None:
         """Let a forked child go of its parent's locks: they end with the last process that has them open."""
-        for file in list(_files):
-            file.forget()
+        for file in [open_file() for open_file in _open_files.values()]:
+            if file is not None:
+                file.forget()
+        _between_forks.release()
 
-    os.register_at_fork(after_in_child=_forget_inherited)
+    _between_forks = threading.RLock()
+    """Held while a file is opened or closed, and across a fork: a child must not have one open that no object knows of,
+    as it would keep the lock for a holder that is killed. Reentrant, as a signal's handler may fork amid an opening."""
+
+    os.register_at_fork(
+        before=_between_forks.acquire,
+        after_in_parent=_between_forks.release,
+        after_in_child=_forget_inherited,
+    )
 
 
 class FileLock:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 
 from order_fsm_adapters.json_files.durable_files import disk_errors
 
@@ -25,8 +24,11 @@ class ChangeNotes:
         Raises:
             StoreFull, StoreUnavailable: it cannot be noted, so it should not be written.
         """
-        with disk_errors(self._path), suppress(FileNotFoundError):
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        with disk_errors(self._path):
+            try:
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            except FileNotFoundError:
+                return
             try:
                 # A line before it, too, as a full disk may have cut the last note short.
                 os.write(descriptor, f"\n{name}\n".encode())

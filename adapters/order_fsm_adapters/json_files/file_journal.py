@@ -38,6 +38,7 @@ class FileJournal:
         self._folders = folders
         self._lock = lock
         self._path = os.path.join(root, "journal")
+        self._prefix = os.path.join(self._path, "")
         self._draft = self._path + UNFINISHED
 
     @contextmanager
@@ -56,7 +57,7 @@ class FileJournal:
 
         To readers, who hold no lock, its owner may be alive: then they wait for him, as the lock is his.
         """
-        if exists(f"{self._path}{os.sep}{folder}.{name}"):
+        if exists(f"{self._prefix}{folder}.{name}"):
             self.settle_all()
 
     def settle_all(self) -> None:

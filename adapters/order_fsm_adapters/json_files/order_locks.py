@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from order_fsm_adapters.file_locks import FileLock
 from order_fsm_adapters.json_files.durable_files import disk_errors
@@ -34,10 +35,39 @@ class OrderLocks:
         with self._held(range(_SHARDS)), self._journal.locked():
             yield
 
-    @contextmanager
-    def _held(self, shards: Iterable[int]) -> Iterator[None]:
-        """Hold the locks of shards, taken in one order by all."""
-        with disk_errors(self._folder), ExitStack() as held:
-            for shard in sorted(shards):
-                held.enter_context(self._shards[shard])
-            yield
+    def _held(self, shards: Iterable[int]) -> _Held:
+        return _Held(self._folder, [self._shards[shard] for shard in sorted(shards)])
+
+
+class _Held:
+    """Some locks in a `with` block, taken in the sequence in which all take them. A class as `disk_errors` is one."""
+
+    __slots__ = ("_errors", "_locks", "_taken")
+
+    def __init__(self, folder: str, locks: list[FileLock]) -> None:
+        self._errors = disk_errors(folder)
+        self._locks = locks
+        self._taken: list[FileLock] = []
+
+    def __enter__(self) -> None:
+        with self._errors:
+            try:
+                for lock in self._locks:
+                    lock.__enter__()
+                    self._taken.append(lock)
+            except BaseException:
+                self._release()
+                raise
+
+    def __exit__(self, *raised: Any) -> None:
+        with self._errors:
+            self._release()
+        self._errors.__exit__(*raised)
+
+    def _release(self) -> None:
+        """Release them all, also where one cannot be."""
+        if self._taken:
+            try:
+                self._taken.pop().__exit__()
+            finally:
+                self._release()

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 
 from order_fsm_adapters.json_files.durable_files import disk_errors, exists, listed, mark
-from order_fsm_adapters.json_files.order_file import OrderFile
+from order_fsm_adapters.json_files.order_file import OrderFile, digits
 
 _TIME_LENGTH = len("20260105090000000000")
 
@@ -21,6 +21,7 @@ class OutboxFiles:
     def __init__(self, path: str) -> None:
         """Name the folder."""
         self._path = path
+        self._prefix = os.path.join(path, "")
 
     def marks(self) -> list[tuple[str, str]]:
         """The times and file names of the orders that may have messages, oldest first."""
@@ -36,11 +37,12 @@ class OutboxFiles:
         A mark that is there may be left by a process that was killed before it was durable: so it is made again, but
         where it leads to a message already. Those are missing only where a backup of the order was restored.
         """
-        known = set() if before is None else before.message_times()
-        for time in after.message_times():
-            path = self._mark(time, name)
-            if time not in known or not exists(path):
-                mark(path)
+        if after.messages:
+            known = set() if before is None else {message.created_at for message in before.messages}
+            for at in {message.created_at for message in after.messages}:
+                path = self._mark(digits(at), name)
+                if at not in known or not exists(path):
+                    mark(path)
 
     def forget(self, name: str, times: set[str]) -> None:
         """Remove marks of an order, as it has no messages of these times any more."""
@@ -50,4 +52,4 @@ class OutboxFiles:
                 os.unlink(path)
 
     def _mark(self, time: str, name: str) -> str:
-        return os.path.join(self._path, f"{time}~{name}")
+        return f"{self._prefix}{time}~{name}"
