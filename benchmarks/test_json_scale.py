@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
+from filled_stores import unflushed
 from order_fsm import Orders
 from order_fsm_adapters.json_files import JsonStore
 from paired_times import Compare, Work
@@ -16,7 +16,7 @@ LARGE, SMALL = 100_000, 1_000
 
 def filled(folder: Path, number: int) -> Path:
     """A store of so many orders, written without waiting for the disk, as durability is not what is timed."""
-    with mock.patch("os.fsync"):
+    with unflushed():
         orders = Orders(JsonStore(folder))
         for one in range(number):
             orders.create(f"o{one}", total="49.90", currency="GBP")

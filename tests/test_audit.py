@@ -432,6 +432,7 @@ def test_files_in_another_s_place_and_messages_without_marks_are_findings(tmp_pa
 # Memory
 
 
+@pytest.mark.no_cover
 def test_many_orders_take_no_more_memory_than_few() -> None:
     """On a store that keeps nothing itself: the audit keeps less of each further order than its id takes."""
 

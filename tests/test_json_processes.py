@@ -101,6 +101,7 @@ def every_kill(
             return
 
 
+@pytest.mark.no_cover
 class TestAKilledProcess:
     @pytest.mark.parametrize("looks_first", ["at the order", "at the stock", "at all orders", "at the key"])
     def test_leaves_a_change_of_order_stock_key_and_message_whole_or_absent(

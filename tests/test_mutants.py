@@ -7,6 +7,7 @@ reason why it decides everything as the table does; the list is exact.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
@@ -214,3 +215,8 @@ def test_no_mutant_of_several_rows_survives_but_those_that_are_equivalent(golden
 def test_the_table_itself_survives(golden: Golden) -> None:
     """What kills mutants is not that a table is built anew."""
     assert survives(TABLE.rules, golden)
+
+
+def test_nothing_traces_the_mutants() -> None:
+    """Coverage neither, not even in a worker of pytest-xdist: `tests/conftest.py` sees to it."""
+    assert sys.gettrace() is None

@@ -558,6 +558,7 @@ HEADERS = st.dictionaries(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=1000, deadline=None)
 @given(body=BODIES | st.just(body_of()), headers=HEADERS, stripe_form=st.booleans())
 def test_nothing_moves_money_that_is_not_verified(
@@ -583,6 +584,7 @@ class Credulous:
 EVENT_IDS = st.sampled_from(["evt_1", "evt_2", "evt_3"]) | st.text(min_size=1, max_size=5)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=300, deadline=None)
 @given(sent=st.lists(st.tuples(BODIES, EVENT_IDS), max_size=8))
 def test_whatever_is_signed_has_an_outcome(new_shop: type[Shop], sent: list[tuple[bytes, str]]) -> None:
@@ -611,6 +613,7 @@ EVENTS = st.tuples(
 )
 
 
+@pytest.mark.no_cover
 @settings(max_examples=300, deadline=None)
 @given(events=st.lists(EVENTS, max_size=20))
 def test_each_amount_is_recorded_at_most_once(new_shop: type[Shop], events: list[tuple[str, str, str, str]]) -> None:

@@ -192,6 +192,7 @@ def check_findings(shop: Shop) -> None:
         assert ({"paid", "dispatched"} <= order.statuses) == ("complete" in standing)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workflow=workflows, totals=st.tuples(*[st.sampled_from(["10.00", "0.01", "0"])] * 2), steps=steps)
 def test_a_shop_stays_consistent(
@@ -208,6 +209,7 @@ def test_a_shop_stays_consistent(
     check_findings(world.shop)
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workflow=workflows, steps=steps)
 def test_a_redelivery_changes_nothing(
@@ -225,6 +227,7 @@ def test_a_redelivery_changes_nothing(
     assert world.shop.dump() == before
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workflow=workflows, steps=steps)
 def test_explain_and_fire_agree(
@@ -244,6 +247,7 @@ def test_explain_and_fire_agree(
         assert world.shop.orders.fire("1001", allowed[0]).entries
 
 
+@pytest.mark.no_cover
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(workflow=workflows, steps=steps)
 def test_messages_follow_from_the_history(

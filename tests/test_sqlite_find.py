@@ -21,6 +21,7 @@ _STATUSES = st.frozensets(st.sampled_from(["sent", "paid", "cancelled"]), max_si
 _WHENS = st.just(When()) | st.builds(When, has=_STATUSES) | st.builds(When, lacks=_STATUSES, has_any=_STATUSES)
 
 
+@pytest.mark.no_cover
 @settings(deadline=None, max_examples=200)
 @given(
     orders=st.lists(st.tuples(_STATES, _STATES, _CUSTOMERS, st.integers(0, 3), st.booleans()), max_size=8),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
@@ -162,22 +162,38 @@ def refused(store: Store, expected: Expected, change: Change, error: type[OrderF
 
 def exact(value: Any) -> Any:
     """A value in a form in which only the same is equal: 1 is not True or 1.0, and 1.50 is not 1.5."""
-    if attrs.has(type(value)):
-        names = [attribute.name for attribute in attrs.fields(type(value))]
-        return (type(value).__name__, {name: exact(getattr(value, name)) for name in names})
-    if isinstance(value, Mapping):
-        return {key: exact(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [exact(one) for one in value]
-    if isinstance(value, tuple):
-        return tuple(exact(one) for one in value)
-    if isinstance(value, datetime):
-        return ("datetime", value.isoformat())
-    if isinstance(value, Decimal):
-        return ("Decimal", str(value))
-    if isinstance(value, float):
-        return ("float", value, math.copysign(1, value))
-    return (type(value).__name__, value)
+    kind = type(value)
+    form = _forms.get(kind)
+    if form is None:
+        form = _forms[kind] = _form_of(kind)
+    return form(value)
+
+
+_forms: dict[type, Callable[[Any], Any]] = {}
+"""By type, as whole stores are compared again and again."""
+
+
+def _form_of(kind: type) -> Callable[[Any], Any]:
+    """What gives the values of a type their form."""
+    name = kind.__name__
+    if kind is str:  # As it is: other forms are no str.
+        return lambda value: value
+    if attrs.has(kind):
+        names = [attribute.name for attribute in attrs.fields(kind)]
+        return lambda value: (name, {one: exact(getattr(value, one)) for one in names})
+    if issubclass(kind, Mapping):
+        return lambda value: {key: exact(one) for key, one in value.items()}
+    if issubclass(kind, list):
+        return lambda value: [exact(one) for one in value]
+    if issubclass(kind, tuple):
+        return lambda value: ("tuple", [exact(one) for one in value])
+    if issubclass(kind, datetime):
+        return lambda value: ("datetime", value.isoformat())
+    if issubclass(kind, Decimal):
+        return lambda value: ("Decimal", str(value))
+    if issubclass(kind, float):
+        return lambda value: ("float", value, math.copysign(1, value))
+    return lambda value: (name, value)
 
 
 def consistent(store: Store, order_id: str) -> tuple[Entry, ...]:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from attrs import define, field
 
 from order_fsm.errors import OrderFsmError
@@ -16,10 +17,11 @@ from order_fsm.testing.changes import creation, seeded
 from order_fsm.testing.expected import Expected
 from order_fsm.testing.traffic import PIECES, SKUS, stocked
 from tests.power.disk import Disk
-from tests.power.shop import STEPS, STOCKED, STORES, base_of, closed, next_step, whole
+from tests.power.shop import STEPS, STOCKED, STORES, Step, base_of, closed, next_step, whole
 from tests.power.trace import Call, traced
 
 IMAGES_OF_A_RUN = 250
+WRONG = (AssertionError, pytest.fail.Exception, OrderFsmError)
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -71,7 +73,8 @@ def _lose_power_in_a_run(kind: str, seed: str, images: int, place: Path, base: P
     dice = seeded(f"{kind} {seed} power")
     moments = Counter(dice.choices(changing, k=images))
     disk = Disk(before, str(work))
-    expected = base_of(kind, migrated)
+    begun = base_of(kind, migrated)
+    steps = _by_steps(begun, seed)
     for number, (call, _) in enumerate(calls):
         disk.do(call)
         for image in range(moments[number]):
@@ -79,8 +82,8 @@ def _lose_power_in_a_run(kind: str, seed: str, images: int, place: Path, base: P
             disk.lose_power(dice, left)
             losses.images += 1
             try:
-                _check(kind, left, seed, disk.said, expected)
-            except (AssertionError, OrderFsmError) as error:
+                _check(kind, left, disk.said, begun, steps)
+            except WRONG as error:
                 losses.bad.append(f"{seed}, call {number}, image {image}: {type(error).__name__}: {error}"[:500])
             shutil.rmtree(left)
 
@@ -97,25 +100,38 @@ def _run(kind: str, seed: str, work: Path, migrated: Path | None) -> list[tuple[
     return changes
 
 
-def _check(kind: str, place: Path, seed: str, said: list[bytes], base: Expected) -> None:
+def _by_steps(base: Expected, seed: str) -> list[tuple[Expected, Step | None]]:
+    """What a store must hold after each number of steps, and the step after that."""
+    expected = _copy(base)
+    expected.stock.update(dict.fromkeys(SKUS[:2], PIECES))
+    by_steps: list[tuple[Expected, Step | None]] = []
+    for number in range(STEPS):
+        step = next_step(expected, number, seed)
+        by_steps.append((_copy(expected), step))
+        step.note(expected)
+    return [*by_steps, (expected, None)]
+
+
+def _check(
+    kind: str, place: Path, said: list[bytes], begun: Expected, steps: list[tuple[Expected, Step | None]]
+) -> None:
     """Compare what is left with what was acknowledged; what was under way is there whole, or not at all.
 
     Raises:
-        AssertionError: it is something else.
+        AssertionError, pytest.fail.Exception: it is something else.
         OrderFsmError: the store does not open, or fails.
     """
     store = STORES[whole(kind)](place)
     try:
-        expected = _copy(base)
         if STOCKED not in said:
+            expected = _copy(begun)
             on_hand = store.stock(SKUS)
-            assert set(on_hand.items()) <= {*base.stock.items(), *((sku, PIECES) for sku in SKUS[:2])}
+            assert set(on_hand.items()) <= {*begun.stock.items(), *((sku, PIECES) for sku in SKUS[:2])}
             expected.stock = on_hand
             expected.check(store)
             stocked(store)
         else:
-            done = sum(one.strip().isdigit() for one in said)
-            _check_steps(store, expected, seed, done)
+            _check_steps(store, *steps[sum(one.strip().isdigit() for one in said)])
         new = creation("after the power loss")
         store.commit(new)
         assert store.load(new.order.id) == new.order, "the store must work on"
@@ -123,21 +139,19 @@ def _check(kind: str, place: Path, seed: str, said: list[bytes], base: Expected)
         closed(store)
 
 
-def _check_steps(store: Store, expected: Expected, seed: str, done: int) -> None:
-    expected.stock.update(dict.fromkeys(SKUS[:2], PIECES))
-    for number in range(done):
-        next_step(expected, number, seed).note(expected)
+def _check_steps(store: Store, done: Expected, under_way: Step | None) -> None:
+    expected = _copy(done)
+    if under_way is None:
+        expected.check(store)
+        return
+    if under_way.change is not None:
+        expected.refused = [under_way.change]
     try:
         expected.check(store)
-    except (AssertionError, OrderFsmError):
-        if done == STEPS:
-            raise
-        next_step(expected, done, seed).note(expected)
+    except WRONG:
+        expected.refused = []
+        under_way.note(expected)
         expected.check(store)
-    else:
-        if done < STEPS and (change := next_step(expected, done, seed).change) is not None:
-            expected.refused = [change]
-            expected.check(store)
 
 
 def _copy(expected: Expected) -> Expected:
@@ -145,4 +159,5 @@ def _copy(expected: Expected) -> Expected:
     copy.orders, copy.histories = dict(expected.orders), dict(expected.histories)
     copy.keys, copy.stock = dict(expected.keys), dict(expected.stock)
     copy.messages = list(expected.messages)
+    copy.removed = dict(expected.removed)
     return copy

@@ -65,7 +65,8 @@ def traced(command: Sequence[str], output: Path, environment: dict[str, str]) ->
         AssertionError: the command failed, or the trace holds what is not understood.
     """
     calls = "trace=" + ",".join(f"?{call}" for call in _CALLS.split())
-    strace = ["strace", "-f", "-qq", "-y", "-xx", "-s", "10000000", "-e", "signal=none", "-e", calls]
+    # The kernel stops the program at the traced calls alone.
+    strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", "10000000", "-e", "signal=none", "-e", calls]
     done = subprocess.run(
         [*strace, "-o", str(output), *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
