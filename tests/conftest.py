@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import order_fsm.shop
 from order_fsm import Line, Message, Order, Orders, When, Workflow, shop_workflow
 from order_fsm.machine import Decision, decide
 from order_fsm.model import Query
@@ -149,6 +151,13 @@ POLICIES: dict[str, tuple[Dispatch, bool]] = {
 def workflow(request: pytest.FixtureRequest) -> Workflow:
     """The shop's rules, under every policy and option."""
     return shop_workflow(*POLICIES[request.param])
+
+
+@pytest.fixture(autouse=True)
+def _workflows_are_built_anew() -> None:
+    """Under mutmut: a mutant of what builds a workflow is only seen by tests that build it."""
+    if "MUTANT_UNDER_TEST" in os.environ:
+        order_fsm.shop._built.cache_clear()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -314,6 +314,23 @@ def test_a_number_is_whole_and_positive(busy: Shop, what: str, call: Call, value
     rejected(busy, lambda: call(busy.orders, value), InvalidInput, f"{what} must be")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda orders: orders.find(limit=1),
+        lambda orders: orders.queue("unfinished", limit=1),
+        lambda orders: orders.deliver(lambda message: None, limit=1),
+        lambda orders: orders.dead_letters(limit=1),
+        lambda orders: orders.expire(timedelta(0), limit=1),
+        lambda orders: orders.purge(timedelta(0), limit=1),
+        lambda orders: orders.migrate({}, comment="x", limit=1),
+    ],
+    ids=["find", "queue", "deliver", "dead_letters", "expire", "purge", "migrate"],
+)
+def test_a_limit_may_be_one(busy: Shop, call: Callable[[Orders], object]) -> None:
+    call(busy.orders)
+
+
 @pytest.mark.parametrize("value", [-1, 1.0, "5", None, True, 2**63, HUGE], ids=shown)
 def test_stock_is_a_whole_number(busy: Shop, value: Any) -> None:
     rejected(busy, lambda: busy.orders.set_stock("CUP", value), InvalidInput, "on_hand must be")
@@ -407,4 +424,10 @@ def test_a_clock_gives_a_time_with_a_zone(busy: Shop, now: Any) -> None:
 @pytest.mark.parametrize("handler", [None, 5, "print"])
 def test_a_handler_can_be_called(busy: Shop, handler: Any) -> None:
     """Otherwise each message would be put off as if its delivery had failed."""
-    rejected(busy, lambda: busy.orders.deliver(handler), InvalidInput, "handler must")
+    rejected(busy, lambda: busy.orders.deliver(handler), InvalidInput, "handler must", type(handler).__name__)
+
+
+@pytest.mark.parametrize("message", [None, 5, "1001#2.1", ["1001#2.1"]])
+def test_what_is_revived_is_a_message(busy: Shop, message: Any) -> None:
+    """The message itself, as it was listed, and not its id."""
+    rejected(busy, lambda: busy.orders.revive(message), InvalidInput, "one of dead_letters()", type(message).__name__)
