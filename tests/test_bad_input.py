@@ -83,6 +83,11 @@ BY_NAME: dict[str, Call] = {
 }
 
 
+def told(method: str) -> str:
+    """What a message calls the name that a method is given."""
+    return "order id" if method in BY_ID else "sku" if method in BY_SKU else method.split()[-1]
+
+
 def shown(value: object) -> str:
     """A value for the name of a test; without backslashes, with which pytest does not find a test by its name."""
     return "10**5000" if value is HUGE else ascii(value)[:20].replace("\\", "%")
@@ -96,7 +101,7 @@ def test_a_name_is_text(busy: Shop, method: str, value: object) -> None:
     if value is None and method in {*BY_PAGE, *BY_NAME}:
         call(busy.orders, None)
     else:
-        rejected(busy, lambda: call(busy.orders, value), InvalidInput, "must be a string")
+        rejected(busy, lambda: call(busy.orders, value), InvalidInput, f"{told(method)} must be a string")
 
 
 @pytest.mark.parametrize("value", NO_NAME, ids=shown)
