@@ -181,7 +181,8 @@ BY_MONEY: dict[str, Call] = {
 @pytest.mark.parametrize("method", BY_MONEY)
 def test_money_is_an_exact_number(busy: Shop, method: str, value: object, word: str) -> None:
     """Not negative, finite, of 15 and 8 digits at the most; a float never, with a hint how to write it."""
-    rejected(busy, lambda: BY_MONEY[method](busy.orders, value), InvalidInput, word, "must")
+    what = "total" if method == "create" else "amount"
+    rejected(busy, lambda: BY_MONEY[method](busy.orders, value), InvalidInput, word, f"{what} must")
 
 
 @pytest.mark.parametrize("value", ["gbp", "GB", "GBPX", "", "G P", "ÄBC", None, 5, b"GBP", HUGE], ids=shown)
@@ -213,8 +214,19 @@ def test_lines_are_lines(busy: Shop, lines: Any) -> None:
         busy,
         lambda: busy.orders.create("1003", total=1, currency="GBP", lines=lines),
         InvalidInput,
-        "Line(sku, quantity)",
+        "lines must be a list of Line(sku, quantity)",
     )
+
+
+@pytest.mark.parametrize(("line", "kind"), [("TEAPOT", "str"), (("TEAPOT", 1), "tuple"), (5, "int")])
+def test_what_is_no_line_is_told_by_its_kind(busy: Shop, line: Any, kind: str) -> None:
+    lines = [Line("TEAPOT", 1), line]
+    rejected(busy, lambda: busy.orders.create("1003", total=1, currency="GBP", lines=lines), InvalidInput, kind)
+
+
+def test_a_line_may_be_of_as_many_as_a_store_can_count(busy: Shop) -> None:
+    order = busy.orders.create("1003", total=1, currency="GBP", lines=[Line("TEAPOT", 2**63 - 1)])
+    assert order.quantities == {"TEAPOT": 2**63 - 1}
 
 
 def test_lines_together_are_no_more_than_a_store_can_count(busy: Shop) -> None:
