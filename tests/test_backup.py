@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -158,9 +159,11 @@ def test_nothing_is_overwritten(opened: Open, tmp_path: Path, there: str) -> Non
     assert there != "file" or copy.read_text() == "mine"
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 def test_what_comes_there_meanwhile_is_not_overwritten(
-    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
+    """It is named; also on a file system without links."""
     store = opened(tmp_path / "shop")
     copy = tmp_path / "copy"
     fsync = os.fsync
@@ -171,7 +174,9 @@ def test_what_comes_there_meanwhile_is_not_overwritten(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", meanwhile)
-    with pytest.raises((InvalidInput, StoreUnavailable)):
+    if not links:
+        monkeypatch.setattr(os, "link", cannot)
+    with pytest.raises((InvalidInput, StoreUnavailable), match=re.escape(str(copy))):
         store.backup(copy)
     assert [file.name for file in copy.iterdir()] == ["mine"]
     assert not [file for file in tmp_path.iterdir() if file.name.endswith(".tmp")]
@@ -225,13 +230,13 @@ def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkey
     assert Orders(opened(tmp_path / "copy")).audit().orders == 1
 
 
+def cannot(*_: object) -> None:
+    raise OSError(1, "Operation not permitted")
+
+
 def test_a_file_system_without_links_will_do(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(tmp_path / "shop")
     Orders(store).create("1001", total="10", currency="GBP", key="evt_1")
-
-    def cannot(*_: object) -> None:
-        raise OSError(1, "Operation not permitted")
-
     monkeypatch.setattr(os, "link", cannot)
     store.backup(tmp_path / "copy")
     restored = Orders(opened(tmp_path / "copy"))
