@@ -210,6 +210,36 @@ def test_a_database_is_copied_beside_its_place_and_its_name_is_flushed_after_tha
     assert flushed == [(copy.stat().st_ino, False), (copy.parent.stat().st_ino, True)]
 
 
+def test_json_files_are_copied_beside_their_place_and_all_flushed_before_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft on another disk could not be given the name, and under the name there is nothing that may yet be lost."""
+    store = JsonStore(tmp_path / "shop")
+    store.set_stock("TEAPOT", 1)
+    Orders(store).create("1001", total="10", currency="GBP", key="evt_1")
+    (tmp_path / "backups").mkdir()
+    copy = tmp_path / "backups" / "copy"
+    rename, fsync = os.rename, os.fsync
+    drafts: list[str] = []
+    flushed: list[tuple[int, bool]] = []
+
+    def renamed(draft: str, path: str) -> None:
+        drafts.append(Path(draft).relative_to(copy.parent).parts[0])
+        rename(draft, path)
+
+    def flush(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, copy.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(os, "fsync", flush)
+    store.backup(copy)
+    (draft,) = drafts
+    assert (draft[:5], Path(draft).suffix) == ("copy.", ".tmp")
+    assert {(file.stat().st_ino, False) for file in (copy, *copy.rglob("*"))} <= set(flushed)
+    assert flushed[-1] == (copy.parent.stat().st_ino, True)
+
+
 def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(tmp_path / "shop")
     Orders(store).create("1001", total="10", currency="GBP")
@@ -222,7 +252,7 @@ def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkey
         patch.setattr(os, "fsync", full)
         with pytest.raises(Exception, match="make room, then retry"):
             store.backup(tmp_path / "copy")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match=r"missing/copy.*(No such file|cannot be read or written)"):
         store.backup(tmp_path / "missing" / "copy")
     kept = [file for file in sorted(tmp_path.iterdir()) if not file.name.endswith(("-wal", "-shm"))]
     assert kept == [file for file in before if not file.name.endswith(("-wal", "-shm"))]

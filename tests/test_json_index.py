@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from order_fsm import Orders
+from order_fsm import Orders, StoreUnavailable
 from order_fsm_adapters.json_files import JsonStore, durable_files, order_index
+from order_fsm_adapters.json_files.change_notes import ChangeNotes
 
 
 @pytest.fixture
@@ -154,6 +156,39 @@ def test_what_a_power_loss_left_among_the_notes_is_passed_over(folder: Path, ord
         changes.write(b"\0\0\0\0\n../1001\n\xff\xfe\n")
     orders.fire("1002", "place")
     assert found(orders) == {"unfinished": ["1003"], "to_pay": ["1001", "1002"], "cancelled": []}
+
+
+def test_notes_are_read_from_a_place_on_and_as_far_as_lines_are_whole(tmp_path: Path) -> None:
+    """A line that is no name is none of two; nor is anything beyond the end, where the notes were cut."""
+    (tmp_path / "changes").write_bytes(b"\na\n\nb\nx y\n\nc")
+    notes = ChangeNotes(str(tmp_path / "changes"))
+    assert notes.size() == 12
+    assert notes.since(0) == ({"a", "b"}, 11)
+    assert notes.since(3) == ({"b"}, 11)
+    assert notes.since(11) == (set(), 11)
+    assert notes.since(12) == notes.since(13) == notes.since(99) == (set(), 12)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda notes: notes.add("a"),
+        lambda notes: notes.make(),
+        lambda notes: notes.since(0),
+        lambda notes: notes.clear(),
+    ],
+    ids=["add", "make", "since", "clear"],
+)
+def test_notes_that_cannot_be_kept_are_named(tmp_path: Path, use: Callable[[ChangeNotes], object]) -> None:
+    (tmp_path / "changes").mkdir()
+    with pytest.raises(StoreUnavailable, match=re.escape(str(tmp_path / "changes"))):
+        use(ChangeNotes(str(tmp_path / "changes")))
+
+
+def test_notes_that_cannot_be_measured_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match=re.escape(str(tmp_path / "file" / "changes"))):
+        ChangeNotes(str(tmp_path / "file" / "changes")).size()
 
 
 def test_notes_that_were_read_are_thrown_away(folder: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:
