@@ -169,7 +169,8 @@ def test_an_audit_lists_files_that_the_store_did_not_write(folder: Path, folder_
     assert shop(folder).audit().ok
     (folder / folder_of / "1001.json~").write_text("{}")
     assert [finding.code for finding in shop(folder).audit().findings] == ["corrupt"]
-    assert "1001.json~ was not written by order_fsm" in shop(folder).audit().findings[0].message
+    stray = folder / folder_of / "1001.json~"
+    assert f"{stray} was not written by order_fsm: move it" in shop(folder).audit().findings[0].message
 
 
 def test_an_order_that_goes_while_an_audit_looks_at_the_index_is_no_fault(
