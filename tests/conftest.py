@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import order_fsm.shop
 from order_fsm import Line, Message, Order, Orders, When, Workflow, shop_workflow
 from order_fsm.machine import Decision, decide
 from order_fsm.model import Query
@@ -153,12 +155,19 @@ def workflow(request: pytest.FixtureRequest) -> Workflow:
     return shop_workflow(*POLICIES[request.param])
 
 
+@pytest.fixture(autouse=True)
+def _workflows_are_built_anew() -> None:
+    """Under mutmut: a mutant of what builds a workflow is only seen by tests that build it."""
+    if "MUTANT_UNDER_TEST" in os.environ:
+        order_fsm.shop._built.cache_clear()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Some tests of the contract are not for coverage: the contract cannot mark them, as its user need not have that.
 
     Coverage takes a lock at each call of a traced function: in a child that is forked while a thread holds it, the next
-    such call waits for ever. Of the many rounds of kills each is as the
-    one before; a few rounds on another store are measured.
+    such call waits for ever. Of the many rounds of kills each is as the one before; a few rounds on another store are
+    measured.
     """
     for item in items:
         forks = "before_a_fork" in item.name or "takes_nothing_along" in item.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -158,9 +159,11 @@ def test_nothing_is_overwritten(opened: Open, tmp_path: Path, there: str) -> Non
     assert there != "file" or copy.read_text() == "mine"
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 def test_what_comes_there_meanwhile_is_not_overwritten(
-    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
+    """It is named; also on a file system without links."""
     store = opened(tmp_path / "shop")
     copy = tmp_path / "copy"
     fsync = os.fsync
@@ -171,7 +174,9 @@ def test_what_comes_there_meanwhile_is_not_overwritten(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", meanwhile)
-    with pytest.raises((InvalidInput, StoreUnavailable)):
+    if not links:
+        monkeypatch.setattr(os, "link", cannot)
+    with pytest.raises((InvalidInput, StoreUnavailable), match=re.escape(str(copy))):
         store.backup(copy)
     assert [file.name for file in copy.iterdir()] == ["mine"]
     assert not [file for file in tmp_path.iterdir() if file.name.endswith(".tmp")]
@@ -205,6 +210,36 @@ def test_a_database_is_copied_beside_its_place_and_its_name_is_flushed_after_tha
     assert flushed == [(copy.stat().st_ino, False), (copy.parent.stat().st_ino, True)]
 
 
+def test_json_files_are_copied_beside_their_place_and_all_flushed_before_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A draft on another disk could not be given the name, and under the name there is nothing that may yet be lost."""
+    store = JsonStore(tmp_path / "shop")
+    store.set_stock("TEAPOT", 1)
+    Orders(store).create("1001", total="10", currency="GBP", key="evt_1")
+    (tmp_path / "backups").mkdir()
+    copy = tmp_path / "backups" / "copy"
+    rename, fsync = os.rename, os.fsync
+    drafts: list[str] = []
+    flushed: list[tuple[int, bool]] = []
+
+    def renamed(draft: str, path: str) -> None:
+        drafts.append(Path(draft).relative_to(copy.parent).parts[0])
+        rename(draft, path)
+
+    def flush(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, copy.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(os, "fsync", flush)
+    store.backup(copy)
+    (draft,) = drafts
+    assert (draft[:5], Path(draft).suffix) == ("copy.", ".tmp")
+    assert {(file.stat().st_ino, False) for file in (copy, *copy.rglob("*"))} <= set(flushed)
+    assert flushed[-1] == (copy.parent.stat().st_ino, True)
+
+
 def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(tmp_path / "shop")
     Orders(store).create("1001", total="10", currency="GBP")
@@ -217,7 +252,7 @@ def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkey
         patch.setattr(os, "fsync", full)
         with pytest.raises(Exception, match="make room, then retry"):
             store.backup(tmp_path / "copy")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreUnavailable, match=r"missing/copy.*(No such file|cannot be read or written)"):
         store.backup(tmp_path / "missing" / "copy")
     kept = [file for file in sorted(tmp_path.iterdir()) if not file.name.endswith(("-wal", "-shm"))]
     assert kept == [file for file in before if not file.name.endswith(("-wal", "-shm"))]
@@ -225,13 +260,13 @@ def test_a_backup_that_fails_leaves_nothing(opened: Open, tmp_path: Path, monkey
     assert Orders(opened(tmp_path / "copy")).audit().orders == 1
 
 
+def cannot(*_: object) -> None:
+    raise OSError(1, "Operation not permitted")
+
+
 def test_a_file_system_without_links_will_do(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = opened(tmp_path / "shop")
     Orders(store).create("1001", total="10", currency="GBP", key="evt_1")
-
-    def cannot(*_: object) -> None:
-        raise OSError(1, "Operation not permitted")
-
     monkeypatch.setattr(os, "link", cannot)
     store.backup(tmp_path / "copy")
     restored = Orders(opened(tmp_path / "copy"))

@@ -83,6 +83,11 @@ BY_NAME: dict[str, Call] = {
 }
 
 
+def told(method: str) -> str:
+    """What a message calls the name that a method is given."""
+    return "order id" if method in BY_ID else "sku" if method in BY_SKU else method.split()[-1]
+
+
 def shown(value: object) -> str:
     """A value for the name of a test; without backslashes, with which pytest does not find a test by its name."""
     return "10**5000" if value is HUGE else ascii(value)[:20].replace("\\", "%")
@@ -96,7 +101,7 @@ def test_a_name_is_text(busy: Shop, method: str, value: object) -> None:
     if value is None and method in {*BY_PAGE, *BY_NAME}:
         call(busy.orders, None)
     else:
-        rejected(busy, lambda: call(busy.orders, value), InvalidInput, "must be a string")
+        rejected(busy, lambda: call(busy.orders, value), InvalidInput, f"{told(method)} must be a string")
 
 
 @pytest.mark.parametrize("value", NO_NAME, ids=shown)
@@ -176,7 +181,8 @@ BY_MONEY: dict[str, Call] = {
 @pytest.mark.parametrize("method", BY_MONEY)
 def test_money_is_an_exact_number(busy: Shop, method: str, value: object, word: str) -> None:
     """Not negative, finite, of 15 and 8 digits at the most; a float never, with a hint how to write it."""
-    rejected(busy, lambda: BY_MONEY[method](busy.orders, value), InvalidInput, word, "must")
+    what = "total" if method == "create" else "amount"
+    rejected(busy, lambda: BY_MONEY[method](busy.orders, value), InvalidInput, word, f"{what} must")
 
 
 @pytest.mark.parametrize("value", ["gbp", "GB", "GBPX", "", "G P", "ÄBC", None, 5, b"GBP", HUGE], ids=shown)
@@ -208,8 +214,19 @@ def test_lines_are_lines(busy: Shop, lines: Any) -> None:
         busy,
         lambda: busy.orders.create("1003", total=1, currency="GBP", lines=lines),
         InvalidInput,
-        "Line(sku, quantity)",
+        "lines must be a list of Line(sku, quantity)",
     )
+
+
+@pytest.mark.parametrize(("line", "kind"), [("TEAPOT", "str"), (("TEAPOT", 1), "tuple"), (5, "int")])
+def test_what_is_no_line_is_told_by_its_kind(busy: Shop, line: Any, kind: str) -> None:
+    lines = [Line("TEAPOT", 1), line]
+    rejected(busy, lambda: busy.orders.create("1003", total=1, currency="GBP", lines=lines), InvalidInput, kind)
+
+
+def test_a_line_may_be_of_as_many_as_a_store_can_count(busy: Shop) -> None:
+    order = busy.orders.create("1003", total=1, currency="GBP", lines=[Line("TEAPOT", 2**63 - 1)])
+    assert order.quantities == {"TEAPOT": 2**63 - 1}
 
 
 def test_lines_together_are_no_more_than_a_store_can_count(busy: Shop) -> None:
@@ -314,6 +331,23 @@ def test_a_number_is_whole_and_positive(busy: Shop, what: str, call: Call, value
     rejected(busy, lambda: call(busy.orders, value), InvalidInput, f"{what} must be")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda orders: orders.find(limit=1),
+        lambda orders: orders.queue("unfinished", limit=1),
+        lambda orders: orders.deliver(lambda message: None, limit=1),
+        lambda orders: orders.dead_letters(limit=1),
+        lambda orders: orders.expire(timedelta(0), limit=1),
+        lambda orders: orders.purge(timedelta(0), limit=1),
+        lambda orders: orders.migrate({}, comment="x", limit=1),
+    ],
+    ids=["find", "queue", "deliver", "dead_letters", "expire", "purge", "migrate"],
+)
+def test_a_limit_may_be_one(busy: Shop, call: Callable[[Orders], object]) -> None:
+    call(busy.orders)
+
+
 @pytest.mark.parametrize("value", [-1, 1.0, "5", None, True, 2**63, HUGE], ids=shown)
 def test_stock_is_a_whole_number(busy: Shop, value: Any) -> None:
     rejected(busy, lambda: busy.orders.set_stock("CUP", value), InvalidInput, "on_hand must be")
@@ -407,4 +441,10 @@ def test_a_clock_gives_a_time_with_a_zone(busy: Shop, now: Any) -> None:
 @pytest.mark.parametrize("handler", [None, 5, "print"])
 def test_a_handler_can_be_called(busy: Shop, handler: Any) -> None:
     """Otherwise each message would be put off as if its delivery had failed."""
-    rejected(busy, lambda: busy.orders.deliver(handler), InvalidInput, "handler must")
+    rejected(busy, lambda: busy.orders.deliver(handler), InvalidInput, "handler must", type(handler).__name__)
+
+
+@pytest.mark.parametrize("message", [None, 5, "1001#2.1", ["1001#2.1"]])
+def test_what_is_revived_is_a_message(busy: Shop, message: Any) -> None:
+    """The message itself, as it was listed, and not its id."""
+    rejected(busy, lambda: busy.orders.revive(message), InvalidInput, "one of dead_letters()", type(message).__name__)

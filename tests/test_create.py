@@ -9,8 +9,11 @@ import pytest
 from order_fsm import (
     KeyReused,
     Line,
+    Order,
     OrderExists,
 )
+
+from .stores import interrupted
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -96,6 +99,35 @@ def test_a_key_of_another_creation_is_refused(shop: Shop, other: dict[str, Any])
     with pytest.raises(KeyReused, match="basket-1"):
         shop.orders.create(**{**call, **other})
     assert shop.dump() == before
+
+
+def test_the_same_creation_that_comes_first_meanwhile_is_answered(any_shop: Shop) -> None:
+    """Another worker commits it between this one's look and its commit: one order, the same for both."""
+    call: dict[str, Any] = {"total": "10.00", "currency": "GBP", "key": "basket-1"}
+    firsts: list[Order] = []
+
+    def quicker() -> None:
+        any_shop.clock.pass_by(seconds=1)
+        firsts.append(any_shop.orders.create("1001", **call))
+
+    interrupted(any_shop.store).append(quicker)
+    assert [any_shop.orders.create("1001", **call)] == firsts
+    assert any_shop.orders.get("1001") == firsts[0]
+
+
+@pytest.mark.parametrize(
+    ("order_id", "key", "error"),
+    [("1001", None, OrderExists), ("1001", "basket-2", OrderExists), ("1002", "basket-1", KeyReused)],
+    ids=["no key", "another key", "another order"],
+)
+def test_another_creation_that_comes_first_meanwhile_is_no_answer(
+    any_shop: Shop, order_id: str, key: str | None, error: type[Exception]
+) -> None:
+    """Of the id under another key or none, or under the key of another id."""
+    call: dict[str, Any] = {"total": "10.00", "currency": "GBP"}
+    interrupted(any_shop.store).append(lambda: any_shop.orders.create(order_id, key=key, **call))
+    with pytest.raises(error, match=order_id):
+        any_shop.orders.create("1001", key="basket-1", **call)
 
 
 def test_what_goes_in_and_comes_out_is_apart(shop: Shop) -> None:

@@ -161,7 +161,7 @@ def test_the_limit_is_how_many_expire(any_shop: Shop) -> None:
 @pytest.mark.parametrize("act", ["expire", "purge"])
 @pytest.mark.parametrize("bad", [1, -DAY, None, timedelta(microseconds=-1)])
 def test_an_age_is_a_timedelta_and_not_negative(shop: Shop, act: str, bad: Any) -> None:
-    with pytest.raises(InvalidInput, match="older_than must be a timedelta"):
+    with pytest.raises(InvalidInput, match=f"older_than must be a timedelta, .*{type(bad).__name__}"):
         getattr(shop.orders, act)(bad)
 
 

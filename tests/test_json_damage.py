@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -157,8 +158,22 @@ def test_a_newer_format_is_refused_by_its_name(folder: Path, name: str) -> None:
         warehouse: str = "north"
 
     (folder / name).write_bytes(sealed_json.encode(Newer(format=2)))
-    with pytest.raises(StoreUnavailable, match="written by a newer version"):
+    said = f"^{re.escape(str(folder / name))} was written by a newer version"
+    with pytest.raises(StoreUnavailable, match=said):
         shop(folder).get("1001")
+
+
+@pytest.mark.usefixtures("orders")
+def test_a_newer_format_that_keeps_the_shape_is_refused_by_its_name(folder: Path) -> None:
+    """What a member means may be another thing there."""
+
+    class Newer(sealed_json.Document, frozen=True, kw_only=True):
+        store: str = "order_fsm"
+
+    path = folder / "store.json"
+    path.write_bytes(sealed_json.encode(Newer(format=2)))
+    with pytest.raises(StoreUnavailable, match=f"^{re.escape(str(path))} was written by a newer version"):
+        shop(folder)
 
 
 @pytest.mark.parametrize("folder_of", ["orders", "keys", "stock"])
@@ -169,7 +184,8 @@ def test_an_audit_lists_files_that_the_store_did_not_write(folder: Path, folder_
     assert shop(folder).audit().ok
     (folder / folder_of / "1001.json~").write_text("{}")
     assert [finding.code for finding in shop(folder).audit().findings] == ["corrupt"]
-    assert "1001.json~ was not written by order_fsm" in shop(folder).audit().findings[0].message
+    stray = folder / folder_of / "1001.json~"
+    assert f"{stray} was not written by order_fsm: move it" in shop(folder).audit().findings[0].message
 
 
 def test_an_order_that_goes_while_an_audit_looks_at_the_index_is_no_fault(

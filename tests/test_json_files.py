@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -165,6 +166,11 @@ class TestTheFolder:
         ):
             with pytest.raises(StoreUnavailable):
                 use()
+
+    def test_whose_locks_have_gone_says_so(self, folder: Path, orders: Orders) -> None:
+        shutil.rmtree(folder / "locks")
+        with pytest.raises(StoreUnavailable, match=re.escape(str(folder / "locks"))):
+            orders.fire("1002", "place")
 
 
 class TestLeftovers:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from order_fsm import Orders
+from order_fsm import Orders, StoreUnavailable
 from order_fsm_adapters.json_files import JsonStore, durable_files, order_index
+from order_fsm_adapters.json_files.change_notes import ChangeNotes
+from order_fsm_adapters.json_files.order_locks import OrderLocks
+
+from .sqlite_files import by_hand
 
 
 @pytest.fixture
@@ -86,13 +92,37 @@ def test_an_index_that_is_broken_is_made_anew(folder: Path, orders: Orders, cont
     assert found(orders) == FIRST
     orders.fire("1002", "place")
     for one in (folder / "index").glob("orders.db*"):
-        one.unlink()
+        if one.suffix != ".lock":
+            one.unlink()
     (folder / "index" / "orders.db").write_bytes(content)
+    lock = (folder / "index" / "orders.db.lock").stat().st_ino
     reopened = JsonStore(folder)
     for _ in range(2):
         assert found(Orders(reopened)) == {"unfinished": ["1003"], "to_pay": ["1001", "1002"], "cancelled": []}
     assert Orders(reopened).counts()["to_pay"] == 2
+    assert (folder / "index" / "orders.db.lock").stat().st_ino == lock, "others may be waiting at it"
+    assert by_hand(folder / "index" / "orders.db", "SELECT count(*) FROM order_fsm_order") == [(3,)]
     reopened.close()
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ("UPDATE order_fsm_index SET seen = -1", "it does not say how much of the changes is in it"),
+        ("DELETE FROM order_fsm_index", "it does not say how much of the changes is in it"),
+        ("UPDATE order_fsm_order SET currency = NULL", "it holds what is no text in the place of text"),
+        ("UPDATE order_fsm_order SET total = '1' WHERE id = '1001'", "it is wrong about the file 1001.json"),
+    ],
+    ids=["seen", "nothing seen", "no text", "wrong"],
+)
+def test_an_audit_says_what_was_wrong_with_the_index_once(folder: Path, orders: Orders, edit: str, said: str) -> None:
+    """Some questions may have been answered wrongly by it."""
+    orders.totals()
+    by_hand(folder / "index" / "orders.db", edit)
+    orders.totals()
+    messages = [finding.message for finding in orders.audit().findings]
+    assert messages.count(f"the index of the orders was broken, and is made anew: {said}") == 1
+    assert orders.audit().ok
 
 
 def test_where_no_index_can_be_kept_every_order_is_read(
@@ -104,9 +134,12 @@ def test_where_no_index_can_be_kept_every_order_is_read(
         assert found(orders) == FIRST
         assert [order.id for order in orders.find(after="1001", limit=1)] == ["1002"]
         assert orders.counts()["unfinished"] == 2
-        assert orders.totals() == {"GBP": 10}
+        assert orders.totals() == orders.totals("ann") == {"GBP": 10}
+        assert orders.totals("bob") == {}
         assert orders.dead_letters() == []
-    assert "every order is read" in caplog.text
+    said = [record.getMessage() for record in caplog.records if "every order is read" in record.getMessage()]
+    assert said
+    assert all(str(folder / "index") in one for one in said)
 
 
 def test_a_file_that_was_restored_by_hand_is_noticed(folder: Path, orders: Orders) -> None:
@@ -123,6 +156,41 @@ def test_a_file_that_was_restored_by_hand_is_noticed(folder: Path, orders: Order
     other = JsonStore(folder)
     assert found(Orders(other)) == {"unfinished": ["1003"], "to_pay": ["1001"], "cancelled": []}
     other.close()
+
+
+def test_a_page_is_filled_up_where_orders_have_left_that_the_index_still_shows(folder: Path, orders: Orders) -> None:
+    """Their files were restored by hand, so no note says that they are others: later ones make up for them."""
+    for number in ("1004", "1005", "1006"):
+        orders.create(number, total="10.00", currency="GBP", customer="ann")
+    backups = {number: (folder / "orders" / f"{number}.json").read_bytes() for number in ("1002", "1004")}
+    for number in ("1002", "1003", "1004", "1005", "1006"):
+        orders.fire(number, "place")
+    assert orders.counts()["to_pay"] == 6
+    for number, backup in backups.items():
+        (folder / "orders" / f"{number}.json").write_bytes(backup)
+    assert [order.id for order in orders.find(has={"sent"}, after="1001", limit=2)] == ["1003", "1005"]
+
+
+def test_what_is_noted_while_the_notes_are_thrown_away_is_in_the_index(
+    folder: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process changes an order after the notes were read, and before it has to wait."""
+    orders.counts()
+    other = Orders(JsonStore(folder))
+    all_held = OrderLocks.all_held
+    late = ["1003", "1002"]
+
+    def after_another(locks: OrderLocks) -> AbstractContextManager[None]:
+        if late:
+            other.fire(late.pop(), "place")
+        return all_held(locks)
+
+    monkeypatch.setattr(order_index, "_CHANGES_LIMIT", 0)
+    monkeypatch.setattr(OrderLocks, "all_held", after_another)
+    orders.comment("1001", "x")
+    assert orders.counts()["to_pay"] == 2
+    assert (folder / "index" / "changes").stat().st_size == 0
+    assert found(orders)["to_pay"] == ["1001", "1002"]
 
 
 def test_a_broken_file_is_left_out_until_it_is_restored(
@@ -154,6 +222,39 @@ def test_what_a_power_loss_left_among_the_notes_is_passed_over(folder: Path, ord
         changes.write(b"\0\0\0\0\n../1001\n\xff\xfe\n")
     orders.fire("1002", "place")
     assert found(orders) == {"unfinished": ["1003"], "to_pay": ["1001", "1002"], "cancelled": []}
+
+
+def test_notes_are_read_from_a_place_on_and_as_far_as_lines_are_whole(tmp_path: Path) -> None:
+    """A line that is no name is none of two; nor is anything beyond the end, where the notes were cut."""
+    (tmp_path / "changes").write_bytes(b"\na\n\nb\nx y\n\nc")
+    notes = ChangeNotes(str(tmp_path / "changes"))
+    assert notes.size() == 12
+    assert notes.since(0) == ({"a", "b"}, 11)
+    assert notes.since(3) == ({"b"}, 11)
+    assert notes.since(11) == (set(), 11)
+    assert notes.since(12) == notes.since(13) == notes.since(99) == (set(), 12)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda notes: notes.add("a"),
+        lambda notes: notes.make(),
+        lambda notes: notes.since(0),
+        lambda notes: notes.clear(),
+    ],
+    ids=["add", "make", "since", "clear"],
+)
+def test_notes_that_cannot_be_kept_are_named(tmp_path: Path, use: Callable[[ChangeNotes], object]) -> None:
+    (tmp_path / "changes").mkdir()
+    with pytest.raises(StoreUnavailable, match=re.escape(str(tmp_path / "changes"))):
+        use(ChangeNotes(str(tmp_path / "changes")))
+
+
+def test_notes_that_cannot_be_measured_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match=re.escape(str(tmp_path / "file" / "changes"))):
+        ChangeNotes(str(tmp_path / "file" / "changes")).size()
 
 
 def test_notes_that_were_read_are_thrown_away(folder: Path, orders: Orders, monkeypatch: pytest.MonkeyPatch) -> None:

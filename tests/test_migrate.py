@@ -77,6 +77,15 @@ def test_at_most_so_many_are_moved_at_a_time(shop: Shop) -> None:
     assert sorted(moved) == ["1001", "1002", "1003"]
 
 
+def test_a_hundred_are_moved_where_no_limit_is_given(any_shop: Shop) -> None:
+    extended = Orders(any_shop.store, workflow=EXTENDED, clock=any_shop.clock)
+    for number in range(101):
+        any_shop.create(f"{number}", lines=())
+        extended.fire(f"{number}", "place")
+        extended.fire(f"{number}", "take_back")
+    assert [len(any_shop.orders.migrate(LEFT, comment="x")) for _ in range(2)] == [100, 1]
+
+
 def test_stock_follows_the_state(shop: Shop) -> None:
     assert shop.orders.stock("TEAPOT") == 4
     shop.orders.migrate({"sent+returned": "cancelled"}, comment="x")
@@ -152,7 +161,7 @@ def test_a_mapping_that_leads_nowhere_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("comment", ["", "  ", None])
 def test_a_comment_is_required(shop: Shop, comment: Any) -> None:
-    with pytest.raises(InvalidInput, match="say why"):
+    with pytest.raises(InvalidInput, match=r"^comment must not be blank: say why"):
         shop.orders.migrate(LEFT, comment=comment)
 
 

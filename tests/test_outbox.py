@@ -75,6 +75,17 @@ def test_a_hundred_are_tried_where_no_limit_is_given(shop: Shop) -> None:
     assert [shop.orders.deliver(Post()) for _ in range(2)] == [100, 1]
 
 
+def test_a_message_of_an_id_that_comes_again_is_delivered_at_once(any_shop: Shop) -> None:
+    """An order is removed and its number taken again: what was claimed of the first one is no matter."""
+    for comment in ("of the first", "of the second"):
+        any_shop.create()
+        any_shop.orders.comment("1001", comment, visible=True, notify=True)
+        post = Post()
+        assert any_shop.orders.deliver(post) == 1
+        assert post.comments == [comment]
+        any_shop.store.remove(any_shop.orders.get("1001"))
+
+
 def test_a_failure_is_tried_again_later_under_the_same_id(shop: Shop) -> None:
     """Nothing is lost, and the pause is kept."""
     tell(shop, "1001", "a")

@@ -10,6 +10,7 @@ import pytest
 
 from order_fsm import (
     KeyReused,
+    Line,
     Orders,
     Receipt,
     Refused,
@@ -169,8 +170,21 @@ def test_facts_of_a_shops_own_that_only_look_alike_are_other_content(first: Any,
 
 
 def test_what_is_kept_with_a_key_stays_what_it_was(shop: Shop) -> None:
-    """The digests of money are the same from release to release: a store of years ago knows its keys."""
-    shop.create()
+    """The digests are the same from release to release: a store of years ago knows its keys."""
+    lines = [Line("TEAPOT", 2), Line("CUP", 1)]
+    shop.orders.create(
+        "1001",
+        total="10.00",
+        currency="GBP",
+        lines=lines,
+        customer="ann",
+        email="ann@example.com",
+        data={"a": 1},
+        key="b",
+    )
+    created = shop.store.keyed("b")
+    assert created is not None
+    assert created.content == "a0475de6e55650acddb12240c27e4a9a4a564bb0f40f132f1c592f9996295a97"
     shop.orders.fire("1001", "pay", amount="10.00", currency="GBP", reference="ch_é", key="k")
     keyed = shop.store.keyed("k")
     assert keyed is not None

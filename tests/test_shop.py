@@ -158,6 +158,13 @@ def test_an_extension_that_forbids_an_unknown_trigger_is_refused() -> None:
         shop_workflow().extend(forbids={"teleport": {"sent"}})
 
 
+@pytest.mark.parametrize("names", ["sent", 5, [5]])
+def test_what_an_extension_forbids_is_a_set_of_names(names: Any) -> None:
+    """A string is not taken for a set of its letters."""
+    with pytest.raises(InvalidInput, match=r"^forbids must be"):
+        shop_workflow().extend(forbids={"pay": names})
+
+
 def test_an_extension_is_checked_like_a_table() -> None:
     with pytest.raises(WorkflowError, match="unknown statuses: returned"):
         shop_workflow().extend(rules=[Rule("take_back", adds={"returned"})])

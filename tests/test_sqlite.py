@@ -28,7 +28,7 @@ from order_fsm import (
 )
 from order_fsm.model import Query
 from order_fsm.testing.changes import START, step
-from order_fsm_adapters.sqlite import SqliteStore
+from order_fsm_adapters.sqlite import SqliteStore, upgrade
 from order_fsm_adapters.sqlite.errors import store_error
 
 from .sqlite_files import by_hand, paid_order
@@ -144,8 +144,13 @@ def test_a_file_of_schema_2_is_migrated_with_all_that_it_holds(path: Path, tmp_p
     assert schema_of(path) == schema_of(tmp_path / "new.db")
 
 
-def test_a_file_of_schema_3_is_migrated_with_all_that_it_holds(path: Path, tmp_path: Path) -> None:
-    """Its rows get their seals, the payments move into the rows of their orders, and the orders are counted."""
+@pytest.mark.parametrize("page", [1, 500])
+def test_a_file_of_schema_3_is_migrated_with_all_that_it_holds(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """Its rows get their seals, the payments move into the rows of their orders, and the orders are counted; however
+    few rows are read at a time."""
+    monkeypatch.setattr(upgrade, "_PAGE", page)
     old = sqlite3.connect(path)
     for number in (1, 2, 3):
         old.executescript((GOLDEN / f"sqlite_schema_{number}.sql").read_text())
@@ -158,6 +163,8 @@ def test_a_file_of_schema_3_is_migrated_with_all_that_it_holds(path: Path, tmp_p
     assert payment.at == store.history("1001")[2].at
     assert store.keyed("evt_1") == ("1001", 3, 3, "c0ffee")
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 8}
+    assert store.faults() == []
+    assert [len(store.history(order_id)) for order_id in store.order_ids()] == [3, 1]
     assert sorted((tally.state, tally.refund_due, tally.orders, str(tally.total)) for tally in store.tally(None)) == [
         ("sent+paid", True, 1, "10.00"),
         ("unfinished", False, 1, "7.50"),

@@ -235,6 +235,12 @@ def test_no_other_rows_have_the_same_last_seal(rows: list[tuple[object, ...]], d
     assert (chained(b"", others)[-1][-1] == last) == (others == rows)
 
 
+def test_the_seals_of_rows_stay_what_they_were() -> None:
+    """From release to release: a file of years ago would be found broken otherwise."""
+    rows = [("1001", 1, "é", None), ("1001", 2, b"\0", -(2**63))]
+    assert chained(b"", rows)[-1][-1].hex() == "f7f939cdb750ccc4a5b4ad4887d7e9918394a527bf0bcd4aca4c58ab45c96cd3"
+
+
 def test_a_paid_order_of_many_commits_reads_back(store: SqliteStore) -> None:
     order = paid_order(store, "1003")
     for number in range(20):

@@ -14,6 +14,7 @@ from order_fsm import StoreCorrupt, StoreUnavailable, When
 from order_fsm.model import Query
 from order_fsm.testing.changes import creation
 from order_fsm_adapters.sqlite import SqliteStore
+from order_fsm_adapters.sqlite import file as own_file
 from order_fsm_adapters.sqlite.file import OwnFile
 
 from .sqlite_files import by_hand, paid_order
@@ -37,6 +38,13 @@ def test_a_commit_is_synced_to_a_write_ahead_log(path: Path) -> None:
     file = OwnFile(str(path))
     assert file.rows("PRAGMA journal_mode", ()) == [("wal",)]
     assert file.rows("PRAGMA synchronous", ()) == [(2,)]
+    file.close()
+
+
+def test_a_file_that_need_not_outlast_the_power_is_not_synced_at_every_commit(path: Path) -> None:
+    file = OwnFile(str(path), durable=False)
+    assert file.rows("PRAGMA journal_mode", ()) == [("wal",)]
+    assert file.rows("PRAGMA synchronous", ()) == [(1,)]
     file.close()
 
 
@@ -99,3 +107,23 @@ def test_a_writer_queues_at_the_lock_file_and_waits_for_other_programs_too(path:
     writer.join()
     assert seen
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 7}
+
+
+def test_another_program_that_writes_for_long_is_not_waited_for_without_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call says that it may be repeated, and keeps neither the lock of the writers nor a transaction."""
+    monkeypatch.setattr(own_file, "BUSY_SECONDS", 0.0)
+    first, second = SqliteStore(path), SqliteStore(path)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for store in (first, second):
+        with pytest.raises(StoreUnavailable, match=f"^the database {str(path)!r}: .*SQLITE_BUSY.*retry later$"):
+            store.set_stock("TEAPOT", 7)
+    other.execute("ROLLBACK")
+    other.close()
+    for number, store in enumerate((first, second)):
+        store.set_stock("TEAPOT", number)
+        assert first.stock(["TEAPOT"]) == second.stock(["TEAPOT"]) == {"TEAPOT": number}
+    first.close()
+    second.close()

@@ -262,3 +262,18 @@ def test_the_trigger_of_a_kind_of_money_is_the_one_that_records_it() -> None:
     workflow = built([*A_THEN_B, Rule("go", ledger="captured")])
     assert workflow.trigger_of("captured") == "go"
     assert workflow.trigger_of("refunded") is None
+
+
+def test_a_state_of_other_rules_holds_stock_and_counts_by_its_statuses() -> None:
+    """An order may stand in one that this workflow cannot reach, with statuses that it knows and others."""
+    workflow = built(A_THEN_B, holds_stock=When(has={"a"}), counts=When(lacks={"b"}))
+    states = ("a+x", "b", "b+x", "x")
+    assert not any(map(workflow.has_state, states))
+    assert list(map(workflow.holds, states)) == [True, False, False, False]
+    assert list(map(workflow.counts_in, states)) == [True, False, False, True]
+
+
+def test_an_unknown_trigger_has_no_rules_and_no_edges() -> None:
+    workflow = built(A_THEN_B)
+    assert list(workflow.rules_of("nothing")) == []
+    assert list(workflow.edges_from("a", "nothing")) == []

@@ -184,7 +184,10 @@ class OwnFile:
     def backup(self, path: str) -> None:
         """Copy the database to a new file. To `_before_fork` it is a call like any other: a fork waits for its end."""
         with self._seat() as session:
-            backup.copy(session.cursor.connection, path)
+            try:
+                backup.copy(session.cursor.connection, path)
+            except OSError as error:
+                raise store_error(error, f"the backup {path!r}") from error
 
     def close(self) -> None:
         """Wait for what is under way, and close all."""
