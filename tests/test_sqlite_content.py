@@ -121,6 +121,22 @@ def test_a_total_that_cannot_be_read_back_makes_no_tally(path: Path, store: Sqli
         store.tally(None)
 
 
+def test_what_orders_are_counted_by_and_is_no_number_makes_no_tally(path: Path, store: SqliteStore) -> None:
+    """A damaged byte makes a text of a number; SQLite itself lets nobody write one there."""
+    paid_order(store)
+    store.close()
+    number, text = "orders INTEGER", "orders TEXT"
+    declare = "UPDATE sqlite_schema SET sql = replace(sql, '{}', '{}') WHERE name = 'order_fsm_tally'"
+    by_hand(path, "PRAGMA writable_schema = ON", declare.format(number, text))
+    by_hand(path, "UPDATE order_fsm_tally SET orders = 'one'")
+    by_hand(path, "PRAGMA writable_schema = ON", declare.format(text, number))
+    damaged = SqliteStore(path)
+    with pytest.raises(StoreCorrupt, match=r"counted by is not as it was written: .*'one'"):
+        damaged.tally(None)
+    assert damaged.load("1001").version == 2
+    damaged.close()
+
+
 def test_an_entry_that_is_there_before_its_commit_is_corrupt(path: Path, store: SqliteStore) -> None:
     order = paid_order(store)
     by_hand(path, "UPDATE order_fsm_entry SET version = 3 WHERE version = 2")

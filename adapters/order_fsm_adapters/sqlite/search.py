@@ -10,7 +10,7 @@ from sqlite3 import Cursor
 
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import EXACT, Query, Tally, When, statuses_of
-from order_fsm_adapters.finding import Place, tallies
+from order_fsm_adapters.finding import Counted, Place, tallies
 from order_fsm_adapters.sqlite.rows import Row, money
 
 _STATES = """
@@ -84,11 +84,23 @@ def tally(cursor: Cursor, customer: str | None) -> list[Tally]:
     return _tallies(cursor.execute(_TALLY_OF_CUSTOMER, (customer,)))
 
 
+_TYPES = (str, str, int, str, int, int)
+
+
 def _tallies(rows: Iterable[Row]) -> list[Tally]:
-    return tallies(
-        (state, currency, bool(due), orders, EXACT.multiply(money(unit), units))
-        for state, currency, due, unit, orders, units in rows
-    )
+    """The rows summed.
+
+    Raises:
+        StoreCorrupt: one holds what nobody writes there.
+    """
+    return tallies(map(_counted, rows))
+
+
+def _counted(row: Row) -> Counted:
+    if tuple(map(type, row)) != _TYPES:
+        raise StoreCorrupt(f"what orders are counted by is not as it was written: {row!r}; restore it from a backup")
+    state, currency, due, unit, orders, units = row
+    return state, currency, bool(due), orders, EXACT.multiply(money(unit), units)
 
 
 def _places(cursor: Cursor, query: Query, after: Place, opened: ExitStack) -> Iterator[Place]:
