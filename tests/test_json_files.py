@@ -144,7 +144,8 @@ class TestTheFolder:
         assert os.listdir(folder) == ["letter.txt"]
 
     def test_needs_a_folder_to_be_in(self, folder: Path) -> None:
-        with pytest.raises(StoreUnavailable, match="see that the folder is there"):
+        said = f"^{re.escape(str(folder / 'deeper'))} cannot be read or written .*see that the folder is there"
+        with pytest.raises(StoreUnavailable, match=said):
             JsonStore(folder / "deeper")
 
     def test_cannot_be_a_file(self, folder: Path) -> None:
@@ -200,6 +201,21 @@ class TestLeftovers:
         (folder / "journal").mkdir()
         (folder / "orders" / "1002.json").rename(folder / "journal" / "orders.1002.json")
         assert [order.id for order in orders.find()] == ["1001", "1002"]
+        assert not (folder / "journal").exists()
+
+    @pytest.mark.parametrize("order_id", ["1001", "1002"])
+    def test_a_journal_is_finished_by_who_reads_an_order_in_it(
+        self, folder: Path, orders: Orders, order_id: str
+    ) -> None:
+        """It was committed, so nobody is shown what was there before."""
+        path = folder / "orders" / f"{order_id}.json"
+        before = path.read_bytes()
+        committed = orders.comment(order_id, "on its way").order
+        (folder / "journal").mkdir()
+        path.rename(folder / "journal" / f"orders.{order_id}.json")
+        path.write_bytes(before)
+        assert orders.get(order_id) == committed
+        assert orders.history(order_id)[-1].comment == "on its way"
         assert not (folder / "journal").exists()
 
     def test_a_journal_with_a_stranger_in_it_is_corrupt(self, folder: Path, orders: Orders) -> None:

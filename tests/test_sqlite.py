@@ -164,6 +164,7 @@ def test_a_file_of_schema_3_is_migrated_with_all_that_it_holds(
     assert store.keyed("evt_1") == ("1001", 3, 3, "c0ffee")
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 8}
     assert store.faults() == []
+    assert by_hand(path, "SELECT unit, units FROM order_fsm_order ORDER BY id") == [("0.01", 1000), ("0.01", 750)]
     assert [len(store.history(order_id)) for order_id in store.order_ids()] == [3, 1]
     assert sorted((tally.state, tally.refund_due, tally.orders, str(tally.total)) for tally in store.tally(None)) == [
         ("sent+paid", True, 1, "10.00"),

@@ -173,14 +173,16 @@ def test_text_with_nul_characters_comes_back(store: SqliteStore) -> None:
     assert store.history("1001")[-1] == change.entries[0]
 
 
-def test_an_order_that_comes_with_its_money_comes_back_with_it(store: SqliteStore) -> None:
-    """One that a shop takes over from elsewhere, in its first commit."""
+def test_an_order_that_comes_with_its_money_comes_back_with_it(path: Path, store: SqliteStore) -> None:
+    """One that a shop takes over from elsewhere, in its first commit; to another process too."""
+    other = SqliteStore(path)
     change = creation("1001", state="sent+paid")
     order = evolve(change.order, payments=(Payment("captured", Decimal("49.90"), "ch_1", START, 1),))
     store.commit(evolve(change, order=order))
-    assert store.load("1001") == order
+    assert other.load("1001") == store.load("1001") == order
     store.commit(step(order, comment="x"))
-    assert store.load("1001").payments == order.payments
+    assert other.load("1001").payments == store.load("1001").payments == order.payments
+    other.close()
 
 
 def test_stock_beyond_64_bits_is_refused_and_changes_nothing(store: SqliteStore) -> None:
