@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from order_fsm import Guard, Line, Refused, Rule, Workflow, shop_workflow
+from order_fsm import Guard, Line, Refused, Rule, VersionConflict, Workflow, shop_workflow
 from order_fsm.model import Change
+from order_fsm.testing.changes import creation, given_back, taken
 from order_fsm_adapters.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -277,3 +278,12 @@ def test_on_hand_and_held_is_constant(shop: Shop) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(live, ids))
     assert on_hand_and_held(shop) == 10
+
+
+def test_moves_of_one_item_in_one_commit_add_up(any_shop: Shop) -> None:
+    """All together they may not take more than there is, where they must not."""
+    any_shop.store.commit(creation("1001", stock=[taken("TEAPOT", 4), given_back("TEAPOT", 1), taken("TEAPOT", 3)]))
+    assert any_shop.orders.stock("TEAPOT") == 4
+    with pytest.raises(VersionConflict, match="'TEAPOT'"):
+        any_shop.store.commit(creation("1002", stock=[taken("TEAPOT", 3), taken("TEAPOT", 2)]))
+    assert any_shop.orders.stock("TEAPOT") == 4
