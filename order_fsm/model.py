@@ -172,7 +172,7 @@ class Entry:
     @property
     def facts(self) -> dict[str, Fact]:
         flat = self._facts
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
 
 
 @frozen(weakref_slot=False)
