@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from threading import Lock
+from threading import Lock, get_ident
 from weakref import WeakSet
 
 from order_fsm.commits import Call, Commits
@@ -44,6 +44,7 @@ class GroupCommit:
         self._queue: list[_Waiting] = []
         self._led = False
         self._size = 1
+        self._leader: int | None = None
 
     def change(self, call: Call) -> Receipt:
         """Do a call: the receipt, or what `Commits.change` raises.
@@ -51,6 +52,8 @@ class GroupCommit:
         Raises:
             StoreUnavailable: also where the thread that led the group was interrupted; the call may have been done.
         """
+        if self._leader == get_ident():  # A change from inside of a group, as by a guard: it cannot wait for the next.
+            return self._commits.change(call)
         mine = _Waiting(call)
         with self._lock:
             self._queue.append(mine)
@@ -81,11 +84,13 @@ class GroupCommit:
         # Told where this thread is interrupted. Each raises an error of its own: a traceback belongs to one thread.
         why = "the commit was interrupted: repeat the call with the same key"
         answers: Sequence[Receipt | Exception] = [StoreUnavailable(why) for _ in group]
+        self._leader = get_ident()
         try:
             answers = self._commits.change_all([waiting.call for waiting in group])
         except OrderFsmError as failure:
             answers = [type(failure)(*failure.args) for _ in group]
         finally:
+            self._leader = None
             for waiting, answer in zip(group, answers, strict=True):
                 waiting.answer = answer
                 waiting.turn.release()

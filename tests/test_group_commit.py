@@ -14,6 +14,7 @@ import pytest
 from order_fsm import (
     Guard,
     InvalidInput,
+    Order,
     OrderFsmError,
     OrderNotFound,
     Orders,
@@ -140,6 +141,25 @@ def test_a_guard_that_fails_is_told_to_whoever_asked() -> None:
     answers = run_all(orders, store, calls)
     assert isinstance(answers.pop(3), ZeroDivisionError)
     assert all(isinstance(one, Receipt) for one in answers)
+
+
+def test_a_change_from_inside_of_a_group_does_not_wait_for_itself() -> None:
+    """Guards should be pure; one that makes a change does no worse than without groups."""
+    store = MemoryStore()
+
+    def counts(order: Order, _: object) -> bool:
+        return orders.comment("log", f"{order.id} is placed").order.version > 0
+
+    rule = Rule("count", needs={"sent"}, guards=(Guard("counted", "it is not counted", counts),))
+    orders = Orders(store, shop_workflow().extend(rules=[rule]), group_commit=True)
+    for number in ("log", "1"):
+        orders.create(number, total="1", currency="GBP")
+    orders.fire("1", "place")
+    done = threading.Thread(target=orders.fire, args=("1", "count"), daemon=True)
+    done.start()
+    done.join(60)
+    assert not done.is_alive()
+    assert orders.history("log")[-1].comment == "1 is placed"
 
 
 @pytest.mark.parametrize("error", [StoreFull("no room"), StoreUnavailable("gone")], ids=["full", "gone"])
