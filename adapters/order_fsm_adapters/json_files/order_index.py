@@ -121,9 +121,10 @@ class OrderIndex:
         """See `Store.tally`; raises as `found` does."""
 
         def tally(cursor: Cursor) -> list[Tally]:
-            tallies = search.tally(cursor, customer)
-            _texts((one.state, one.currency) for one in tallies)
-            return tallies
+            try:
+                return search.tally(cursor, customer)
+            except TypeError as error:
+                raise StoreCorrupt(_NO_TEXT) from error
 
         return self._asked(tally)
 
@@ -259,6 +260,9 @@ def _names(rows: Iterable[Row]) -> list[str]:
     return [name for (name,) in _texts(rows)]
 
 
+_NO_TEXT = "it holds what is no text in the place of text"
+
+
 def _texts(rows: Iterable[R]) -> list[R]:
     """Rows that hold nothing but text.
 
@@ -267,7 +271,7 @@ def _texts(rows: Iterable[R]) -> list[R]:
     """
     texts = list(rows)
     if not all(isinstance(text, str) for row in texts for text in row):
-        raise StoreCorrupt("it holds what is no text in the place of text")
+        raise StoreCorrupt(_NO_TEXT)
     return texts
 
 

@@ -73,12 +73,20 @@ def found(cursor: Cursor, query: Query, after: Place) -> list[Place]:
 
 
 def kept_tally(cursor: Cursor) -> list[Tally]:
-    """See `Store.tally`, of all orders: from a few rows, however many orders there are."""
+    """See `Store.tally`, of all orders: from a few rows, however many orders there are.
+
+    Raises:
+        TypeError: they hold what is no text or number in the place of one.
+    """
     return _tallies(cursor.execute(_KEPT))
 
 
 def tally(cursor: Cursor, customer: str | None) -> list[Tally]:
-    """See `Store.tally`: by counting the orders, which takes the longer the more there are."""
+    """See `Store.tally`: by counting the orders, which takes the longer the more there are.
+
+    Raises:
+        TypeError: they hold what is no text or number in the place of one.
+    """
     if customer is None:
         return _tallies(cursor.execute(_TALLY))
     return _tallies(cursor.execute(_TALLY_OF_CUSTOMER, (customer,)))
@@ -91,14 +99,14 @@ def _tallies(rows: Iterable[Row]) -> list[Tally]:
     """The rows summed.
 
     Raises:
-        StoreCorrupt: one holds what nobody writes there.
+        TypeError: one holds what nobody writes there.
     """
     return tallies(map(_counted, rows))
 
 
 def _counted(row: Row) -> Counted:
     if tuple(map(type, row)) != _TYPES:
-        raise StoreCorrupt(f"what orders are counted by is not as it was written: {row!r}; restore it from a backup")
+        raise TypeError(f"{row!r}")
     state, currency, due, unit, orders, units = row
     return state, currency, bool(due), orders, EXACT.multiply(money(unit), units)
 

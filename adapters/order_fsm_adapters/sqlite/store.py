@@ -173,7 +173,12 @@ class SqliteStore:
 
     def tally(self, customer: str | None) -> list[Tally]:
         with self._database.reading() as cursor:
-            return search.kept_tally(cursor) if customer is None else search.tally(cursor, customer)
+            try:
+                return search.kept_tally(cursor) if customer is None else search.tally(cursor, customer)
+            except TypeError as error:
+                raise StoreCorrupt(
+                    f"what orders are counted by is not as it was written: {error}; restore it from a backup"
+                ) from error
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         with self._database.reading() as cursor:
