@@ -116,7 +116,7 @@ class Commits:
             Refused, and whatever else the call ends with.
         """
         key = call.request.key
-        first = None if key is None else self.first_receipt(call.order_id, key, content)
+        first = self.first_receipt(call.order_id, key, content)
         if first is not None:
             return first
         try:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from sqlite3 import Connection, Cursor
+from sqlite3 import Connection
 
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
@@ -141,16 +141,15 @@ class SqliteStore:
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         ahead = [(one, self._rows_ahead(one)) for one in changes]
         written: list[tuple[Row, Order]] = []
+
+        def write(change: Change, rows: commits.Rows | None) -> None:
+            written.append((commits.write(cursor, change, rows), change.order))
+
         with self._database.writing() as cursor:
-            errors = [refusal(partial(self._write, cursor, written, *one)) for one in ahead]
+            errors = [refusal(partial(write, *one)) for one in ahead]
         for row, order in written:
             self._keep(row, order)
         return errors
-
-    def _write(
-        self, cursor: Cursor, written: list[tuple[Row, Order]], change: Change, ahead: commits.Rows | None
-    ) -> None:
-        written.append((commits.write(cursor, change, ahead), change.order))
 
     def _rows_ahead(self, change: Change) -> commits.Rows | None:
         """The rows of a change, made before its transaction begins, which others wait for; None where more is to be
