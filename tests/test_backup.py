@@ -182,6 +182,19 @@ def test_what_comes_there_meanwhile_is_not_overwritten(
     assert not [file for file in tmp_path.iterdir() if file.name.endswith(".tmp")]
 
 
+def flushes(copy: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
+    """What is flushed to the disk from now on, as inodes, and whether the copy had its name by then."""
+    fsync = os.fsync
+    flushed: list[tuple[int, bool]] = []
+
+    def flush(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, copy.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    return flushed
+
+
 def test_a_database_is_copied_beside_its_place_and_its_name_is_flushed_after_that(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,20 +202,15 @@ def test_a_database_is_copied_beside_its_place_and_its_name_is_flushed_after_tha
     store = SqliteStore(tmp_path / "shop")
     (tmp_path / "backups").mkdir()
     copy = tmp_path / "backups" / "copy"
-    link, fsync = os.link, os.fsync
+    link = os.link
     drafts: list[Path] = []
-    flushed: list[tuple[int, bool]] = []
+    flushed = flushes(copy, monkeypatch)
 
     def linked(draft: str, path: str) -> None:
         drafts.append(Path(draft))
         link(draft, path)
 
-    def flush(descriptor: int) -> None:
-        flushed.append((os.fstat(descriptor).st_ino, copy.exists()))
-        fsync(descriptor)
-
     monkeypatch.setattr(os, "link", linked)
-    monkeypatch.setattr(os, "fsync", flush)
     store.backup(copy)
     store.close()
     (draft,) = drafts
@@ -219,20 +227,15 @@ def test_json_files_are_copied_beside_their_place_and_all_flushed_before_it_is_n
     Orders(store).create("1001", total="10", currency="GBP", key="evt_1")
     (tmp_path / "backups").mkdir()
     copy = tmp_path / "backups" / "copy"
-    rename, fsync = os.rename, os.fsync
+    rename = os.rename
     drafts: list[str] = []
-    flushed: list[tuple[int, bool]] = []
+    flushed = flushes(copy, monkeypatch)
 
     def renamed(draft: str, path: str) -> None:
         drafts.append(Path(draft).relative_to(copy.parent).parts[0])
         rename(draft, path)
 
-    def flush(descriptor: int) -> None:
-        flushed.append((os.fstat(descriptor).st_ino, copy.exists()))
-        fsync(descriptor)
-
     monkeypatch.setattr(os, "rename", renamed)
-    monkeypatch.setattr(os, "fsync", flush)
     store.backup(copy)
     (draft,) = drafts
     assert (draft[:5], Path(draft).suffix) == ("copy.", ".tmp")

@@ -13,6 +13,8 @@ import pytest
 
 from order_fsm_adapters.file_locks import FileLock
 
+from .open_files import needs_open_files, open_files
+
 fcntl = pytest.importorskip("fcntl", reason="elsewhere the lock is that of the library filelock")
 
 fork = get_context("fork")
@@ -34,12 +36,6 @@ def is_free(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def open_files() -> list[Path]:
-    """What this process has open."""
-    with os.scandir("/proc/self/fd") as descriptors:
-        return [Path(os.readlink(descriptor)) for descriptor in descriptors]
 
 
 def test_threads_and_processes_exclude_each_other(tmp_path: Path) -> None:
@@ -144,7 +140,7 @@ def test_a_child_that_was_forked_while_another_thread_holds_the_lock_does_not_fr
     assert is_free(path)
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process has open is not to be seen here")
+@needs_open_files
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_that_is_forked_amid_opening_and_closing_has_no_lock_file_open(tmp_path: Path) -> None:
     """It would hold the lock on where its parent is killed, and nothing in it could close the file."""

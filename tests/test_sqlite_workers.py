@@ -17,6 +17,7 @@ from order_fsm_adapters.sqlite import SqliteStore
 from order_fsm_adapters.sqlite import file as own_file
 from order_fsm_adapters.sqlite.file import OwnFile
 
+from .open_files import needs_open_files, open_files
 from .sqlite_files import by_hand, paid_order
 
 fcntl = pytest.importorskip("fcntl", reason="these tests use processes and locks as Unix has them")
@@ -50,11 +51,10 @@ def test_a_file_that_need_not_outlast_the_power_is_not_synced_at_every_commit(pa
 
 def descriptors(path: Path) -> int:
     """How many files of the database this process has open."""
-    opened = [Path("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
-    return sum(one.is_symlink() and os.readlink(one).startswith(str(path)) for one in opened)
+    return sum(str(one).startswith(str(path)) for one in open_files())
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell which files are open")
+@needs_open_files
 def test_threads_that_ended_leave_no_connection_open(path: Path, store: SqliteStore) -> None:
     store.set_stock("TEAPOT", 1)
     before = descriptors(path)
@@ -67,7 +67,7 @@ def test_threads_that_ended_leave_no_connection_open(path: Path, store: SqliteSt
     assert descriptors(path) == 0
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not tell which files are open")
+@needs_open_files
 def test_a_connection_that_failed_is_closed_and_another_opened(path: Path, store: SqliteStore) -> None:
     paid_order(store)
     by_hand(path, "ALTER TABLE order_fsm_order RENAME TO aside")
