@@ -47,6 +47,8 @@ class Commits:
     def __init__(self, store: Store, workflow: Workflow) -> None:
         self._store = store
         self._workflow = workflow
+        # Not by `Recalling`, which is slow to import.
+        self._recalled: Callable[[str], Order | None] = getattr(store, "recall", _nothing_recalled)
 
     def change(self, call: Call) -> Receipt:
         """Load, decide, commit; again from the start where the order, its stock or the key was not what it seemed."""
@@ -130,8 +132,20 @@ class Commits:
 
     def _to_commit(self, call: Call, content: str | None) -> Change | Receipt:
         """The same, for a call of which nothing is known under its key."""
-        order_id, request, _, decided = call
-        before = self._store.load(order_id)
+        recalled = self._recalled(call.order_id)
+        if recalled is not None:
+            # It may be out of date. A commit on it is refused then; whatever else comes of it is found out anew.
+            try:
+                outcome = self._outcome(call, content, recalled)
+            except Exception:
+                outcome = None
+            if isinstance(outcome, Change):
+                return outcome
+        return self._outcome(call, content, self._store.load(call.order_id))
+
+    def _outcome(self, call: Call, content: str | None, before: Order) -> Change | Receipt:
+        """The same, on the order as it stands before."""
+        _, request, _, decided = call
         short = self.short(before)
         outcome = decided(before, short)
         if isinstance(outcome, Refused):
@@ -203,6 +217,10 @@ class Commits:
         return tuple(
             [StockMove(sku, sign * quantity, holds and sku not in short) for sku, quantity in after.quantities.items()]
         )
+
+
+def _nothing_recalled(_: str) -> None:
+    """For a store that recalls no orders."""
 
 
 def noted(order: Order, request: Request) -> Decision:

@@ -172,6 +172,23 @@ class Inspectable(Protocol):
         ...
 
 
+@runtime_checkable
+class Recalling(Protocol):
+    """What a store may offer beside `Store`, so that a change of an order that it knows need not begin with a read.
+
+    Such a store holds more at `commit`, for orders that it recalls: the order must stand just as it was recalled, and
+    not only at the same version; otherwise commit raises VersionConflict, and the order is recalled no more.
+    """
+
+    def recall(self, order_id: str) -> Order | None:
+        """The order as this store last read or wrote it, if that is known: it may have been changed elsewhere since.
+
+        Good for deciding a change, as commit tells whether it still stands so. What is refused on it may be allowed by
+        now: whoever is told so must be told of the order that `load` gives.
+        """
+        ...
+
+
 def one_by_one(commit: Callable[[Change], object], changes: Sequence[Change]) -> list[OrderFsmError | None]:
     """What `Store.commit_all` answers, by a store's `commit` of one change.
 

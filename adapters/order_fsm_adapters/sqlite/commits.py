@@ -12,7 +12,6 @@ from order_fsm_adapters.sqlite.rows import (
     CREATED_AT,
     LAST_SEAL,
     PAYMENTS,
-    SEAL,
     TOTAL,
     VERSION,
     Row,
@@ -35,7 +34,9 @@ _INSERT_ORDER = """
 _UPDATE_ORDER = """
     UPDATE order_fsm_order
     SET state = ?, counted = ?, version = ?, payments = ?, updated_at = ?, refund_is_due = ?, last_seal = ?, seal = ?
-    WHERE id = ? AND seal = ?
+    WHERE id = ? AND (state, counted, version, total, currency, customer, email, lines, data, unit, units, payments,
+        created_at, updated_at, refund_is_due, last_seal, seal)
+        IS (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_ENTRY = """
     INSERT INTO order_fsm_entry (order_id, version, trigger, state_before, state_after, at, by, comment, visible,
@@ -61,12 +62,12 @@ class Rows(NamedTuple):
 
     Attributes:
         order: the order's row after it.
-        before: the seal of the row that it takes the place of.
+        before: the row that it takes the place of; empty where there is none.
         entries: the new rows of its history.
     """
 
     order: Row
-    before: bytes
+    before: Row
     entries: list[Row]
 
 
@@ -79,9 +80,12 @@ def rows(change: Change, before: Row | None) -> Rows:
     """
     order = change.order
     entries = [entry_row(order.id, entry) for entry in change.entries]
-    entries = seals.chained(b"" if before is None else before[LAST_SEAL], entries)
-    row = order_row(order) if before is None else order_row_after(before, order, bool(change.payments))
-    return Rows(seals.sealed((*row, entries[-1][-1])), b"" if before is None else before[SEAL], entries)
+    if before is None:
+        entries = seals.chained(b"", entries)
+        return Rows(seals.sealed((*order_row(order), entries[-1][-1])), (), entries)
+    entries = seals.chained(before[LAST_SEAL], entries)
+    row = order_row_after(before, order, bool(change.payments))
+    return Rows(seals.sealed((*row, entries[-1][-1])), before, entries)
 
 
 def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
@@ -90,7 +94,7 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
     Args:
         cursor: in a write transaction.
         change: what is to be written.
-        ahead: its rows, if it was known what they follow. Where that has changed, they are made anew.
+        ahead: its rows, if it was known what they follow.
 
     Returns:
         The order's row after it.
@@ -104,9 +108,11 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
     on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
     written = ahead
     if change.expected:
-        if written is None or not _updated(cursor, written):
+        if written is None:
             written = rows(change, _expected(cursor, order, change.expected))
-            _updated(cursor, written)
+        if not _updated(cursor, written):
+            _expected(cursor, order, change.expected)
+            raise VersionConflict(f"order {order.id!r} was removed and made again: load it again")
     else:
         written = rows(change, None) if written is None else written
         if not cursor.execute(_INSERT_ORDER, written.order).rowcount:
@@ -135,7 +141,7 @@ def remove(cursor: Cursor, order: Order) -> None:
 def _updated(cursor: Cursor, written: Rows) -> bool:
     """Whether the order's row was what these rows follow; then it is written."""
     row = written.order
-    values = (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :], row[0], written.before)
+    values = (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :], *written.before)
     return cursor.execute(_UPDATE_ORDER, values).rowcount == 1
 
 

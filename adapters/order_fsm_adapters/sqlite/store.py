@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from sqlite3 import Connection
 
-from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreUnavailable
+from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
 from order_fsm.store import refusal
 from order_fsm_adapters.finding import START, Place, matches, place
@@ -116,6 +116,10 @@ class SqliteStore:
             self._kept.clear()
         self._kept[order.id] = row, order
 
+    def recall(self, order_id: str) -> Order | None:
+        kept = self._kept.get(order_id)
+        return None if kept is None else kept[1]
+
     def history(self, order_id: str) -> tuple[Entry, ...]:
         with self._database.reading() as cursor:
             orders = cursor.execute(commits.ORDER, (order_id,)).fetchall()
@@ -134,8 +138,12 @@ class SqliteStore:
 
     def commit(self, change: Change) -> None:
         ahead = self._rows_ahead(change)
-        with self._database.writing() as cursor:
-            row = commits.write(cursor, change, ahead)
+        try:
+            with self._database.writing() as cursor:
+                row = commits.write(cursor, change, ahead)
+        except StoreError:
+            self._kept.pop(change.order.id, None)
+            raise
         self._keep(row, change.order)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
@@ -147,6 +155,9 @@ class SqliteStore:
 
         with self._database.writing() as cursor:
             errors = [refusal(partial(write, *one)) for one in ahead]
+        for change, error in zip(changes, errors, strict=True):
+            if error is not None:
+                self._kept.pop(change.order.id, None)
         for row, order in written:
             self._keep(row, order)
         return errors
