@@ -229,6 +229,21 @@ class ReadsOnce(LogStore):
             super()._catch_up(file)
 
 
+class RecallsForGood(LogStore):
+    """What it recalls is compared with nothing."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__(place)
+        self._written: dict[str, Order] = {}
+
+    def commit(self, change: Change) -> None:
+        super().commit(change)
+        self._written[change.order.id] = change.order
+
+    def recall(self, order_id: str) -> Order | None:
+        return self._written.get(order_id)
+
+
 class LocksNothing(LogStore):
     """Threads wait for each other, processes do not."""
 

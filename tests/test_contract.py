@@ -127,6 +127,7 @@ ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.RemovesInTwoSteps, "s1_a_killed_process_leaves_an_order_whole_or_removed"),
     (log_store.ReadsOnce, "s3_another_store_sees_a_commit_at_once"),
     (log_store.ReadsOnce, "s3_another_process_sees_a_commit_at_once"),
+    (log_store.RecallsForGood, "s2_an_order_that_is_recalled_must_stand_just_so"),
     (log_store.LocksNothing, "s2_every_version_has_one_winner"),
     (log_store.GivesUpAtALock, "s4_contention_for_a_key_applies_it_once"),
     (log_store.GivesUpAtALock, "s8_contention_of_cancel_and_pay_gives_stock_back_once"),

@@ -74,6 +74,43 @@ def test_the_lock_file_stays(tmp_path: Path) -> None:
     assert (tmp_path / "lock").exists()
 
 
+def test_a_lock_file_that_was_removed_is_made_anew(tmp_path: Path) -> None:
+    """Who comes later locks the new one."""
+    path = tmp_path / "lock"
+    lock = FileLock(str(path))
+    with lock:
+        pass
+    path.unlink()
+    with lock:
+        assert not is_free(path)
+
+
+@needs_open_files
+def test_the_file_stays_open_until_the_lock_is_closed(tmp_path: Path) -> None:
+    """Once, however many threads had to wait for each other."""
+    path = tmp_path / "lock"
+    lock = FileLock(str(path))
+
+    def times_open() -> int:
+        return open_files().count(path)
+
+    def take() -> None:
+        with lock:
+            pass
+
+    with lock:
+        waiting = threading.Thread(target=take)
+        waiting.start()
+        while times_open() < 2:
+            pass
+    waiting.join()
+    assert times_open() == 1
+    lock.close()
+    assert times_open() == 0
+    with lock:
+        assert not is_free(path)
+
+
 def test_a_lock_in_a_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), FileLock(str(tmp_path / "missing" / "lock")):
         pass

@@ -20,6 +20,7 @@ if sys.platform == "win32":
 
         def __init__(self, path: str) -> None:
             self._lock = filelock.FileLock(path)
+            self.is_usable = True
 
         def __enter__(self) -> None:
             self._lock.acquire()
@@ -29,6 +30,7 @@ if sys.platform == "win32":
 
         def close(self) -> None:
             """Release the lock, if it is held, and close the file."""
+            self.is_usable = False
             self._lock.release(force=True)
 
 else:
@@ -53,6 +55,11 @@ else:
             with _between_forks:
                 self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 _open_files[self._descriptor] = ref(self)
+
+        @property
+        def is_usable(self) -> bool:
+            """Whether it is open, and its file there: one that was removed excludes nobody who comes later."""
+            return self._descriptor != _CLOSED and os.fstat(self._descriptor).st_nlink > 0
 
         def __enter__(self) -> None:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -108,16 +115,18 @@ else:
 class FileLock:
     """A lock on a file, held in a `with` block. One object serves all threads; none may take it twice at a time.
 
-    Entering raises OSError where the file cannot be opened or made.
+    The file stays open after the block, for the next one; `close` closes it, until it is needed again. Entering raises
+    OSError where it cannot be opened or made.
     """
 
     def __init__(self, path: str) -> None:
         """Name the lock file; it is made when the lock is first taken."""
         self._path = path
         self._mine = threading.local()
+        self._free: list[LockFile] = []
 
     def __enter__(self) -> None:
-        file = LockFile(self._path)
+        file = self._opened()
         try:
             file.__enter__()
         except BaseException:
@@ -126,4 +135,27 @@ class FileLock:
         self._mine.file = file
 
     def __exit__(self, *_: object) -> None:
-        self._mine.file.close()
+        file = self._mine.file
+        del self._mine.file
+        if self._free:  # One is enough, but where threads want it at the same time.
+            file.close()
+            return
+        try:
+            file.__exit__()
+        except BaseException:
+            file.close()
+            raise
+        self._free.append(file)
+
+    def close(self) -> None:
+        """Close what stays open for the next block; who is in one goes on."""
+        with suppress(IndexError):
+            while True:
+                self._free.pop().close()
+
+    def _opened(self) -> LockFile:
+        try:
+            file = self._free.pop()
+        except IndexError:
+            return LockFile(self._path)
+        return file if file.is_usable else LockFile(self._path)

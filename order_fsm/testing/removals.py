@@ -11,10 +11,10 @@ import pytest
 
 from order_fsm.errors import OrderNotFound, VersionConflict
 from order_fsm.model import Order, Query, When
-from order_fsm.store import Store
+from order_fsm.store import Recalling, Store
 from order_fsm.testing.changes import creation, moment, seeded, step, taken
 from order_fsm.testing.crews import Crew, Worker
-from order_fsm.testing.expected import Expected, committed, consistent
+from order_fsm.testing.expected import Expected, committed, consistent, refused
 from order_fsm.testing.harness import StoreHarness
 from order_fsm.testing.traffic import next_change, stocked
 
@@ -108,6 +108,20 @@ class Removals(StoreHarness):
             with pytest.raises(OrderNotFound):
                 store.remove(order)
         expected.check(store)
+
+    def test_s2_an_order_that_is_recalled_must_stand_just_so(self, durable_place: Path) -> None:
+        """One that was removed and made again elsewhere is not changed as the old one, though its version is right."""
+        with self.opened(durable_place) as store, self.opened(durable_place) as other:
+            if not isinstance(store, Recalling):
+                pytest.skip("the store recalls no orders")
+            old = creation("1001", customer="ann")
+            store.commit(old)
+            assert store.recall("1001") == old.order, "an order that was just written is one to recall"
+            expected = Expected()
+            other.remove(old.order)
+            committed(other, expected, creation("1001", customer="eve"))
+            refused(store, expected, step(old.order), VersionConflict, "the order is another one of the same version")
+            assert store.recall("1001") in (None, expected.orders["1001"]), "do not recall what was found to be old"
 
     def test_s2_of_removals_and_commits_from_one_version_one_wins(self, crew: Crew) -> None:
         """Where some remove an order and others change it, either it is gone, or one change of it is there."""

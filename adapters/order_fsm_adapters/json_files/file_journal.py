@@ -52,6 +52,10 @@ class FileJournal:
             self._finish()
             yield
 
+    def close(self) -> None:
+        """Close the lock file, if nobody holds the lock; it is opened again when it is needed."""
+        self._lock.close()
+
     def settle(self, folder: str, name: str) -> None:
         """See to it that a file is as last committed: finish the journal if the file stands in it.
 

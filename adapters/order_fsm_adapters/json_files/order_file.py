@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -85,7 +84,7 @@ class OrderFile(sealed_json.Document, frozen=True, kw_only=True):
             StoreCorrupt: it is not what was written, or no such document.
             StoreUnavailable: a newer version of the library wrote it.
         """
-        return _decoded(content, path)
+        return sealed_json.decode(content, _decoder, path)
 
     def encode(self) -> bytes:
         """The content of the file."""
@@ -222,11 +221,6 @@ class OrderFile(sealed_json.Document, frozen=True, kw_only=True):
 
 
 _decoder = msgspec.json.Decoder(OrderFile)
-
-
-@lru_cache(maxsize=8)  # A change reads the file twice: to decide, and again under the lock.
-def _decoded(content: bytes, path: str) -> OrderFile:
-    return sealed_json.decode(content, _decoder, path)
 
 
 _NO_SIGNS = str.maketrans("", "", "-:T.")

@@ -16,6 +16,12 @@ from order_fsm_adapters.json_files.order_file import OrderFile
 ENDING = ".json"
 """Of the files of orders."""
 
+_KEPT = 500
+"""So many documents are kept with their files, as they were last read or written."""
+
+_LARGE = 16_384
+"""From this size on, in bytes, one is kept alone."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +43,17 @@ class OrderFiles:
         self._name = folder
         self._prefix = os.path.join(self.folder, "")
         self._journal = journal
+        self._kept: dict[str, tuple[bytes, OrderFile]] = {}
+
+    def kept(self, name: str) -> OrderFile | None:
+        """The document of a file as it was last read or written here, if that is known."""
+        kept = self._kept.get(name)
+        return None if kept is None else kept[1]
+
+    def _keep(self, name: str, content: bytes, document: OrderFile) -> None:
+        if len(self._kept) >= _KEPT or len(content) >= _LARGE:
+            self._kept.clear()
+        self._kept[name] = content, document
 
     def present(self, order_id: str) -> OrderFile:
         """The document of an order.
@@ -60,9 +77,13 @@ class OrderFiles:
         content = read(path)
         if content is None:
             return None
+        kept = self._kept.get(name)
+        if kept is not None and content == kept[0]:
+            return kept[1]  # It is not checked and decoded once more.
         document = OrderFile.decode(content, path)
         if file_name(document.order.id) != name:
             raise StoreCorrupt(f"{path} is of another order, {document.order.id!r}: restore the file from a backup")
+        self._keep(name, content, document)
         return document
 
     def read_unless_broken(self, name: str) -> OrderFile | None:
@@ -108,16 +129,21 @@ class OrderFiles:
 
     def write(self, name: str, document: OrderFile) -> None:
         """Write or replace a file, durably. To be called under its lock; raises as `durable_files.write` does."""
-        write(self._path(name), document.encode())
+        content = document.encode()
+        write(self._path(name), content)
+        self._keep(name, content, document)
 
     def write_with(self, name: str, document: OrderFile, others: dict[tuple[str, str], bytes]) -> None:
         """Write or replace a file and those of other folders, all or none. To be called under its lock, and with the
         journal's held; raises as `FileJournal.commit` does."""
-        self._journal.commit({(self._name, name + ENDING): document.encode(), **others})
+        content = document.encode()
+        self._journal.commit({(self._name, name + ENDING): content, **others})
+        self._keep(name, content, document)
 
     def remove(self, name: str) -> None:
         """Remove a file, durably. To be called under its lock; raises as `durable_files.remove` does."""
         remove(self._path(name))
+        self._kept.pop(name, None)
 
     # What an audit asks for
 

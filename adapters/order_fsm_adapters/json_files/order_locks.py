@@ -27,7 +27,8 @@ class OrderLocks:
 
     def held(self, *names: str) -> AbstractContextManager[None]:
         """Hold the locks of the shards that some file names fall into."""
-        return self._held({zlib.crc32(name.encode()) % _SHARDS for name in names})
+        shards = [zlib.crc32(name.encode()) % _SHARDS for name in names]
+        return self._held(shards if len(shards) == 1 else sorted(set(shards)))
 
     @contextmanager
     def all_held(self) -> Iterator[None]:
@@ -35,8 +36,14 @@ class OrderLocks:
         with self._held(range(_SHARDS)), self._journal.locked():
             yield
 
+    def close(self) -> None:
+        """Close the lock files that nobody holds; they are opened again when they are needed."""
+        for shard in self._shards:
+            shard.close()
+        self._journal.close()
+
     def _held(self, shards: Iterable[int]) -> _Held:
-        return _Held(self._folder, [self._shards[shard] for shard in sorted(shards)])
+        return _Held(self._folder, [self._shards[shard] for shard in shards])
 
 
 class _Held:

@@ -85,8 +85,9 @@ class JsonStore:
         self._journal.settle_all()
 
     def close(self) -> None:
-        """Close the files that are kept open, those of the index; the next question opens them again."""
+        """Close the files that are kept open, those of the index and the locks; they are opened again when needed."""
         self._index.close()
+        self._locks.close()
 
     def backup(self, folder: str | os.PathLike[str]) -> None:
         """Copy the store to a new folder, while others go on working with it.
@@ -109,6 +110,10 @@ class JsonStore:
 
     def load(self, order_id: str) -> Order:
         return self._files.present(order_id).to_order()
+
+    def recall(self, order_id: str) -> Order | None:
+        kept = self._files.kept(file_name(order_id))
+        return None if kept is None else kept.to_order()
 
     def history(self, order_id: str) -> tuple[Entry, ...]:
         return self._files.present(order_id).to_entries()
@@ -139,8 +144,9 @@ class JsonStore:
     def commit(self, change: Change) -> None:
         name = file_name(change.order.id)
         with self._locks.held(name, *(() if change.key is None else (file_name(change.key),))):
+            recalled = self._files.kept(name)
             before = self._files.read(name)
-            self._check(change, before)
+            self._check(change, before, recalled)
             after = OrderFile.of(before, change)
             moves = self._stock.tracked(change.stock)
             self._index.note(name)
@@ -156,7 +162,7 @@ class JsonStore:
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
-    def _check(self, change: Change, before: OrderFile | None) -> None:
+    def _check(self, change: Change, before: OrderFile | None, recalled: OrderFile | None) -> None:
         order_id = change.order.id
         if change.key is not None and self.keyed(change.key) is not None:
             raise KeyReused(f"the key {change.key!r} was committed before")
@@ -166,6 +172,8 @@ class JsonStore:
             raise OrderExists(f"there is an order {order_id!r} already")
         if before is not None:
             _expect(before.order.version, change.expected, order_id)
+            if recalled is not None and recalled.order != before.order and recalled.order.version == change.expected:
+                raise VersionConflict(f"order {order_id!r} was removed and made again: load it again")
 
     def _lead_to(self, name: str, before: OrderFile | None, after: OrderFile, key: str | None) -> None:
         """Make durable what leads to the order, before the commit: to its key, and to its new messages."""

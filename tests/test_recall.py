@@ -1,0 +1,191 @@
+"""A store that recalls orders may know them as they no longer are: what comes of a call is as if it had read them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from order_fsm import Guard, Order, OrderNotFound, Orders, Receipt, Refused, Rule, VersionConflict, shop_workflow
+from order_fsm.store import Recalling, Store
+from order_fsm_adapters.sqlite import SqliteStore
+
+from .stores import opened, precede
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+class Pair(NamedTuple):
+    """Two programs with the same orders. What the other one does, ours does not see."""
+
+    store: Store
+    ours: Orders
+    others: Orders
+
+
+@pytest.fixture(params=["sqlite", "json"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+    with ExitStack() as stack:
+        store, other = (stack.enter_context(opened(request.param, tmp_path)) for _ in range(2))
+        yield Pair(store, Orders(store, clock=lambda: NOW), Orders(other, clock=lambda: NOW))
+
+
+def created(orders: Orders, total: str = "10") -> Order:
+    return orders.create("1001", total=total, currency="GBP")
+
+
+def test_a_change_of_an_order_that_was_just_changed_begins_without_a_read(pair: Pair) -> None:
+    created(pair.ours)
+    read: list[object] = []
+    precede(pair.store, "load", read.append)
+    assert pair.ours.fire("1001", "place").order.version == 2
+    assert pair.ours.comment("1001", "Delayed by snow").order.version == 3
+    assert not read
+
+
+def test_so_does_one_of_an_order_that_was_just_read(pair: Pair) -> None:
+    created(pair.others)
+    pair.ours.get("1001")
+    read: list[object] = []
+    precede(pair.store, "load", read.append)
+    pair.ours.fire("1001", "place")
+    assert not read
+
+
+def test_what_others_have_made_possible_is_done(pair: Pair) -> None:
+    """Of the order as it was recalled it would be refused."""
+    created(pair.ours)
+    pair.others.fire("1001", "place")
+    receipt = pair.ours.fire("1001", "invoice")
+    assert (receipt.order.state, receipt.order.version) == ("sent+invoiced", 3)
+
+
+def test_what_others_have_made_impossible_is_refused(pair: Pair) -> None:
+    """With the reasons of the order as it is."""
+    created(pair.ours)
+    pair.ours.fire("1001", "place")
+    pair.others.fire("1001", "cancel")
+    with pytest.raises(Refused) as refused:
+        pair.ours.fire("1001", "invoice")
+    assert refused.value.state == "sent+cancelled"
+    assert [reason.code for reason in refused.value.reasons] == ["forbids_cancelled"]
+    assert pair.ours.get("1001").version == 3
+
+
+def test_what_is_refused_is_refused_of_the_order_as_it_is(pair: Pair) -> None:
+    created(pair.ours)
+    pair.others.fire("1001", "cancel")
+    with pytest.raises(Refused) as refused:
+        pair.ours.fire("1001", "dispatch")
+    assert refused.value.state == "cancelled"
+
+
+def test_a_change_follows_what_others_have_changed_meanwhile(pair: Pair) -> None:
+    """Nothing of theirs is lost."""
+    created(pair.ours)
+    pair.others.fire("1001", "place")
+    receipt = pair.ours.comment("1001", "Delayed by snow")
+    assert receipt.order.state == "sent"
+    assert [entry.trigger for entry in pair.others.history("1001")] == ["create", "place", "comment"]
+
+
+def test_a_form_that_is_stale_by_what_others_did_is_refused(pair: Pair) -> None:
+    created(pair.ours)
+    pair.others.fire("1001", "place")
+    with pytest.raises(VersionConflict, match="is at version 2, the form shows 1"):
+        pair.ours.save("1001", {"sent"}, version=1)
+    assert pair.ours.save("1001", {"sent", "invoiced"}, version=2).order.version == 3
+
+
+def test_so_is_one_that_differs_in_nothing_from_the_order_as_it_was(pair: Pair) -> None:
+    created(pair.ours)
+    pair.others.fire("1001", "place")
+    with pytest.raises(VersionConflict, match="is at version 2, the form shows 1"):
+        pair.ours.save("1001", set(), version=1)
+
+
+def test_an_order_that_was_removed_is_not_there(pair: Pair) -> None:
+    order = created(pair.ours)
+    pair.store.load("1001")
+    pair.others.purge(NOW - NOW)
+    assert order.version == 1
+    with pytest.raises(OrderNotFound):
+        pair.ours.fire("1001", "place")
+    with pytest.raises(OrderNotFound):
+        pair.ours.fire("1001", "dispatch")
+
+
+def alone(orders: Orders, amount: str) -> Receipt:
+    return orders.fire("1001", "pay", amount=amount)
+
+
+def in_a_batch(orders: Orders, amount: str) -> Receipt:
+    with orders.batch() as batch:
+        batch.fire("1001", "pay", amount=amount)
+    (result,) = batch.results
+    assert isinstance(result, Receipt)
+    return result
+
+
+@pytest.mark.parametrize("paid", [alone, in_a_batch])
+def test_an_order_that_was_made_again_is_the_new_one(pair: Pair, paid: Callable[[Orders, str], Receipt]) -> None:
+    """Of the same version, and made in the same moment: what paid for the old one does not pay for the new one."""
+    created(pair.ours, total="10")
+    pair.others._store.remove(pair.others.get("1001"))
+    created(pair.others, total="99")
+    receipt = paid(pair.ours, "10")
+    assert (receipt.order.outstanding, receipt.order.state) == (Decimal(89), "sent")
+    assert pair.others.get("1001") == receipt.order
+
+
+def test_what_a_guard_raises_of_an_order_as_it_was_is_not_told(pair: Pair) -> None:
+    weighed = Guard("weighed", "it is not weighed", lambda order, facts: 1 / (order.version - 1))
+    workflow = shop_workflow().extend(rules=[Rule("weigh", guards=(weighed,))])
+    ours = Orders(pair.store, workflow, clock=lambda: NOW)
+    created(ours)
+    with pytest.raises(ZeroDivisionError):
+        ours.fire("1001", "weigh")
+    pair.others.comment("1001", "It has come")
+    assert ours.fire("1001", "weigh").order.version == 3
+
+
+def test_what_a_shop_has_rolled_back_was_not(tmp_path: Path) -> None:
+    """On its own connection the store recalls what is there no more."""
+    connection = sqlite3.connect(tmp_path / "shop.db", isolation_level=None)
+    orders = Orders(SqliteStore(connection=connection))
+    connection.execute("BEGIN")
+    created(orders)
+    connection.execute("COMMIT")
+    connection.execute("BEGIN")
+    orders.fire("1001", "place")
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN")
+    assert orders.fire("1001", "place").order.version == 2
+    connection.execute("COMMIT")
+    assert [entry.trigger for entry in orders.history("1001")] == ["create", "place"]
+    connection.close()
+
+
+def test_the_stores_on_disk_recall_orders(pair: Pair) -> None:
+    assert isinstance(pair.store, Recalling)
+    assert pair.store.recall("1001") is None
+    order = created(pair.ours)
+    assert pair.store.recall("1001") == order
+
+
+def test_no_store_recalls_more_than_so_many_orders(pair: Pair) -> None:
+    """Its memory does not grow with its orders."""
+    assert isinstance(pair.store, Recalling)
+    ids = [f"o{number}" for number in range(1200)]
+    with pair.ours.batch() as batch:
+        for order_id in ids:
+            pair.others.create(order_id, total="1", currency="GBP")
+            batch.comment(order_id, "Delayed by snow")
+    recalled = [order_id for order_id in ids if pair.store.recall(order_id) is not None]
+    assert 0 < len(recalled) <= 500
