@@ -42,7 +42,7 @@ class GroupCommit:
         """Start with nobody waiting, as a forked child must: the threads that waited are not in it."""
         self._lock = Lock()
         self._queue: list[_Waiting] = []
-        self._led = False
+        self._head: _Waiting | None = None
         self._size = 1
         self._leader: int | None = None
 
@@ -55,17 +55,18 @@ class GroupCommit:
         if self._leader == get_ident():  # A change from inside of a group, as by a guard: it cannot wait for the next.
             return self._commits.change(call)
         mine = _Waiting(call)
-        with self._lock:
-            self._queue.append(mine)
-            follows, self._led = self._led, True
-        if follows:
-            try:
-                mine.turn.acquire()
-            except BaseException:
-                self._leave(mine)
-                raise
-        if mine.answer is None:
-            self._lead()
+        try:
+            with self._lock:
+                self._queue.append(mine)
+                if self._head is None:
+                    self._head = mine
+                    mine.turn.release()
+            mine.turn.acquire()
+            if mine.answer is None:
+                self._lead()
+        except BaseException:
+            self._leave(mine)
+            raise
         if isinstance(mine.answer, Receipt):
             return mine.answer
         raise mine.answer or AssertionError("who leads has an answer, or is interrupted")
@@ -98,18 +99,17 @@ class GroupCommit:
                 self._pass_on()
 
     def _pass_on(self) -> None:
-        if self._queue:
-            self._queue[0].turn.release()
-        else:
-            self._led = False
+        """Let the first who waits lead, if anybody does."""
+        self._head = self._queue[0] if self._queue else None
+        if self._head is not None:
+            self._head.turn.release()
 
     def _leave(self, interrupted: _Waiting) -> None:
         """Take a thread out that will not wait, or lead, any more."""
         with self._lock:
             if interrupted in self._queue:
-                leads = interrupted.turn.acquire(blocking=False)
                 self._queue.remove(interrupted)
-                if leads:
+                if self._head is interrupted:
                     self._pass_on()
 
 

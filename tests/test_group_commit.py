@@ -212,9 +212,9 @@ def test_a_thread_that_is_interrupted_while_it_waits_holds_up_nobody(when: str) 
             store.go_on.set()
         else:
             # The main thread is told to lead, and interrupted before it does.
-            turn = vars(group)["_queue"][0].turn
             with vars(group)["_lock"]:
-                turn.release()
+                group._head = vars(group)["_queue"][0]
+                group._head.turn.release()
                 signal.pthread_kill(main, signal.SIGUSR1)
         behind.join(60)
 
@@ -232,6 +232,41 @@ def test_a_thread_that_is_interrupted_while_it_waits_holds_up_nobody(when: str) 
         first.join(60)
     finally:
         signal.signal(signal.SIGUSR1, before)
+    assert [type(one) for one in rest] == [Receipt]
+    assert orders.get("1").state == "unfinished"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="the system has no such signals")
+def test_a_thread_that_is_interrupted_before_it_has_led_holds_up_nobody() -> None:
+    """It was waiting for others to come: those who came are led by one of them."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    orders, store, calls = with_orders()
+    store.go_on.set()
+    group = vars(orders)["_done"].__self__
+    group._size = 1_000_000_000  # So many made the last group: the next is waited for.
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    main = threading.get_ident()
+    rest: list[Answer] = []
+    behind = threading.Thread(target=lambda: rest.append(calls[2]()), daemon=True)
+
+    def others() -> None:
+        waiting(orders, 1)
+        behind.start()
+        waiting(orders, 2)
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    helper = threading.Thread(target=others, daemon=True)
+    helper.start()
+    try:
+        with pytest.raises(Interrupted):
+            calls[1]()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    group._size = 1
+    behind.join(60)
     assert [type(one) for one in rest] == [Receipt]
     assert orders.get("1").state == "unfinished"
 
