@@ -65,7 +65,7 @@ def pages(shop: Shop) -> Work:
 def test_a_page_of_50_of_a_queue_of_many_orders(compare: Compare, shops: Shops) -> None:
     """The first one, and one from the middle."""
     large, small = shops
-    compare(lambda: pages(large), lambda: pages(small), limit=1.5, rounds=15, changes=10)
+    compare(lambda: pages(large), lambda: pages(small), limit=1.2, rounds=15, changes=10)
 
 
 def counting(shop: Shop) -> Work:

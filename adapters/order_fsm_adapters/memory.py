@@ -251,7 +251,9 @@ class _ByAge:
 
     def after(self, place: _Place | None) -> Iterator[_Place]:
         start = 0 if place is None else bisect_right(self._ids, place, key=self._place)
-        return (self._place(one) for one in islice(self._ids, start, None) if one not in self._left)
+        # By number: `islice` would step through all that come before.
+        ids = map(self._ids.__getitem__, range(start, len(self._ids)))
+        return (self._place(one) for one in ids if one not in self._left)
 
     def _place(self, order_id: str) -> _Place:
         return self._orders[order_id].created_at, order_id
