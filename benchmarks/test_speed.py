@@ -90,8 +90,9 @@ def test_building_the_workflow_against_building_its_machine(compare: Compare) ->
 def _created(store: SqliteStore | JsonStore, numbers: Iterator[int], number: int) -> list[str]:
     """So many new orders, made together: what prepares a round need not wait for the disk once an order."""
     ids = [f"o{next(numbers)}" for _ in range(number)]
+    now = datetime.now(UTC)  # Where a store keeps them by age, they come after those before them.
     with unflushed() if isinstance(store, JsonStore) else nullcontext():
-        assert not any(store.commit_all([creation(order_id) for order_id in ids]))
+        assert not any(store.commit_all([creation(order_id, at=now) for order_id in ids]))
     return ids
 
 

@@ -118,6 +118,8 @@ class Commits:
             Refused, and whatever else the call ends with.
         """
         key = call.request.key
+        if key is None:
+            return self._to_commit(call, content)
         first = self.first_receipt(call.order_id, key, content)
         if first is not None:
             return first
