@@ -173,7 +173,7 @@ class JsonStore:
         if before is not None:
             _expect(before.order.version, change.expected, order_id)
             if recalled is not None and recalled.order != before.order and recalled.order.version == change.expected:
-                raise VersionConflict(f"order {order_id!r} was removed and made again: load it again")
+                raise VersionConflict(f"order {order_id!r} is not the one that was recalled: load it again")
 
     def _lead_to(self, name: str, before: OrderFile | None, after: OrderFile, key: str | None) -> None:
         """Make durable what leads to the order, before the commit: to its key, and to its new messages."""

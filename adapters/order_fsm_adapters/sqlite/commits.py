@@ -94,7 +94,7 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
     Args:
         cursor: in a write transaction.
         change: what is to be written.
-        ahead: its rows, if it was known what they follow.
+        ahead: its rows, if it was known what they follow, as it is of a new order.
 
     Returns:
         The order's row after it.
@@ -106,17 +106,13 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
     if change.key is not None and cursor.execute(_KEY_IS_THERE, (change.key,)).fetchall():
         raise KeyReused(f"the key {change.key!r} was committed before")
     on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
-    written = ahead
+    written = rows(change, _expected(cursor, order, change.expected)) if ahead is None else ahead
     if change.expected:
-        if written is None:
-            written = rows(change, _expected(cursor, order, change.expected))
         if not _updated(cursor, written):
             _expected(cursor, order, change.expected)
-            raise VersionConflict(f"order {order.id!r} was removed and made again: load it again")
-    else:
-        written = rows(change, None) if written is None else written
-        if not cursor.execute(_INSERT_ORDER, written.order).rowcount:
-            raise OrderExists(f"there is an order {order.id!r} already")
+            raise VersionConflict(f"order {order.id!r} is not the one that was recalled: load it again")
+    elif not cursor.execute(_INSERT_ORDER, written.order).rowcount:
+        raise OrderExists(f"there is an order {order.id!r} already")
     # From here on nothing is refused.
     for entry in written.entries:
         cursor.execute(_INSERT_ENTRY, entry)
