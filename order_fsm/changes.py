@@ -80,7 +80,7 @@ class Changes(Generic[Answer]):
         request = Request(
             self._known_trigger(trigger),
             self._now(),
-            self._facts(trigger, facts),
+            self._facts(trigger, facts) if facts else {},
             by,
             comment,
             visible,
@@ -90,14 +90,16 @@ class Changes(Generic[Answer]):
         )
 
         def decided(order: Order, short: frozenset[str]) -> Sequence[Decision] | Refused | Entry:
-            recorded = self._commits.recorded(order, request)
+            recorded = self._commits.recorded(order, request) if request.facts else None
             if recorded is not None:
                 return recorded
             decision = decide(self._workflow, order, request, short)
             return decision if isinstance(decision, Refused) else [decision]
 
-        asked = None if key is None else told_apart(request.facts, self._workflow.ledger_of(trigger))
-        return self._done(Call(order_id, request, asked, decided))
+        content = None
+        if key is not None:
+            content = request.content(order_id, told_apart(request.facts, self._workflow.ledger_of(trigger)))
+        return self._done(Call(order_id, request, content, decided))
 
     def save(
         self,
@@ -147,7 +149,8 @@ class Changes(Generic[Answer]):
                 return [noted(order, request)] if request.reasoned else []
             return fill(self._workflow, order, wanted, request, short)
 
-        return self._done(Call(order_id, request, [sorted(wanted), request.comment], decided))
+        content = request.content(order_id, [sorted(wanted), request.comment])
+        return self._done(Call(order_id, request, content, decided))
 
     def comment(
         self,
@@ -176,7 +179,8 @@ class Changes(Generic[Answer]):
         request = Request("comment", self._now(), {}, by, comment, visible, notify, key)
         if not request.reasoned:
             raise InvalidInput("comment must not be blank")
-        return self._done(Call(order_id, request, request.comment, lambda order, _: [noted(order, request)]))
+        content = request.content(order_id, request.comment)
+        return self._done(Call(order_id, request, content, lambda order, _: [noted(order, request)]))
 
     # Checks of the input
 
@@ -188,8 +192,6 @@ class Changes(Generic[Answer]):
         return trigger
 
     def _facts(self, trigger: str, facts: Mapping[str, object]) -> dict[str, Fact]:
-        if not facts:
-            return {}
         known = self._workflow.facts_of(trigger)
         if not known.issuperset(facts):
             unknown = min(facts.keys() - known)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from order_fsm.errors import KeyReused, Refused, StoreFull, StoreUnavailable, VersionConflict
 from order_fsm.machine import Decision
 from order_fsm.messages import messages
 from order_fsm.model import Change, Entry, Order, Receipt, StockMove
-from order_fsm.request import Request, digest
+from order_fsm.request import Request
 from order_fsm.workflow import Workflow
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 100
 """How often a change is decided again, because somebody else changed the order first, before it is given up."""
+
+NOTHING: frozenset[str] = frozenset()
 
 Decided = Callable[[Order, frozenset[str]], Sequence[Decision] | Refused | Entry]
 """What is to be done with an order, given the SKUs of which there is not enough for it: decisions to commit, the error
@@ -27,18 +30,13 @@ class Call(NamedTuple):
     """What somebody wants done to an order.
 
     Attributes:
-        asked: what tells it from another call under the same key, beside the order and the trigger.
+        content: the digest that is kept with its key, if it has one; see `Request.content`.
     """
 
     order_id: str
     request: Request
-    asked: object
+    content: str | None
     decided: Decided
-
-    @property
-    def content(self) -> str | None:
-        """The digest that is kept with its key, if it has one."""
-        return None if self.request.key is None else digest(self.order_id, self.request.trigger, self.asked)
 
 
 class Commits:
@@ -52,9 +50,8 @@ class Commits:
 
     def change(self, call: Call) -> Receipt:
         """Load, decide, commit; again from the start where the order, its stock or the key was not what it seemed."""
-        content = call.content
         for attempt in range(ATTEMPTS):
-            prepared = self._prepared(call, content)
+            prepared = self._prepared(call)
             if isinstance(prepared, Receipt):
                 return prepared
             try:
@@ -75,7 +72,6 @@ class Commits:
         Raises:
             StoreUnavailable, StoreFull: the store fails; any of the calls may have been done, or not.
         """
-        contents = [call.content for call in calls]
         results: dict[int, Receipt | Exception] = {}
         attempts = [0] * len(calls)
         while len(results) < len(calls):
@@ -87,7 +83,7 @@ class Commits:
                     continue
                 # The second change of an order, or under a key, waits: it is decided on what the first one has left.
                 if call.order_id not in orders and call.request.key not in keys:
-                    prepared = self._prepared_or_refused(call, contents[number])
+                    prepared = self._prepared_or_refused(call)
                     if isinstance(prepared, Change):
                         changes[number] = prepared
                     else:
@@ -103,15 +99,15 @@ class Commits:
                     results[number] = error
         return [results[number] for number in range(len(calls))]
 
-    def _prepared_or_refused(self, call: Call, content: str | None) -> Change | Receipt | Exception:
+    def _prepared_or_refused(self, call: Call) -> Change | Receipt | Exception:
         try:
-            return self._prepared(call, content)
+            return self._prepared(call)
         except (StoreUnavailable, StoreFull):
             raise
         except Exception as error:  # Of one call, such as a guard that fails: the others are not to blame.
             return error
 
-    def _prepared(self, call: Call, content: str | None) -> Change | Receipt:
+    def _prepared(self, call: Call) -> Change | Receipt:
         """What to commit for a call now; or the receipt, where there is nothing to do.
 
         Raises:
@@ -119,36 +115,36 @@ class Commits:
         """
         key = call.request.key
         if key is None:
-            return self._to_commit(call, content)
-        first = self.first_receipt(call.order_id, key, content)
+            return self._to_commit(call)
+        first = self.first_receipt(call.order_id, key, call.content)
         if first is not None:
             return first
         try:
-            return self._to_commit(call, content)
+            return self._to_commit(call)
         except (Refused, KeyReused, VersionConflict):
             # The same call may have been committed since the key was looked up, so that it is in its own way.
-            first = self.first_receipt(call.order_id, key, content)
+            first = self.first_receipt(call.order_id, key, call.content)
             if first is None:
                 raise
             return first
 
-    def _to_commit(self, call: Call, content: str | None) -> Change | Receipt:
+    def _to_commit(self, call: Call) -> Change | Receipt:
         """The same, for a call of which nothing is known under its key."""
         recalled = self._recalled(call.order_id)
         if recalled is not None:
             # It may be out of date. A commit on it is refused then; whatever else comes of it is found out anew.
             try:
-                outcome = self._outcome(call, content, recalled)
+                outcome = self._outcome(call, recalled)
             except Exception:
                 outcome = None
             if isinstance(outcome, Change):
                 return outcome
-        return self._outcome(call, content, self._store.load(call.order_id))
+        return self._outcome(call, self._store.load(call.order_id))
 
-    def _outcome(self, call: Call, content: str | None, before: Order) -> Change | Receipt:
+    def _outcome(self, call: Call, before: Order) -> Change | Receipt:
         """The same, on the order as it stands before."""
-        _, request, _, decided = call
-        short = self.short(before)
+        _, request, content, decided = call
+        short = self.short(before) if before.lines else NOTHING
         outcome = decided(before, short)
         if isinstance(outcome, Refused):
             raise outcome
@@ -157,8 +153,8 @@ class Commits:
         if not outcome:
             return Receipt(before, ())
         after = outcome[-1].order
-        entries = tuple([decision.entry for decision in outcome])
-        moves = self._moves(before, after, short)
+        entries = tuple(map(_entry_of, outcome))
+        moves = self._moves(before, after, short) if after.lines else ()
         told = messages(before, outcome, moves)
         return Change(after, before.version, entries, moves, told, request.key, content)
 
@@ -202,16 +198,14 @@ class Commits:
 
     def short(self, order: Order) -> frozenset[str]:
         """The SKUs of which there is not enough on hand for the order to take. What it holds, it may keep."""
-        if not order.lines or self._workflow.holds(order.state):
-            return frozenset()
+        if self._workflow.holds(order.state):
+            return NOTHING
         wanted = order.quantities
         on_hand = self._store.stock(wanted)
         return frozenset([sku for sku, number in on_hand.items() if number < wanted[sku]])
 
     def _moves(self, before: Order, after: Order, short: frozenset[str]) -> tuple[StockMove, ...]:
         """Stock follows state: taken when an order begins to hold it, given back when it ends to."""
-        if not after.lines:
-            return ()
         held, holds = self._workflow.holds(before.state), self._workflow.holds(after.state)
         if held == holds:
             return ()
@@ -219,6 +213,9 @@ class Commits:
         return tuple(
             [StockMove(sku, sign * quantity, holds and sku not in short) for sku, quantity in after.quantities.items()]
         )
+
+
+_entry_of = attrgetter("entry")
 
 
 def _nothing_recalled(_: str) -> None:

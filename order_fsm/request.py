@@ -51,6 +51,15 @@ class Request:
         if self.override is not False:
             checks.flag(self.override, "override")
 
+    def content(self, order_id: str, asked: object) -> str | None:
+        """What is kept with its key to tell it from another request under the same key; None where it has no key.
+
+        Args:
+            order_id: of which order it is asked.
+            asked: what the request has of its own, beside the trigger.
+        """
+        return None if self.key is None else digest(order_id, self.trigger, asked)
+
     @property
     def reasoned(self) -> bool:
         """Whether it gives a reason: a comment that is not blank."""

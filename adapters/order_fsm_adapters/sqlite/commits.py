@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from sqlite3 import Cursor
 from typing import NamedTuple
 
@@ -30,8 +31,8 @@ _INSERT_ORDER = """
         units, payments, created_at, updated_at, refund_is_due, last_seal, seal)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
-# What else an order has never changes after its creation, and is part of the seal: where it was edited all the same, the
-# next who reads the order finds it.
+# What else an order has never changes after its creation, and is part of the seal: where it was edited all the same,
+# the next who reads the order finds it.
 _UPDATE_ORDER = """
     UPDATE order_fsm_order
     SET state = ?, counted = ?, version = ?, payments = ?, updated_at = ?, refund_is_due = ?, last_seal = ?, seal = ?
@@ -62,12 +63,12 @@ class Rows(NamedTuple):
 
     Attributes:
         order: the order's row after it.
-        before: the row that it takes the place of; empty where there is none.
+        update: what changes of it, of which order, and what stands there before; empty for a new order.
         entries: the new rows of its history.
     """
 
     order: Row
-    before: Row
+    update: Row
     entries: list[Row]
 
 
@@ -79,13 +80,19 @@ def rows(change: Change, before: Row | None) -> Rows:
         before: the order's row at the version that the change was decided on; None for a new order.
     """
     order = change.order
-    entries = [entry_row(order.id, entry) for entry in change.entries]
+    entries = map(partial(entry_row, order.id), change.entries)
     if before is None:
-        entries = seals.chained(b"", entries)
-        return Rows(seals.sealed((*order_row(order), entries[-1][-1])), (), entries)
-    entries = seals.chained(before[LAST_SEAL], entries)
-    row = order_row_after(before, order, bool(order.payments) and order.payments[-1].version > change.expected)
-    return Rows(seals.sealed((*row, entries[-1][-1])), before, entries)
+        sealed = seals.chained(b"", entries)
+        return Rows(seals.sealed((*order_row(order), sealed[-1][-1])), (), sealed)
+    sealed = seals.chained(before[LAST_SEAL], entries)
+    paid = bool(order.payments) and order.payments[-1].version > change.expected
+    row = seals.sealed((*order_row_after(before, order, paid), sealed[-1][-1]))
+    return Rows(row, (*_changing(row), order.id, *_changing(before)), sealed)
+
+
+def _changing(row: Row) -> Row:
+    """The columns of an order that its changes write."""
+    return (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :])
 
 
 def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
@@ -108,7 +115,7 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
     on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
     written = rows(change, _expected(cursor, order, change.expected)) if ahead is None else ahead
     if change.expected:
-        if not _updated(cursor, written):
+        if cursor.execute(_UPDATE_ORDER, written.update).rowcount != 1:
             _expected(cursor, order, change.expected)
             raise VersionConflict(f"order {order.id!r} is not the one that was recalled: load it again")
     elif not cursor.execute(_INSERT_ORDER, written.order).rowcount:
@@ -132,18 +139,6 @@ def remove(cursor: Cursor, order: Order) -> None:
     for statement in _REMOVE:
         cursor.execute(statement, {"id": order.id})
     outbox.forget(cursor, order.id)
-
-
-def _updated(cursor: Cursor, written: Rows) -> bool:
-    """Whether the order's row was what these rows follow; then it is written."""
-    row = written.order
-    values = (*_changing(row), row[0], *_changing(written.before))
-    return cursor.execute(_UPDATE_ORDER, values).rowcount == 1
-
-
-def _changing(row: Row) -> Row:
-    """The columns of an order that its changes write."""
-    return (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :])
 
 
 def _expected(cursor: Cursor, order: Order, version: int) -> Row:

@@ -75,7 +75,8 @@ class _Seat:
             if self.session is None:
                 self.session = self._file.new_session()
         except BaseException:
-            self._leave()
+            self.taken.release()
+            self._file.free.append(self)
             raise
         return self.session
 
@@ -87,11 +88,8 @@ class _Seat:
                 if isinstance(error, FAILURES):
                     raise store_error(error, self._file.where) from error
         finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self.taken.release()
-        self._file.free.append(self)
+            self.taken.release()
+            self._file.free.append(self)
 
     def clear(self) -> None:
         session, self.session = self.session, None
