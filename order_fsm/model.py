@@ -212,7 +212,7 @@ class Order:
 
     @property
     def data(self) -> dict[str, Any]:
-        copied: dict[str, Any] = _copied(self._data)
+        copied: dict[str, Any] = _copied(self._data) if self._data else {}
         return copied
 
     @property

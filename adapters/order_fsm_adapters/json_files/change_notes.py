@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from order_fsm_adapters.json_files.durable_files import disk_errors
+from order_fsm_adapters.json_files.durable_files import disk_error, disk_errors
 
 _NAME = re.compile(rb"[a-z0-9_%+~-]+")
 """What the name of an order's file looks like, without the ending."""
@@ -24,16 +24,17 @@ class ChangeNotes:
         Raises:
             StoreFull, StoreUnavailable: it cannot be noted, so it should not be written.
         """
-        with disk_errors(self._path):
-            try:
-                descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-            except FileNotFoundError:
-                return
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
                 # A line before it, too, as a full disk may have cut the last note short.
                 os.write(descriptor, f"\n{name}\n".encode())
             finally:
                 os.close(descriptor)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise disk_error(error, self._path) from error
 
     def make(self) -> None:
         """Make the file; from then on all is noted."""

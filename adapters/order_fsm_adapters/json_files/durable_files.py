@@ -11,7 +11,7 @@ import errno
 import os
 from contextlib import suppress
 
-from order_fsm.errors import StoreCorrupt, StoreFull, StoreUnavailable
+from order_fsm.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 
 UNFINISHED = ".tmp"
 """The ending of what is being written."""
@@ -27,14 +27,30 @@ _BROKEN = {errno.EISDIR, errno.EIO, errno.ELOOP}
 """What is wrong with one file, not with the store."""
 
 
+def disk_error(error: OSError, path: str) -> StoreError:
+    """What the disk refuses, as an error of the store.
+
+    Args:
+        error: what the system said.
+        path: what was read or written, for the message.
+
+    Returns:
+        StoreFull where there is no room, otherwise StoreUnavailable; to be raised.
+    """
+    why = error.strerror or str(error)
+    if error.errno in _FULL:
+        return StoreFull(f"there is no room to write {path} ({why}): make room, then retry")
+    return StoreUnavailable(
+        f"{path} cannot be read or written ({why}): see that the folder is there, that its disk is well and"
+        " that this process may write to it, then retry"
+    )
+
+
 class disk_errors:  # noqa: N801 - it is used as `contextlib.suppress` is.
-    """Raise what the disk refuses in a `with` block as an error of the store.
+    """Raise what the disk refuses in a `with` block as a `disk_error`.
 
-    A class and no generator: a change goes through many, and the processor's caches are cold after each flush.
-
-    Raises:
-        StoreFull: there is no room.
-        StoreUnavailable: anything else.
+    What every change goes through asks for that itself: a block costs three calls, and the processor's caches are cold
+    after each flush.
     """
 
     __slots__ = ("_path",)
@@ -47,15 +63,8 @@ class disk_errors:  # noqa: N801 - it is used as `contextlib.suppress` is.
         pass
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if not isinstance(error, OSError):
-            return
-        why = error.strerror or str(error)
-        if error.errno in _FULL:
-            raise StoreFull(f"there is no room to write {self._path} ({why}): make room, then retry") from error
-        raise StoreUnavailable(
-            f"{self._path} cannot be read or written ({why}): see that the folder is there, that its disk is well and"
-            " that this process may write to it, then retry"
-        ) from error
+        if isinstance(error, OSError):
+            raise disk_error(error, self._path) from error
 
 
 def read(path: str) -> bytes | None:
@@ -65,18 +74,16 @@ def read(path: str) -> bytes | None:
         StoreCorrupt: the disk cannot give it back, or it is a folder.
         StoreUnavailable: it cannot be read now, or the folder is gone.
     """
-    with disk_errors(path):
-        try:
-            return _content(path)
-        except FileNotFoundError:
+    try:
+        return _content(path)
+    except FileNotFoundError:
+        with disk_errors(path):
             os.stat(os.path.dirname(path))
-            return None
-        except OSError as error:
-            if error.errno in _BROKEN:
-                raise StoreCorrupt(
-                    f"{path} cannot be read ({error.strerror}): restore the file from a backup"
-                ) from error
-            raise
+        return None
+    except OSError as error:
+        if error.errno in _BROKEN:
+            raise StoreCorrupt(f"{path} cannot be read ({error.strerror}): restore the file from a backup") from error
+        raise disk_error(error, path) from error
 
 
 def _content(path: str) -> bytes:
@@ -125,19 +132,20 @@ def put(path: str, content: bytes) -> None:
         StoreFull, StoreUnavailable: it is not written; what there is of it is removed.
     """
     try:
-        with disk_errors(path):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
-            try:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-    except Exception:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+        try:
+            rest = memoryview(content)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except Exception as error:
         # It frees room where there is none. Where it cannot be removed either, the next writer uses it up.
         with suppress(OSError):
             os.unlink(path)
+        if isinstance(error, OSError):
+            raise disk_error(error, path) from error
         raise
 
 
@@ -151,8 +159,10 @@ def write(path: str, content: bytes) -> None:
         StoreUnavailable: nothing has changed, or it is not known whether the change would outlast a power loss.
     """
     put(path + UNFINISHED, content)
-    with disk_errors(path):
+    try:
         os.replace(path + UNFINISHED, path)
+    except OSError as error:
+        raise disk_error(error, path) from error
     flush_folder(os.path.dirname(path))
 
 

@@ -262,7 +262,7 @@ def _entry(entry: Entry) -> _Entry:
         notify=entry.notify,
         key=entry.key,
         override=entry.override,
-        facts=facts.to_wire(entry.facts),
+        facts=facts.to_wire(told) if (told := entry.facts) else {},
     )
 
 

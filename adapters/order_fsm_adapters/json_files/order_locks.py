@@ -6,10 +6,9 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 from order_fsm_adapters.file_locks import FileLock
-from order_fsm_adapters.json_files.durable_files import disk_errors
+from order_fsm_adapters.json_files.durable_files import disk_error
 from order_fsm_adapters.json_files.file_journal import FileJournal
 
 _SHARDS = 64
@@ -27,8 +26,7 @@ class OrderLocks:
 
     def held(self, *names: str) -> AbstractContextManager[None]:
         """Hold the locks of the shards that some file names fall into."""
-        shards = [zlib.crc32(name.encode()) % _SHARDS for name in names]
-        return self._held(shards if len(shards) == 1 else sorted(set(shards)))
+        return self._held(sorted(set(map(_shard, names))))
 
     @contextmanager
     def all_held(self) -> Iterator[None]:
@@ -43,38 +41,47 @@ class OrderLocks:
         self._journal.close()
 
     def _held(self, shards: Iterable[int]) -> _Held:
-        return _Held(self._folder, [self._shards[shard] for shard in shards])
+        return _Held(self._folder, list(map(self._shards.__getitem__, shards)))
+
+
+def _shard(name: str) -> int:
+    return zlib.crc32(name.encode()) % _SHARDS
 
 
 class _Held:
-    """Some locks in a `with` block, taken in the sequence in which all take them. A class as `disk_errors` is one."""
+    """Some locks in a `with` block, taken in the sequence in which all take them. What the disk refuses to them, or in
+    the block, is raised as a `disk_error`."""
 
-    __slots__ = ("_errors", "_locks", "_taken")
+    __slots__ = ("_folder", "_locks", "_taken")
 
     def __init__(self, folder: str, locks: list[FileLock]) -> None:
-        self._errors = disk_errors(folder)
+        self._folder = folder
         self._locks = locks
         self._taken: list[FileLock] = []
 
     def __enter__(self) -> None:
-        with self._errors:
-            try:
-                for lock in self._locks:
-                    lock.__enter__()
-                    self._taken.append(lock)
-            except BaseException:
-                self._release()
-                raise
+        try:
+            for lock in self._locks:
+                lock.__enter__()
+                self._taken.append(lock)
+        except BaseException as error:
+            self.__exit__(None, error, None)
+            raise
 
-    def __exit__(self, *raised: Any) -> None:
-        with self._errors:
+    def __exit__(self, _: object, raised: BaseException | None, __: object) -> None:
+        try:
             self._release()
-        self._errors.__exit__(*raised)
+        except OSError as error:
+            raise disk_error(error, self._folder) from error
+        if isinstance(raised, OSError):
+            raise disk_error(raised, self._folder) from raised
 
     def _release(self) -> None:
         """Release them all, also where one cannot be."""
-        if self._taken:
+        while self._taken:
+            lock = self._taken.pop()
             try:
-                self._taken.pop().__exit__()
-            finally:
+                lock.__exit__()
+            except BaseException:
                 self._release()
+                raise

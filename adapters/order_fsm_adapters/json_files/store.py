@@ -148,7 +148,7 @@ class JsonStore:
             before = self._files.read(name)
             self._check(change, before, recalled)
             after = OrderFile.of(before, change)
-            moves = self._stock.tracked(change.stock)
+            moves = self._stock.tracked(change.stock) if change.stock else []
             self._index.note(name)
             if not moves:
                 self._lead_to(name, before, after, change.key)
