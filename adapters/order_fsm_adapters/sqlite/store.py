@@ -221,6 +221,7 @@ class SqliteStore:
     def remove(self, order: Order) -> None:
         with self._database.writing() as cursor:
             commits.remove(cursor, order)
+        self._kept.pop(order.id, None)
 
     # What an audit asks for
 
