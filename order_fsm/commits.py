@@ -134,14 +134,14 @@ class Commits:
         if recalled is not None:
             # It may be out of date. A commit on it is refused then; whatever else comes of it is found out anew.
             try:
-                outcome = self._outcome(call, recalled)
+                outcome = self._outcome(call, recalled, recalled)
             except Exception:
                 outcome = None
             if isinstance(outcome, Change):
                 return outcome
-        return self._outcome(call, self._store.load(call.order_id))
+        return self._outcome(call, self._store.load(call.order_id), None)
 
-    def _outcome(self, call: Call, before: Order) -> Change | Receipt:
+    def _outcome(self, call: Call, before: Order, recalled: Order | None) -> Change | Receipt:
         """The same, on the order as it stands before."""
         _, request, content, decided = call
         short = self.short(before) if before.lines else NOTHING
@@ -156,7 +156,7 @@ class Commits:
         entries = tuple(map(_entry_of, outcome))
         moves = self._moves(before, after, short) if after.lines else ()
         told = messages(before, outcome, moves)
-        return Change(after, before.version, entries, moves, told, request.key, content)
+        return Change(after, before.version, entries, moves, told, request.key, content, recalled)
 
     def first_receipt(self, order_id: str, key: str | None, content: str | None) -> Receipt | None:
         """The receipt of what was committed under a key."""

@@ -109,8 +109,8 @@ class GroupCommit:
         with self._lock:
             if interrupted in self._queue:
                 self._queue.remove(interrupted)
-                if self._head is interrupted:
-                    self._pass_on()
+            if self._head is interrupted:
+                self._pass_on()
 
 
 _groups: WeakSet[GroupCommit] = WeakSet()

@@ -379,6 +379,7 @@ class Change:
         messages: for the outbox, in order.
         key: the idempotency key, if any.
         content: a digest of what was asked for under that key.
+        recalled: the order that it was decided on, where the store had recalled and not loaded it: it must stand so.
     """
 
     order: Order
@@ -388,6 +389,7 @@ class Change:
     messages: tuple[Message, ...] = ()
     key: str | None = None
     content: str | None = None
+    recalled: Order | None = None
 
     @property
     def payments(self) -> tuple[Payment, ...]:

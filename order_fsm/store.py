@@ -176,8 +176,9 @@ class Inspectable(Protocol):
 class Recalling(Protocol):
     """What a store may offer beside `Store`, so that a change of an order that it knows need not begin with a read.
 
-    Such a store holds more at `commit`, for orders that it recalls: the order must stand just as it was recalled, and
-    not only at the same version; otherwise commit raises VersionConflict, and the order is recalled no more.
+    Such a store holds more at `commit`, for a change with `Change.recalled`: the order must stand just as that says,
+    and not only at the same version. Otherwise commit raises VersionConflict (OrderNotFound where it is gone), and what
+    was found to be old is recalled no more.
     """
 
     def recall(self, order_id: str) -> Order | None:

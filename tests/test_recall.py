@@ -12,10 +12,22 @@ from typing import NamedTuple
 
 import pytest
 
-from order_fsm import Guard, Order, OrderNotFound, Orders, Receipt, Refused, Rule, VersionConflict, shop_workflow
+from order_fsm import (
+    Guard,
+    Order,
+    OrderNotFound,
+    Orders,
+    Receipt,
+    Refused,
+    Rule,
+    StoreCorrupt,
+    VersionConflict,
+    shop_workflow,
+)
 from order_fsm.store import Recalling, Store
 from order_fsm_adapters.sqlite import SqliteStore
 
+from .sqlite_files import by_hand
 from .stores import opened, precede
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -142,6 +154,56 @@ def test_an_order_that_was_made_again_is_the_new_one(pair: Pair, paid: Callable[
     receipt = paid(pair.ours, "10")
     assert (receipt.order.outstanding, receipt.order.state) == (Decimal(89), "sent")
     assert pair.others.get("1001") == receipt.order
+
+
+def made_again(pair: Pair) -> None:
+    """What our store recalls of 1001 is of an order that is gone."""
+    created(pair.ours, total="10")
+    pair.others._store.remove(pair.others.get("1001"))
+    created(pair.others, total="99")
+
+
+def paid_in_a_batch_beside(pair: Pair, other: str) -> Order:
+    with pair.ours.batch() as batch:
+        batch.fire("1001", "pay", amount="10")
+        batch.comment(other, "It reads one order more")
+    return pair.others.get("1001")
+
+
+def test_what_a_change_was_decided_on_may_be_recalled_no_more(pair: Pair) -> None:
+    """Other calls of its batch have pushed it out: it is compared all the same."""
+    made_again(pair)
+    for number in range(499):
+        pair.ours.create(f"o{number}", total="1", currency="GBP")
+    pair.others.create("other", total="1", currency="GBP")
+    order = paid_in_a_batch_beside(pair, "other")
+    assert (order.outstanding, order.state) == (Decimal(89), "sent")
+
+
+def test_so_it_is_where_one_large_order_has_pushed_it_out(pair: Pair) -> None:
+    made_again(pair)
+    pair.others.create("large", total="1", currency="GBP")
+    pair.others.comment("large", "x" * 20_000)
+    order = paid_in_a_batch_beside(pair, "large")
+    assert (order.outstanding, order.state) == (Decimal(89), "sent")
+
+
+def test_somebody_may_read_the_order_between_deciding_and_commit(pair: Pair) -> None:
+    """Then the store recalls another one than the change was decided on."""
+    made_again(pair)
+    precede(pair.store, "commit", lambda _: pair.ours.get("1001"))
+    pair.ours.fire("1001", "pay", amount="10")
+    order = pair.others.get("1001")
+    assert (order.outstanding, order.state) == (Decimal(89), "sent")
+
+
+def test_a_change_does_not_write_over_an_edit_by_hand(tmp_path: Path) -> None:
+    with opened("sqlite", tmp_path) as store:
+        orders = Orders(store)
+        created(orders)
+        by_hand(tmp_path / "orders.db", "UPDATE order_fsm_order SET total = '99'")
+        with pytest.raises(StoreCorrupt):
+            orders.fire("1001", "pay", amount="10")
 
 
 def test_what_a_guard_raises_of_an_order_as_it_was_is_not_told(pair: Pair) -> None:

@@ -52,14 +52,20 @@ else:
             Raises:
                 OSError: it cannot be opened.
             """
+            self._path = path
             with _between_forks:
                 self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 _open_files[self._descriptor] = ref(self)
 
         @property
         def is_usable(self) -> bool:
-            """Whether it is open, and its file there: one that was removed excludes nobody who comes later."""
-            return self._descriptor != _CLOSED and os.fstat(self._descriptor).st_nlink > 0
+            """Whether it is open, and still what its path leads to: another file excludes nobody who comes later."""
+            if self._descriptor == _CLOSED:
+                return False
+            try:
+                return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+            except OSError:
+                return False
 
         def __enter__(self) -> None:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -137,7 +143,8 @@ class FileLock:
     def __exit__(self, *_: object) -> None:
         file = self._mine.file
         del self._mine.file
-        if self._free:  # One is enough, but where threads want it at the same time.
+        # One is enough, but where threads want it at the same time; and in a child that was forked it is closed.
+        if self._free or not file.is_usable:
             file.close()
             return
         try:

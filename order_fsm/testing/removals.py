@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from order_fsm.errors import OrderNotFound, VersionConflict
 from order_fsm.model import Order, Query, When
@@ -120,7 +121,13 @@ class Removals(StoreHarness):
             expected = Expected()
             other.remove(old.order)
             committed(other, expected, creation("1001", customer="eve"))
-            refused(store, expected, step(old.order), VersionConflict, "the order is another one of the same version")
+            refused(
+                store,
+                expected,
+                evolve(step(old.order), recalled=old.order),
+                VersionConflict,
+                "the order is another one of the same version",
+            )
             assert store.recall("1001") in (None, expected.orders["1001"]), "do not recall what was found to be old"
 
     def test_s2_of_removals_and_commits_from_one_version_one_wins(self, crew: Crew) -> None:

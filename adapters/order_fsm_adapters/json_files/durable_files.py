@@ -90,11 +90,10 @@ def _content(path: str) -> bytes:
     # Not with `open`, whose file object costs more than reading: a change does it twice.
     descriptor = os.open(path, os.O_RDONLY | _BINARY)
     try:
-        content = part = os.read(descriptor, _PART)
-        while len(part) == _PART:  # Less is only given at the end of a file.
-            part = os.read(descriptor, _PART)
-            content += part
-        return content
+        parts = []
+        while part := os.read(descriptor, _PART):
+            parts.append(part)
+        return b"".join(parts)
     finally:
         os.close(descriptor)
 

@@ -128,6 +128,10 @@ class OrderFile(sealed_json.Document, frozen=True, kw_only=True):
             data=order.data,
         )
 
+    def holds(self, order: Order) -> bool:
+        """Whether it is the document of just this order."""
+        return self.order == _order(order)
+
     def to_entries(self) -> tuple[Entry, ...]:
         """The history as the engine has it."""
         return tuple(

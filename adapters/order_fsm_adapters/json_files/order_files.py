@@ -20,7 +20,7 @@ _KEPT = 500
 """So many documents are kept with their files, as they were last read or written."""
 
 _LARGE = 16_384
-"""From this size on, in bytes, one is kept alone."""
+"""From this size on, in bytes, the others are forgotten for one."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class OrderFiles:
         path = self._path(name)
         content = read(path)
         if content is None:
+            self._kept.pop(name, None)
             return None
         kept = self._kept.get(name)
         if kept is not None and content == kept[0]:

@@ -144,9 +144,8 @@ class JsonStore:
     def commit(self, change: Change) -> None:
         name = file_name(change.order.id)
         with self._locks.held(name, *(() if change.key is None else (file_name(change.key),))):
-            recalled = self._files.kept(name)
             before = self._files.read(name)
-            self._check(change, before, recalled)
+            self._check(change, before)
             after = OrderFile.of(before, change)
             moves = self._stock.tracked(change.stock) if change.stock else []
             self._index.note(name)
@@ -162,7 +161,7 @@ class JsonStore:
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
-    def _check(self, change: Change, before: OrderFile | None, recalled: OrderFile | None) -> None:
+    def _check(self, change: Change, before: OrderFile | None) -> None:
         order_id = change.order.id
         if change.key is not None and self.keyed(change.key) is not None:
             raise KeyReused(f"the key {change.key!r} was committed before")
@@ -172,7 +171,7 @@ class JsonStore:
             raise OrderExists(f"there is an order {order_id!r} already")
         if before is not None:
             _expect(before.order.version, change.expected, order_id)
-            if recalled is not None and recalled.order != before.order and recalled.order.version == change.expected:
+            if change.recalled is not None and not before.holds(change.recalled):
                 raise VersionConflict(f"order {order_id!r} is not the one that was recalled: load it again")
 
     def _lead_to(self, name: str, before: OrderFile | None, after: OrderFile, key: str | None) -> None:

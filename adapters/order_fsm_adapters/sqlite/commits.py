@@ -31,13 +31,13 @@ _INSERT_ORDER = """
         units, payments, created_at, updated_at, refund_is_due, last_seal, seal)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
-# What else an order has never changes after its creation, and is part of the seal: where it was edited all the same,
-# the next who reads the order finds it.
+# What else an order has never changes after its creation. All is compared: an edit or damage is not written over.
 _UPDATE_ORDER = """
     UPDATE order_fsm_order
     SET state = ?, counted = ?, version = ?, payments = ?, updated_at = ?, refund_is_due = ?, last_seal = ?, seal = ?
-    WHERE id = ? AND (state, counted, version, payments, updated_at, refund_is_due, last_seal, seal)
-        = (?, ?, ?, ?, ?, ?, ?, ?)
+    WHERE id = ? AND (state, counted, version, total, currency, customer, email, lines, data, unit, units, payments,
+        created_at, updated_at, refund_is_due, last_seal, seal)
+        IS (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_ENTRY = """
     INSERT INTO order_fsm_entry (order_id, version, trigger, state_before, state_after, at, by, comment, visible,
@@ -63,7 +63,7 @@ class Rows(NamedTuple):
 
     Attributes:
         order: the order's row after it.
-        update: what changes of it, of which order, and what stands there before; empty for a new order.
+        update: the columns that change, and the whole row before; empty for a new order.
         entries: the new rows of its history.
     """
 
@@ -87,12 +87,7 @@ def rows(change: Change, before: Row | None) -> Rows:
     sealed = seals.chained(before[LAST_SEAL], entries)
     paid = bool(order.payments) and order.payments[-1].version > change.expected
     row = seals.sealed((*order_row_after(before, order, paid), sealed[-1][-1]))
-    return Rows(row, (*_changing(row), order.id, *_changing(before)), sealed)
-
-
-def _changing(row: Row) -> Row:
-    """The columns of an order that its changes write."""
-    return (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :])
+    return Rows(row, (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :], *before), sealed)
 
 
 def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
@@ -113,13 +108,18 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
     if change.key is not None and cursor.execute(_KEY_IS_THERE, (change.key,)).fetchall():
         raise KeyReused(f"the key {change.key!r} was committed before")
     on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
-    written = rows(change, _expected(cursor, order, change.expected)) if ahead is None else ahead
+    written = ahead
     if change.expected:
-        if cursor.execute(_UPDATE_ORDER, written.update).rowcount != 1:
-            _expected(cursor, order, change.expected)
-            raise VersionConflict(f"order {order.id!r} is not the one that was recalled: load it again")
-    elif not cursor.execute(_INSERT_ORDER, written.order).rowcount:
-        raise OrderExists(f"there is an order {order.id!r} already")
+        if written is None or cursor.execute(_UPDATE_ORDER, written.update).rowcount != 1:
+            before = _expected(cursor, order, change.expected)
+            if change.recalled is not None:
+                raise VersionConflict(f"order {order.id!r} is not known to be as it was recalled: load it again")
+            written = rows(change, before)
+            cursor.execute(_UPDATE_ORDER, written.update)
+    else:
+        written = rows(change, None) if written is None else written
+        if not cursor.execute(_INSERT_ORDER, written.order).rowcount:
+            raise OrderExists(f"there is an order {order.id!r} already")
     # From here on nothing is refused.
     for entry in written.entries:
         cursor.execute(_INSERT_ENTRY, entry)

@@ -168,7 +168,10 @@ class SqliteStore:
         if not change.expected:
             return commits.rows(change, None)
         kept = self._kept.get(change.order.id)
-        return commits.rows(change, kept[0]) if kept is not None and kept[1].version == change.expected else None
+        if change.recalled is None:
+            return commits.rows(change, kept[0]) if kept is not None and kept[1].version == change.expected else None
+        # Rows of another moment, or none, would be compared with what the change was not decided on.
+        return commits.rows(change, kept[0]) if kept is not None and kept[1] is change.recalled else None
 
     def find(self, query: Query) -> list[Order]:
         with self._database.reading() as cursor:
