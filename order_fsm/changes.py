@@ -90,7 +90,7 @@ class Changes(Generic[Answer]):
         )
 
         def decided(order: Order, short: frozenset[str]) -> Sequence[Decision] | Refused | Entry:
-            recorded = self._commits.recorded(order, request) if request.facts else None
+            recorded = self._commits.recorded(order, request)
             if recorded is not None:
                 return recorded
             decision = decide(self._workflow, order, request, short)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 ATTEMPTS = 100
 """How often a change is decided again, because somebody else changed the order first, before it is given up."""
 
-NOTHING: frozenset[str] = frozenset()
-
 Decided = Callable[[Order, frozenset[str]], Sequence[Decision] | Refused | Entry]
 """What is to be done with an order, given the SKUs of which there is not enough for it: decisions to commit, the error
 to raise, or the entry that did it before."""
@@ -144,7 +142,7 @@ class Commits:
     def _outcome(self, call: Call, before: Order, recalled: Order | None) -> Change | Receipt:
         """The same, on the order as it stands before."""
         _, request, content, decided = call
-        short = self.short(before) if before.lines else NOTHING
+        short = self.short(before)
         outcome = decided(before, short)
         if isinstance(outcome, Refused):
             raise outcome
@@ -154,7 +152,7 @@ class Commits:
             return Receipt(before, ())
         after = outcome[-1].order
         entries = tuple(map(_entry_of, outcome))
-        moves = self._moves(before, after, short) if after.lines else ()
+        moves = self._moves(before, after, short)
         told = messages(before, outcome, moves)
         return Change(after, before.version, entries, moves, told, request.key, content, recalled)
 
@@ -198,14 +196,16 @@ class Commits:
 
     def short(self, order: Order) -> frozenset[str]:
         """The SKUs of which there is not enough on hand for the order to take. What it holds, it may keep."""
-        if self._workflow.holds(order.state):
-            return NOTHING
+        if not order.lines or self._workflow.holds(order.state):
+            return frozenset()
         wanted = order.quantities
         on_hand = self._store.stock(wanted)
         return frozenset([sku for sku, number in on_hand.items() if number < wanted[sku]])
 
     def _moves(self, before: Order, after: Order, short: frozenset[str]) -> tuple[StockMove, ...]:
         """Stock follows state: taken when an order begins to hold it, given back when it ends to."""
+        if not after.lines:
+            return ()
         held, holds = self._workflow.holds(before.state), self._workflow.holds(after.state)
         if held == holds:
             return ()

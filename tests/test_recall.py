@@ -133,6 +133,13 @@ def test_an_order_that_was_removed_is_not_there(pair: Pair) -> None:
         pair.ours.fire("1001", "dispatch")
 
 
+def made_again(pair: Pair) -> None:
+    """What our store recalls of 1001 is of an order that is gone."""
+    created(pair.ours, total="10")
+    pair.others._store.remove(pair.others.get("1001"))
+    created(pair.others, total="99")
+
+
 def alone(orders: Orders, amount: str) -> Receipt:
     return orders.fire("1001", "pay", amount=amount)
 
@@ -148,19 +155,10 @@ def in_a_batch(orders: Orders, amount: str) -> Receipt:
 @pytest.mark.parametrize("paid", [alone, in_a_batch])
 def test_an_order_that_was_made_again_is_the_new_one(pair: Pair, paid: Callable[[Orders, str], Receipt]) -> None:
     """Of the same version, and made in the same moment: what paid for the old one does not pay for the new one."""
-    created(pair.ours, total="10")
-    pair.others._store.remove(pair.others.get("1001"))
-    created(pair.others, total="99")
+    made_again(pair)
     receipt = paid(pair.ours, "10")
     assert (receipt.order.outstanding, receipt.order.state) == (Decimal(89), "sent")
     assert pair.others.get("1001") == receipt.order
-
-
-def made_again(pair: Pair) -> None:
-    """What our store recalls of 1001 is of an order that is gone."""
-    created(pair.ours, total="10")
-    pair.others._store.remove(pair.others.get("1001"))
-    created(pair.others, total="99")
 
 
 def paid_in_a_batch_beside(pair: Pair, other: str) -> Order:

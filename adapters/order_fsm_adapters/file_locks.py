@@ -71,7 +71,8 @@ else:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
         def __exit__(self, *_: object) -> None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            if self._descriptor != _CLOSED:  # In a child that was forked in the block it is, and the lock its parent's.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
         def close(self) -> None:
             """Release the lock, if it is held, and close the file."""
@@ -143,8 +144,7 @@ class FileLock:
     def __exit__(self, *_: object) -> None:
         file = self._mine.file
         del self._mine.file
-        # One is enough, but where threads want it at the same time; and in a child that was forked it is closed.
-        if self._free or not file.is_usable:
+        if self._free:  # One is enough, but where threads want it at the same time.
             file.close()
             return
         try:

@@ -75,8 +75,7 @@ class _Seat:
             if self.session is None:
                 self.session = self._file.new_session()
         except BaseException:
-            self.taken.release()
-            self._file.free.append(self)
+            self._leave()
             raise
         return self.session
 
@@ -88,8 +87,11 @@ class _Seat:
                 if isinstance(error, FAILURES):
                     raise store_error(error, self._file.where) from error
         finally:
-            self.taken.release()
-            self._file.free.append(self)
+            self._leave()
+
+    def _leave(self) -> None:
+        self.taken.release()
+        self._file.free.append(self)
 
     def clear(self) -> None:
         session, self.session = self.session, None

@@ -168,10 +168,12 @@ class SqliteStore:
         if not change.expected:
             return commits.rows(change, None)
         kept = self._kept.get(change.order.id)
-        if change.recalled is None:
-            return commits.rows(change, kept[0]) if kept is not None and kept[1].version == change.expected else None
-        # Rows of another moment, or none, would be compared with what the change was not decided on.
-        return commits.rows(change, kept[0]) if kept is not None and kept[1] is change.recalled else None
+        if kept is None:
+            return None
+        row, order = kept
+        # A row of another moment would be compared with what the change was not decided on.
+        known = order.version == change.expected if change.recalled is None else order is change.recalled
+        return commits.rows(change, row) if known else None
 
     def find(self, query: Query) -> list[Order]:
         with self._database.reading() as cursor:
