@@ -166,7 +166,8 @@ class OrderIndex:
         try:
             database = self._opened()
             if self._is_behind(database):
-                self._catch_up(database)
+                database.write(self._catch_up)
+                self._compared = True
             with database.reading() as cursor:
                 return ask(cursor)
         except StoreCorrupt as error:
@@ -196,25 +197,23 @@ class OrderIndex:
         seen, broken = _seen(database.rows(_SEEN, ()))
         return not self._compared or broken or seen != self._notes.size()
 
-    def _catch_up(self, database: OwnFile) -> None:
+    def _catch_up(self, cursor: Cursor) -> None:
         """Read again what was written since, or, where that is not known, what differs."""
-        with database.writing() as cursor:
-            if self._notes.size() < 0:
-                self._notes.make()
-                with self._locks.all_held():
-                    pass  # Whoever was writing without a note has written.
-                self._compared = False
-            seen, _ = _seen(cursor.execute(_SEEN).fetchall())
-            names, end = self._notes.since(seen)
-            if not self._compared or seen > end:
-                names |= self._differing(cursor)
-            names.update(_names(cursor.execute(_BROKEN).fetchall()))
-            for name in names:
-                self._put(cursor, name)
-            if end > _CHANGES_LIMIT:
-                end = self._begin_anew(cursor, end)
-            cursor.execute("UPDATE order_fsm_index SET seen = ?", (end,))
-        self._compared = True
+        if self._notes.size() < 0:
+            self._notes.make()
+            with self._locks.all_held():
+                pass  # Whoever was writing without a note has written.
+            self._compared = False
+        seen, _ = _seen(cursor.execute(_SEEN).fetchall())
+        names, end = self._notes.since(seen)
+        if not self._compared or seen > end:
+            names |= self._differing(cursor)
+        names.update(_names(cursor.execute(_BROKEN).fetchall()))
+        for name in names:
+            self._put(cursor, name)
+        if end > _CHANGES_LIMIT:
+            end = self._begin_anew(cursor, end)
+        cursor.execute("UPDATE order_fsm_index SET seen = ?", (end,))
 
     def _begin_anew(self, cursor: Cursor, seen: int) -> int:
         """Throw the notes away, when nobody is adding one."""

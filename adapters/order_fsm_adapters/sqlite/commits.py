@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from sqlite3 import Cursor
-from typing import NamedTuple
 
 from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, StoreError, VersionConflict
 from order_fsm.model import Change, Order
@@ -58,18 +57,9 @@ _REMOVE = (
 )
 
 
-class Rows(NamedTuple):
-    """The rows of a change, with their seals.
-
-    Attributes:
-        order: the order's row after it.
-        update: the columns that change, and the whole row before; empty for a new order.
-        entries: the new rows of its history.
-    """
-
-    order: Row
-    update: Row
-    entries: list[Row]
+Rows = tuple[Row, Row, list[Row]]
+"""The rows of a change, with their seals: the order's row after it; the columns of it that change, and the whole row
+before (empty for a new order); the new rows of its history."""
 
 
 def rows(change: Change, before: Row | None) -> Rows:
@@ -82,21 +72,21 @@ def rows(change: Change, before: Row | None) -> Rows:
     order = change.order
     entries = map(partial(entry_row, order.id), change.entries)
     if before is None:
-        sealed = seals.chained(b"", entries)
-        return Rows(seals.sealed((*order_row(order), sealed[-1][-1])), (), sealed)
-    sealed = seals.chained(before[LAST_SEAL], entries)
+        history = seals.chained(b"", entries)
+        return seals.sealed((*order_row(order), history[-1][-1])), (), history
+    history = seals.chained(before[LAST_SEAL], entries)
     paid = bool(order.payments) and order.payments[-1].version > change.expected
-    row = seals.sealed((*order_row_after(before, order, paid), sealed[-1][-1]))
-    return Rows(row, (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :], *before), sealed)
+    row = seals.sealed((*order_row_after(before, order, paid), history[-1][-1]))
+    return row, (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :], *before), history
 
 
-def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
+def write(change: Change, ahead: Rows | None, cursor: Cursor) -> Row:
     """Write a change; where it is refused, nothing of it is written.
 
     Args:
-        cursor: in a write transaction.
         change: what is to be written.
         ahead: its rows, if it was known what they follow, as it is of a new order.
+        cursor: in a write transaction.
 
     Returns:
         The order's row after it.
@@ -108,20 +98,20 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
     if change.key is not None and cursor.execute(_KEY_IS_THERE, (change.key,)).fetchall():
         raise KeyReused(f"the key {change.key!r} was committed before")
     on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
-    written = ahead
-    if change.expected:
-        if written is None or cursor.execute(_UPDATE_ORDER, written.update).rowcount != 1:
+    if not change.expected:
+        row, _, history = rows(change, None) if ahead is None else ahead
+        if not cursor.execute(_INSERT_ORDER, row).rowcount:
+            raise OrderExists(f"there is an order {order.id!r} already")
+    else:
+        if ahead is None or cursor.execute(_UPDATE_ORDER, ahead[1]).rowcount != 1:
             before = _expected(cursor, order, change.expected)
             if change.recalled is not None:
                 raise VersionConflict(f"order {order.id!r} is not known to be as it was recalled: load it again")
-            written = rows(change, before)
-            cursor.execute(_UPDATE_ORDER, written.update)
-    else:
-        written = rows(change, None) if written is None else written
-        if not cursor.execute(_INSERT_ORDER, written.order).rowcount:
-            raise OrderExists(f"there is an order {order.id!r} already")
+            ahead = rows(change, before)
+            cursor.execute(_UPDATE_ORDER, ahead[1])
+        row, _, history = ahead
     # From here on nothing is refused.
-    for entry in written.entries:
+    for entry in history:
         cursor.execute(_INSERT_ENTRY, entry)
     if change.key is not None:
         keyed = (change.key, order.id, change.expected + 1, order.version, change.content or "")
@@ -130,7 +120,7 @@ def write(cursor: Cursor, change: Change, ahead: Rows | None) -> Row:
         stock.put(cursor, on_hand)
     if change.messages:
         outbox.put(cursor, change.messages)
-    return written.order
+    return row
 
 
 def remove(cursor: Cursor, order: Order) -> None:

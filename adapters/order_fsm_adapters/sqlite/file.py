@@ -10,8 +10,9 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from sqlite3 import Cursor
+from typing import TypeVar
 from weakref import WeakSet
 
 from order_fsm.errors import OrderFsmError, StoreUnavailable
@@ -19,7 +20,9 @@ from order_fsm_adapters.file_locks import LockFile
 from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
-from order_fsm_adapters.sqlite.transactions import Transaction
+from order_fsm_adapters.sqlite.transactions import roll_back, transaction
+
+Result = TypeVar("Result")
 
 BUSY_SECONDS = 10.0
 """How long to wait for other programs that write to the file. Those that use this store queue at its lock instead."""
@@ -28,7 +31,7 @@ BUSY_SECONDS = 10.0
 class _Session:
     """An open connection, and an open lock file beside the database."""
 
-    __slots__ = ("cursor", "lock_file", "writing")
+    __slots__ = ("cursor", "lock_file")
 
     def __init__(self, path: str, synchronous: str) -> None:
         connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -37,7 +40,6 @@ class _Session:
             # On macOS only a full fsync reaches the disk; elsewhere the second statement does nothing.
             self.cursor.execute(synchronous)
             self.cursor.execute("PRAGMA fullfsync = ON")
-            self.writing = Transaction(self.cursor, "BEGIN IMMEDIATE")
             self.lock_file = LockFile(f"{path}.lock")
         except BaseException:
             connection.close()
@@ -57,15 +59,14 @@ class _Session:
 class _Seat:
     """Where one thread at a time uses a session, in a `with` block, which turns SQLite's errors into the store's.
 
-    A class and no generator, as is `_Writing`: every call of the store goes through them, and after waiting for the
-    disk, when the processor's caches are cold, the difference is some per cent of a change.
+    A class and no generator: every call of the store goes through it, and after waiting for the disk, when the
+    processor's caches are cold, the difference is some per cent of a change.
     """
 
-    __slots__ = ("_file", "session", "taken", "writing")
+    __slots__ = ("_file", "session", "taken")
 
     def __init__(self, file: OwnFile) -> None:
         self.taken = threading.Lock()
-        self.writing = _Writing(self)
         self._file = file
         self.session: _Session | None = None
 
@@ -101,40 +102,6 @@ class _Seat:
                 session.close()
 
 
-class _Writing:
-    """A write transaction on a seat, in a `with` block: under the lock of all writers, and whole or undone."""
-
-    __slots__ = ("_seat", "_session")
-
-    _session: _Session
-
-    def __init__(self, seat: _Seat) -> None:
-        self._seat = seat
-
-    def __enter__(self) -> Cursor:
-        session = self._session = self._seat.__enter__()
-        try:
-            session.lock_file.__enter__()
-            session.writing.__enter__()
-        except BaseException as error:
-            self._seat.__exit__(None, error, None)
-            raise
-        return session.cursor
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        session = self._session
-        try:
-            try:
-                session.writing.__exit__(None, error, None)
-            finally:
-                session.lock_file.__exit__()
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            self._seat.__exit__(None, error, None)
-
-
 class OwnFile:
     """The connections to a file that the store has opened: one for each thread that is using it at the time.
 
@@ -163,8 +130,7 @@ class OwnFile:
         try:
             with self._seat() as session, session.lock_file:
                 session.cursor.execute("PRAGMA journal_mode = WAL")
-                with session.writing:
-                    prepare(session.cursor)
+            self.write(prepare)
         except BaseException:
             self.close()
             raise
@@ -175,11 +141,21 @@ class OwnFile:
 
     @contextmanager
     def reading(self) -> Iterator[Cursor]:
-        with self._seat() as session, Transaction(session.cursor, "BEGIN"):
+        with self._seat() as session, transaction(session.cursor, "BEGIN"):
             yield session.cursor
 
-    def writing(self) -> AbstractContextManager[Cursor]:
-        return self._seat().writing
+    def write(self, work: Callable[[Cursor], Result]) -> Result:
+        """Do some work in a transaction, under the lock of all writers; it is whole or undone."""
+        with self._seat() as session, session.lock_file:
+            cursor = session.cursor
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                result = work(cursor)
+                cursor.execute("COMMIT")
+            except BaseException:
+                roll_back(cursor)
+                raise
+            return result
 
     def backup(self, path: str) -> None:
         """Copy the database to a new file. To `_before_fork` it is a call like any other: a fork waits for its end."""

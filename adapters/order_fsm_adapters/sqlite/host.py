@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection, Cursor
+from typing import TypeVar
 
 from order_fsm.errors import InvalidInput
 from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
-from order_fsm_adapters.sqlite.transactions import Transaction, savepoint
+from order_fsm_adapters.sqlite.transactions import roll_back, savepoint, transaction
+
+Result = TypeVar("Result")
 
 
 class HostConnection:
@@ -37,21 +40,18 @@ class HostConnection:
             with savepoint(self._cursor):
                 yield self._cursor
 
-    @contextmanager
-    def writing(self) -> Iterator[Cursor]:
+    def write(self, work: Callable[[Cursor], Result]) -> Result:
+        """Do some work in the shop's transaction, or begin one; the work is whole or undone."""
         with self._errors():
             self._prepare()
             if self._connection.in_transaction:
                 with savepoint(self._cursor):
-                    yield self._cursor
-                return
+                    return work(self._cursor)
             self._cursor.execute("BEGIN IMMEDIATE")
             try:
-                yield self._cursor
+                return work(self._cursor)
             except BaseException:
-                # The shop has no part in this transaction yet.
-                if self._connection.in_transaction:
-                    self._cursor.execute("ROLLBACK")
+                roll_back(self._cursor)  # The shop has no part in this transaction yet.
                 raise
 
     def backup(self, path: str) -> None:
@@ -72,7 +72,7 @@ class HostConnection:
                 with savepoint(self._cursor):
                     schema.migrate(self._cursor)
             else:
-                with Transaction(self._cursor, "BEGIN IMMEDIATE"):
+                with transaction(self._cursor, "BEGIN IMMEDIATE"):
                     schema.migrate(self._cursor)
         self._schema_in_doubt = open_transaction
 

@@ -96,7 +96,7 @@ def order_row_after(before: Row, order: Order, paid: bool) -> Row:
         _json(order.payments) if paid else before[PAYMENTS],
         before[CREATED_AT],
         time_text(order.updated_at),
-        int(refund_is_due(order)),
+        int(refund_is_due(order)) if order.payments else 0,
     )
 
 

@@ -13,6 +13,7 @@ it show rows that are gone as a whole (an order with all its entries, a key, a m
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
 
 import msgspec
@@ -24,6 +25,7 @@ _SIZE = 32
 """Of a seal, in bytes. BLAKE2b is as strong as SHA-256, and quicker for so little."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_hash = partial(blake2b, digest_size=_SIZE)
 
 
 def seal(row: Row, before: bytes = b"") -> bytes:
@@ -33,12 +35,12 @@ def seal(row: Row, before: bytes = b"") -> bytes:
         row: of text, whole numbers, bytes and None.
         before: the seal that it follows.
     """
-    return blake2b(before + _encode(row), digest_size=_SIZE).digest()
+    return _hash(before + _encode(row)).digest()
 
 
 def sealed(row: Row) -> Row:
     """A row with its seal behind it."""
-    return (*row, seal(row))
+    return (*row, _hash(_encode(row)).digest())
 
 
 def chained(before: bytes, entries: Iterable[Row]) -> list[Row]:
@@ -50,7 +52,7 @@ def chained(before: bytes, entries: Iterable[Row]) -> list[Row]:
     """
     rows = []
     for entry in entries:
-        before = seal(entry, before)
+        before = _hash(before + _encode(entry)).digest()
         rows.append((*entry, before))
     return rows
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
-from sqlite3 import Connection
+from sqlite3 import Connection, Cursor
 
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
@@ -139,8 +139,7 @@ class SqliteStore:
     def commit(self, change: Change) -> None:
         ahead = self._rows_ahead(change)
         try:
-            with self._database.writing() as cursor:
-                row = commits.write(cursor, change, ahead)
+            row = self._database.write(partial(commits.write, change, ahead))
         except StoreError:
             self._kept.pop(change.order.id, None)
             raise
@@ -150,11 +149,10 @@ class SqliteStore:
         ahead = [(one, self._rows_ahead(one)) for one in changes]
         written: list[tuple[Row, Order]] = []
 
-        def write(change: Change, rows: commits.Rows | None) -> None:
-            written.append((commits.write(cursor, change, rows), change.order))
+        def write(change: Change, rows: commits.Rows | None, cursor: Cursor) -> None:
+            written.append((commits.write(change, rows, cursor), change.order))
 
-        with self._database.writing() as cursor:
-            errors = [refusal(partial(write, *one)) for one in ahead]
+        errors = self._database.write(lambda cursor: [refusal(partial(write, *one, cursor)) for one in ahead])
         for change, error in zip(changes, errors, strict=True):
             if error is not None:
                 self._kept.pop(change.order.id, None)
@@ -200,32 +198,26 @@ class SqliteStore:
             return stock.on_hand(cursor, skus)
 
     def set_stock(self, sku: str, on_hand: int) -> None:
-        with self._database.writing() as cursor:
-            stock.put(cursor, {sku: on_hand})
+        self._database.write(lambda cursor: stock.put(cursor, {sku: on_hand}))
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        with self._database.writing() as cursor:
-            return outbox.claim(cursor, now, until, limit)
+        return self._database.write(lambda cursor: outbox.claim(cursor, now, until, limit))
 
     def delivered(self, message: Message) -> None:
-        with self._database.writing() as cursor:
-            outbox.delivered(cursor, message)
+        self._database.write(lambda cursor: outbox.delivered(cursor, message))
 
     def postpone(self, message: Message, until: datetime | None) -> None:
-        with self._database.writing() as cursor:
-            outbox.postpone(cursor, message, until)
+        self._database.write(lambda cursor: outbox.postpone(cursor, message, until))
 
     def dead_letters(self, limit: int) -> list[Message]:
         with self._database.reading() as cursor:
             return outbox.dead_letters(cursor, limit)
 
     def revive(self, message: Message) -> None:
-        with self._database.writing() as cursor:
-            outbox.revive(cursor, message)
+        self._database.write(lambda cursor: outbox.revive(cursor, message))
 
     def remove(self, order: Order) -> None:
-        with self._database.writing() as cursor:
-            commits.remove(cursor, order)
+        self._database.write(lambda cursor: commits.remove(cursor, order))
         self._kept.pop(order.id, None)
 
     # What an audit asks for

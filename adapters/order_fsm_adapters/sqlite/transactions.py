@@ -7,32 +7,22 @@ from contextlib import contextmanager
 from sqlite3 import Cursor
 
 
-class Transaction:
-    """A transaction, committed at the end of a `with` block, or rolled back where that raises."""
+@contextmanager
+def transaction(cursor: Cursor, begin: str) -> Iterator[None]:
+    """A transaction, committed at the end of the block, or rolled back where that raises."""
+    cursor.execute(begin)
+    try:
+        yield
+        cursor.execute("COMMIT")
+    except BaseException:
+        roll_back(cursor)
+        raise
 
-    __slots__ = ("_begin", "_cursor")
 
-    def __init__(self, cursor: Cursor, begin: str) -> None:
-        self._cursor = cursor
-        self._begin = begin
-
-    def __enter__(self) -> None:
-        self._cursor.execute(self._begin)
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is not None:
-            self._roll_back()
-            return
-        try:
-            self._cursor.execute("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-
-    def _roll_back(self) -> None:
-        # After some errors, such as a full disk, SQLite has done so itself.
-        if self._cursor.connection.in_transaction:
-            self._cursor.execute("ROLLBACK")
+def roll_back(cursor: Cursor) -> None:
+    """Undo the transaction that is open, if one is: after some errors, such as a full disk, SQLite has done so itself."""
+    if cursor.connection.in_transaction:
+        cursor.execute("ROLLBACK")
 
 
 @contextmanager
