@@ -90,9 +90,10 @@ class Changes(Generic[Answer]):
         )
 
         def decided(order: Order, short: frozenset[str]) -> Sequence[Decision] | Refused | Entry:
-            recorded = self._commits.recorded(order, request)
-            if recorded is not None:
-                return recorded
+            if request.facts:
+                recorded = self._commits.recorded(order, request)
+                if recorded is not None:
+                    return recorded
             decision = decide(self._workflow, order, request, short)
             return decision if isinstance(decision, Refused) else [decision]
 

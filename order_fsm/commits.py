@@ -142,7 +142,7 @@ class Commits:
     def _outcome(self, call: Call, before: Order, recalled: Order | None) -> Change | Receipt:
         """The same, on the order as it stands before."""
         _, request, content, decided = call
-        short = self.short(before)
+        short = self.short(before) if before.lines else _NOTHING
         outcome = decided(before, short)
         if isinstance(outcome, Refused):
             raise outcome
@@ -152,7 +152,7 @@ class Commits:
             return Receipt(before, ())
         after = outcome[-1].order
         entries = tuple(map(_entry_of, outcome))
-        moves = self._moves(before, after, short)
+        moves = self._moves(before, after, short) if after.lines else ()
         told = messages(before, outcome, moves)
         return Change(after, before.version, entries, moves, told, request.key, content, recalled)
 
@@ -196,16 +196,14 @@ class Commits:
 
     def short(self, order: Order) -> frozenset[str]:
         """The SKUs of which there is not enough on hand for the order to take. What it holds, it may keep."""
-        if not order.lines or self._workflow.holds(order.state):
-            return frozenset()
+        if self._workflow.holds(order.state):
+            return _NOTHING
         wanted = order.quantities
         on_hand = self._store.stock(wanted)
         return frozenset([sku for sku, number in on_hand.items() if number < wanted[sku]])
 
     def _moves(self, before: Order, after: Order, short: frozenset[str]) -> tuple[StockMove, ...]:
         """Stock follows state: taken when an order begins to hold it, given back when it ends to."""
-        if not after.lines:
-            return ()
         held, holds = self._workflow.holds(before.state), self._workflow.holds(after.state)
         if held == holds:
             return ()
@@ -215,6 +213,7 @@ class Commits:
         )
 
 
+_NOTHING: frozenset[str] = frozenset()
 _entry_of = attrgetter("entry")
 
 

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from order_fsm.errors import Refused
-from order_fsm.model import Entry, Order, Payment, Reason
+from order_fsm.model import Entry, Order, Payment, PaymentKind, Reason
 from order_fsm.request import Request
 from order_fsm.rules import REASONED, Edge, Facts, Guard
 from order_fsm.workflow import Workflow
@@ -118,7 +118,10 @@ def decide(workflow: Workflow, order: Order, request: Request, short: Collection
     Returns:
         The decision, or the `Refused` to raise, with every reason of the rule that comes nearest.
     """
-    facts = _facts(workflow, order, request, short)
+    facts: dict[str, Any] = {**request.facts, "comment": request.comment, "short": short}
+    kind = workflow.ledger_of(request.trigger)
+    if kind is not None:
+        _say_how_much(facts, kind, order)
     edges = workflow.edges_from(order.state, request.trigger)
     edge = _first_open(edges, order, facts, override=False)
     overridden = edge is None and request.override and request.reasoned
@@ -140,17 +143,13 @@ def _first_open(edges: Sequence[Edge], order: Order, facts: Facts, override: boo
     return None
 
 
-def _facts(workflow: Workflow, order: Order, request: Request, short: Collection[str]) -> dict[str, Any]:
-    """What the guards may look at. A ledger row without an amount is about all that there is."""
-    facts: dict[str, Any] = {**request.facts, "comment": request.comment, "short": short}
-    kind = workflow.ledger_of(request.trigger)
-    if kind is not None:
-        facts.setdefault("currency", order.currency)
-        if facts.get("amount") is None:
-            facts["amount"] = (
-                order.outstanding if kind == "captured" else order.received if kind == "reversed" else order.held
-            )
-    return facts
+def _say_how_much(facts: dict[str, Any], kind: PaymentKind, order: Order) -> None:
+    """A ledger row without an amount is about all that there is, in the order's currency."""
+    facts.setdefault("currency", order.currency)
+    if facts.get("amount") is None:
+        facts["amount"] = (
+            order.outstanding if kind == "captured" else order.received if kind == "reversed" else order.held
+        )
 
 
 def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -> list[Reason]:

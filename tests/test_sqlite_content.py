@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from order_fsm import InvalidInput, StoreCorrupt, When
 from order_fsm.model import Payment, Query, StockMove
 from order_fsm.testing.changes import START, creation, given_back, step
-from order_fsm_adapters.finding import time_text
+from order_fsm_adapters.places import time_text
 from order_fsm_adapters.sqlite import SqliteStore, inspection
 from order_fsm_adapters.sqlite.rows import message_of, message_row, money
 
@@ -159,7 +159,8 @@ def test_an_entry_that_is_there_before_its_commit_is_corrupt(path: Path, store: 
     )
 )
 def test_times_as_text_sort_as_times(times: list[datetime]) -> None:
-    """From the year 1 on, in whatever zone they were given."""
+    """From the year 1 on, in whatever zone they were given. They are what `isoformat` gives."""
+    assert [time_text(at) for at in times] == [at.astimezone(UTC).isoformat(timespec="microseconds") for at in times]
     assert sorted(map(time_text, times)) == [time_text(at) for at in sorted(times)]
     assert len({len(time_text(at)) for at in times}) == 1
 

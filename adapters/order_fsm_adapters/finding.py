@@ -1,33 +1,14 @@
-"""What the stores share that find and count orders: where an order stands among all, what a query asks, the sums."""
+"""What the stores share that find and count orders: what a query asks, and the sums."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache
 
 from order_fsm.model import ZERO, Order, Query, Tally, plus
 
-Place = tuple[str, str]
-"""Where an order stands among all: its created_at and its id."""
-
-START: Place = ("", "")
-"""Before all orders."""
-
 Counted = tuple[str, str, bool, int, Decimal]
 """A state, a currency and whether a refund is due; how many orders are so, and the sum of their totals."""
-
-
-@lru_cache(maxsize=256)  # A commit writes its time into two rows and more.
-def time_text(at: datetime) -> str:
-    """A time as text; later times sort after earlier ones, from the year 1 on."""
-    return (at if at.tzinfo is UTC else at.astimezone(UTC)).isoformat(timespec="microseconds")
-
-
-def place(order: Order) -> Place:
-    """Where an order stands."""
-    return time_text(order.created_at), order.id
 
 
 def refund_is_due(order: Order) -> bool:

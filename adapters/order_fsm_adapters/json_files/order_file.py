@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from order_fsm.model import Change, Entry, Keyed, Line, Message, Order, Payment
 from order_fsm_adapters import facts
-from order_fsm_adapters.finding import time_text
 from order_fsm_adapters.json_files import sealed_json
+from order_fsm_adapters.places import time_text
 
 
 class _Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):

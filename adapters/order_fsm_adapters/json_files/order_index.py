@@ -23,12 +23,13 @@ from typing import TypeVar
 
 from order_fsm.errors import StoreCorrupt, StoreError
 from order_fsm.model import Query, Tally
-from order_fsm_adapters.finding import Place, refund_is_due, time_text
+from order_fsm_adapters.finding import refund_is_due
 from order_fsm_adapters.json_files.change_notes import ChangeNotes
 from order_fsm_adapters.json_files.durable_files import disk_errors
 from order_fsm_adapters.json_files.order_file import OrderFile
 from order_fsm_adapters.json_files.order_files import ENDING, OrderFiles
 from order_fsm_adapters.json_files.order_locks import OrderLocks
+from order_fsm_adapters.places import Place, time_text
 from order_fsm_adapters.sqlite import search
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.rows import Row

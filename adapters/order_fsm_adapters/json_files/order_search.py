@@ -10,12 +10,13 @@ from typing import TypeVar
 
 from order_fsm.errors import StoreError
 from order_fsm.model import Message, Order, Query, Tally
-from order_fsm_adapters.finding import START, Place, matches, place, refund_is_due, tallies
+from order_fsm_adapters.finding import matches, refund_is_due, tallies
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name
 from order_fsm_adapters.json_files.order_file import OrderFile
 from order_fsm_adapters.json_files.order_files import OrderFiles
 from order_fsm_adapters.json_files.order_index import OrderIndex
+from order_fsm_adapters.places import START, Place, place
 
 T = TypeVar("T")
 

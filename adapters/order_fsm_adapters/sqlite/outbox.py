@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlite3 import Cursor
 
 from order_fsm.model import Message
-from order_fsm_adapters.finding import time_text
+from order_fsm_adapters.places import time_text
 from order_fsm_adapters.sqlite.rows import Row, message_of, message_row
 from order_fsm_adapters.sqlite.seals import check, sealed
 

@@ -10,7 +10,8 @@ from sqlite3 import Cursor
 
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import EXACT, Query, Tally, When, statuses_of
-from order_fsm_adapters.finding import Counted, Place, tallies
+from order_fsm_adapters.finding import Counted, tallies
+from order_fsm_adapters.places import Place
 from order_fsm_adapters.sqlite.rows import Row, money
 
 _STATES = """

@@ -12,7 +12,8 @@ from sqlite3 import Connection, Cursor
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
 from order_fsm.store import refusal
-from order_fsm_adapters.finding import START, Place, matches, place
+from order_fsm_adapters.finding import matches
+from order_fsm_adapters.places import START, Place, place
 from order_fsm_adapters.sqlite import commits, inspection, outbox, seals, search, stock
 from order_fsm_adapters.sqlite.file import OwnFile
 from order_fsm_adapters.sqlite.host import HostConnection

@@ -20,7 +20,7 @@ def transaction(cursor: Cursor, begin: str) -> Iterator[None]:
 
 
 def roll_back(cursor: Cursor) -> None:
-    """Undo the transaction that is open, if one is: after some errors, such as a full disk, SQLite has done so itself."""
+    """Undo the transaction, if one is open: after some errors, such as a full disk, SQLite has done so itself."""
     if cursor.connection.in_transaction:
         cursor.execute("ROLLBACK")
 
