@@ -148,7 +148,7 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(
     hand.execute("PRAGMA synchronous=FULL")
     hand.executescript(BY_HAND)
     numbers = count()
-    changes = 60
+    changes = 240  # So that a round has a checkpoint of the log in it.
 
     def ours() -> Work:
         ids = _created(maker, numbers, changes)
@@ -162,15 +162,16 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(
     def theirs() -> Work:
         ids = [f"o{next(numbers)}" for _ in range(changes)]
         now = datetime.now(UTC).isoformat()
-        with hand:
-            for one in ids:
-                entry = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}")
-                last = seal(entry, b"")
-                money = ("49.90", "GBP", None, None, "[]", "{}", "[]")
-                row = (one, "unfinished", 0, 1, *money, now, now, 0, "0.01", 4990, last)
-                hand.execute(CREATED, (*row, seal(row, b"")))
-                hand.execute(NOTED, (*entry, last))
-                hand.execute(COUNTED, (1, 4990, "unfinished"))
+        hand.execute("BEGIN IMMEDIATE")  # One commit, as that of ours: then both have as many checkpoints to come.
+        for one in ids:
+            entry = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}")
+            last = seal(entry, b"")
+            money = ("49.90", "GBP", None, None, "[]", "{}", "[]")
+            row = (one, "unfinished", 0, 1, *money, now, now, 0, "0.01", 4990, last)
+            hand.execute(CREATED, (*row, seal(row, b"")))
+            hand.execute(NOTED, (*entry, last))
+            hand.execute(COUNTED, (1, 4990, "unfinished"))
+        hand.execute("COMMIT")
 
         def work() -> None:
             for one in ids:

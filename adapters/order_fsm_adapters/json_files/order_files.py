@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm_adapters.json_files.durable_files import disk_errors, listed, read, remove, write
@@ -17,7 +19,7 @@ ENDING = ".json"
 """Of the files of orders."""
 
 _KEPT = 500
-"""So many documents are kept with their files, as they were last read or written."""
+"""So many documents are kept with their files, as they were last read or written: those that came to be kept last."""
 
 _LARGE = 16_384
 """From this size on, in bytes, the others are forgotten for one."""
@@ -43,7 +45,7 @@ class OrderFiles:
         self._name = folder
         self._prefix = os.path.join(self.folder, "")
         self._journal = journal
-        self._kept: dict[str, tuple[bytes, OrderFile]] = {}
+        self._kept: OrderedDict[str, tuple[bytes, OrderFile]] = OrderedDict()
 
     def kept(self, name: str) -> OrderFile | None:
         """The document of a file as it was last read or written here, if that is known."""
@@ -51,9 +53,12 @@ class OrderFiles:
         return None if kept is None else kept[1]
 
     def _keep(self, name: str, content: bytes, document: OrderFile) -> None:
-        if len(self._kept) >= _KEPT or len(content) >= _LARGE:
+        if len(content) >= _LARGE:
             self._kept.clear()
         self._kept[name] = content, document
+        if len(self._kept) > _KEPT:
+            with suppress(KeyError):  # Another thread may have forgotten all of them meanwhile.
+                self._kept.popitem(last=False)
 
     def present(self, order_id: str) -> OrderFile:
         """The document of an order.

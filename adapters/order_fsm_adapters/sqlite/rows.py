@@ -60,7 +60,7 @@ def order_row(order: Order) -> Row:
     return (
         order.id,
         order.state,
-        int(order.counted),
+        1 if order.counted else 0,
         order.version,
         str(order.total),
         order.currency,
@@ -72,7 +72,7 @@ def order_row(order: Order) -> Row:
         _json(order.payments) if order.payments else "[]",
         time_text(order.created_at),
         time_text(order.updated_at),
-        int(refund_is_due(order)),
+        1 if refund_is_due(order) else 0,
     )
 
 
@@ -91,13 +91,13 @@ def order_row_after(before: Row, order: Order, paid: bool) -> Row:
     return (
         order.id,
         order.state,
-        int(order.counted),
+        1 if order.counted else 0,
         order.version,
         *before[TOTAL:PAYMENTS],
         _json(order.payments) if paid else before[PAYMENTS],
         before[CREATED_AT],
         time_text(order.updated_at),
-        int(refund_is_due(order)) if order.payments else 0,
+        1 if order.payments and refund_is_due(order) else 0,
     )
 
 
@@ -156,10 +156,10 @@ def entry_row(order_id: str, entry: Entry) -> Row:
         time_text(entry.at),
         entry.by,
         entry.comment,
-        int(entry.visible),
-        int(entry.notify),
+        1 if entry.visible else 0,
+        1 if entry.notify else 0,
         entry.key,
-        int(entry.override),
+        1 if entry.override else 0,
         _json(to_wire(facts)) if (facts := entry.facts) else "{}",
     )
 

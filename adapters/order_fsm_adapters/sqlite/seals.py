@@ -28,22 +28,23 @@ _encode = msgspec.msgpack.Encoder().encode
 _hash = partial(blake2b, digest_size=_SIZE)
 
 
-def seal(row: Row, before: bytes = b"") -> bytes:
+def seal(row: Row, before: bytes | bytearray = b"") -> bytearray:
     """The seal of a row.
 
     Args:
         row: of text, whole numbers, bytes and None.
         before: the seal that it follows.
     """
-    return _hash(before + _encode(row)).digest()
+    # Not bytes, which sqlite3 offers to adapters first: that takes five times as long as to bind a bytearray.
+    return bytearray(_hash(before + _encode(row)).digest())
 
 
 def sealed(row: Row) -> Row:
     """A row with its seal behind it."""
-    return (*row, _hash(_encode(row)).digest())
+    return (*row, seal(row))
 
 
-def chained(before: bytes, entries: Iterable[Row]) -> list[Row]:
+def chained(before: bytes | bytearray, entries: Iterable[Row]) -> list[Row]:
     """Rows of entries, each with its seal behind it.
 
     Args:
@@ -52,7 +53,7 @@ def chained(before: bytes, entries: Iterable[Row]) -> list[Row]:
     """
     rows = []
     for entry in entries:
-        before = _hash(before + _encode(entry)).digest()
+        before = seal(entry, before)
         rows.append((*entry, before))
     return rows
 
@@ -83,7 +84,7 @@ def checked_history(order_id: str, last: bytes, rows: Sequence[Row]) -> list[Row
     Raises:
         StoreCorrupt: they are not as they were written; the message names the first entry that does not follow.
     """
-    before = b""
+    before: bytes | bytearray = b""
     for number, row in enumerate(rows, 1):
         if row[1] != number or seal(row[:-1], before) != row[-1]:
             raise _corrupt(f"entry {number} of order {order_id!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
@@ -29,7 +30,7 @@ ENTRIES = """
     FROM order_fsm_entry WHERE order_id = ? ORDER BY version
 """
 _ORDERS_KEPT = 500
-"""So many orders are kept with their rows, as they were last read or written."""
+"""So many orders are kept with their rows, as they were last read or written: those that came to be kept last."""
 
 _KEYED = "SELECT key, order_id, first, last, content, seal FROM order_fsm_key WHERE key = ?"
 
@@ -65,7 +66,7 @@ class SqliteStore:
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             wanted = ".".join(map(str, _OLDEST_SQLITE))
             raise StoreUnavailable(f"SQLite must be {wanted} or newer, this one is {sqlite3.sqlite_version}: update it")
-        self._kept: dict[str, tuple[Row, Order]] = {}
+        self._kept: OrderedDict[str, tuple[Row, Order]] = OrderedDict()
         self._database: OwnFile | HostConnection
         if connection is None:
             self._database = OwnFile(_file(path))
@@ -113,9 +114,9 @@ class SqliteStore:
             return found
 
     def _keep(self, row: Row, order: Order) -> None:
-        if len(self._kept) >= _ORDERS_KEPT:
-            self._kept.clear()
         self._kept[order.id] = row, order
+        if len(self._kept) > _ORDERS_KEPT:
+            self._kept.popitem(last=False)
 
     def recall(self, order_id: str) -> Order | None:
         kept = self._kept.get(order_id)
