@@ -72,11 +72,13 @@ class _Seat:
 
     def __enter__(self) -> _Session:
         self.taken.acquire()
+        return self.session or self._opened()
+
+    def _opened(self) -> _Session:
         try:
-            if self.session is None:
-                self.session = self._file.new_session()
+            self.session = self._file.new_session()
         except BaseException:
-            self._leave()
+            self.__exit__(None, None, None)
             raise
         return self.session
 
@@ -88,11 +90,8 @@ class _Seat:
                 if isinstance(error, FAILURES):
                     raise store_error(error, self._file.where) from error
         finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        self.taken.release()
-        self._file.free.append(self)
+            self.taken.release()
+            self._file.free.append(self)
 
     def clear(self) -> None:
         session, self.session = self.session, None
