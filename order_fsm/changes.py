@@ -77,8 +77,11 @@ class Changes(Generic[Answer]):
             VersionConflict: others kept changing the order all through a hundred attempts.
         """
         order_id = checks.identifier(order_id, "order id")
+        if not isinstance(trigger, str) or not self._workflow.rules_of(trigger):
+            triggers = ", ".join(self._workflow.triggers)
+            raise UnknownTrigger(f"trigger must be one of {triggers}, not {checks.shown(trigger)}")
         request = Request(
-            self._known_trigger(trigger),
+            trigger,
             self._now(),
             self._facts(trigger, facts) if facts else {},
             by,
@@ -184,13 +187,6 @@ class Changes(Generic[Answer]):
         return self._done(Call(order_id, request, content, lambda order, _: [noted(order, request)]))
 
     # Checks of the input
-
-    def _known_trigger(self, trigger: object) -> str:
-        if not isinstance(trigger, str) or not self._workflow.rules_of(trigger):
-            raise UnknownTrigger(
-                f"trigger must be one of {', '.join(self._workflow.triggers)}, not {checks.shown(trigger)}"
-            )
-        return trigger
 
     def _facts(self, trigger: str, facts: Mapping[str, object]) -> dict[str, Fact]:
         known = self._workflow.facts_of(trigger)

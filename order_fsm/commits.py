@@ -112,22 +112,9 @@ class Commits:
             Refused, and whatever else the call ends with.
         """
         key = call.request.key
-        if key is None:
-            return self._to_commit(call)
-        first = self.first_receipt(call.order_id, key, call.content)
+        first = None if key is None else self.first_receipt(call.order_id, key, call.content)
         if first is not None:
             return first
-        try:
-            return self._to_commit(call)
-        except (Refused, KeyReused, VersionConflict):
-            # The same call may have been committed since the key was looked up, so that it is in its own way.
-            first = self.first_receipt(call.order_id, key, call.content)
-            if first is None:
-                raise
-            return first
-
-    def _to_commit(self, call: Call) -> Change | Receipt:
-        """The same, for a call of which nothing is known under its key."""
         recalled = self._recalled(call.order_id)
         if recalled is not None:
             # It may be out of date. A commit on it is refused then; whatever else comes of it is found out anew.
@@ -137,7 +124,14 @@ class Commits:
                 outcome = None
             if isinstance(outcome, Change):
                 return outcome
-        return self._outcome(call, self._store.load(call.order_id), None)
+        try:
+            return self._outcome(call, self._store.load(call.order_id), None)
+        except (Refused, KeyReused, VersionConflict):
+            # The same call may have been committed since the key was looked up, so that it is in its own way.
+            first = self.first_receipt(call.order_id, key, call.content)
+            if first is None:
+                raise
+            return first
 
     def _outcome(self, call: Call, before: Order, recalled: Order | None) -> Change | Receipt:
         """The same, on the order as it stands before."""

@@ -7,7 +7,7 @@ quicker; a test holds the two equal over every state, trigger and outcome of gua
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -122,25 +122,19 @@ def decide(workflow: Workflow, order: Order, request: Request, short: Collection
     kind = workflow.ledger_of(request.trigger)
     if kind is not None:
         _say_how_much(facts, kind, order)
+    # The edge that the machine would take, without its events and callbacks.
     edges = workflow.edges_from(order.state, request.trigger)
-    edge = _first_open(edges, order, facts, override=False)
-    overridden = edge is None and request.override and request.reasoned
-    if overridden:
-        edge = _first_open(edges, order, facts, override=True)
-    if edge is None:
-        return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
-    return _decision(workflow, order, request, edge, facts, overridden)
-
-
-def _first_open(edges: Sequence[Edge], order: Order, facts: Facts, override: bool) -> Edge | None:
-    """The edge that the machine would take, without its events and callbacks."""
     for edge in edges:
         for guard in edge.guards:
-            if not guard.test(order, facts) and not (override and guard.policy):
+            if not guard.test(order, facts):
                 break
         else:
-            return edge
-    return None
+            return _decision(workflow, order, request, edge, facts, overridden=False)
+    if request.override and request.reasoned:
+        for edge in edges:
+            if all(guard.test(order, facts) or guard.policy for guard in edge.guards):
+                return _decision(workflow, order, request, edge, facts, overridden=True)
+    return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
 def _say_how_much(facts: dict[str, Any], kind: PaymentKind, order: Order) -> None:
