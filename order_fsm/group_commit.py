@@ -96,8 +96,7 @@ class GroupCommit:
                 waiting.answer = answer
                 waiting.turn.release()
             with self._lock:
-                if self._head in group:  # Otherwise another leads already.
-                    self._pass_on()
+                self._pass_on()
 
     def _pass_on(self) -> None:
         """Let the first who waits lead, if anybody does."""

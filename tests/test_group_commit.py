@@ -209,14 +209,16 @@ def test_a_thread_that_is_interrupted_while_it_waits_holds_up_nobody(when: str) 
             signal.pthread_kill(main, signal.SIGUSR1)
             while len(vars(group)["_queue"]) > 1:
                 os.sched_yield()
-            store.go_on.set()
         else:
-            # The main thread is told to lead, and interrupted before it does.
-            with vars(group)["_lock"]:
-                group._head = vars(group)["_queue"][0]
-                group._head.turn.release()
-                signal.pthread_kill(main, signal.SIGUSR1)
+            group._pass_on = pass_on
+        store.go_on.set()
         behind.join(60)
+
+    def pass_on() -> None:
+        """The main thread is told to lead, and interrupted before it does."""
+        del group._pass_on
+        group._pass_on()
+        signal.pthread_kill(main, signal.SIGUSR1)
 
     group = vars(orders)["_done"].__self__
     try:
@@ -227,7 +229,6 @@ def test_a_thread_that_is_interrupted_while_it_waits_holds_up_nobody(when: str) 
         helper.start()
         with pytest.raises(Interrupted):
             calls[1]()
-        store.go_on.set()
         helper.join(60)
         first.join(60)
     finally:
