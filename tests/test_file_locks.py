@@ -85,6 +85,17 @@ def test_a_lock_file_that_was_removed_is_made_anew(tmp_path: Path) -> None:
         assert not is_free(path)
 
 
+def test_a_lock_file_that_was_replaced_is_locked_as_it_is_now(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    lock = FileLock(str(path))
+    with lock:
+        pass
+    (tmp_path / "other").touch()
+    (tmp_path / "other").replace(path)
+    with lock:
+        assert not is_free(path)
+
+
 @needs_open_files
 def test_the_file_stays_open_until_the_lock_is_closed(tmp_path: Path) -> None:
     """Once, however many threads had to wait for each other."""

@@ -76,7 +76,7 @@ def test_a_hundred_are_tried_where_no_limit_is_given(shop: Shop) -> None:
 
 
 def test_a_message_of_an_id_that_comes_again_is_not_taken_for_one_that_was_claimed(any_shop: Shop) -> None:
-    """An order goes with a message that a relay has claimed, and its number is taken again."""
+    """An order is removed with a message that a relay has claimed, and its number is taken again."""
     for _ in range(2):
         any_shop.create()
         any_shop.orders.comment("1001", "a", visible=True, notify=True)
@@ -85,8 +85,7 @@ def test_a_message_of_an_id_that_comes_again_is_not_taken_for_one_that_was_claim
         any_shop.store.remove(any_shop.orders.get("1001"))
 
 
-def test_a_message_of_an_id_that_comes_again_is_delivered_at_once(any_shop: Shop) -> None:
-    """An order is removed and its number taken again: what was claimed of the first one is no matter."""
+def test_a_message_of_an_id_that_comes_again_is_delivered_though_the_first_one_was(any_shop: Shop) -> None:
     for comment in ("of the first", "of the second"):
         any_shop.create()
         any_shop.orders.comment("1001", comment, visible=True, notify=True)
