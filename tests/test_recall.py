@@ -193,13 +193,42 @@ def test_somebody_may_read_the_order_between_deciding_and_commit(pair: Pair) -> 
     assert (order.outstanding, order.state) == (Decimal(89), "sent")
 
 
-def test_a_change_does_not_write_over_an_edit_by_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "state = 'paid'",
+        "counted = 1 - counted",
+        "version = 7",
+        "payments = '[ ]'",
+        "updated_at = created_at || ' '",
+        "refund_is_due = 1",
+        "last_seal = x'00'",
+        "seal = x'00'",
+    ],
+)
+def test_a_change_does_not_write_over_an_edit_by_hand(tmp_path: Path, edit: str) -> None:
     with opened("sqlite", tmp_path) as store:
         orders = Orders(store)
         created(orders)
-        by_hand(tmp_path / "orders.db", "UPDATE order_fsm_order SET total = '99'")
+        by_hand(tmp_path / "orders.db", f"UPDATE order_fsm_order SET {edit}")  # noqa: S608 - of this file
         with pytest.raises(StoreCorrupt):
             orders.fire("1001", "pay", amount="10")
+        assert by_hand(tmp_path / "orders.db", "SELECT count(*) FROM order_fsm_entry") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "column", ["total", "currency", "customer", "email", "lines", "data", "unit", "units", "created_at"]
+)
+def test_an_edit_of_what_no_change_writes_stays_to_be_found_by_a_read(tmp_path: Path, column: str) -> None:
+    """An order that is recalled is decided on as it was written."""
+    with opened("sqlite", tmp_path) as store:
+        orders = Orders(store)
+        order = created(orders)
+        edit = f"UPDATE order_fsm_order SET {column} = '99'"  # noqa: S608 - of this file
+        by_hand(tmp_path / "orders.db", edit)
+        assert orders.fire("1001", "place").order.total == order.total
+        with pytest.raises(StoreCorrupt):
+            orders.get("1001")
 
 
 def test_what_a_guard_raises_of_an_order_as_it_was_is_not_told(pair: Pair) -> None:

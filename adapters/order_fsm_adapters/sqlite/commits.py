@@ -9,12 +9,10 @@ from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, StoreError, 
 from order_fsm.model import Change, Order
 from order_fsm_adapters.sqlite import outbox, seals, stock
 from order_fsm_adapters.sqlite.rows import (
-    CREATED_AT,
     LAST_SEAL,
-    PAYMENTS,
-    TOTAL,
     VERSION,
     Row,
+    changing,
     entry_row,
     order_row,
     order_row_after,
@@ -30,13 +28,13 @@ _INSERT_ORDER = """
         units, payments, created_at, updated_at, refund_is_due, last_seal, seal)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING
 """
-# What else an order has never changes after its creation. All is compared: an edit or damage is not written over.
+# What else an order has never changes after its creation, and is under the seal. All that is written over is compared,
+# and not the seal alone: an edit or damage stays, to be found.
 _UPDATE_ORDER = """
     UPDATE order_fsm_order
     SET state = ?, counted = ?, version = ?, payments = ?, updated_at = ?, refund_is_due = ?, last_seal = ?, seal = ?
-    WHERE id = ? AND (state, counted, version, total, currency, customer, email, lines, data, unit, units, payments,
-        created_at, updated_at, refund_is_due, last_seal, seal)
-        IS (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    WHERE id = ? AND (state, counted, version, payments, updated_at, refund_is_due, last_seal, seal)
+        IS (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _INSERT_ENTRY = """
     INSERT INTO order_fsm_entry (order_id, version, trigger, state_before, state_after, at, by, comment, visible,
@@ -58,8 +56,8 @@ _REMOVE = (
 
 
 Rows = tuple[Row, Row, list[Row]]
-"""The rows of a change, with their seals: the order's row after it; the columns of it that change, and the whole row
-before (empty for a new order); the new rows of its history."""
+"""The rows of a change, with their seals: the order's row after it; the columns of it that change, its id, and the same
+columns before (empty for a new order); the new rows of its history."""
 
 
 def rows(change: Change, before: Row | None) -> Rows:
@@ -77,7 +75,7 @@ def rows(change: Change, before: Row | None) -> Rows:
     history = seals.chained(before[LAST_SEAL], entries)
     paid = bool(order.payments) and order.payments[-1].version > change.expected
     row = seals.sealed((*order_row_after(before, order, paid), history[-1][-1]))
-    return row, (*row[1:TOTAL], row[PAYMENTS], *row[CREATED_AT + 1 :], *before), history
+    return row, (*changing(row), order.id, *changing(before)), history
 
 
 def write(change: Change, ahead: Rows | None, cursor: Cursor) -> Row:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -78,6 +79,10 @@ def order_row(order: Order) -> Row:
 
 VERSION, TOTAL, PAYMENTS, CREATED_AT, LAST_SEAL, SEAL = 3, 4, 12, 13, 16, 17
 """Where in the row of an order some of its columns are."""
+
+changing = itemgetter(1, 2, VERSION, PAYMENTS, 14, 15, LAST_SEAL, SEAL)
+"""Of the row of an order with its seals, what a change writes: state, counted, version, payments, updated_at,
+refund_is_due, and the seals."""
 
 
 def order_row_after(before: Row, order: Order, paid: bool) -> Row:
