@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from attrs import define, setters
 
 from order_fsm.errors import KeyReused, Refused, StoreFull, StoreUnavailable, VersionConflict
 from order_fsm.machine import Decision
@@ -24,7 +26,8 @@ Decided = Callable[[Order, frozenset[str]], Sequence[Decision] | Refused | Entry
 to raise, or the entry that did it before."""
 
 
-class Call(NamedTuple):
+@define(eq=False, repr=False, on_setattr=setters.NO_OP)
+class Call:
     """What somebody wants done to an order.
 
     Attributes:
@@ -135,9 +138,9 @@ class Commits:
 
     def _outcome(self, call: Call, before: Order, recalled: Order | None) -> Change | Receipt:
         """The same, on the order as it stands before."""
-        _, request, content, decided = call
+        request = call.request
         short = self.short(before) if before.lines else _NOTHING
-        outcome = decided(before, short)
+        outcome = call.decided(before, short)
         if isinstance(outcome, Refused):
             raise outcome
         if isinstance(outcome, Entry):
@@ -148,7 +151,7 @@ class Commits:
         entries = tuple(map(_entry_of, outcome))
         moves = self._moves(before, after, short) if after.lines else ()
         told = messages(before, outcome, moves)
-        return Change(after, before.version, entries, moves, told, request.key, content, recalled)
+        return Change(after, before.version, entries, moves, told, request.key, call.content, recalled)
 
     def first_receipt(self, order_id: str, key: str | None, content: str | None) -> Receipt | None:
         """The receipt of what was committed under a key."""

@@ -129,11 +129,11 @@ def decide(workflow: Workflow, order: Order, request: Request, short: Collection
             if not guard.test(order, facts):
                 break
         else:
-            return _decision(workflow, order, request, edge, facts, overridden=False)
+            return _decision(order, request, edge, facts, overridden=False)
     if request.override and request.reasoned:
         for edge in edges:
             if all(guard.test(order, facts) or guard.policy for guard in edge.guards):
-                return _decision(workflow, order, request, edge, facts, overridden=True)
+                return _decision(order, request, edge, facts, overridden=True)
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
@@ -165,9 +165,7 @@ def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -
     return min(tries, key=lambda one: one[:2])[2]
 
 
-def _decision(
-    workflow: Workflow, order: Order, request: Request, edge: Edge, facts: Facts, overridden: bool
-) -> Decision:
+def _decision(order: Order, request: Request, edge: Edge, facts: Facts, overridden: bool) -> Decision:
     rule = edge.rule
     version = order.version + 1
     payments = order.payments
@@ -192,4 +190,4 @@ def _decision(
         overridden,
         recorded,
     )
-    return Decision(order.after(entry, payments, workflow.counts_in(edge.target)), entry, edge)
+    return Decision(order.after(entry, payments, edge.counted), entry, edge)

@@ -144,6 +144,7 @@ class Edge:
 
     Attributes:
         row: the rule's number in the table, from 1.
+        counted: whether the order counts in totals after it.
         guards: those of the rule that count here.
     """
 
@@ -151,4 +152,5 @@ class Edge:
     rule: Rule
     source: str
     target: str
+    counted: bool
     guards: tuple[Guard, ...]

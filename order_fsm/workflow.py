@@ -240,8 +240,10 @@ class Workflow:
         for statuses in sets:
             for row, rule in enumerate(self.rules, start=1):
                 if rule.opens(statuses):
-                    target = self.state_name(rule.target(statuses))
-                    yield Edge(row, rule, self.state_name(statuses), target, self.guards_in(rule, statuses))
+                    after = rule.target(statuses)
+                    source, target = self.state_name(statuses), self.state_name(after)
+                    guards = self.guards_in(rule, statuses)
+                    yield Edge(row, rule, source, target, self.counts.matches(after), guards)
 
 
 def _all(kind: type[_Part], parts: Iterable[object], what: str) -> tuple[_Part, ...]:

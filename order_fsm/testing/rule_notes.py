@@ -116,7 +116,7 @@ class _Twin(Workflow):
                 first += 2
             for edge, taken in zip(edges, marks, strict=True):
                 guards = (*(self._noting[rule, guard] for guard in edge.guards), taken)
-                noting = Edge(edge.row, rule, edge.source, edge.target, guards)
+                noting = Edge(edge.row, rule, edge.source, edge.target, edge.counted, guards)
                 # By state and trigger, and in declared order, as edges are taken.
                 self._edges.setdefault((edge.source, rule.trigger), []).append(noting)
 
