@@ -213,10 +213,24 @@ def instant(value: object, what: str) -> datetime:
     if not isinstance(value, datetime):
         raise InvalidInput(f"{what} must be a datetime, not {shown(value)}")
     if value.tzinfo is UTC:
-        return value
+        return exact_datetime(value)
     if value.utcoffset() is None:
         raise InvalidInput(f"{what} must have a time zone, such as datetime.now(timezone.utc); this one is naive")
-    return value.astimezone(UTC)
+    return exact_datetime(value.astimezone(UTC))
+
+
+def exact_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime:
+    """The same as a datetime itself where it is of a subclass, such as a library that freezes time gives: what writes
+    JSON takes no other.
+
+    Args:
+        value: a moment.
+        kind: not to be given. It is bound early, as such libraries put their class in the place of a module's name.
+    """
+    if type(value) is kind:
+        return value
+    date = (value.year, value.month, value.day)
+    return kind(*date, value.hour, value.minute, value.second, value.microsecond, value.tzinfo)
 
 
 def names(value: object, what: str) -> frozenset[str]:

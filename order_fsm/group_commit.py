@@ -96,7 +96,8 @@ class GroupCommit:
                 waiting.answer = answer
                 waiting.turn.release()
             with self._lock:
-                self._pass_on()
+                if self._head in group:  # Not so in a child that was forked in the group, where others may lead.
+                    self._pass_on()
 
     def _pass_on(self) -> None:
         """Let the first who waits lead, if anybody does."""

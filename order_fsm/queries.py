@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def _utc_now() -> datetime:
-    return datetime.now(UTC)
+    return checks.exact_datetime(datetime.now(UTC))
 
 
 def _checked(clock: Callable[[], datetime]) -> Callable[[], datetime]:
@@ -55,7 +55,7 @@ class Queries:
             OrderNotFound: there is no such order.
         """
         order = self.get(order_id)
-        short = self._commits.short(order)
+        short = self._commits.short(order) if order.lines else frozenset()
         now = self._now()
         decisions = {
             trigger: decide(self._workflow, order, Request(trigger, now), short) for trigger in self._workflow.triggers

@@ -176,9 +176,10 @@ class Inspectable(Protocol):
 class Recalling(Protocol):
     """What a store may offer beside `Store`, so that a change of an order that it knows need not begin with a read.
 
-    Such a store holds more at `commit`, for a change with `Change.recalled`: the order must stand just as that says,
-    and not only at the same version. Otherwise commit raises VersionConflict (OrderNotFound where it is gone), and what
-    was found to be old is recalled no more.
+    Such a store holds more at `commit`, for a change with `Change.recalled`: whatever was committed since, the order
+    must stand just as that says, and not only at the same version. Otherwise commit raises VersionConflict
+    (OrderNotFound where it is gone), and what was found to be old is recalled no more. Damage may be found later, when
+    the order is read.
     """
 
     def recall(self, order_id: str) -> Order | None:

@@ -10,12 +10,14 @@ import pytest
 
 from order_fsm import (
     InvalidInput,
+    Message,
     Order,
     OrderNotFound,
     Orders,
     Receipt,
     Refused,
     UnknownTrigger,
+    queries,
 )
 
 if TYPE_CHECKING:
@@ -177,6 +179,26 @@ def test_the_systems_clock_is_the_default(shop: Shop) -> None:
     before = datetime.now(UTC)
     order = Orders(shop.store).create("1001", total=1, currency="GBP")
     assert before <= order.created_at <= datetime.now(UTC)
+
+
+class Frozen(datetime):
+    """What a library that freezes time puts in the place of a datetime."""
+
+
+@pytest.mark.parametrize("is_the_systems", [True, False], ids=["the system's", "the shop's"])
+def test_a_clock_may_give_a_subclass_of_datetime(
+    any_shop: Shop, is_the_systems: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is stored of it is a datetime itself."""
+    monkeypatch.setattr(queries, "datetime", Frozen)
+    orders = Orders(any_shop.store, clock=None if is_the_systems else lambda: Frozen(2026, 1, 5, 18, 0, tzinfo=UTC))
+    created = orders.create("1001", total=1, currency="GBP")
+    orders.fire("1001", "pay", notify=True)
+    times = [created.created_at, orders.get("1001").payments[0].at, *(entry.at for entry in orders.history("1001"))]
+    assert {type(at) for at in times} == {datetime}
+    told: list[Message] = []
+    assert orders.deliver(told.append) == 1
+    assert type(told[0].created_at) is datetime
 
 
 # What is not there

@@ -300,6 +300,56 @@ def test_a_child_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) 
     with_sqlite.close()
 
 
+class Forking(MemoryStore):
+    """Its first group forks, and in the child two threads come: one leads, and the other waits to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.child: int | None = None
+        self.begun = threading.Event()
+        self.go_on = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.leads: object = None
+        self.orders: Orders
+        self.group: object
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        if self.child is None:
+            self.child = os.fork()
+            if not self.child:
+                self.threads[0].start()
+                self.begun.wait(60)
+                self.threads[1].start()
+                waiting(self.orders, 1)
+                self.leads = vars(self.group)["_head"]
+        else:
+            self.begun.set()
+            self.go_on.wait(60)
+        return super().commit_all(changes)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_in_a_child_that_was_forked_in_a_group_the_threads_of_the_child_lead() -> None:
+    """What led the group in the parent ends in the child too, and has no say there."""
+    store = Forking()
+    orders = Orders(store, group_commit=True)
+    for number in range(3):
+        orders.create(str(number), total="1", currency="GBP")
+    store.threads = [threading.Thread(target=orders.fire, args=(one, "place"), daemon=True) for one in "12"]
+    store.orders, store.group = orders, vars(orders)["_done"].__self__
+    orders.fire("0", "place")
+    if not store.child:
+        status = 1
+        try:
+            status = 0 if vars(store.group)["_head"] is store.leads else 2
+            store.go_on.set()
+            for thread in store.threads:
+                thread.join(60)
+        finally:
+            os._exit(status)
+    assert os.waitpid(store.child, 0)[1] == 0
+
+
 def test_many_threads_on_few_orders_lose_nothing(tmp_path: Path) -> None:
     """On SQLite: each comment is one entry, in dense versions, and what each thread wrote is in its sequence."""
     store = SqliteStore(tmp_path / "shop.db")

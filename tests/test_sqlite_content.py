@@ -153,7 +153,9 @@ def test_an_entry_that_is_there_before_its_commit_is_corrupt(path: Path, store: 
         st.datetimes(
             min_value=datetime(1, 1, 3),
             max_value=datetime(9999, 12, 29),
-            timezones=st.sampled_from([UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=9))]),
+            timezones=st.sampled_from(
+                [UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=9, microseconds=3))]
+            ),
         ),
         min_size=2,
     )

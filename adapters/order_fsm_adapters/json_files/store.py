@@ -62,7 +62,7 @@ from order_fsm_adapters.json_files.stock_files import StockFiles
 class JsonStore:
     """A store in a folder of JSON files, for any number of threads and processes of one machine.
 
-    Until it is closed it keeps the lock files open that it has used, 65 at the most while one thread uses it.
+    Until it is closed it keeps the lock files open that it has used, 66 at the most while one thread uses it.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

@@ -97,17 +97,14 @@ def write(change: Change, ahead: Rows | None, cursor: Cursor) -> Row:
         raise KeyReused(f"the key {change.key!r} was committed before")
     on_hand = stock.moved(cursor, order.id, change.stock) if change.stock else {}
     if not change.expected:
-        row, _, history = rows(change, None) if ahead is None else ahead
+        row, _, history = ahead or rows(change, None)
         if not cursor.execute(_INSERT_ORDER, row).rowcount:
             raise OrderExists(f"there is an order {order.id!r} already")
     else:
-        if ahead is None or cursor.execute(_UPDATE_ORDER, ahead[1]).rowcount != 1:
-            before = _expected(cursor, order, change.expected)
-            if change.recalled is not None:
-                raise VersionConflict(f"order {order.id!r} is not known to be as it was recalled: load it again")
-            ahead = rows(change, before)
-            cursor.execute(_UPDATE_ORDER, ahead[1])
-        row, _, history = ahead
+        row, update, history = ahead or rows(change, _before(cursor, change))
+        if cursor.execute(_UPDATE_ORDER, update).rowcount != 1:
+            row, update, history = rows(change, _before(cursor, change))
+            cursor.execute(_UPDATE_ORDER, update)
     # From here on nothing is refused.
     for entry in history:
         cursor.execute(_INSERT_ENTRY, entry)
@@ -127,6 +124,19 @@ def remove(cursor: Cursor, order: Order) -> None:
     for statement in _REMOVE:
         cursor.execute(statement, {"id": order.id})
     outbox.forget(cursor, order.id)
+
+
+def _before(cursor: Cursor, change: Change) -> Row:
+    """The row of an order before a change, where it is not the one that was kept.
+
+    Raises:
+        OrderNotFound, VersionConflict: it is not what the change was decided on, or not known to be.
+        StoreCorrupt: it is not as it was written.
+    """
+    row = _expected(cursor, change.order, change.expected)
+    if change.recalled is not None:
+        raise VersionConflict(f"order {change.order.id!r} is not known to be as it was recalled: load it again")
+    return row
 
 
 def _expected(cursor: Cursor, order: Order, version: int) -> Row:

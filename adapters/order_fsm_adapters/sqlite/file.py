@@ -12,17 +12,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from sqlite3 import Cursor
-from typing import TypeVar
 from weakref import WeakSet
 
 from order_fsm.errors import OrderFsmError, StoreUnavailable
 from order_fsm_adapters.file_locks import LockFile
-from order_fsm_adapters.sqlite import backup, schema
+from order_fsm_adapters.sqlite import backup, schema, transactions
 from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
-from order_fsm_adapters.sqlite.transactions import roll_back, transaction
-
-Result = TypeVar("Result")
+from order_fsm_adapters.sqlite.transactions import Result, roll_back
 
 BUSY_SECONDS = 10.0
 """How long to wait for other programs that write to the file. Those that use this store queue at its lock instead."""
@@ -59,8 +56,8 @@ class _Session:
 class _Seat:
     """Where one thread at a time uses a session, in a `with` block, which turns SQLite's errors into the store's.
 
-    A class and no generator: every call of the store goes through it, and after waiting for the disk, when the
-    processor's caches are cold, the difference is some per cent of a change.
+    A class and no generator: every change goes through it, and after waiting for the disk, when the processor's caches
+    are cold, the difference is some per cent of it.
     """
 
     __slots__ = ("_file", "session", "taken")
@@ -72,15 +69,13 @@ class _Seat:
 
     def __enter__(self) -> _Session:
         self.taken.acquire()
-        return self.session or self._opened()
-
-    def _opened(self) -> _Session:
         try:
-            self.session = self._file.new_session()
+            if self.session is None:
+                self.session = self._file.new_session()
+            return self.session
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        return self.session
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         try:
@@ -140,21 +135,20 @@ class OwnFile:
 
     @contextmanager
     def reading(self) -> Iterator[Cursor]:
-        with self._seat() as session, transaction(session.cursor, "BEGIN"):
-            yield session.cursor
-
-    def write(self, work: Callable[[Cursor], Result]) -> Result:
-        """Do some work in a transaction, under the lock of all writers; it is whole or undone."""
-        with self._seat() as session, session.lock_file:
+        with self._seat() as session:
             cursor = session.cursor
-            cursor.execute("BEGIN IMMEDIATE")
+            cursor.execute("BEGIN")
             try:
-                result = work(cursor)
+                yield cursor
                 cursor.execute("COMMIT")
             except BaseException:
                 roll_back(cursor)
                 raise
-            return result
+
+    def write(self, work: Callable[[Cursor], Result]) -> Result:
+        """Do some work in a transaction, under the lock of all writers; it is whole or undone."""
+        with self._seat() as session, session.lock_file:
+            return transactions.write(session.cursor, work)
 
     def backup(self, path: str) -> None:
         """Copy the database to a new file. To `_before_fork` it is a call like any other: a fork waits for its end."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from sqlite3 import Connection, Cursor
-from typing import TypeVar
 
 from order_fsm.errors import InvalidInput
-from order_fsm_adapters.sqlite import schema
+from order_fsm_adapters.sqlite import schema, transactions
 from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.rows import Row
-from order_fsm_adapters.sqlite.transactions import roll_back, savepoint, transaction
-
-Result = TypeVar("Result")
+from order_fsm_adapters.sqlite.transactions import Result, roll_back, savepoint
 
 
 class HostConnection:
@@ -72,8 +69,7 @@ class HostConnection:
                 with savepoint(self._cursor):
                     schema.migrate(self._cursor)
             else:
-                with transaction(self._cursor, "BEGIN IMMEDIATE"):
-                    schema.migrate(self._cursor)
+                transactions.write(self._cursor, schema.migrate)
         self._schema_in_doubt = open_transaction
 
     @contextmanager

@@ -77,12 +77,17 @@ def order_row(order: Order) -> Row:
     )
 
 
-VERSION, TOTAL, PAYMENTS, CREATED_AT, LAST_SEAL, SEAL = 3, 4, 12, 13, 16, 17
+STATE, COUNTED, VERSION, TOTAL, PAYMENTS, CREATED_AT, UPDATED_AT, REFUND_IS_DUE, LAST_SEAL, SEAL = (
+    1,
+    2,
+    3,
+    4,
+    *range(12, 18),
+)
 """Where in the row of an order some of its columns are."""
 
-changing = itemgetter(1, 2, VERSION, PAYMENTS, 14, 15, LAST_SEAL, SEAL)
-"""Of the row of an order with its seals, what a change writes: state, counted, version, payments, updated_at,
-refund_is_due, and the seals."""
+changing = itemgetter(STATE, COUNTED, VERSION, PAYMENTS, UPDATED_AT, REFUND_IS_DUE, LAST_SEAL, SEAL)
+"""Of the row of an order with its seals, what a change writes."""
 
 
 def order_row_after(before: Row, order: Order, paid: bool) -> Row:
@@ -102,7 +107,7 @@ def order_row_after(before: Row, order: Order, paid: bool) -> Row:
         _json(order.payments) if paid else before[PAYMENTS],
         before[CREATED_AT],
         time_text(order.updated_at),
-        1 if order.payments and refund_is_due(order) else 0,
+        1 if refund_is_due(order) else 0,
     )
 
 

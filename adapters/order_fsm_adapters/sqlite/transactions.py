@@ -1,22 +1,25 @@
-"""Transactions of SQLite and parts of them, as `with` blocks that are whole or undone."""
+"""Transactions of SQLite and parts of them, which are whole or undone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from sqlite3 import Cursor
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 
-@contextmanager
-def transaction(cursor: Cursor, begin: str) -> Iterator[None]:
-    """A transaction, committed at the end of the block, or rolled back where that raises."""
-    cursor.execute(begin)
+def write(cursor: Cursor, work: Callable[[Cursor], Result]) -> Result:
+    """Do some work in a write transaction, committed at its end, or rolled back where it raises."""
+    cursor.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        result = work(cursor)
         cursor.execute("COMMIT")
     except BaseException:
         roll_back(cursor)
         raise
+    return result
 
 
 def roll_back(cursor: Cursor) -> None:
