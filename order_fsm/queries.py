@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from order_fsm.store import Store
 
 
-def _utc_now() -> datetime:
-    return checks.exact_datetime(datetime.now(UTC))
+def _utc_now(kind: type[datetime] = datetime) -> datetime:
+    now = datetime.now(UTC)
+    return now if type(now) is kind else checks.exact_datetime(now)
 
 
 def _checked(clock: Callable[[], datetime]) -> Callable[[], datetime]:
