@@ -34,11 +34,6 @@ class Decision(NamedTuple):
     entry: Entry
     edge: Edge | None
 
-    @property
-    def announces(self) -> str | None:
-        """The topic of a message that it calls for."""
-        return None if self.edge is None else self.edge.rule.announces
-
 
 class Draft:
     """What the machine moves in place of the order."""

@@ -26,9 +26,9 @@ def messages(before: Order, decisions: Sequence[Decision], moves: Sequence[Stock
     after = decisions[-1].order
     about: list[tuple[str, dict[str, Any]]] = []
     for decision in decisions:
-        announced = decision.announces
-        if announced is not None:
-            about.append((announced, _json(decision.entry.facts)))
+        edge = decision.edge
+        if edge is not None and edge.rule.announces is not None:
+            about.append((edge.rule.announces, _json(decision.entry.facts)))
     if decisions[-1].entry.notify:
         about.append(("order.updated", _updated(before, decisions)))
     if after.payments and (after.payments is not before.payments or after.counted != before.counted):

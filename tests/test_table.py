@@ -75,8 +75,9 @@ def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, An
     done += [f"{row.kind} {row.amount:.2f}" for row in outcome.order.payments[len(order.payments) :]]
     if outcome.entry.override:
         done.append("overridden")
-    if outcome.announces is not None:
-        done.append(outcome.announces)
+    assert outcome.edge is not None
+    if outcome.edge.rule.announces is not None:
+        done.append(outcome.edge.rule.announces)
     return ", ".join(done)
 
 

@@ -107,7 +107,7 @@ def order_row_after(before: Row, order: Order, paid: bool) -> Row:
         _json(order.payments) if paid else before[PAYMENTS],
         before[CREATED_AT],
         time_text(order.updated_at),
-        1 if refund_is_due(order) else 0,
+        1 if order.payments and refund_is_due(order) else 0,
     )
 
 
