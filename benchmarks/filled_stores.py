@@ -41,6 +41,13 @@ class Shop:
         ids = ((first + one * step) % self.number for one in range(number))
         return [f"o{one if one % 50 else one + 1}" for one in ids]
 
+    def read_through(self) -> None:
+        """Have the system read a file of SQLite: what it has let go of it would be waited for in a change."""
+        if isinstance(self.store, SqliteStore):
+            with self.path.open("rb") as file:
+                while file.read(1 << 20):
+                    pass
+
     def close(self) -> None:
         if isinstance(self.store, SqliteStore | JsonStore):
             self.store.close()

@@ -36,6 +36,7 @@ ON_SQLITE = pytest.mark.parametrize("shops", ["sqlite"], indirect=True)
 
 def changes(shop: Shop, number: int) -> Work:
     ids = shop.some(number)
+    shop.read_through()
 
     def work() -> None:
         for order_id in ids:
