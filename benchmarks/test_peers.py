@@ -25,9 +25,11 @@ IN_MEMORY = {
     "django_fsm": 5,
     "event_sourcing": 1,
 }
+# By hand one does not seal the rows, count the orders in tallies, or keep keys and messages; with the same rows it is
+# `test_speed` that compares.
 ON_SQLITE = {
-    "by_hand": 1.15,
-    "transitions_shared": 1.15,
+    "by_hand": 1.5,
+    "transitions_shared": 1.4,
     "transitions_each": 1,
     "python_statemachine": 1,
     "django_fsm": 1,
