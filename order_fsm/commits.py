@@ -115,7 +115,7 @@ class Commits:
             Refused, and whatever else the call ends with.
         """
         key = call.request.key
-        first = None if key is None else self.first_receipt(call.order_id, key, call.content)
+        first = self.first_receipt(call.order_id, key, call.content)
         if first is not None:
             return first
         recalled = self._recalled(call.order_id)
@@ -139,7 +139,7 @@ class Commits:
     def _outcome(self, call: Call, before: Order, recalled: Order | None) -> Change | Receipt:
         """The same, on the order as it stands before."""
         request = call.request
-        short = self.short(before) if before.lines else _NOTHING
+        short = self.short(before)
         outcome = call.decided(before, short)
         if isinstance(outcome, Refused):
             raise outcome
@@ -193,8 +193,8 @@ class Commits:
 
     def short(self, order: Order) -> frozenset[str]:
         """The SKUs of which there is not enough on hand for the order to take. What it holds, it may keep."""
-        if self._workflow.holds(order.state):
-            return _NOTHING
+        if not order.lines or self._workflow.holds(order.state):
+            return frozenset()
         wanted = order.quantities
         on_hand = self._store.stock(wanted)
         return frozenset([sku for sku, number in on_hand.items() if number < wanted[sku]])
@@ -210,7 +210,6 @@ class Commits:
         )
 
 
-_NOTHING: frozenset[str] = frozenset()
 _entry_of = attrgetter("entry")
 
 

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from order_fsm.store import Store
 
 
-def _utc_now(kind: type[datetime] = datetime) -> datetime:
-    now = datetime.now(UTC)
-    return now if type(now) is kind else checks.exact_datetime(now)
+def _utc_now() -> datetime:
+    return checks.exact_datetime(datetime.now(UTC))
 
 
 def _checked(clock: Callable[[], datetime]) -> Callable[[], datetime]:
@@ -56,7 +55,7 @@ class Queries:
             OrderNotFound: there is no such order.
         """
         order = self.get(order_id)
-        short = self._commits.short(order) if order.lines else frozenset()
+        short = self._commits.short(order)
         now = self._now()
         decisions = {
             trigger: decide(self._workflow, order, Request(trigger, now), short) for trigger in self._workflow.triggers

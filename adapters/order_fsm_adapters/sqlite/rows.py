@@ -77,13 +77,8 @@ def order_row(order: Order) -> Row:
     )
 
 
-STATE, COUNTED, VERSION, TOTAL, PAYMENTS, CREATED_AT, UPDATED_AT, REFUND_IS_DUE, LAST_SEAL, SEAL = (
-    1,
-    2,
-    3,
-    4,
-    *range(12, 18),
-)
+STATE, COUNTED, VERSION, TOTAL = 1, 2, 3, 4
+PAYMENTS, CREATED_AT, UPDATED_AT, REFUND_IS_DUE, LAST_SEAL, SEAL = range(12, 18)
 """Where in the row of an order some of its columns are."""
 
 changing = itemgetter(STATE, COUNTED, VERSION, PAYMENTS, UPDATED_AT, REFUND_IS_DUE, LAST_SEAL, SEAL)
@@ -107,7 +102,7 @@ def order_row_after(before: Row, order: Order, paid: bool) -> Row:
         _json(order.payments) if paid else before[PAYMENTS],
         before[CREATED_AT],
         time_text(order.updated_at),
-        1 if order.payments and refund_is_due(order) else 0,
+        1 if refund_is_due(order) else 0,
     )
 
 

@@ -15,7 +15,6 @@ it show rows that are gone as a whole (an order with all its entries, a key, a m
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from hashlib import blake2b
 
 import msgspec
@@ -27,7 +26,6 @@ _SIZE = 32
 """Of a seal, in bytes. BLAKE2b is as strong as SHA-256, and quicker for so little."""
 
 _encode = msgspec.msgpack.Encoder().encode
-_hash = partial(blake2b, digest_size=_SIZE)
 
 
 def seal(row: Row, before: bytes | bytearray = b"") -> bytearray:
@@ -37,12 +35,12 @@ def seal(row: Row, before: bytes | bytearray = b"") -> bytearray:
         row: of text, whole numbers, bytes and None.
         before: the seal that it follows.
     """
-    return bytearray(_hash(before + _encode(row)).digest())
+    return bytearray(blake2b(before + _encode(row), digest_size=_SIZE).digest())
 
 
 def sealed(row: Row) -> Row:
     """A row with its seal behind it."""
-    return (*row, bytearray(_hash(_encode(row)).digest()))
+    return (*row, seal(row))
 
 
 def chained(before: bytes | bytearray, entries: Iterable[Row]) -> list[Row]:
@@ -54,7 +52,7 @@ def chained(before: bytes | bytearray, entries: Iterable[Row]) -> list[Row]:
     """
     rows = []
     for entry in entries:
-        before = bytearray(_hash(before + _encode(entry)).digest())
+        before = seal(entry, before)
         rows.append((*entry, before))
     return rows
 
