@@ -23,8 +23,7 @@ import attrs
 from filled_stores import KINDS, Shop
 from growth_table import Panel, markdown
 from order_fsm import Entry, Orders
-from order_fsm.model import Change
-from order_fsm.store import Store
+from order_fsm.store import Change, Store
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore

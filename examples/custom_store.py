@@ -22,8 +22,7 @@ import pytest
 from attrs import evolve
 
 from order_fsm import Entry, KeyReused, Message, Order, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Change, Keyed, Query, Tally
-from order_fsm.store import Store, one_by_one
+from order_fsm.store import Change, Keyed, Query, Store, Tally, one_by_one
 from order_fsm.testing import StoreContract
 
 

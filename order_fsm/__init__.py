@@ -1,4 +1,4 @@
-"""order_fsm: decide, record and undo what happens to the orders of a shop. See `order_fsm.shop` for the rules."""
+"""order_fsm: decide, record and undo what happens to the orders of a shop. See `order_fsm.rules.shop` for the rules."""
 
 from order_fsm.errors import (
     InvalidInput,
@@ -6,6 +6,7 @@ from order_fsm.errors import (
     OrderExists,
     OrderFsmError,
     OrderNotFound,
+    Reason,
     Refused,
     StoreCorrupt,
     StoreError,
@@ -16,11 +17,11 @@ from order_fsm.errors import (
     VersionConflict,
     WorkflowError,
 )
-from order_fsm.model import Entry, Line, Message, Order, Payment, Reason, Receipt, When
-from order_fsm.orders import Orders
-from order_fsm.rules import STOCK_SUFFICES, Guard, Rule, Status
-from order_fsm.shop import shop_workflow
-from order_fsm.workflow import Workflow
+from order_fsm.model import Entry, Line, Message, Order, Payment, Receipt, When
+from order_fsm.orders.service import Orders
+from order_fsm.rules.rule import STOCK_SUFFICES, Guard, Rule, Status
+from order_fsm.rules.shop import shop_workflow
+from order_fsm.rules.workflow import Workflow
 
 __all__ = [
     "STOCK_SUFFICES",

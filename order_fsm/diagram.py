@@ -16,11 +16,11 @@ from typing import Literal
 
 from attrs import evolve
 
-from order_fsm import checks
+from order_fsm import validation
 from order_fsm.errors import InvalidInput, ToolMissing
 from order_fsm.model import Entry, statuses_of
-from order_fsm.rules import Rule
-from order_fsm.workflow import Workflow
+from order_fsm.rules.rule import Rule
+from order_fsm.rules.workflow import Workflow
 
 TAKEN = "#c2410c"
 """The colour of an order's own path."""
@@ -87,7 +87,7 @@ def dot(
     chart = _Chart(workflow, leave_out, path)
     framed = tuple(frames)
     if unknown := [name for name in framed if not workflow.knows(name)]:
-        raise InvalidInput(f"frames must name statuses of the workflow, not {checks.shown(unknown[0])}")
+        raise InvalidInput(f"frames must name statuses of the workflow, not {validation.shown(unknown[0])}")
     lines = [
         "digraph {",
         '    graph [rankdir=LR, fontname="Helvetica", nodesep=0.35, ranksep=0.9]',
@@ -127,7 +127,7 @@ def picture(graph: str, form: Literal["svg", "png"] = "svg") -> bytes:
         InvalidInput: `form` is neither, or Graphviz cannot read the graph.
     """
     if form not in ("svg", "png"):
-        raise InvalidInput(f"form must be 'svg' or 'png', not {checks.shown(form)}")
+        raise InvalidInput(f"form must be 'svg' or 'png', not {validation.shown(form)}")
     program = shutil.which("dot")
     if program is None:
         raise ToolMissing("pictures are drawn by the program `dot` of Graphviz: install it (apt install graphviz)")
@@ -208,7 +208,7 @@ class _Chart:
 
     def __init__(self, workflow: Workflow, leave_out: Iterable[str], path: Iterable[Entry]) -> None:
         self.entries = tuple(path)
-        hidden = checks.names(leave_out, "leave_out")
+        hidden = validation.names(leave_out, "leave_out")
         walked = dict.fromkeys(state for entry in self.entries for state in (entry.state_before, entry.state_after))
         last = self.entries[-1].state_after if self.entries else None
         self.visited: Sequence[str] = [state for state in walked if state != last] + ([] if last is None else [last])

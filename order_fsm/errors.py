@@ -7,10 +7,16 @@ changed nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from order_fsm.model import Reason
+from attrs import frozen
+
+
+@frozen
+class Reason:
+    """Why something is not allowed: a `code` for programs and a `message` for people."""
+
+    code: str
+    message: str
 
 
 class OrderFsmError(Exception):

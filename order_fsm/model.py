@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from attrs import field, frozen
 
-from order_fsm import checks
+from order_fsm import validation
+from order_fsm.money import ZERO, minus, plus
 
 UNFINISHED = "unfinished"
 """The name of the state that has no status."""
@@ -23,12 +24,6 @@ Fact = str | int | bool | Decimal | None
 """What a fact may be; the amount of a payment is a Decimal."""
 
 PaymentKind = Literal["captured", "refunded", "reversed"]
-ZERO = Decimal(0)
-
-EXACT = Context(prec=64)
-plus = EXACT.add
-minus = EXACT.subtract
-"""Sums of money, exact whatever precision the host has set for its own decimals."""
 
 
 @lru_cache(maxsize=8192)
@@ -65,7 +60,7 @@ def _flat(facts: Mapping[str, Fact] | tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _statuses(value: object) -> frozenset[str]:
-    return checks.names(value, "a set of statuses")
+    return validation.names(value, "a set of statuses")
 
 
 @frozen
@@ -99,8 +94,8 @@ class Line:
         InvalidInput: a SKU that is no identifier, a quantity that is no whole number of at least 1.
     """
 
-    sku: str = field(validator=lambda _, attribute, value: checks.identifier(value, attribute.name))
-    quantity: int = field(validator=lambda _, attribute, value: checks.whole(value, attribute.name, 1))
+    sku: str = field(validator=lambda _, attribute, value: validation.identifier(value, attribute.name))
+    quantity: int = field(validator=lambda _, attribute, value: validation.whole(value, attribute.name, 1))
 
 
 @frozen(weakref_slot=False)
@@ -120,14 +115,6 @@ class Payment:
     reference: str | None
     at: datetime
     version: int
-
-
-@frozen
-class Reason:
-    """Why something is not allowed: a `code` for programs and a `message` for people."""
-
-    code: str
-    message: str
 
 
 @frozen(weakref_slot=False)
@@ -352,92 +339,6 @@ class Finding(NamedTuple):
     order_id: str | None
     code: str
     message: str
-
-
-class StockMove(NamedTuple):
-    """How one commit changes the number on hand of one item.
-
-    Attributes:
-        quantity: pieces to add; negative when the order takes them.
-        strict: whether the number on hand must not fall below zero by it.
-    """
-
-    sku: str
-    quantity: int
-    strict: bool
-
-
-@frozen(eq=False)
-class Change:
-    """What one commit carries, whole or not at all.
-
-    Attributes:
-        order: the order after it.
-        expected: the version that it was decided on; 0 for a new order.
-        entries: the new history entries, versions `expected + 1` up to the order's.
-        stock: moves of the items that the store tracks.
-        messages: for the outbox, in order.
-        key: the idempotency key, if any.
-        content: a digest of what was asked for under that key.
-        recalled: the order that it was decided on, where the store had recalled and not loaded it: it must stand so.
-    """
-
-    order: Order
-    expected: int
-    entries: tuple[Entry, ...]
-    stock: tuple[StockMove, ...] = ()
-    messages: tuple[Message, ...] = ()
-    key: str | None = None
-    content: str | None = None
-    recalled: Order | None = None
-
-    @property
-    def payments(self) -> tuple[Payment, ...]:
-        """The new rows of the ledger."""
-        return tuple([payment for payment in self.order.payments if payment.version > self.expected])
-
-
-class Keyed(NamedTuple):
-    """What a key stands for: the entries `first` to `last` of an order, and the digest of what was asked for."""
-
-    order_id: str
-    first: int
-    last: int
-    content: str
-
-
-class Query(NamedTuple):
-    """Which orders to find: oldest first by (created_at, id).
-
-    Attributes:
-        when: the condition on their statuses.
-        customer: only this customer's, where not None.
-        refund_due: only those with a refund due, where True.
-        after: the id of the order after which to go on, where not None.
-        limit: how many at the most, 1 or more.
-    """
-
-    when: When
-    customer: str | None = None
-    refund_due: bool = False
-    after: str | None = None
-    limit: int = 50
-
-
-class Tally(NamedTuple):
-    """How many orders stand in one state, and what they come to.
-
-    Attributes:
-        refund_due: whether these are the orders with a refund due.
-        orders: their number.
-        total: the sum of their totals in `currency`.
-    """
-
-    state: str
-    currency: str
-    refund_due: bool
-    orders: int
-    total: Decimal
 
 
 @frozen(weakref_slot=False)

@@ -23,11 +23,100 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from attrs import frozen
 
 from order_fsm.errors import OrderFsmError, StoreCorrupt, StoreFull, StoreUnavailable
-from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
+from order_fsm.model import Entry, Message, Order, Payment, When
+
+
+class StockMove(NamedTuple):
+    """How one commit changes the number on hand of one item.
+
+    Attributes:
+        quantity: pieces to add; negative when the order takes them.
+        strict: whether the number on hand must not fall below zero by it.
+    """
+
+    sku: str
+    quantity: int
+    strict: bool
+
+
+@frozen(eq=False)
+class Change:
+    """What one commit carries, whole or not at all.
+
+    Attributes:
+        order: the order after it.
+        expected: the version that it was decided on; 0 for a new order.
+        entries: the new history entries, versions `expected + 1` up to the order's.
+        stock: moves of the items that the store tracks.
+        messages: for the outbox, in order.
+        key: the idempotency key, if any.
+        content: a digest of what was asked for under that key.
+        recalled: the order that it was decided on, where the store had recalled and not loaded it: it must stand so.
+    """
+
+    order: Order
+    expected: int
+    entries: tuple[Entry, ...]
+    stock: tuple[StockMove, ...] = ()
+    messages: tuple[Message, ...] = ()
+    key: str | None = None
+    content: str | None = None
+    recalled: Order | None = None
+
+    @property
+    def payments(self) -> tuple[Payment, ...]:
+        """The new rows of the ledger."""
+        return tuple([payment for payment in self.order.payments if payment.version > self.expected])
+
+
+class Keyed(NamedTuple):
+    """What a key stands for: the entries `first` to `last` of an order, and the digest of what was asked for."""
+
+    order_id: str
+    first: int
+    last: int
+    content: str
+
+
+class Query(NamedTuple):
+    """Which orders to find: oldest first by (created_at, id).
+
+    Attributes:
+        when: the condition on their statuses.
+        customer: only this customer's, where not None.
+        refund_due: only those with a refund due, where True.
+        after: the id of the order after which to go on, where not None.
+        limit: how many at the most, 1 or more.
+    """
+
+    when: When
+    customer: str | None = None
+    refund_due: bool = False
+    after: str | None = None
+    limit: int = 50
+
+
+class Tally(NamedTuple):
+    """How many orders stand in one state, and what they come to.
+
+    Attributes:
+        refund_due: whether these are the orders with a refund due.
+        orders: their number.
+        total: the sum of their totals in `currency`.
+    """
+
+    state: str
+    currency: str
+    refund_due: bool
+    orders: int
+    total: Decimal
 
 
 class Store(Protocol):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
-from order_fsm.testing.calls import Calls
+from order_fsm.testing.store_contract.calls import Calls
 
 FILE_CALLS = ("open", "read", "write", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "listdir", "stat")
 """Those of `os` that the stores use; `os.path.exists` and `os.path.isdir` call `stat`."""

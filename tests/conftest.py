@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-import order_fsm.shop
+import order_fsm.rules.shop
 from order_fsm import Line, Message, Order, Orders, When, Workflow, shop_workflow
-from order_fsm.machine import Decision, decide
-from order_fsm.model import Query
-from order_fsm.request import Request, money_facts
-from order_fsm.rules import Edge
-from order_fsm.shop import Dispatch
-from order_fsm.store import Store
+from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.request import Request, money_facts
+from order_fsm.rules.rule import Edge
+from order_fsm.rules.shop import Dispatch
+from order_fsm.store import Query, Store
 from order_fsm.testing import FrozenClock
 from order_fsm_adapters.memory import MemoryStore
 from tests.stores import KINDS, opened
@@ -159,7 +158,7 @@ def workflow(request: pytest.FixtureRequest) -> Workflow:
 def _workflows_are_built_anew() -> None:
     """Under mutmut: a mutant of what builds a workflow is only seen by tests that build it."""
     if "MUTANT_UNDER_TEST" in os.environ:
-        order_fsm.shop._built.cache_clear()
+        order_fsm.rules.shop._built.cache_clear()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from order_fsm import OrderFsmError, StoreCorrupt, StoreUnavailable, shop_workflow
-from order_fsm.audit import audit
+from order_fsm.audit.auditor import audit
 
 FOUND: tuple[object, ...] = (StoreCorrupt, StoreUnavailable)
 

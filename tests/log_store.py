@@ -18,8 +18,8 @@ from weakref import WeakSet
 from attrs import evolve
 
 from order_fsm.errors import OrderFsmError, StoreFull, StoreUnavailable
-from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
-from order_fsm.store import one_by_one
+from order_fsm.model import Entry, Message, Order
+from order_fsm.store import Change, Keyed, Query, Tally, one_by_one
 from order_fsm_adapters.memory import MemoryStore
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from order_fsm import Line
 from order_fsm.model import Order
-from order_fsm.testing.changes import creation, step, taken
+from order_fsm.testing.store_contract.changes import creation, step, taken
 from order_fsm_adapters.sqlite import SqliteStore, commits, seals
 from order_fsm_adapters.sqlite.rows import LAST_SEAL
 from order_fsm_adapters.sqlite.store import ENTRIES

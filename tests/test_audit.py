@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from order_fsm import Guard, Line, Order, Orders, Refused, Rule, When, shop_workflow
-from order_fsm.audit import Audit, audit
+from order_fsm.audit.auditor import Audit, audit
 from order_fsm.errors import OrderNotFound, StoreCorrupt
-from order_fsm.model import Entry, Keyed, Message, Payment, Query, Tally
+from order_fsm.model import Entry, Message, Payment
+from order_fsm.store import Keyed, Query, Tally
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore

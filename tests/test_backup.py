@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from order_fsm import InvalidInput, Line, Orders, StoreUnavailable, When
-from order_fsm.model import Query
+from order_fsm.store import Query
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.sqlite import SqliteStore
 

@@ -22,7 +22,7 @@ from order_fsm import (
     VersionConflict,
     shop_workflow,
 )
-from order_fsm.model import Change
+from order_fsm.store import Change
 from order_fsm_adapters.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ import pytest
 from order_fsm.errors import OrderFsmError
 from order_fsm.store import Store
 from order_fsm.testing import StoreContract
-from order_fsm.testing.calls import Calls, Failing
-from order_fsm.testing.crews import Processes, Threads
-from order_fsm.testing.failures import Failures
-from order_fsm.testing.limits import FewBlocks, FewFiles, NoPermission, ReadOnlyMount, SmallFiles
+from order_fsm.testing.store_contract.calls import Calls, Failing
+from order_fsm.testing.store_contract.crews import Processes, Threads
+from order_fsm.testing.store_contract.failures import Failures
+from order_fsm.testing.store_contract.limits import FewBlocks, FewFiles, NoPermission, ReadOnlyMount, SmallFiles
 from order_fsm_adapters.memory import MemoryStore
 
 from . import log_store, weak_calls, weak_commits, weak_limits, weak_outboxes, weak_reads

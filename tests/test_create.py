@@ -6,12 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import (
-    KeyReused,
-    Line,
-    Order,
-    OrderExists,
-)
+from order_fsm import KeyReused, Line, Order, OrderExists
 
 from .stores import interrupted
 

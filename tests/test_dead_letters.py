@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_fsm import InvalidInput, Message
-from order_fsm.outbox import ATTEMPTS, LEASE, LONGEST_PAUSE
+from order_fsm.orders.relay import ATTEMPTS, LEASE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from tests.conftest import Shop

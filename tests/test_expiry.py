@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import InvalidInput, OrderNotFound, Orders, Receipt, StoreCorrupt, StoreUnavailable, Workflow
-from order_fsm.model import Query
-from order_fsm.workflow import Rule, Status, When
+from order_fsm.rules.workflow import Rule, Status, When
+from order_fsm.store import Query
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from tests.gateway import Gateway
@@ -127,7 +127,7 @@ def test_one_bad_order_does_not_stop_the_rest(
     before_commit.extend([lambda: None, fails, lambda: None])
     assert ids(any_shop.orders.expire(DAY)) == ["1001", "1003"]
     assert any_shop.orders.get("1002").state == "sent"
-    (record,) = [one for one in caplog.records if one.name == "order_fsm.expiry"]
+    (record,) = [one for one in caplog.records if one.name == "order_fsm.orders.expiry"]
     assert record.levelno == logging.ERROR
     assert record.getMessage() == f"order '1002' was left alone: {type(error).__name__}"
     assert ids(any_shop.orders.expire(DAY)) == ["1002"]

@@ -15,9 +15,9 @@ from unittest.mock import patch
 import pytest
 
 from order_fsm import Orders, StoreUnavailable
-from order_fsm.testing.calls import Calls, Failing
-from order_fsm.testing.expected import ALL
-from order_fsm.testing.failures import FailingCommits, Failures
+from order_fsm.testing.store_contract.calls import Calls, Failing
+from order_fsm.testing.store_contract.expected import ALL
+from order_fsm.testing.store_contract.failures import FailingCommits, Failures
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.sqlite import SqliteStore
 

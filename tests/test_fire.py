@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import (
-    InvalidInput,
-    Message,
-    Order,
-    OrderNotFound,
-    Orders,
-    Receipt,
-    Refused,
-    UnknownTrigger,
-    queries,
-)
+from order_fsm import InvalidInput, Message, Order, OrderNotFound, Orders, Receipt, Refused, UnknownTrigger
+from order_fsm.orders import queries
 
 if TYPE_CHECKING:
     from tests.conftest import Shop

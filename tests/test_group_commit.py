@@ -25,7 +25,7 @@ from order_fsm import (
     StoreUnavailable,
     shop_workflow,
 )
-from order_fsm.model import Change
+from order_fsm.store import Change
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 

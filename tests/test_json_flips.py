@@ -23,8 +23,8 @@ import msgspec
 import pytest
 
 from order_fsm import Line, Orders, StoreCorrupt, StoreUnavailable, When, shop_workflow
-from order_fsm.audit import audit
-from order_fsm.model import Query
+from order_fsm.audit.auditor import audit
+from order_fsm.store import Query
 from order_fsm_adapters.json_files import JsonStore, order_index, sealed_json
 
 from .damage import Asked, changed, cut, verdict

@@ -13,9 +13,9 @@ from attrs import evolve
 from transitions import Machine
 
 from order_fsm import Guard, Order, Refused, Rule, Status, When, Workflow, shop_workflow
-from order_fsm.machine import Decision, decide
-from order_fsm.request import Request
-from order_fsm.rules import STOCK_SUFFICES, Facts
+from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.request import Request
+from order_fsm.rules.rule import STOCK_SUFFICES, Facts
 
 if TYPE_CHECKING:
     from tests.conftest import Shop

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 import order_fsm
 from order_fsm import InvalidInput, Message, Orders, Rule, shop_workflow
-from order_fsm.checks import COMMENT_LENGTH, identifier
-from order_fsm.mail import Mailer
-from order_fsm.outbox import ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE
+from order_fsm.orders.relay import ATTEMPTS, FIRST_PAUSE, LONGEST_PAUSE
+from order_fsm.validation import COMMENT_LENGTH, identifier
+from order_fsm_adapters.mail import Mailer
 from order_fsm_adapters.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -578,7 +578,7 @@ def test_without_jinja_it_says_what_to_install() -> None:
 import sys
 sys.path.insert(0, {str(Path(order_fsm.__file__).parent.parent)!r})
 sys.modules["jinja2"] = None
-from order_fsm.mail import Mailer
+from order_fsm_adapters.mail import Mailer
 try:
     Mailer(print, "shop@example.com", "owner@example.com", "Teapots")
 except ImportError as error:

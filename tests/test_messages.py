@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import Message, Refused, Rule, StoreUnavailable, shop_workflow
-from order_fsm.model import Change
+from order_fsm.store import Change
 from order_fsm_adapters.memory import MemoryStore
 
 if TYPE_CHECKING:

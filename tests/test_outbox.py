@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_fsm import Message
-from order_fsm.outbox import FIRST_PAUSE, LEASE, LONGEST_PAUSE
+from order_fsm.orders.relay import FIRST_PAUSE, LEASE, LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from tests.conftest import Shop

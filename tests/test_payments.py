@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from order_fsm import InvalidInput, StoreCorrupt, StoreFull, StoreUnavailable, VersionConflict, shop_workflow
-from order_fsm.commits import ATTEMPTS
+from order_fsm.orders.executor import ATTEMPTS
 from order_fsm.payments import Outcome, PaymentEvent, PaymentReceiver, StandardWebhooks, StripeSignature
 from tests.gateway import SECRET, Gateway, body_of
 from tests.stores import interrupted

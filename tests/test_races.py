@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import (
-    KeyReused,
-    Orders,
-    Receipt,
-    Refused,
-    VersionConflict,
-)
-from order_fsm.commits import ATTEMPTS
-from order_fsm.model import Change
+from order_fsm import KeyReused, Orders, Receipt, Refused, VersionConflict
+from order_fsm.orders.executor import ATTEMPTS
+from order_fsm.store import Change
 from order_fsm_adapters.memory import MemoryStore
 from tests.stores import precede
 

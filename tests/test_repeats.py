@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import (
-    KeyReused,
-    Line,
-    Orders,
-    Receipt,
-    Refused,
-    Rule,
-    shop_workflow,
-)
+from order_fsm import KeyReused, Line, Orders, Receipt, Refused, Rule, shop_workflow
 from order_fsm_adapters.memory import MemoryStore
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_fsm import Order, OrderNotFound, Refused, Rule, Status, VersionConflict, Workflow, shop_workflow
-from order_fsm.machine import Decision, decide
-from order_fsm.request import Request
+from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.request import Request
 
 if TYPE_CHECKING:
     from tests.conftest import Shop

@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import Webhook
 
 from order_fsm import InvalidInput
 from order_fsm.payments import StandardWebhooks, StripeSignature, Verifier
-from order_fsm.signatures import TOLERANCE
+from order_fsm.payments.signatures import TOLERANCE
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 STAMP = str(int(NOW.timestamp()))

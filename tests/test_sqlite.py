@@ -26,8 +26,8 @@ from order_fsm import (
     StoreUnavailable,
     When,
 )
-from order_fsm.model import Query
-from order_fsm.testing.changes import START, step
+from order_fsm.store import Query
+from order_fsm.testing.store_contract.changes import START, step
 from order_fsm_adapters.sqlite import SqliteStore, upgrade
 from order_fsm_adapters.sqlite.errors import store_error
 

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_fsm import InvalidInput, StoreCorrupt, When
-from order_fsm.model import Payment, Query, StockMove
-from order_fsm.testing.changes import START, creation, given_back, step
+from order_fsm.model import Payment
+from order_fsm.store import Query, StockMove
+from order_fsm.testing.store_contract.changes import START, creation, given_back, step
 from order_fsm_adapters.places import time_text
 from order_fsm_adapters.sqlite import SqliteStore, inspection
 from order_fsm_adapters.sqlite.rows import message_of, message_row, money

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from order_fsm.testing.changes import creation, moment
+from order_fsm.testing.store_contract.changes import creation, moment
 from order_fsm_adapters.sqlite import SqliteStore
 
 

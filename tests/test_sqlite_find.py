@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from order_fsm import When
-from order_fsm.model import UNFINISHED, Order, Query
-from order_fsm.testing.changes import creation, moment, step
+from order_fsm.model import UNFINISHED, Order
+from order_fsm.store import Query
+from order_fsm.testing.store_contract.changes import creation, moment, step
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from order_fsm import Line, Orders, When, shop_workflow
-from order_fsm.audit import audit
-from order_fsm.model import Query
+from order_fsm.audit.auditor import audit
+from order_fsm.store import Query
 from order_fsm_adapters.sqlite import SqliteStore
 
 from .damage import Asked, changed, cut, verdict

@@ -20,8 +20,8 @@ from order_fsm import (
     VersionConflict,
     When,
 )
-from order_fsm.model import Query
-from order_fsm.testing.changes import creation, step
+from order_fsm.store import Query
+from order_fsm.testing.store_contract.changes import creation, step
 from order_fsm_adapters.sqlite import SqliteStore
 
 

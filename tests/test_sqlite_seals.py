@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_fsm import Line, OrderNotFound, Orders, StoreCorrupt, When
-from order_fsm.model import Query
-from order_fsm.testing.changes import START, creation, step
+from order_fsm.store import Query
+from order_fsm.testing.store_contract.changes import START, creation, step
 from order_fsm_adapters.sqlite import SqliteStore
 from order_fsm_adapters.sqlite.seals import chained
 

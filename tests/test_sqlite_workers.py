@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from order_fsm import StoreCorrupt, StoreUnavailable, When
-from order_fsm.model import Query
-from order_fsm.testing.changes import creation
+from order_fsm.store import Query
+from order_fsm.testing.store_contract.changes import creation
 from order_fsm_adapters.sqlite import SqliteStore
 from order_fsm_adapters.sqlite import file as own_file
 from order_fsm_adapters.sqlite.file import OwnFile

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from order_fsm import Guard, InvalidInput, Rule, Status, When, Workflow, shop_workflow
-from order_fsm.rules import Edge
-from order_fsm.shop import STATUSES
+from order_fsm.rules.rule import Edge
+from order_fsm.rules.shop import STATUSES
 from order_fsm.testing.state_machine import MakeStore, orders_machine
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_fsm import Guard, Line, Refused, Rule, VersionConflict, Workflow, shop_workflow
-from order_fsm.model import Change
-from order_fsm.testing.changes import creation, given_back, taken
+from order_fsm.store import Change
+from order_fsm.testing.store_contract.changes import creation, given_back, taken
 from order_fsm_adapters.memory import MemoryStore
 
 if TYPE_CHECKING:

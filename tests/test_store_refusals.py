@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from order_fsm import KeyReused, OrderExists, OrderNotFound, VersionConflict, When
-from order_fsm.model import Query
-from order_fsm.store import Store
-from order_fsm.testing.changes import creation, step, taken
+from order_fsm.store import Query, Store
+from order_fsm.testing.store_contract.changes import creation, step, taken
 
 from .stores import KINDS, opened
 

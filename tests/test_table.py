@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import Order, Refused, Workflow, shop_workflow
-from order_fsm.machine import decide
-from order_fsm.request import Request
+from order_fsm.rules.decide import decide
+from order_fsm.rules.request import Request
 
 if TYPE_CHECKING:
     from tests.conftest import Shop

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from order_fsm import Guard, InvalidInput, Orders, Refused, Rule, Status, When, Workflow, shop_workflow
-from order_fsm.machine import Draft
+from order_fsm.rules.machine import Draft
 from order_fsm.testing import paths
-from order_fsm.testing.walks import LONGEST, Path
+from order_fsm.testing.paths import LONGEST, Path
 from order_fsm_adapters.memory import MemoryStore
 
 from .conftest import POLICIES

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from order_fsm import Guard, InvalidInput, Rule, Status, When, Workflow, WorkflowError
-from order_fsm.rules import STOCK_SUFFICES
-from order_fsm.workflow import STATE_LIMIT
+from order_fsm.rules.rule import STOCK_SUFFICES
+from order_fsm.rules.workflow import STATE_LIMIT
 
 NEVER = Guard("never", "it never holds", lambda order, facts: False)
 AB = [Status("a"), Status("b")]

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from attrs import evolve
 
 from order_fsm.errors import StoreUnavailable
-from order_fsm.model import Change, Keyed, Order
-from order_fsm.testing.calls import Calls
+from order_fsm.model import Order
+from order_fsm.store import Change, Keyed
+from order_fsm.testing.store_contract.calls import Calls
 from order_fsm_adapters.memory import MemoryStore
 
 

@@ -12,8 +12,8 @@ from functools import partial
 from attrs import evolve
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Change, Keyed, Order, StockMove
-from order_fsm.store import refusal
+from order_fsm.model import Order
+from order_fsm.store import Change, Keyed, StockMove, refusal
 from order_fsm_adapters.memory import MemoryStore
 
 

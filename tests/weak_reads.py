@@ -7,7 +7,8 @@ from collections.abc import Callable
 from attrs import evolve
 
 from order_fsm.errors import OrderNotFound
-from order_fsm.model import Entry, Order, Query, Tally, When
+from order_fsm.model import Entry, Order, When
+from order_fsm.store import Query, Tally
 from order_fsm_adapters.memory import MemoryStore
 
 from .weak_commits import let_others_go_on

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from order_fsm.model import ZERO, Order, Query, Tally, plus
+from order_fsm.model import Order
+from order_fsm.money import ZERO, plus
+from order_fsm.store import Query, Tally
 
 Counted = tuple[str, str, bool, int, Decimal]
 """A state, a currency and whether a refund is due; how many orders are so, and the sum of their totals."""

@@ -12,8 +12,8 @@ from threading import Lock
 from attrs import evolve
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally, statuses_of
-from order_fsm.store import one_by_one
+from order_fsm.model import Entry, Message, Order, statuses_of
+from order_fsm.store import Change, Keyed, Query, Tally, one_by_one
 from order_fsm_adapters.finding import refund_is_due, tallies
 
 _Place = tuple[datetime, str]

@@ -6,7 +6,7 @@ import pytest
 # Their assertions say what was found, as those of a test module do. It must be asked for before they are imported.
 pytest.register_assert_rewrite(
     *(
-        f"order_fsm.testing.{module}"
+        f"order_fsm.testing.store_contract.{module}"
         for module in (
             "commits",
             "contention",
@@ -27,7 +27,7 @@ pytest.register_assert_rewrite(
 )
 
 from order_fsm.testing.clock import FrozenClock  # noqa: E402
-from order_fsm.testing.contract import StoreContract  # noqa: E402
-from order_fsm.testing.walks import paths  # noqa: E402
+from order_fsm.testing.paths import paths  # noqa: E402
+from order_fsm.testing.store_contract.contract import StoreContract  # noqa: E402
 
 __all__ = ["FrozenClock", "StoreContract", "paths"]

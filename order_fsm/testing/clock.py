@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from order_fsm import checks
+from order_fsm import validation
 from order_fsm.errors import InvalidInput
 
 
@@ -29,7 +29,7 @@ class FrozenClock:
     @now.setter
     def now(self, moment: datetime) -> None:
         if not isinstance(moment, datetime) or moment.utcoffset() is None:
-            raise InvalidInput(f"a clock is set to a datetime with a time zone, not to {checks.shown(moment)}")
+            raise InvalidInput(f"a clock is set to a datetime with a time zone, not to {validation.shown(moment)}")
         self._now = moment.astimezone(UTC)
 
     def __call__(self) -> datetime:
@@ -43,5 +43,5 @@ class FrozenClock:
             InvalidInput: it is no timedelta.
         """
         if not isinstance(by, timedelta):
-            raise InvalidInput(f"a clock is moved by a timedelta, not by {checks.shown(by)}")
+            raise InvalidInput(f"a clock is moved by a timedelta, not by {validation.shown(by)}")
         self._now += by

@@ -13,10 +13,10 @@ from typing import Any
 
 from attrs import evolve
 
-from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Refused, VersionConflict
-from order_fsm.model import UNFINISHED, Entry, Order, Payment, Reason, Receipt
-from order_fsm.rules import REASONED, STOCK_SUFFICES, Rule
-from order_fsm.workflow import Workflow
+from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
+from order_fsm.model import UNFINISHED, Entry, Order, Payment, Receipt
+from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
+from order_fsm.rules.workflow import Workflow
 
 
 class Reference:

@@ -20,7 +20,7 @@ from typing import Any, get_args
 import pytest
 from attrs import frozen
 
-from order_fsm.shop import Dispatch, shop_workflow
+from order_fsm.rules.shop import Dispatch, shop_workflow
 from order_fsm.testing.rule_notes import Place, Row, RuleNotes, rows_of, table_of
 
 SENT = "order_fsm_rule_coverage"

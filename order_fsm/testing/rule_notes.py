@@ -17,18 +17,19 @@ from typing import Any, NamedTuple
 
 from attrs import evolve
 
-from order_fsm import changes, form
 from order_fsm.errors import Refused
-from order_fsm.machine import Decision, decide
 from order_fsm.model import Order, When
-from order_fsm.request import Request
-from order_fsm.rules import Edge, Facts, Guard, Rule
-from order_fsm.workflow import Workflow
+from order_fsm.orders import commands as changes
+from order_fsm.rules import form
+from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.request import Request
+from order_fsm.rules.rule import Edge, Facts, Guard, Rule
+from order_fsm.rules.workflow import Workflow
 
 DECIDING = (changes, form)
 """The modules that decide in order to change an order; what only explains does not count."""
 
-BUILDERS = frozenset({"order_fsm.shop", "order_fsm.workflow", __name__})
+BUILDERS = frozenset({"order_fsm.rules.shop", "order_fsm.rules.workflow", __name__})
 """The modules that build a workflow on behalf of others."""
 
 Place = tuple[str, str, int]

@@ -12,16 +12,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from order_fsm import checks
+from order_fsm import validation
 from order_fsm.errors import InvalidInput, OrderFsmError, Refused
 from order_fsm.model import UNFINISHED, Line, Message, Order
-from order_fsm.orders import Orders
-from order_fsm.shop import shop_workflow
+from order_fsm.orders.service import Orders
+from order_fsm.rules.shop import shop_workflow
+from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Store
-from order_fsm.testing.changes import START
-from order_fsm.testing.expected import exact
 from order_fsm.testing.reference import Reference
-from order_fsm.workflow import Workflow
+from order_fsm.testing.store_contract.changes import START
+from order_fsm.testing.store_contract.expected import exact
 
 try:
     from hypothesis import strategies as st
@@ -39,7 +39,7 @@ MANY = 1_000_000
 _ids = st.sampled_from(["1001", "1001", "1001", "1002", "1002", "1003"])
 _new_ids = st.sampled_from(["1003", "1004", "1005", "1001"])
 _keys = st.sampled_from([None, None, None, "k1", "k2", "k3"])
-_amounts = st.sampled_from(["0", "0.01", "3.33", "10.00", "12.50"]).map(checks.money)
+_amounts = st.sampled_from(["0", "0.01", "3.33", "10.00", "12.50"]).map(validation.money)
 _said = st.fixed_dictionaries(
     {
         "comment": st.sampled_from(["", "", "a reason", " ", "Grüße 🫖\r\n"]),
@@ -61,7 +61,7 @@ _money = st.fixed_dictionaries(
 _own_fact = st.none() | st.sampled_from(["", "fine", "damaged", "é"]) | st.integers(2, 9)
 _contents = st.fixed_dictionaries(
     {
-        "total": st.sampled_from(["10.00", "10.00", "12.5", "0"]).map(checks.money),
+        "total": st.sampled_from(["10.00", "10.00", "12.5", "0"]).map(validation.money),
         "lines": st.lists(st.builds(Line, st.sampled_from(SKUS), st.integers(1, 3)), max_size=3).map(tuple),
         "customer": st.sampled_from([None, "ann", " ben"]),
     }

@@ -9,15 +9,16 @@ from typing import Any
 from attrs import evolve
 from hypothesis import strategies as st
 
-from order_fsm import checks
+from order_fsm import validation
 from order_fsm.errors import InvalidInput
-from order_fsm.model import UNFINISHED, Change, Entry, Fact, Line, Message, Order, Payment, PaymentKind
-from order_fsm.testing.changes import START
+from order_fsm.model import UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind
+from order_fsm.store import Change
+from order_fsm.testing.store_contract.changes import START
 
 
 def _identifies(text: str) -> bool:
     try:
-        checks.identifier(text, "id")
+        validation.identifier(text, "id")
     except InvalidInput:
         return False
     return True
@@ -25,7 +26,7 @@ def _identifies(text: str) -> bool:
 
 def _money(places: int, digits: int) -> Decimal:
     """An amount with so many places after the point."""
-    return Decimal(digits // 10 ** (checks.FRACTION_DIGITS - places)).scaleb(-places)
+    return Decimal(digits // 10 ** (validation.FRACTION_DIGITS - places)).scaleb(-places)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -42,8 +43,8 @@ moments = st.datetimes(timezones=st.just(UTC))
 whole_numbers = st.integers(-(2**63), 2**63 - 1)
 amounts = st.builds(
     _money,
-    st.integers(0, checks.FRACTION_DIGITS),
-    st.integers(0, 10 ** (checks.INTEGER_DIGITS + checks.FRACTION_DIGITS) - 1),
+    st.integers(0, validation.FRACTION_DIGITS),
+    st.integers(0, 10 ** (validation.INTEGER_DIGITS + validation.FRACTION_DIGITS) - 1),
 )
 facts: st.SearchStrategy[Fact] = st.one_of(st.none(), st.booleans(), whole_numbers, texts, amounts)
 json_values: st.SearchStrategy[Any] = st.recursive(

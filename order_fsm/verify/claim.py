@@ -8,18 +8,18 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
-from order_fsm import checks
+from order_fsm import validation
 from order_fsm.errors import InvalidInput, UnknownTrigger
 from order_fsm.model import When
+from order_fsm.rules.workflow import Workflow
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.graph import Graph, Known
-from order_fsm.workflow import Workflow
 
 
 def _known(value: object) -> Known:
     if not isinstance(value, Mapping) or not all(isinstance(known, bool | When) for known in value.values()):
         raise InvalidInput("guards must be a dict from codes of guards to True, False or a When")
-    return MappingProxyType({checks.name(code, "the code of a guard"): known for code, known in value.items()})
+    return MappingProxyType({validation.name(code, "the code of a guard"): known for code, known in value.items()})
 
 
 class Claim(ABC):

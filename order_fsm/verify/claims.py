@@ -6,21 +6,21 @@ from collections.abc import Iterable, Iterator
 
 from attrs import Attribute, field, frozen
 
-from order_fsm import checks
+from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.model import When, statuses_of
-from order_fsm.rules import Edge
+from order_fsm.rules.rule import Edge
 from order_fsm.verify.claim import TableClaim, given, said
 from order_fsm.verify.failures import Failure, along, closed, lacking, named, rows_that
 from order_fsm.verify.graph import Graph
 
 
 def _names(value: object) -> frozenset[str]:
-    return checks.names(value, "the statuses of a claim")
+    return validation.names(value, "the statuses of a claim")
 
 
 def _name(_: object, attribute: Attribute[str], value: object) -> None:
-    checks.name(value, attribute.name)
+    validation.name(value, attribute.name)
 
 
 @frozen(eq=False, repr=False)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from order_fsm.model import When, statuses_of
-from order_fsm.rules import Edge, Rule
-from order_fsm.workflow import Workflow
+from order_fsm.rules.rule import Edge, Rule
+from order_fsm.rules.workflow import Workflow
 
 if TYPE_CHECKING:
     from order_fsm.verify.claim import Claim

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from order_fsm.model import When, statuses_of
-from order_fsm.rules import Edge, Guard
-from order_fsm.workflow import Workflow
+from order_fsm.rules.rule import Edge, Guard
+from order_fsm.rules.workflow import Workflow
 
 Known = Mapping[str, bool | When]
 """What is known of guards, by their codes: that one always holds, that it always fails, or where it holds. Nobody

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from attrs import field, frozen
 
-from order_fsm import checks
+from order_fsm import validation
+from order_fsm.rules.workflow import Workflow
 from order_fsm.verify.asks import ROWS, asks, bought_elsewhere
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
 from order_fsm.verify.worlds import Desk, Step, World
-from order_fsm.workflow import Workflow
 
 
 @frozen(eq=False, repr=False)
@@ -28,7 +28,7 @@ class LedgerClaim(Claim):
         sentence: what is so.
     """
 
-    sentence: str = field(validator=lambda _, attribute, value: checks.name(value, attribute.name))
+    sentence: str = field(validator=lambda _, attribute, value: validation.name(value, attribute.name))
 
     def __str__(self) -> str:
         return self.sentence
@@ -46,7 +46,7 @@ class EveryOrder(LedgerClaim):
 
 
 def _triggers(value: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(checks.names(value, "the triggers of a claim")))
+    return tuple(sorted(validation.names(value, "the triggers of a claim")))
 
 
 @frozen(eq=False, repr=False)

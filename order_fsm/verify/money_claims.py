@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from order_fsm.model import ZERO, minus
+from order_fsm.money import ZERO, minus
 from order_fsm.verify.asks import REASON
 from order_fsm.verify.ledger import EveryChange, EveryOrder, EveryStep
 from order_fsm.verify.worlds import Step, World

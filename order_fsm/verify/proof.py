@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from order_fsm import checks
+from order_fsm import validation
 from order_fsm.errors import InvalidInput
-from order_fsm.rules import Edge
+from order_fsm.rules.rule import Edge
+from order_fsm.rules.workflow import Workflow
 from order_fsm.verify.claim import Claim, TableClaim
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.graph import Graph
 from order_fsm.verify.ledger import Ledger, LedgerClaim
-from order_fsm.workflow import Workflow
 
 
 @frozen(eq=False)
@@ -65,11 +65,11 @@ def prove(workflow: Workflow, *claims: Claim) -> Proof:
         UnknownTrigger: a claim names a trigger that the workflow does not have.
     """
     if not isinstance(workflow, Workflow):
-        raise InvalidInput(f"workflow must be a Workflow, not {checks.shown(workflow)}")
+        raise InvalidInput(f"workflow must be a Workflow, not {validation.shown(workflow)}")
     for claim in claims:
         if not isinstance(claim, Claim):
             raise InvalidInput(
-                f"a claim must be one of order_fsm.verify, such as Never(...), not {checks.shown(claim)}"
+                f"a claim must be one of order_fsm.verify, such as Never(...), not {validation.shown(claim)}"
             )
         claim.check_names(workflow)
     everything = Graph(workflow, {})

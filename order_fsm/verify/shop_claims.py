@@ -1,13 +1,11 @@
-"""What is true of the shop's own rules (`order_fsm.shop`), claim by claim. A shop that extends them can prove that it
-stays so.
-"""
+"""The claims that hold for the shop's own rules. A shop that extends them can prove its own rules with them."""
 
 from __future__ import annotations
 
 from functools import partial
 
 from order_fsm.model import When
-from order_fsm.shop import Dispatch, shop_workflow
+from order_fsm.rules.shop import Dispatch, shop_workflow
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.claims import Always, CanAlwaysReach, Conserves, Never, Reachable, Requires, Undoes
 from order_fsm.verify.ledger import EveryChange

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, cast
 from attrs import evolve, frozen
 
 from order_fsm.errors import Refused, VersionConflict
-from order_fsm.model import Change, Entry, Fact, Keyed, Line, Message, Order, Receipt
-from order_fsm.orders import Orders
-from order_fsm.rules import Facts
-from order_fsm.workflow import Workflow
+from order_fsm.model import Entry, Fact, Line, Message, Order, Receipt
+from order_fsm.orders.service import Orders
+from order_fsm.rules.rule import Facts
+from order_fsm.rules.workflow import Workflow
+from order_fsm.store import Change, Keyed
 
 if TYPE_CHECKING:
     from order_fsm.store import Store

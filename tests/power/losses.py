@@ -13,9 +13,9 @@ from attrs import define, field
 
 from order_fsm.errors import OrderFsmError
 from order_fsm.store import Store
-from order_fsm.testing.changes import creation, seeded
-from order_fsm.testing.expected import Expected
-from order_fsm.testing.traffic import PIECES, SKUS, stocked
+from order_fsm.testing.store_contract.changes import creation, seeded
+from order_fsm.testing.store_contract.expected import Expected
+from order_fsm.testing.store_contract.traffic import PIECES, SKUS, stocked
 from tests.power.disk import Disk
 from tests.power.shop import STEPS, STOCKED, STORES, Step, base_of, closed, next_step, whole
 from tests.power.trace import Call, traced

@@ -14,11 +14,11 @@ from typing import Any
 
 from attrs import frozen
 
-from order_fsm.model import Change, Message
-from order_fsm.store import Store
-from order_fsm.testing.changes import moment, seeded
-from order_fsm.testing.expected import ALL, LATE, Expected
-from order_fsm.testing.traffic import PIECES, SKUS, next_change, stocked
+from order_fsm.model import Message
+from order_fsm.store import Change, Store
+from order_fsm.testing.store_contract.changes import moment, seeded
+from order_fsm.testing.store_contract.expected import ALL, LATE, Expected
+from order_fsm.testing.store_contract.traffic import PIECES, SKUS, next_change, stocked
 from order_fsm_adapters.json_files import JsonStore, durable_files
 from order_fsm_adapters.sqlite import SqliteStore
 

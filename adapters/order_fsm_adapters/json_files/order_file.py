@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from order_fsm.model import Change, Entry, Keyed, Line, Message, Order, Payment
+from order_fsm.model import Entry, Line, Message, Order, Payment
+from order_fsm.store import Change, Keyed
 from order_fsm_adapters import facts
 from order_fsm_adapters.json_files import sealed_json
 from order_fsm_adapters.places import time_text

@@ -22,7 +22,7 @@ from threading import Lock
 from typing import TypeVar
 
 from order_fsm.errors import StoreCorrupt, StoreError
-from order_fsm.model import Query, Tally
+from order_fsm.store import Query, Tally
 from order_fsm_adapters.finding import refund_is_due
 from order_fsm_adapters.json_files.change_notes import ChangeNotes
 from order_fsm_adapters.json_files.durable_files import disk_errors

@@ -9,7 +9,8 @@ from heapq import nsmallest
 from typing import TypeVar
 
 from order_fsm.errors import StoreError
-from order_fsm.model import Message, Order, Query, Tally
+from order_fsm.model import Message, Order
+from order_fsm.store import Query, Tally
 from order_fsm_adapters.finding import matches, refund_is_due, tallies
 from order_fsm_adapters.json_files.file_journal import FileJournal
 from order_fsm_adapters.json_files.file_names import file_name

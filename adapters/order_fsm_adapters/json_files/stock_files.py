@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from order_fsm.errors import StoreCorrupt, VersionConflict
-from order_fsm.model import StockMove
+from order_fsm.store import StockMove
 from order_fsm_adapters.json_files import sealed_json
 from order_fsm_adapters.json_files.durable_files import exists, read, write
 from order_fsm_adapters.json_files.file_journal import FileJournal

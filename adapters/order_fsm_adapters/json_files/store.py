@@ -31,8 +31,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
-from order_fsm.store import one_by_one
+from order_fsm.model import Entry, Message, Order
+from order_fsm.store import Change, Keyed, Query, Tally, one_by_one
 from order_fsm_adapters.file_locks import FileLock
 from order_fsm_adapters.json_files import backup
 from order_fsm_adapters.json_files.durable_files import flush_folder

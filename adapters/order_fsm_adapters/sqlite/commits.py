@@ -6,7 +6,8 @@ from functools import partial
 from sqlite3 import Cursor
 
 from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, StoreError, VersionConflict
-from order_fsm.model import Change, Order
+from order_fsm.model import Order
+from order_fsm.store import Change
 from order_fsm_adapters.sqlite import outbox, seals, stock
 from order_fsm_adapters.sqlite.rows import (
     LAST_SEAL,

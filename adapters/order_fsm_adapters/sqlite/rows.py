@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import EXACT, Entry, Line, Message, Order, Payment
+from order_fsm.model import Entry, Line, Message, Order, Payment
+from order_fsm.money import EXACT
 from order_fsm_adapters.facts import WireFact, from_wire, to_wire
 from order_fsm_adapters.finding import refund_is_due
 from order_fsm_adapters.places import time_text

@@ -9,7 +9,9 @@ from itertools import islice
 from sqlite3 import Cursor
 
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import EXACT, Query, Tally, When, statuses_of
+from order_fsm.model import When, statuses_of
+from order_fsm.money import EXACT
+from order_fsm.store import Query, Tally
 from order_fsm_adapters.finding import Counted, tallies
 from order_fsm_adapters.places import Place
 from order_fsm_adapters.sqlite.rows import Row, money

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from sqlite3 import Cursor
 
 from order_fsm.errors import InvalidInput, VersionConflict
-from order_fsm.model import StockMove
+from order_fsm.store import StockMove
 from order_fsm_adapters.sqlite.seals import check, sealed
 
 _ON_HAND_LIMIT = 2**63

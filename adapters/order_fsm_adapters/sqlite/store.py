@@ -11,8 +11,8 @@ from functools import partial
 from sqlite3 import Connection, Cursor
 
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreError, StoreUnavailable
-from order_fsm.model import Change, Entry, Keyed, Message, Order, Query, Tally
-from order_fsm.store import refusal
+from order_fsm.model import Entry, Message, Order
+from order_fsm.store import Change, Keyed, Query, Tally, refusal
 from order_fsm_adapters.finding import matches
 from order_fsm_adapters.places import START, Place, place
 from order_fsm_adapters.sqlite import commits, inspection, outbox, seals, search, stock

@@ -1,0 +1,5 @@
+"""Mails for the customer and the merchant."""
+
+from order_fsm_adapters.mail.mailer import Mailer
+
+__all__ = ["Mailer"]

@@ -1,0 +1,152 @@
+"""Whether an order fits its history, its ledger and the rules. Reads no store; each function gives what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from order_fsm.errors import OrderFsmError, Refused
+from order_fsm.model import UNFINISHED, Entry, Finding, Order, Payment
+from order_fsm.rules.decide import decide
+from order_fsm.rules.request import Request
+from order_fsm.rules.workflow import Workflow
+
+OWN_TRIGGERS = frozenset({"create", "comment", "migrate"})
+"""Those of entries that no rule makes."""
+
+
+def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """All that is wrong with an order by what it says itself.
+
+    Args:
+        workflow: the rules to judge it by.
+        order: as it stands.
+        entries: its history.
+    """
+    broken = [*_history(order, entries), *_fold(order, entries)]
+    yield from broken
+    if broken:
+        return  # What follows would only say so again.
+    first = _first_judged(workflow, entries)
+    yield from _ledger(workflow, order, entries, first)
+    if not workflow.has_state(order.state):
+        message = f"the workflow has no state {order.state!r}: it was committed under other rules; see Orders.migrate"
+        yield Finding(order.id, "unknown_state", message)
+        return
+    if order.counted != workflow.counts_in(order.state):
+        rules_say = "does not count" if order.counted else "counts"
+        yield Finding(order.id, "counted", f"by the rules it {rules_say} in totals")
+    yield from _steps(workflow, order, entries, first)
+
+
+def _history(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Versions are dense from 1, and each entry begins where the one before it ended."""
+    state = UNFINISHED
+    for version, entry in enumerate(entries, 1):
+        if entry.version != version:
+            yield Finding(order.id, "history", f"entry {version} says that it is entry {entry.version}")
+        if entry.state_before != state:
+            message = f"entry {version} begins in {entry.state_before!r}, and the one before it led to {state!r}"
+            yield Finding(order.id, "history", message)
+        state = entry.state_after
+
+
+def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """The order is what its history leads to."""
+    if not entries:
+        yield Finding(order.id, "fold", "it has no history")
+        return
+    last = entries[-1]
+    for what, says, led in (
+        ("state", order.state, last.state_after),
+        ("version", order.version, len(entries)),
+        ("time of creation", order.created_at, entries[0].at),
+        ("time of change", order.updated_at, last.at),
+    ):
+        if says != led:
+            yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
+
+
+def _first_judged(workflow: Workflow, entries: Sequence[Entry]) -> int:
+    """The number of entries that the table does not judge: up to the last that names what is not in it, or that says
+    that the order was moved to this table."""
+    judged = 0
+    for entry in entries:
+        known = entry.trigger in OWN_TRIGGERS or workflow.rules_of(entry.trigger)
+        states_known = workflow.has_state(entry.state_before) and workflow.has_state(entry.state_after)
+        if not known or not states_known or (entry.trigger == "migrate" and not workflow.rules_of("migrate")):
+            judged = entry.version
+    return judged
+
+
+def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
+    """Each payment is what an entry records, and each entry that records one has it."""
+    recorded: dict[int, int] = {}
+    for number, payment in enumerate(order.payments, 1):
+        recorded[payment.version] = recorded.get(payment.version, 0) + 1
+        if number > 1 and payment.version < order.payments[number - 2].version:
+            yield Finding(order.id, "ledger", f"payment {number} stands behind a later one")
+        if not 1 <= payment.version <= len(entries):
+            yield Finding(order.id, "ledger", f"payment {number} is of entry {payment.version}, which is not there")
+            continue
+        entry = entries[payment.version - 1]
+        differs = _differs(workflow, order, payment, entry)
+        if differs:
+            message = f"payment {number} and entry {entry.version}, which records it, differ in {', '.join(differs)}"
+            yield Finding(order.id, "ledger", message)
+    for entry in entries[first:]:
+        wanted = 1 if workflow.rules_of(entry.trigger) and workflow.ledger_of(entry.trigger) is not None else 0
+        there = recorded.get(entry.version, 0)
+        if there != wanted:
+            message = f"entry {entry.version} ({entry.trigger}) records {wanted} payments, the ledger has {there} of it"
+            yield Finding(order.id, "ledger", message)
+
+
+def _differs(workflow: Workflow, order: Order, payment: Payment, entry: Entry) -> list[str]:
+    facts = entry.facts
+    kind = workflow.ledger_of(entry.trigger) if workflow.rules_of(entry.trigger) else payment.kind
+    pairs = {
+        "kind": (payment.kind, kind),
+        "amount": (payment.amount, facts.get("amount")),
+        "currency": (order.currency, facts.get("currency")),
+        "reference": (payment.reference, facts.get("reference")),
+        "time": (payment.at, entry.at),
+    }
+    return [name for name, (one, other) in pairs.items() if one != other]
+
+
+def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
+    """Each step is one that the table takes: from the state, with the money that was there, for what was asked.
+
+    Whether there was enough stock is not known afterwards, so it is taken for granted.
+    """
+    for entry in entries[first:]:
+        if entry.trigger in OWN_TRIGGERS and not workflow.rules_of(entry.trigger):
+            if entry.state_after != entry.state_before or (entry.trigger == "create") != (entry.version == 1):
+                yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
+        elif entry.version == 1:
+            yield Finding(order.id, "rule", f"the history begins with {entry.trigger} and not with create")
+        else:
+            led = _led(workflow, order, entries[entry.version - 2], entry)
+            if led != entry.state_after:
+                message = (
+                    f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
+                    f" by the rules {led}"
+                )
+                yield Finding(order.id, "rule", message)
+
+
+def _led(workflow: Workflow, order: Order, before: Entry, entry: Entry) -> str:
+    """Where the rules lead, or why they do not."""
+    ledger = tuple(payment for payment in order.payments if payment.version < entry.version)
+    then = order.after(before, ledger, workflow.counts_in(before.state_after))
+    try:
+        request = Request(entry.trigger, entry.at, entry.facts, comment=entry.comment, override=entry.override)
+        decision = decide(workflow, then, request)
+    except OrderFsmError as error:
+        return f"it cannot be: {error}"
+    except Exception as error:
+        # A shop's own guard: what it raises is about one order.
+        return f"it cannot be told: a guard raised {type(error).__name__}"
+    if isinstance(decision, Refused):
+        return "it is refused: " + ", ".join(reason.code for reason in decision.reasons)
+    return decision.order.state

@@ -1,0 +1,1 @@
+"""The service that changes and finds orders."""

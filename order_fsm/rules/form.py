@@ -1,0 +1,90 @@
+"""The admin's form: from the boxes that an order has to those that the form ticks, one legal step after another."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from attrs import evolve
+
+from order_fsm.errors import Reason, Refused
+from order_fsm.model import Order
+from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.request import Request
+from order_fsm.rules.workflow import Workflow
+
+
+def fill(
+    workflow: Workflow, order: Order, wanted: frozenset[str], request: Request, short: Collection[str]
+) -> list[Decision] | Refused:
+    """The steps that leave an order with exactly the wanted statuses, each legal when its turn comes.
+
+    Differences are tried in declared order, and in every other order before it is given up.
+
+    Args:
+        workflow: the rules, and which trigger ticks or unticks which box.
+        order: as it stands.
+        wanted: the statuses that the form ticks.
+        request: who, when, why; its trigger is that of the whole form. The customer is shown and told the last step.
+        short: as in `decide`.
+
+    Returns:
+        The decisions, none where nothing differs; or the `Refused` to raise, with every reason that stands in the way
+        where the search came nearest.
+    """
+    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), short)
+    steps = search.steps_from(order)
+    if steps is None:
+        return Refused(order.id, request.trigger, order.state, search.reasons)
+    if steps:
+        last = steps[-1]
+        steps[-1] = last._replace(entry=evolve(last.entry, visible=request.visible, notify=request.notify))
+    return steps
+
+
+class _Search:
+    """Depth first over the orders in which the differences can be worked off."""
+
+    def __init__(self, workflow: Workflow, wanted: frozenset[str], request: Request, short: Collection[str]) -> None:
+        self._workflow = workflow
+        self._wanted = wanted
+        self._request = request
+        self._short = short
+        self._seen: set[str] = set()
+        self._nearest = len(workflow.statuses) + 1
+        self.reasons: tuple[Reason, ...] = ()
+
+    def steps_from(self, order: Order) -> list[Decision] | None:
+        if order.statuses == self._wanted:
+            return []
+        if order.state in self._seen:
+            return None
+        self._seen.add(order.state)
+        refused: list[Reason] = []
+        for trigger, reason in self._triggers(order):
+            if trigger is None:
+                refused.append(reason)
+                continue
+            decision = decide(self._workflow, order, evolve(self._request, trigger=trigger), self._short)
+            if isinstance(decision, Refused):
+                refused += [Reason(reason.code, f"{trigger}: {reason.message}") for reason in decision.reasons]
+                continue
+            rest = self.steps_from(decision.order)
+            if rest is not None:
+                return [decision, *rest]
+        distance = len(order.statuses ^ self._wanted)
+        if refused and distance < self._nearest:
+            self._nearest = distance
+            self.reasons = ()
+        if distance == self._nearest:
+            self.reasons = tuple(dict.fromkeys((*self.reasons, *refused)))
+        return None
+
+    def _triggers(self, order: Order) -> list[tuple[str | None, Reason]]:
+        """The trigger of each difference, and the reason to give where it has none."""
+        return [
+            (status.untick, Reason(f"no_untick_{status.name}", f"no hand may untick {status.name}"))
+            if status.name in order.statuses
+            else (status.tick, Reason(f"no_tick_{status.name}", f"no hand may tick {status.name}"))
+            for status in self._workflow.statuses
+            if status.name in order.statuses ^ self._wanted
+        ]

@@ -1,0 +1,255 @@
+"""Paths through a table of rules: a few walks from the empty state that take every edge, with what to fire on the way.
+
+Guards are plain functions, so no look at the table tells what passes them. The paths are found by deciding: from an
+order as it would stand, each trigger is tried with the arguments that a shop has (a reason, an override, more or less
+money, with a reference or by hand), and the edge that it takes is noted. What remains is a walk over all edges: the
+nearest one that is not taken yet is next, from here or, where it is nearer from there, from the start on a new path.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from itertools import product
+from typing import Literal
+
+from attrs import evolve, field, frozen
+
+from order_fsm import validation
+from order_fsm.errors import InvalidInput
+from order_fsm.model import UNFINISHED, Order
+from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.request import Request, money_facts
+from order_fsm.rules.rule import Edge
+from order_fsm.rules.workflow import Workflow
+from order_fsm.testing.store_contract.changes import START
+
+TOTAL = Decimal("10.00")
+"""What the order costs that the paths are made for. It has no lines, so stock never stands in its way."""
+
+LONGEST = 16
+"""How many steps a path has at the most, unless it takes more to come to an edge: what fails is named by its path."""
+
+Arguments = Mapping[str, object]
+Force = Literal["never", "last", "anywhere"]
+
+_SAID: tuple[Arguments, ...] = ({}, {"comment": "a reason"}, {"comment": "a reason", "override": True})
+_AMOUNTS: tuple[Arguments, ...] = ({}, {"amount": "1.00"}, {"amount": "11.00"})
+_REFERENCES: tuple[Arguments, ...] = ({}, {"reference": "payment"})
+
+
+@frozen
+class Step:
+    """One edge of a path.
+
+    Attributes:
+        trigger: what happens.
+        source, target: the names of the states before and after it.
+        row: which row of the table is taken, from 1: several of one trigger may be open.
+        arguments: what to call `Orders.fire` with beside the order's id and the trigger; None where nothing that was
+            tried makes the trigger take this row here.
+    """
+
+    trigger: str
+    source: str
+    target: str
+    row: int
+    arguments: Arguments | None = field(hash=False)
+
+
+class Path(tuple[Step, ...]):
+    """The steps of one path; as text the triggers, each with the row that it takes."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "-".join(f"{step.trigger}.{step.row}" for step in self)
+
+
+def paths(
+    workflow: Workflow,
+    cover: Literal["edges", "states"] = "edges",
+    facts: Mapping[str, Iterable[Arguments]] | None = None,
+) -> list[Path]:
+    """A small set of paths, each from the empty state, that takes every edge of a workflow or comes to every state.
+
+    They are made for `pytest.mark.parametrize("path", paths(workflow), ids=str)`. To play one, create an order over
+    `TOTAL` without lines, and fire each step:
+
+        orders.create("1001", total=TOTAL, currency="GBP")
+        for step in path:
+            assert orders.fire("1001", step.trigger, **step.arguments).order.state == step.target
+
+    A step whose `arguments` are None cannot be fired so: its guards never hold there (there is nothing to refund on an
+    order that was never placed), or they ask for facts that `facts` should give. Paths with one come after all others,
+    and it is the last step that they are there for: play them up to it, and see it refused.
+
+    Args:
+        workflow: the rules.
+        cover: `edges`, or `states` for fewer and shorter paths.
+        facts: by trigger, what else to try it with, for guards that look at a shop's own facts.
+
+    Returns:
+        The paths; the same ones for the same rules.
+
+    Raises:
+        InvalidInput: `cover` is neither, `facts` names an unknown trigger or a fact that it does not know.
+    """
+    if cover not in ("edges", "states"):
+        raise InvalidInput(f"cover must be 'edges' or 'states', not {validation.shown(cover)}")
+    walk = _Walk(workflow, cover == "states", _known(workflow, facts or {}))
+    ways: tuple[Force, ...] = ("never", "last", "anywhere")
+    for force in ways:
+        walk.cover(force)
+    return walk.paths
+
+
+def _known(workflow: Workflow, facts: Mapping[str, Iterable[Arguments]]) -> dict[str, tuple[Arguments, ...]]:
+    known = {trigger: tuple(several) for trigger, several in facts.items()}
+    for trigger, several in known.items():
+        if not workflow.rules_of(trigger):
+            raise InvalidInput(
+                f"facts must be of one of {', '.join(workflow.triggers)}, not of {validation.shown(trigger)}"
+            )
+        unknown = sorted(frozenset().union(*several) - workflow.facts_of(trigger))
+        if unknown:
+            raise InvalidInput(f"{trigger} knows no fact {unknown[0]!r}")
+    return known
+
+
+@frozen(eq=False)
+class _Move:
+    """One step from an order to the order after it; without arguments it is forced."""
+
+    edge: Edge
+    arguments: Arguments | None
+    after: Order
+
+
+class _Walk:
+    """The paths as they grow, and what is not covered yet."""
+
+    def __init__(self, workflow: Workflow, states: bool, facts: Mapping[str, tuple[Arguments, ...]]) -> None:
+        self._workflow = workflow
+        self._facts = facts
+        self._states = states
+        self._force: Force = "never"
+        self._moves: dict[tuple[object, ...], list[_Move]] = {}
+        self._left = {self._aim(edge) for edge in workflow.edges} - {workflow.states[0]}
+        self.paths: list[Path] = []
+
+    def _aim(self, edge: Edge) -> object:
+        return edge.target if self._states else edge
+
+    def cover(self, force: Force) -> None:
+        """Walk until nothing that is left can be come to.
+
+        Args:
+            force: whether steps without arguments may be taken, where nothing that is tried takes an edge.
+        """
+        self._force = force
+        self._moves.clear()
+        start = _begun(self._workflow)
+        while self._left:
+            order, steps = start, list[Step]()
+            while (route := self._nearest(order)) is not None:
+                afresh = self._nearest(start) if steps else route
+                if steps and (len(steps) + len(route) > LONGEST or (afresh and len(afresh) < len(route))):
+                    break
+                steps += (self._step(move, number) for number, move in enumerate(route, start=len(steps) + 1))
+                order = route[-1].after
+                if steps[-1].arguments is None:
+                    break
+            if not steps:
+                return
+            self.paths.append(Path(steps))
+
+    def _nearest(self, order: Order) -> list[_Move] | None:
+        """The shortest way to something that is left; None where there is none."""
+        if not self._left:
+            return None
+        seen = {_look(order)}
+        ahead = deque([(order, list[_Move]())])
+        while ahead:
+            here, route = ahead.popleft()
+            for move in self._moves_from(here):
+                if self._aim(move.edge) in self._left:
+                    return [*route, move]
+                look = _look(move.after)
+                if look not in seen and (move.arguments is not None or self._force == "anywhere"):
+                    seen.add(look)
+                    ahead.append((move.after, [*route, move]))
+        return None
+
+    def _step(self, move: _Move, number: int) -> Step:
+        self._left.discard(self._aim(move.edge))
+        edge, arguments = move.edge, move.arguments
+        if arguments is not None and "reference" in arguments:
+            # A payment of its own each time: the same reference would be the same payment.
+            arguments = {**arguments, "reference": f"payment {number}"}
+        return Step(edge.rule.trigger, edge.source, edge.target, edge.row, arguments)
+
+    def _moves_from(self, order: Order) -> list[_Move]:
+        place = (order.state, order.captured, order.refunded, order.reversed)
+        if place not in self._moves:
+            self._moves[place] = list(self._tried(order))
+        return self._moves[place]
+
+    def _tried(self, order: Order) -> Iterator[_Move]:
+        taken = set()
+        for trigger in self._workflow.triggers:
+            outcomes = set()
+            if not self._workflow.edges_from(order.state, trigger):
+                continue
+            for arguments in self._ways(trigger):
+                decision = _decided(self._workflow, order, trigger, arguments)
+                if decision is not None and decision.edge is not None:
+                    outcome = (decision.edge, _look(decision.order))
+                    if outcome not in outcomes:
+                        outcomes.add(outcome)
+                        taken.add(decision.edge)
+                        yield _Move(decision.edge, arguments, decision.order)
+        for edge in self._workflow.edges if self._force != "never" else ():
+            if edge.source == order.state and edge not in taken:
+                after = evolve(order, state=edge.target, counted=self._workflow.counts_in(edge.target))
+                yield _Move(edge, None, after)
+
+    def _ways(self, trigger: str) -> Iterator[Arguments]:
+        """What to try a trigger with, the plainest first."""
+        money = self._workflow.ledger_of(trigger) is not None
+        amounts, references = (_AMOUNTS, _REFERENCES) if money else (({},), ({},))
+        own = ({}, *self._facts.get(trigger, ()))
+        for parts in product(own, amounts, references, _SAID):
+            yield {name: value for part in parts for name, value in part.items()}
+
+
+def _begun(workflow: Workflow) -> Order:
+    return Order(
+        id="1001",
+        state=UNFINISHED,
+        counted=workflow.counts_in(UNFINISHED),
+        version=1,
+        total=TOTAL,
+        currency="GBP",
+        lines=(),
+        customer=None,
+        email=None,
+        payments=(),
+        created_at=START,
+        updated_at=START,
+    )
+
+
+def _look(order: Order) -> tuple[object, ...]:
+    """What tells orders apart on the search for a way: there is no end to the sums that may be paid and given back."""
+    sums = (order.received, order.held)
+    return (order.state, *((money > 0) + (money >= order.total) + (money > order.total) for money in sums))
+
+
+def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Arguments) -> Decision | None:
+    given = dict(arguments)
+    said = {name: given.pop(name) for name in ("comment", "override") if name in given}
+    facts = money_facts(given) if workflow.ledger_of(trigger) is not None else given
+    outcome = decide(workflow, order, Request(trigger, START, facts, **said))  # type: ignore[arg-type]
+    return outcome if isinstance(outcome, Decision) else None

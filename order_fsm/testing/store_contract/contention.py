@@ -1,0 +1,252 @@
+"""S2, S4, S5, S8 and S9 where eight workers want the same few orders, keys and pieces all the time.
+
+They do what a shop does, through `Orders`. So a conflict is decided again, and it shows whether everybody has a turn.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import chain
+from threading import Barrier
+from typing import Any, NamedTuple
+
+from order_fsm.errors import Refused
+from order_fsm.model import Entry, Line, Receipt
+from order_fsm.orders.service import Orders
+from order_fsm.rules.shop import shop_workflow
+from order_fsm.store import Store
+from order_fsm.testing.store_contract.changes import seeded
+from order_fsm.testing.store_contract.crews import PATIENCE, Crew, Threads
+from order_fsm.testing.store_contract.expected import ALL, LATE, exact
+from order_fsm.testing.store_contract.harness import StoreHarness
+
+CONTENTION = "ORDER_FSM_CONTENTION"
+"""The environment variable that goes before `StoreHarness.contention`, for a long run."""
+
+WORKERS = 8
+THREADS = 8
+"""How many threads each worker has where one key comes from all of them."""
+
+HOT = tuple(f"hot {number}" for number in range(5))
+"""The orders that half of all changes are about."""
+
+LINES = (Line("TEAPOT", 1), Line("CUP", 2))
+PIECES = 1_000_000
+"""What there is at first of each item: enough, so that no change is refused for want of it."""
+
+ENOUGH = 400
+"""After so many changes each it must show that all have their turns. Where it does not after fewer, they begin again
+with more: of a quick store, or on a machine that is busy with other things, a short time shows little."""
+
+TOTAL = "1000000"
+"""What the orders cost that are paid in parts: more than all parts of a long run."""
+
+
+_Answer = tuple[bool | None, str]
+"""Whether a receipt was a duplicate, and all that it says; or None, and the error."""
+
+
+class _Made(NamedTuple):
+    """A change that a worker made: where it is, its key, and when its receipt came, in ns of the system's clock."""
+
+    order_id: str
+    version: int
+    key: str
+    at: int
+
+
+def _begin(ids: Iterable[str], total: str, placed: bool, store: Store) -> None:
+    """Create orders, and place them where they are to hold their stock."""
+    orders = Orders(store)
+    for order_id in ids:
+        orders.create(order_id, total=total, currency="GBP", lines=LINES)
+        if placed:
+            orders.fire(order_id, "place")
+
+
+def _call(orders: Orders, order_id: str, choice: float, key: str) -> Receipt:
+    """One of the things that happen to an order: a comment, a part of its money, a cancel or what undoes it."""
+    if choice < 0.25:
+        return orders.comment(order_id, key, key=key, notify=choice < 0.1)
+    if choice < 0.5:
+        return orders.fire(order_id, "pay", amount=1, reference=key, key=key)
+    cancelled = "cancelled" in orders.get(order_id).statuses
+    return orders.fire(order_id, "reinstate" if cancelled else "cancel", key=key)
+
+
+def _work(name: str, changes: int, cold: Sequence[str], store: Store) -> list[_Made]:
+    """Change cold and hot orders in turn. What another has done may be in the way of a change, and nothing else."""
+    orders, dice = Orders(store), seeded(name)
+    made: list[_Made] = []
+    for number in range(changes):
+        order_id, key = dice.choice(HOT if number % 2 else cold), f"{name} {number}"
+        with suppress(Refused):
+            receipt = _call(orders, order_id, dice.random(), key)
+            made.append(_Made(order_id, receipt.order.version, key, time.monotonic_ns()))
+        time.sleep(0)  # As a server that waits for the next request gives way.
+    return made
+
+
+def _progress(of_workers: Iterable[Sequence[_Made]]) -> list[int]:
+    """How many changes each worker had made at the moment when the first one had made its last."""
+    moments = [[change.at for change in made] for made in of_workers]
+    first = min(at[-1] for at in moments)
+    return [sum(one <= first for one in at) for at in moments]
+
+
+def _to_tell(history: Iterable[Entry]) -> Iterator[str]:
+    """The topics of the messages that the commits of a history were to leave, each with its version."""
+    captured = due = 0
+    for entry in history:
+        captured += entry.trigger == "pay"
+        before, due = due, captured if "cancelled" in entry.after else 0
+        if entry.notify:
+            yield f"{entry.version} order.updated"
+        if due != before:
+            yield f"{entry.version} refund.due"
+
+
+def _told(store: Store) -> dict[str, list[str]]:
+    """The same of what the outbox holds, by order."""
+    told: dict[str, list[str]] = {}
+    for message in store.claim(LATE, LATE, ALL.limit):
+        told.setdefault(message.order_id, []).append(f"{message.version} {message.topic}")
+    return told
+
+
+def _answered(gate: Barrier, call: Callable[[], Receipt]) -> _Answer:
+    """What came of a call that others make at the same moment."""
+    gate.wait()
+    try:
+        receipt = call()
+    except Exception as error:  # To be told, and not to keep the others waiting at the gate.
+        return None, repr(error)
+    return receipt.duplicate, json.dumps(exact((receipt.order, receipt.entries)), sort_keys=True)
+
+
+class Contention(StoreHarness):
+    """Many who want the same."""
+
+    def test_s5_contention_loses_nothing_and_starves_nobody(self, crew: Crew) -> None:
+        """Where half of all changes are about five orders, each is there once, and the slowest worker keeps up."""
+        cold = [f"cold {number}" for number in range(4 * self._changes)]
+        self._prepare(crew, [*HOT, *cold], TOTAL)
+        made: list[_Made] = []
+        progress: list[int] = []
+        changes, fair = self._changes, False
+        while not fair:
+            jobs = [partial(_work, f"{worker} of {changes}", changes, cold) for worker in range(WORKERS)]
+            of_workers = crew.run(jobs, self._patience)
+            made += chain(*of_workers)
+            progress = _progress(of_workers)
+            fair = 3 * min(progress) >= max(progress)
+            if changes >= ENOUGH:
+                break
+            changes *= 4
+
+        with crew.opened() as store:
+            assert Orders(store).audit().findings == ()
+            found = store.find(ALL)
+            histories = {order.id: store.history(order.id) for order in found}
+            there = [
+                (order_id, entry.version, entry.key)
+                for order_id, history in histories.items()
+                for entry in history
+                if entry.trigger != "create"
+            ]
+            wanted = [(change.order_id, change.version, change.key) for change in made]
+            assert sorted(there) == sorted(wanted), "each change that has a receipt must be there once, and no other"
+            to_tell = {order_id: list(_to_tell(history)) for order_id, history in histories.items()}
+            assert _told(store) == {order_id: topics for order_id, topics in to_tell.items() if topics}
+            self._check_stock(store, sum(shop_workflow().holds(order.state) for order in found))
+        assert fair, f"the first worker was done when all had made {progress} changes: who waits must have a turn"
+
+    def test_s4_contention_for_a_key_applies_it_once(self, crew: Crew) -> None:
+        """Where a key comes from all threads of all workers at once, one applies it, and all have the same receipt."""
+        ids = [f"order {number}" for number in range(2 * self._changes // 5)]
+        self._prepare(crew, ids, "49.90")
+        gate = crew.gate(WORKERS * THREADS)
+
+        def call(number: int, orders: Orders) -> Receipt:
+            if number % 2:
+                return orders.fire(ids[number], "place", key=f"key {number}", notify=True)
+            return orders.fire(ids[number], "pay", reference="ch_1", key=f"key {number}")
+
+        def thread(store: Store) -> list[_Answer]:
+            return [_answered(gate, partial(call, number, Orders(store))) for number in range(len(ids))]
+
+        def work(store: Store) -> list[Counter[_Answer]]:
+            return list(map(Counter, zip(*Threads(store).run([thread] * THREADS, self._patience), strict=True)))
+
+        of_workers = crew.run([work] * WORKERS, self._patience)
+        for order_id, counters in zip(ids, zip(*of_workers, strict=True), strict=True):
+            answers = sum(counters, Counter[_Answer]())
+            receipts = {receipt for _, receipt in answers}
+            assert len(receipts) == 1, f"{order_id!r}: all must have the first receipt, they have {receipts}"
+            (receipt,) = receipts
+            assert answers == {(False, receipt): 1, (True, receipt): WORKERS * THREADS - 1}
+        with crew.opened() as store:
+            assert Orders(store).audit().findings == ()
+            topics = ["2 order.paid", "2 order.updated"]
+            assert _told(store) == {order_id: [topics[number % 2]] for number, order_id in enumerate(ids)}
+            self._check_stock(store, len(ids))
+
+    def test_s8_contention_of_cancel_and_pay_gives_stock_back_once(self, crew: Crew) -> None:
+        """Where one worker cancels what another is paid for, stock comes back once, and the money is due back once."""
+        ids = [f"order {number}" for number in range(4 * self._changes)]
+        self._prepare(crew, ids, "49.90", placed=True)
+        pairs = WORKERS // 2
+        gates = [crew.gate(2) for _ in range(pairs)]
+
+        def work(pair: int, trigger: str, facts: Callable[[str], dict[str, Any]], store: Store) -> list[_Answer]:
+            orders = Orders(store)
+            return [
+                _answered(gates[pair], partial(orders.fire, order_id, trigger, **facts(order_id)))
+                for order_id in ids[pair::pairs]
+            ]
+
+        jobs = [partial(work, pair, "cancel", lambda order_id: {}) for pair in range(pairs)]
+        jobs += [partial(work, pair, "pay", lambda order_id: {"reference": order_id}) for pair in range(pairs)]
+        answers = chain(*crew.run(jobs, self._patience))
+        failed = [said for duplicate, said in answers if duplicate is not False]
+        assert not failed, f"whoever comes second must be decided again; this reached a caller: {failed[0]}"
+        ways = {
+            ("cancel", "pay"): ["4 order.paid", "4 refund.due"],
+            ("pay", "cancel"): ["3 order.paid", "4 refund.due"],
+        }
+        with crew.opened() as store:
+            assert Orders(store).audit().findings == ()
+            told = _told(store)
+            for order_id in ids:
+                order, history = store.load(order_id), store.history(order_id)
+                assert order.statuses >= {"cancelled", "paid"}
+                assert order.refund_due == order.total
+                assert told[order_id] == ways[history[2].trigger, history[3].trigger]
+            self._check_stock(store, 0)
+
+    @property
+    def _changes(self) -> int:
+        return int(os.environ.get(CONTENTION, self.contention))
+
+    @property
+    def _patience(self) -> float:
+        return PATIENCE * (1 + max(self._changes, ENOUGH) // 100)
+
+    def _prepare(self, crew: Crew, ids: list[str], total: str, placed: bool = False) -> None:
+        """Create the orders of a test, and what they are about."""
+        with crew.opened() as store:
+            for line in LINES:
+                store.set_stock(line.sku, PIECES)
+        crew.run([partial(_begin, ids[n::WORKERS], total, placed) for n in range(WORKERS)], self._patience)
+
+    @staticmethod
+    def _check_stock(store: Store, held: int) -> None:
+        """See that so many orders hold their stock, and that the rest is on hand."""
+        on_hand = store.stock(line.sku for line in LINES)
+        assert on_hand == {line.sku: PIECES - held * line.quantity for line in LINES}, "on hand + held must be constant"

@@ -1,0 +1,169 @@
+"""S3: what was committed outlives the process, however it ends, and is seen by others at once."""
+
+from __future__ import annotations
+
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+
+from order_fsm.errors import OrderNotFound
+from order_fsm.model import Message
+from order_fsm.store import Store
+from order_fsm.testing.store_contract.changes import creation, moment, seeded, taken
+from order_fsm.testing.store_contract.crews import Worker
+from order_fsm.testing.store_contract.expected import Expected, committed
+from order_fsm.testing.store_contract.harness import StoreHarness
+from order_fsm.testing.store_contract.traffic import is_there, next_change, stocked
+
+KILLED = (0.004, 0.030)
+"""Between how many seconds after its first commit a process that writes is killed."""
+
+
+def _write(expected: Expected, number: int, store: Store, pipe: Connection) -> None:
+    """Commit one change after the other, and say so each time one has returned; it ends when it is killed."""
+    while True:
+        committed(store, expected, next_change(expected, number))
+        number += 1
+        pipe.send(number)
+
+
+def _write_when_asked(store: Store, pipe: Connection) -> None:
+    """Commit a change each time one is asked for, until the pipe is closed."""
+    expected = Expected()
+    number = 0
+    try:
+        while pipe.recv():
+            committed(store, expected, next_change(expected, number))
+            number += 1
+            pipe.send(number)
+    except EOFError:
+        pass
+
+
+def _relayed(store: Store, seconds: float) -> list[Message]:
+    """What can be claimed of the order `relayed` at a moment."""
+    claimed = store.claim(moment(seconds), moment(seconds), 1000)
+    return [message for message in claimed if message.order_id == "relayed"]
+
+
+class Crash(StoreHarness):
+    """Processes that end, and others that look. Skipped where `durable` is False."""
+
+    def test_s3_what_was_committed_outlives_the_store(self, durable_place: Path) -> None:
+        """A store that is closed and opened again holds everything: orders, keys, stock, messages, claims."""
+        with self.opened(durable_place) as store:
+            expected = stocked(store)
+            store.commit(creation("relayed", topics=["order.updated"] * 4))
+            first, second = store.claim(moment(10), moment(20), 2)
+            store.delivered(first)
+            for number in range(30):
+                committed(store, expected, next_change(expected, number))
+        with self.opened(durable_place) as store:
+            assert _relayed(store, 19) == [], "a claim must outlast a restart"
+            store.postpone(second, moment(30))
+        with self.opened(durable_place) as store:
+            assert _relayed(store, 29) == [], "a pause after a failed delivery must outlast a restart"
+            late = _relayed(store, 30)
+            assert [(one.id, one.attempts) for one in late] == [
+                ("relayed#1.2", 1),
+                ("relayed#1.3", 0),
+                ("relayed#1.4", 0),
+            ]
+            for message in late:
+                store.delivered(message)
+            expected.commit(creation("relayed"))
+        with self.opened(durable_place) as store:
+            expected.check(store)
+
+    def test_s3_what_was_given_up_or_removed_outlives_the_store(self, durable_place: Path) -> None:
+        """A store that is closed and opened again has the same dead letters, and no order that was removed."""
+        with self.opened(durable_place) as store:
+            store.commit(creation("removed", topics=["order.updated"], key="key"))
+            store.commit(creation("relayed", topics=["order.updated"] * 3))
+            first, second, _ = _relayed(store, 10)
+            store.postpone(first, None)
+            store.postpone(second, None)
+            store.remove(store.load("removed"))
+        with self.opened(durable_place) as store:
+            assert [(one.id, one.attempts) for one in store.dead_letters(10)] == [(first.id, 1), (second.id, 1)]
+            store.revive(first)
+        with self.opened(durable_place) as store:
+            assert [one.id for one in store.dead_letters(10)] == [second.id]
+            late = [(one.id, one.attempts) for one in store.claim(moment(10), moment(20), 10)]
+            assert late == [("relayed#1.3", 0), ("relayed#1.1", 0)]
+            assert store.keyed("key") is None
+            with pytest.raises(OrderNotFound):
+                store.load("removed")
+
+    def test_s3_another_store_sees_a_commit_at_once(self, durable_place: Path) -> None:
+        """Two stores opened at one place see each other's commits at once, whatever they have read before."""
+        with self.opened(durable_place) as one, self.opened(durable_place) as other:
+            expected = stocked(one)
+            for number in range(24):
+                writer, reader = (one, other) if number % 3 else (other, one)
+                committed(writer, expected, next_change(expected, number))
+                expected.check(reader)
+                assert set(reader.tally(None)) == expected.tally(None), "tally is that of an earlier moment"
+
+    def test_s3_another_process_sees_a_commit_at_once(self, durable_place: Path) -> None:
+        """A commit of another process is seen as soon as it has returned there, by a store opened before."""
+        opened = partial(self.opened, durable_place)
+        with opened() as store:
+            expected = stocked(store)
+        worker = Worker(opened, _write_when_asked)
+        try:
+            with opened() as store:
+                for number in range(20):
+                    worker.pipe.send("one more")
+                    worker.receive()
+                    expected.commit(next_change(expected, number))
+                    expected.check(store)
+        finally:
+            worker.end()
+
+    def test_s3_a_killed_process_loses_nothing(self, durable_place: Path) -> None:
+        """After kill -9 all that was acknowledged is there, whole, and at most the one change that was under way.
+
+        Everything is compared: orders, histories, payments, stock, messages and keys. The next process goes on from
+        there, so that what a crash leaves behind meets the crash after it.
+        """
+        for era, rounds in self.eras(durable_place):
+            opened = partial(self.opened, era)
+            with opened() as store:
+                expected = stocked(store)
+            number = 0
+            for turn in rounds:
+                dice = seeded(f"kill {turn}")
+                worker = Worker(opened, partial(_write, expected, number))
+                try:
+                    acknowledged = [worker.receive()]
+                    if turn % 2:
+                        acknowledged += worker.kill(dice.uniform(*KILLED))
+                        with opened() as store:
+                            number = self._survived(store, expected, number, acknowledged[-1])
+                    else:
+                        # A store that was open all the time must recover as one that is opened afterwards does.
+                        with opened() as store:
+                            store.stock(expected.stock)
+                            acknowledged += worker.kill(dice.uniform(*KILLED))
+                            number = self._survived(store, expected, number, acknowledged[-1])
+                finally:
+                    worker.end()
+
+    def _survived(self, store: Store, expected: Expected, number: int, acknowledged: int) -> int:
+        """Compare a store with the changes that were acknowledged, and go on with it; gives how many are there."""
+        while number < acknowledged:
+            expected.commit(next_change(expected, number))
+            number += 1
+        under_way = next_change(expected, number)
+        if is_there(store, under_way):
+            expected.commit(under_way)
+            number += 1
+        else:
+            expected.refused = [under_way]
+        expected.check(store)
+        committed(store, expected, creation(f"after change {number}", stock=[taken("CUP", 1, strict=False)]))
+        expected.refused = []
+        return number

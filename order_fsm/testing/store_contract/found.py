@@ -1,0 +1,172 @@
+"""S10: find and tally agree with the orders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
+from random import Random
+
+import pytest
+
+from order_fsm.errors import OrderNotFound
+from order_fsm.model import UNFINISHED, PaymentKind, When
+from order_fsm.store import Query, Store
+from order_fsm.testing.store_contract.changes import START, creation, moment, seeded, step
+from order_fsm.testing.store_contract.expected import Expected, committed
+from order_fsm.testing.store_contract.harness import StoreHarness
+
+STATES = (
+    UNFINISHED,
+    "sent",
+    "sent+paid",
+    "sent+paid+dispatched",
+    "sent+cancelled",
+    "cancelled",
+    "prepaid",
+    "sent+prepaid",
+)
+CUSTOMERS = ("ann", "Ann", "ann ", "a_n", "a%", "\u00e9va", "e\u0301va")
+SHOP = ("paid", "sent", "dispatched", "cancelled")
+
+
+def _shop(store: Store, dice: Random) -> Expected:
+    """Forty orders at a few moments, not created in the sequence of these, and what happened to them."""
+    expected = Expected()
+    for number in dice.sample(range(40), 40):
+        at = START + timedelta(microseconds=dice.choice([-1, 0, 1, 876544, 876545]))
+        committed(
+            store,
+            expected,
+            creation(
+                f"{number}",
+                state=dice.choice(STATES),
+                total=dice.choice(["0", "0.01", "49.90", "50", "999999999999999.99999999"]),
+                currency=dice.choice(["GBP", "EUR"]),
+                customer=dice.choice([None, *CUSTOMERS]),
+                at=at,
+            ),
+        )
+    kinds: list[PaymentKind] = ["captured", "captured", "captured", "refunded", "reversed"]
+    for _ in range(60):
+        order = expected.orders[dice.choice(list(expected.orders))]
+        payments: list[tuple[PaymentKind, str]] = [
+            (dice.choice(kinds), dice.choice(["49.90", "50", "0.00000001"])) for _ in range(dice.randrange(3))
+        ]
+        committed(store, expected, step(order, state=dice.choice(STATES), payments=payments))
+    return expected
+
+
+def _queries() -> Iterator[Query]:
+    """Conditions on every status, on two, on customers and on money, alone and together."""
+    whens = [When(), *(When(has={name}) for name in (*SHOP, "prepaid", "pre", "nothing"))]
+    whens += [When(lacks={name}) for name in (*SHOP, "prepaid")]
+    whens += [When(has={"sent"}, lacks={one}) for one in SHOP]
+    whens += [When(has={"sent", "paid"}), When(lacks={"sent", "cancelled"}), When(has={"paid"}, lacks={"paid"})]
+    whens += [
+        When(has_any={"paid", "cancelled"}),
+        When(has={"sent"}, has_any={"paid", "prepaid"}, lacks={"dispatched"}),
+    ]
+    whens += [When(has_any={"nothing"}), When(has={"paid"}, has_any={"nothing", "sent"})]
+    for when, customer, refund_due in product(whens, (None, "ann", "a%", "nobody"), (False, True)):
+        yield Query(when, customer, refund_due)
+    for customer in CUSTOMERS:
+        yield Query(When(), customer)
+
+
+class Found(StoreHarness):
+    """Queries and sums."""
+
+    def test_s10_find_agrees_with_the_orders(self, store: Store) -> None:
+        """Every query gives the orders that a look at all of them gives, oldest first by (created_at, id)."""
+        expected = _shop(store, seeded("find"))
+        for query in _queries():
+            found, wanted = store.find(query), expected.find(query)
+            assert [order.id for order in found] == [order.id for order in wanted], f"find is wrong for {query}"
+            assert found == wanted, "find must give the orders as they were last committed"
+
+    def test_s10_pages_give_every_order_once(self, store: Store) -> None:
+        """Going on after the last order of a page gives every order once, for every query and size of page."""
+        expected = _shop(store, seeded("pages"))
+        conditions = [When(), When(has={"sent"}), When(lacks={"cancelled"}), When(has_any={"paid", "prepaid"})]
+        for when, customer, refund_due, limit in product(conditions, (None, "ann"), (False, True), (1, 7, 50)):
+            pages: list[str] = []
+            after = None
+            while page := store.find(Query(when, customer, refund_due, after, limit)):
+                assert len(page) <= limit, "a page has at most `limit` orders"
+                pages += [order.id for order in page]
+                after = pages[-1]
+            wanted = [order.id for order in expected.find(Query(when, customer, refund_due, limit=1000))]
+            assert pages == wanted, f"the pages of {limit} for {when}, {customer!r}, {refund_due} lose or repeat orders"
+
+    def test_s10_a_page_goes_on_after_an_order_that_no_longer_matches(self, store: Store) -> None:
+        """The order after which to go on is a place among all orders, be it found by the query or not."""
+        expected = Expected()
+        for number in range(6):
+            committed(store, expected, creation(f"{number}", state="sent", at=moment(number), customer="ann"))
+        committed(store, expected, step(expected.orders["2"], state="cancelled"))
+        for query in (Query(When(has={"sent"}), after="2"), Query(When(has={"sent"}), "ann", after="2", limit=2)):
+            assert store.find(query) == expected.find(query)
+        query = Query(When(), customer="eve", after="2")
+        assert store.find(query) == []
+
+    def test_s10_going_on_after_an_unknown_order_is_an_error(self, store: Store) -> None:
+        """`after` must be the id of an order that is there."""
+        store.commit(creation())
+        for query in (Query(When(), after="1002"), Query(When(), "ann", True, "1002", 1)):
+            with pytest.raises(OrderNotFound):
+                store.find(query)
+
+    def test_s10_orders_of_one_moment_come_by_id(self, store: Store) -> None:
+        """Orders created at the same microsecond come by their ids, compared character by character."""
+        ids = ["10", "9", "1", "a", "B", "Z", "z", "\u00e9", "e\u0301", "\uffff", "\U00010000", "~", "a b", "a-b", "a"]
+        expected = Expected()
+        for order_id in seeded("ids").sample(sorted(set(ids)), len(set(ids))):
+            committed(store, expected, creation(order_id))
+        committed(store, expected, creation("first", at=START - timedelta(microseconds=1)))
+        found = [order.id for order in store.find(Query(When()))]
+        assert found == ["first", *sorted(set(ids))], "ids are compared by code point, without regard to a language"
+
+    def test_s10_an_order_is_found_where_it_stands_now(self, store: Store) -> None:
+        """Each commit moves an order from what it was found by to what it is found by."""
+        expected = Expected()
+        committed(store, expected, creation("1001", customer="ann", total="10"), creation("1002", customer="ann"))
+        life: list[tuple[str, list[tuple[PaymentKind, str]]]] = [
+            ("sent", []),
+            ("sent+paid", [("captured", "10.00000001")]),
+            ("sent", [("reversed", "10.00000001")]),
+            ("sent+paid", [("captured", "10")]),
+            ("sent+paid+cancelled", []),
+            ("sent+paid+cancelled", [("refunded", "10.00")]),
+            ("sent", []),
+        ]
+        for state, payments in life:
+            committed(store, expected, step(expected.orders["1001"], state=state, payments=payments))
+            for query in (*(Query(When(has={name})) for name in SHOP), Query(When(), refund_due=True)):
+                assert store.find(query) == expected.find(query), f"find is wrong for {query} after {state}"
+            assert set(store.tally(None)) == expected.tally(None), f"tally is wrong after {state}"
+
+    def test_s10_a_removed_order_is_found_no_more(self, store: Store) -> None:
+        """Every query, the sums and the pages are those of the orders that are left."""
+        expected = _shop(store, seeded("removed"))
+        gone = [expected.orders[f"{number}"] for number in range(0, 40, 2)]
+        for order in gone:
+            store.remove(order)
+            expected.remove(order.id)
+        for query in _queries():
+            assert store.find(query) == expected.find(query), f"find is wrong for {query}"
+        for customer in (None, *CUSTOMERS):
+            assert set(store.tally(customer)) == expected.tally(customer), f"tally({customer!r}) is wrong"
+        for order in gone:
+            with pytest.raises(OrderNotFound):
+                store.find(Query(When(), after=order.id))
+
+    def test_s10_tally_agrees_with_the_orders(self, store: Store) -> None:
+        """Numbers and sums by state, currency and refund due are those of the orders, for all and for each customer."""
+        assert store.tally(None) == [], "there is nothing to count yet"
+        expected = _shop(store, seeded("tally"))
+        for customer in (None, *CUSTOMERS, "nobody"):
+            tally = store.tally(customer)
+            why = f"tally({customer!r}) must have one row for each group that has orders, and the sums of their totals"
+            assert set(tally) == expected.tally(customer), why
+            assert len(tally) == len(set(tally)), why

@@ -1,0 +1,198 @@
+"""S3 in hosts that fork and have threads: a store that was opened before a fork works on in parent and children."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
+from itertools import chain
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from order_fsm.model import Line
+from order_fsm.orders.service import Orders
+from order_fsm.store import Store
+from order_fsm.testing.store_contract.changes import creation, seeded, taken
+from order_fsm.testing.store_contract.crews import PATIENCE, Threads, Worker
+from order_fsm.testing.store_contract.expected import ALL, LATE, consistent
+from order_fsm.testing.store_contract.harness import StoreHarness
+
+SHARED = ("shared 0", "shared 1")
+"""The orders that everybody changes."""
+
+PIECES = 10_000
+"""Of the item of which every other order takes one."""
+
+CHILDREN = 4
+THREADS = 3
+TURNS = 2
+"""How many children end, one after the other."""
+
+KILLED = (0.001, 0.012)
+"""Between how many seconds after its first answer a child is killed."""
+
+_Job = Callable[[str, Store, Connection], object]
+"""What a child does under a name."""
+
+forks_with_threads = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+class Hosts(StoreHarness):
+    """Stores that were opened before a fork. Skipped where `durable` is False."""
+
+    @forks_with_threads
+    def test_s3_a_store_opened_before_a_fork_works_in_every_child(self, durable_place: Path) -> None:
+        """Children that are forked while threads write, each with threads, change the same orders as their parent."""
+        with self.opened(durable_place) as store:
+            _prepare(store)
+            answered = Event()
+
+            def fork(store: Store) -> list[str]:
+                served = [partial(_serve_with_threads, f"child {number}") for number in range(CHILDREN)]
+                children = [_forked(store, job) for job in served]
+                try:
+                    return list(chain(*(child.receive() for child in children)))
+                finally:
+                    answered.set()
+                    for child in children:
+                        child.end()
+
+            def write(name: str, store: Store) -> list[str]:
+                done: list[str] = []
+                while not answered.is_set():
+                    done += _serve(name, store, len(done), 1)
+                return done
+
+            crew = Threads(store)
+            # They have written before, so that the store has open whatever it needs for several of them.
+            done = list(chain(*crew.run([partial(_serve, f"thread {number}") for number in range(THREADS)])))
+            jobs: list[Callable[[Store], list[str]]] = [fork]
+            jobs += [partial(write, f"parent {number}") for number in range(THREADS - 1)]
+            done += chain(*crew.run(jobs))
+            _check(store, done)
+        with self.opened(durable_place) as another:
+            _check(another, done)
+
+    @forks_with_threads
+    @pytest.mark.parametrize("how", ["leaves", "closes", "forks", "is killed"])
+    def test_s3_a_child_that_ends_takes_nothing_along(self, durable_place: Path, how: str) -> None:
+        """Whatever a child does in the end with the store that it was forked with, parent and siblings go on."""
+        ways: dict[str, _Job] = {"leaves": _leave, "closes": self._close, "forks": _fork_again, "is killed": _go_on}
+        done: list[str] = []
+        under_way: set[str] = set()
+        with ExitStack() as ending:
+            with self.opened(durable_place) as store:
+                _prepare(store)
+                sibling = _forked(store, _serve_when_asked)
+                ending.callback(sibling.end)
+
+                def fork(name: str, store: Store) -> list[str]:
+                    child = _forked(store, partial(ways[how], name))
+                    try:
+                        said = [child.receive()]
+                        if how == "is killed":
+                            said += child.kill(seeded(name).uniform(*KILLED))
+                            under_way.add(f"{name}, {len(said)}")
+                    finally:
+                        child.end()
+                    return list(chain(*said))
+
+                for turn in range(TURNS):
+                    writers = [partial(_serve, f"parent {turn}.{number}") for number in range(THREADS - 1)]
+                    done += chain(*Threads(store).run([partial(fork, f"child {turn}"), *writers]))
+                    sibling.pipe.send(f"sibling {turn}")
+                    done += sibling.receive()
+                _check(store, done, under_way)
+            # The parent has closed the store, its child has not.
+            sibling.pipe.send("sibling alone")
+            done += sibling.receive()
+        with self.opened(durable_place) as another:
+            _check(another, done, under_way)
+
+    def _close(self, name: str, store: Store, pipe: Connection) -> None:
+        """Serve, close the store, and end as a process does that has nothing left to do."""
+        done = _serve(name, store)
+        self.close_store(store)
+        pipe.send(done)
+
+
+def _forked(store: Store, job: Callable[[Store, Connection], object]) -> Worker[Store]:
+    """A child that works on the store that it inherits."""
+    return Worker(lambda: nullcontext(store), job)
+
+
+def _prepare(store: Store) -> None:
+    store.set_stock("TEAPOT", PIECES)
+    for order_id in SHARED:
+        store.commit(creation(order_id))
+
+
+def _serve(name: str, store: Store, first: int = 0, pieces: int = 2) -> list[str]:
+    """Change an order that others change too, and make one, several times; gives what was done."""
+    orders = Orders(store)
+    done = [f"{name}, {number}" for number in range(first, first + pieces)]
+    for number, what in enumerate(done, first):
+        orders.comment(SHARED[number % len(SHARED)], what, key=what)
+        store.commit(creation(what, lines=[Line("TEAPOT", 1)], stock=[taken("TEAPOT", 1)], topics=["order.paid"]))
+    return done
+
+
+def _serve_with_threads(name: str, store: Store, pipe: Connection) -> None:
+    """What a worker of a web server does: several requests at a time."""
+    jobs = [partial(_serve, f"{name}.{number}") for number in range(THREADS)]
+    pipe.send(list(chain(*Threads(store).run(jobs))))
+
+
+def _serve_when_asked(store: Store, pipe: Connection) -> None:
+    """Serve each time a name is given, until the pipe is closed."""
+    with suppress(EOFError):
+        while True:
+            pipe.send(_serve(pipe.recv(), store))
+
+
+def _leave(name: str, store: Store, pipe: Connection) -> None:
+    """Serve, and end with nothing put away."""
+    pipe.send(_serve(name, store))
+    os._exit(0)
+
+
+def _fork_again(name: str, store: Store, pipe: Connection) -> None:
+    """Serve, have a child of one's own do so, and serve on."""
+    first = _serve(name, store)
+    child = os.fork()
+    if not child:
+        # It is nobody's to be waited for where it is stuck.
+        signal.alarm(int(PATIENCE))
+        _serve(name, store, 2)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "a child of a child does not come to its end"
+    pipe.send([*first, *(f"{name}, {number}" for number in (2, 3)), *_serve(name, store, 4)])
+
+
+def _go_on(name: str, store: Store, pipe: Connection) -> None:
+    """Serve on and on, and say so each time."""
+    for number in range(10_000):
+        pipe.send(_serve(name, store, number, 1))
+
+
+def _check(store: Store, done: list[str], under_way: set[str] | None = None) -> None:
+    """See that a store holds all that was done, once, and nothing but what was under way beside it."""
+    allowed = set(done) | (under_way or set())
+    comments = Counter(entry.comment for order_id in SHARED for entry in consistent(store, order_id)[1:])
+    assert set(done) <= comments.keys() <= allowed, "changes of the orders that all change are lost"
+    assert set(comments.values()) == {1}, "a change is there twice"
+    made = {order.id for order in store.find(ALL)} - set(SHARED)
+    assert set(done) <= made <= allowed, "orders are lost"
+    assert store.stock(["TEAPOT"]) == {"TEAPOT": PIECES - len(made)}, "S8: every order has taken one piece"
+    told = Counter(message.order_id for message in store.claim(LATE, LATE, ALL.limit))
+    assert told == Counter(made), "S9: every order has its message"
+    for what in done:
+        keyed = store.keyed(what)
+        assert keyed is not None, "S4: a key is lost"
+        assert keyed.order_id in SHARED

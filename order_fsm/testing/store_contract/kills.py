@@ -1,0 +1,210 @@
+"""S1, S3 and S9 when processes are killed (SIGKILL) that work side by side, deliver messages, or open a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import monotonic
+
+from attrs import evolve
+
+from order_fsm.model import Message
+from order_fsm.store import Store
+from order_fsm.testing.store_contract.changes import creation, moment, seeded
+from order_fsm.testing.store_contract.crews import Opened, Worker
+from order_fsm.testing.store_contract.expected import ALL, LATE, Expected, committed
+from order_fsm.testing.store_contract.harness import StoreHarness
+from order_fsm.testing.store_contract.traffic import is_there, next_change, stocked
+
+SHARE = 8
+"""By how much fewer these kills are than those of `Crash`."""
+
+KILLED = (0.001, 0.012)
+"""Between how many seconds after its first answer a process is killed."""
+
+PREFIXES: tuple[str, ...] = ("ann", "bob", "eve")
+"""Whose orders several workers change, each their own; the stock is everybody's."""
+
+
+def _write(expected: Expected, number: int, prefix: str, store: Store, pipe: Connection) -> None:
+    """Commit one change after the other under a prefix, and say so each time one has returned."""
+    while True:
+        committed(store, expected, next_change(expected, number, prefix))
+        number += 1
+        pipe.send(number)
+
+
+def _relay(mailbox: _Mailbox, number: int, store: Store, pipe: Connection) -> None:
+    """Do one thing after the other with the messages of an outbox, and say so each time one has returned."""
+    claimed = {message.id: message for message in store.claim(LATE, LATE, ALL.limit)}
+    claimed.update((message.id, message) for message in store.dead_letters(ALL.limit))
+    while mailbox.waiting:
+        doing, message_id = mailbox.next(number)
+        # As a claim would give it now.
+        message = evolve(claimed[message_id], attempts=mailbox.attempts(message_id))
+        if doing == "delivered":
+            store.delivered(message)
+        elif doing == "revive":
+            store.revive(message)
+        else:
+            store.postpone(message, None if doing == "give up" else moment(number))
+        mailbox.do(doing, message_id)
+        number += 1
+        pipe.send(number)
+    pipe.recv()  # It waits to be killed.
+
+
+class _Mailbox:
+    """What an outbox must hold: how often the delivery of each message has failed.
+
+    Attributes:
+        waiting: by id, those to be delivered.
+        dead: by id, dead letters.
+    """
+
+    def __init__(self, messages: list[Message]) -> None:
+        self.waiting = {message.id: message.attempts for message in messages}
+        self.dead: dict[str, int] = {}
+
+    def attempts(self, message_id: str) -> int:
+        """How often the delivery of a message has failed."""
+        return self.waiting[message_id] if message_id in self.waiting else self.dead[message_id]
+
+    def next(self, number: int) -> tuple[str, str]:
+        """What to do next, and with which message: drawn by a number, the same in every process."""
+        dice = seeded(f"relay {number}")
+        doing = dice.choice(["delivered", "postpone", "give up", "revive"])
+        if doing == "revive" and self.dead:
+            return doing, dice.choice(sorted(self.dead))
+        return "postpone" if doing == "revive" else doing, dice.choice(sorted(self.waiting))
+
+    def do(self, doing: str, message_id: str) -> None:
+        """Take note of what was done."""
+        if doing == "revive":
+            del self.dead[message_id]
+            self.waiting[message_id] = 0
+            return
+        attempts = self.waiting.pop(message_id)
+        if doing == "postpone":
+            self.waiting[message_id] = attempts + 1
+        elif doing == "give up":
+            self.dead[message_id] = attempts + 1
+
+    def held_by(self, store: Store) -> bool:
+        """Whether an outbox holds just this."""
+        waiting = {message.id: message.attempts for message in store.claim(LATE, LATE, ALL.limit)}
+        dead = {message.id: message.attempts for message in store.dead_letters(ALL.limit)}
+        return (waiting, dead) == (self.waiting, self.dead)
+
+
+class Kills(StoreHarness):
+    """Killed processes that do more than to write alone. Skipped where `durable` is False."""
+
+    def test_s3_killed_workers_lose_nothing(self, durable_place: Path) -> None:
+        """Of several processes that write at once, each killed at a moment of its own, all that was said is there."""
+        for opened, rounds in self._stores(durable_place):
+            with opened() as store:
+                expected = stocked(store)
+            numbers: dict[str, int] = dict.fromkeys(PREFIXES, 0)
+            for turn in rounds:
+                dice = seeded(f"kill workers {turn}")
+                workers = {
+                    prefix: Worker(opened, partial(_write, expected, number, prefix))
+                    for prefix, number in numbers.items()
+                }
+                acknowledged = dict(numbers)
+                try:
+                    for prefix, worker in workers.items():
+                        acknowledged[prefix] = worker.receive()
+                    for prefix in dice.sample(PREFIXES, len(PREFIXES)):
+                        said = workers[prefix].kill(dice.uniform(*KILLED))
+                        acknowledged[prefix] = [acknowledged[prefix], *said][-1]
+                finally:
+                    for worker in workers.values():
+                        worker.end()
+                with opened() as store:
+                    expected.refused = []
+                    for prefix in PREFIXES:
+                        while numbers[prefix] < acknowledged[prefix]:
+                            expected.commit(next_change(expected, numbers[prefix], prefix))
+                            numbers[prefix] += 1
+                        under_way = next_change(expected, numbers[prefix], prefix)
+                        if is_there(store, under_way):
+                            expected.commit(under_way)
+                            numbers[prefix] += 1
+                        else:
+                            expected.refused.append(under_way)
+                    expected.check(store)
+
+    def test_s3_a_process_killed_as_it_opens_loses_nothing(self, durable_place: Path) -> None:
+        """Neither one that opens a new store, nor one that finds what a killed process has left, does any harm."""
+        for opened, rounds in self._stores(durable_place):
+            slowest = 0.0
+            expected: Expected | None = None
+            number = 0
+            for turn in rounds:
+                dice = seeded(f"kill as it opens {turn}")
+                for _ in range(3):
+                    opener = Worker(opened, lambda store, pipe: pipe.send("open"))
+                    opener.kill(dice.uniform(0.0, slowest))
+                    opener.end()
+                with opened() as store:
+                    expected = stocked(store) if expected is None else expected
+                    expected.check(store)
+                began = monotonic()
+                writer = Worker(opened, partial(_write, expected, number, "order"))
+                try:
+                    said = [writer.receive()]
+                    slowest = max(slowest, monotonic() - began)
+                    said += writer.kill(dice.uniform(*KILLED))
+                finally:
+                    writer.end()
+                for _ in range(2):
+                    opener = Worker(opened, lambda store, pipe: pipe.send("open"))
+                    opener.kill(dice.uniform(0.0, slowest))
+                    opener.end()
+                with opened() as store:
+                    while number < said[-1]:
+                        expected.commit(next_change(expected, number))
+                        number += 1
+                    if is_there(store, under_way := next_change(expected, number)):
+                        expected.commit(under_way)
+                        number += 1
+                    expected.check(store)
+
+    def test_s9_a_killed_relay_loses_no_message(self, durable_place: Path) -> None:
+        """What a killed relay said to have delivered, put off, given up or revived is so; the rest is as it was."""
+        for opened, rounds in self._stores(durable_place):
+            number = 0
+            for turn in rounds:
+                dice = seeded(f"kill a relay {turn}")
+                with opened() as store:
+                    for one in range(8):
+                        store.commit(creation(f"{turn}-{one}", topics=["order.updated", "order.paid"]))
+                    assert store.dead_letters(1) == []
+                    mailbox = _Mailbox(store.claim(LATE, LATE, ALL.limit))
+                relay = Worker(opened, partial(_relay, mailbox, number))
+                try:
+                    said = [relay.receive(), *relay.kill(dice.uniform(*KILLED))]
+                finally:
+                    relay.end()
+                while number < said[-1]:
+                    mailbox.do(*mailbox.next(number))
+                    number += 1
+                with opened() as store:
+                    if not mailbox.held_by(store):
+                        assert mailbox.waiting, "the outbox must be empty: all was delivered or given up"
+                        mailbox.do(*mailbox.next(number))
+                        assert mailbox.held_by(store), (
+                            "the outbox must be as the calls that returned have left it, or the one under way as well"
+                        )
+                    for message in [*store.claim(LATE, LATE, ALL.limit), *store.dead_letters(ALL.limit)]:
+                        store.revive(message)
+                        store.delivered(message)
+
+    def _stores(self, place: Path) -> Iterator[tuple[Opened, range]]:
+        """New stores, and the rounds for each."""
+        for era, rounds in self.eras(place, SHARE):
+            yield partial(self.opened, era), rounds

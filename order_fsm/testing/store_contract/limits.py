@@ -1,0 +1,278 @@
+"""What a store can run out of, for one process alone: room on a disk, leave to write there, file descriptors.
+
+Disks are mounted in memory, in a mount namespace of the process (Linux): nobody else sees them, and they go with it
+however it ends. That takes a privileged user, or a system on which others may make namespaces of their own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from itertools import count, islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from order_fsm.testing.store_contract.crews import Worker
+
+if sys.platform != "win32":
+    import resource
+
+_NEW_MOUNTS, _NEW_USERS = 0x0002_0000, 0x1000_0000
+_READ_ONLY, _REMOUNT, _PRIVATE = 1, 1 << 5, 1 << 14 | 1 << 18
+_CAPABILITIES = 0x2008_0522
+_PASSES_PERMISSIONS = 1 << 1 | 1 << 2
+_GOING_ON = "going on"
+
+D = TypeVar("D")
+
+
+def apart(kind: Callable[[Path], D], folder: Path, job: Callable[[D], Iterator[object]]) -> None:
+    """Work on a disk in a process of its own, so that nobody else is short of what that one is.
+
+    Args:
+        kind: makes the disk.
+        folder: where.
+        job: does it, one step after the other.
+
+    Raises:
+        pytest.skip.Exception: the system does not let this user make such a disk.
+        pytest.fail.Exception: the job raised, or a step does not come to its end.
+    """
+
+    def work(_: None, pipe: Connection) -> None:
+        try:
+            disk = kind(folder)
+        except OSError as error:
+            pipe.send(f"{kind.__name__} cannot be made by this user ({error.strerror})")
+            return
+        for _step in job(disk):
+            pipe.send(_GOING_ON)
+        pipe.send("")
+
+    worker = Worker(nullcontext, work)
+    try:
+        while (said := worker.receive()) == _GOING_ON:
+            pass
+    finally:
+        worker.end()
+    if said:
+        pytest.skip(said)
+
+
+class SmallFiles:
+    """No file may grow beyond a size (RLIMIT_FSIZE): what is written up to there is there, torn off.
+
+    Attributes:
+        readable: whether all that is there can be read without room. Here it may not be: a reader of SQLite's must have
+            a file of 32 KB.
+    """
+
+    readable = False
+
+    def __init__(self, folder: Path) -> None:
+        _wait_for_no_flush(folder)
+        self.place = folder
+
+    def used(self) -> int:
+        """The size of the largest file."""
+        return max((path.stat().st_size for path in self.place.rglob("*")), default=0)
+
+    @contextmanager
+    def only(self, room: int) -> Iterator[None]:
+        """Let no file grow beyond so many bytes. Python ignores the signal that comes with the error."""
+        with _limit(resource.RLIMIT_FSIZE, room):
+            yield
+
+
+class _SmallDisk:
+    """A disk in memory, with what fills it up beside the stores."""
+
+    readable = True
+
+    def __init__(self, folder: Path) -> None:
+        _mount_memory(folder)
+        self.place = folder / "stores"
+        self.place.mkdir()
+        self._ballast = folder / "ballast"
+
+
+class FewBlocks(_SmallDisk):
+    """A small disk on which blocks run out."""
+
+    def used(self) -> int:
+        """How many blocks are in use."""
+        disk = os.statvfs(self.place)
+        return disk.f_blocks - disk.f_bfree
+
+    @contextmanager
+    def only(self, room: int) -> Iterator[None]:
+        """Leave so many blocks."""
+        disk = os.statvfs(self.place)
+        size = (disk.f_bfree - room) * disk.f_frsize
+        with self._ballast.open("wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, size)
+        try:
+            yield
+        finally:
+            self._ballast.unlink()
+
+
+class FewFiles(_SmallDisk):
+    """A small disk with room in blocks, on which the number of files runs out."""
+
+    def used(self) -> int:
+        """How many files and folders there are."""
+        disk = os.statvfs(self.place)
+        return disk.f_files - disk.f_ffree
+
+    @contextmanager
+    def only(self, room: int) -> Iterator[None]:
+        """Leave so many files."""
+        self._ballast.mkdir()
+        for number in range(os.statvfs(self.place).f_ffree - room):
+            (self._ballast / f"{number}").touch()
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._ballast)
+
+
+class ReadOnlyMount:
+    """A disk that is mounted read-only within a block."""
+
+    def __init__(self, folder: Path) -> None:
+        _mount_memory(folder)
+        self.place = folder
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Let nobody write.
+
+        Raises:
+            OSError: somebody has a file open to write to it.
+        """
+        _mount(b"none", self.place, _REMOUNT | _READ_ONLY)
+        try:
+            yield
+        finally:
+            _mount(b"none", self.place, _REMOUNT)
+
+
+class NoPermission:
+    """A folder that its owner has no leave to write to within a block."""
+
+    def __init__(self, folder: Path) -> None:
+        _wait_for_no_flush(folder)
+        _obey_permissions()
+        self.place = folder
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Take the leave to write away from all that is there, and give it back."""
+        paths = [self.place, *self.place.rglob("*")]
+        modes = {path: path.stat().st_mode for path in paths}
+        for path, mode in modes.items():
+            path.chmod(mode & 0o555)
+        try:
+            yield
+        finally:
+            for path, mode in modes.items():
+                path.chmod(mode)
+
+
+class FewDescriptors:
+    """Few files can be opened (RLIMIT_NOFILE)."""
+
+    def __init__(self, folder: Path) -> None:
+        _wait_for_no_flush(folder)
+        self.place = folder
+
+    @contextmanager
+    def only(self, room: int) -> Iterator[None]:
+        """Let just so many files be opened beside those that are open."""
+        taken = open_descriptors()
+        unused = (number for number in count() if number not in taken)
+        with _limit(resource.RLIMIT_NOFILE, next(islice(unused, room, None))):
+            yield
+
+
+def open_descriptors() -> set[int]:
+    """The numbers of the files that this process has open."""
+    found = {int(name) for name in os.listdir("/dev/fd")}
+    # One of them was that of the list.
+    return {number for number in found if _is_open(number)}
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _limit(what: int, number: int) -> Iterator[None]:
+    before, most = resource.getrlimit(what)
+    resource.setrlimit(what, (number, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, (before, most))
+
+
+def _wait_for_no_flush(folder: Path) -> None:
+    """Have a folder on a disk in memory, where that can be done."""
+    with suppress(OSError):
+        _mount_memory(folder)
+
+
+def _mount_memory(folder: Path) -> None:
+    """Mount an empty disk of 8 MB and 300 files, for this process and its children alone."""
+    user, group = os.getuid(), os.getgid()
+    try:
+        _system("unshare", _NEW_MOUNTS)
+    except PermissionError:
+        # In a namespace of its own every user may mount.
+        _system("unshare", _NEW_MOUNTS | _NEW_USERS)
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    _mount(b"none", Path("/"), _PRIVATE)
+    _mount(b"tmpfs", folder, 0, b"size=8m,nr_inodes=300,mode=755")
+
+
+def _mount(kind: bytes, folder: Path, flags: int, options: bytes | None = None) -> None:
+    _system("mount", b"order_fsm", os.fsencode(folder), kind, ctypes.c_ulong(flags), options)
+
+
+def _obey_permissions() -> None:
+    """Have a process refused what its files do not permit, if its user is privileged, here or in a namespace."""
+    if sys.platform != "linux" and os.geteuid():
+        return
+    header = (ctypes.c_uint32 * 2)(_CAPABILITIES, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    _system("capget", header, sets)
+    sets[0] &= ~_PASSES_PERMISSIONS
+    _system("capset", header, sets)
+
+
+def _system(name: str, *given: Any) -> None:
+    """Make a call to the system that Python does not offer.
+
+    Raises:
+        OSError: it is refused, or this is not Linux.
+    """
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if getattr(ctypes.CDLL(None, use_errno=True), name)(*given):
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")

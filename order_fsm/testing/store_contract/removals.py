@@ -1,0 +1,187 @@
+"""S1, S2 and S4 when orders are removed: one is gone with all that there is of it, or it is all there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from attrs import evolve
+
+from order_fsm.errors import OrderNotFound, VersionConflict
+from order_fsm.model import Order, When
+from order_fsm.store import Query, Recalling, Store
+from order_fsm.testing.store_contract.changes import creation, moment, seeded, step, taken
+from order_fsm.testing.store_contract.crews import Crew, Worker
+from order_fsm.testing.store_contract.expected import Expected, committed, consistent, refused
+from order_fsm.testing.store_contract.harness import StoreHarness
+from order_fsm.testing.store_contract.traffic import next_change, stocked
+
+DONE = "done"
+
+
+def _busy(store: Store) -> Expected:
+    """Four orders with something of everything."""
+    expected = stocked(store)
+    for number in range(40):
+        committed(store, expected, next_change(expected, number))
+    return expected
+
+
+def _removed(store: Store, expected: Expected, order_id: str) -> None:
+    store.remove(expected.orders[order_id])
+    expected.remove(order_id)
+
+
+def _tried(call: Callable[[], object]) -> str:
+    """What came of a call: `DONE`, or the name of the error."""
+    try:
+        call()
+    except (OrderNotFound, VersionConflict) as error:
+        return type(error).__name__
+    return DONE
+
+
+def _remove_all(orders: list[Order], store: Store, pipe: Connection) -> None:
+    """Remove one order after the other, and say so each time it has returned."""
+    for order in orders:
+        store.remove(order)
+        pipe.send(order.id)
+
+
+class Removals(StoreHarness):
+    """Orders that are removed."""
+
+    def test_s1_a_removed_order_is_gone_whole(self, store: Store) -> None:
+        """Order, history, payments, keys and messages go at once; the stock and all other orders stay as they are."""
+        expected = _busy(store)
+        for order_id in list(expected.orders):
+            _removed(store, expected, order_id)
+            expected.check(store)
+            assert set(store.tally(None)) == expected.tally(None), "tally still knows an order that was removed"
+
+    def test_s1_the_dead_letters_of_a_removed_order_are_gone(self, store: Store) -> None:
+        """They are listed no more, and cannot be revived; those of other orders stay."""
+        for order_id in ("1001", "1002"):
+            store.commit(creation(order_id, topics=["order.updated", "order.paid"]))
+        held = store.claim(moment(10), moment(20), 10)
+        for message in held:
+            store.postpone(message, None)
+        store.remove(store.load("1001"))
+        assert {message.order_id for message in store.dead_letters(10)} == {"1002"}
+        for message in held:
+            store.revive(message)
+        again = store.claim(moment(10), moment(20), 10)
+        assert {message.order_id for message in again} == {"1002"}, "the messages of 1001 went with it"
+
+    def test_s4_the_id_and_the_keys_of_a_removed_order_are_free(self, store: Store) -> None:
+        """A new order of the id begins anew, and each key commits once more, there or on another order."""
+        expected = _busy(store)
+        for order_id in list(expected.orders):
+            mine, other = [key for key, keyed in expected.keys.items() if keyed.order_id == order_id][:2]
+            _removed(store, expected, order_id)
+            new = creation(order_id, customer="eve", topics=["order.updated"], key=mine)
+            committed(store, expected, new, creation(f"beside {order_id}", key=other))
+            committed(store, expected, step(new.order, state="sent", topics=["order.paid"]))
+            assert len(consistent(store, order_id)) == 2, "the new order has a history of its own"
+            assert store.find(Query(When(), "eve")) == expected.find(Query(When(), "eve"))
+        expected.check(store)
+
+    def test_s2_a_removal_from_another_version_removes_nothing(self, store: Store) -> None:
+        """What was seen when the order was to be removed must be what is there; otherwise it stays, whole."""
+        expected = _busy(store)
+        present = expected.orders["order-1"]
+        committed(store, expected, step(present, topics=["order.updated"]))
+        ahead = step(expected.orders["order-1"]).order
+        for order in (present, ahead):
+            with pytest.raises(VersionConflict):
+                store.remove(order)
+        expected.check(store)
+
+    def test_s2_a_missing_order_cannot_be_removed(self, store: Store) -> None:
+        """Neither one that never was, nor one that was removed before."""
+        expected = _busy(store)
+        gone = expected.orders["order-1"]
+        _removed(store, expected, gone.id)
+        for order in (gone, creation("never there").order):
+            with pytest.raises(OrderNotFound):
+                store.remove(order)
+        expected.check(store)
+
+    def test_s2_an_order_that_is_recalled_must_stand_just_so(self, durable_place: Path) -> None:
+        """One that was removed and made again elsewhere is not changed as the old one, though its version is right."""
+        with self.opened(durable_place) as store, self.opened(durable_place) as other:
+            if not isinstance(store, Recalling):
+                pytest.skip("the store recalls no orders")
+            old = creation("1001", customer="ann")
+            store.commit(old)
+            assert store.recall("1001") == old.order, "an order that was just written is one to recall"
+            expected = Expected()
+            other.remove(old.order)
+            committed(other, expected, creation("1001", customer="eve"))
+            refused(
+                store,
+                expected,
+                evolve(step(old.order), recalled=old.order),
+                VersionConflict,
+                "the order is another one of the same version",
+            )
+            assert store.recall("1001") in (None, expected.orders["1001"]), "do not recall what was found to be old"
+
+    def test_s2_of_removals_and_commits_from_one_version_one_wins(self, crew: Crew) -> None:
+        """Where some remove an order and others change it, either it is gone, or one change of it is there."""
+        orders = [creation(f"order {number}").order for number in range(15)]
+        with crew.opened() as store:
+            for order in orders:
+                store.commit(creation(order.id))
+
+        def remove(store: Store) -> list[str]:
+            return [_tried(partial(store.remove, order)) for order in orders]
+
+        def change(store: Store) -> list[str]:
+            return [_tried(partial(store.commit, step(order, topics=["order.updated"]))) for order in orders]
+
+        outcomes = crew.run([remove if number % 2 else change for number in range(crew.size)])
+        with crew.opened() as store:
+            for number, order in enumerate(orders):
+                of_order = [of_worker[number] for of_worker in outcomes]
+                won = [worker for worker, outcome in enumerate(of_order) if outcome == DONE]
+                assert len(won) == 1, f"{won} changed or removed one version: compare and remove under one lock"
+                if won[0] % 2:
+                    assert _tried(partial(store.load, order.id)) == "OrderNotFound"
+                else:
+                    assert len(consistent(store, order.id)) == 2
+            told = store.claim(moment(1000), moment(2000), 1000)
+            there = [order.id for order in orders if _tried(partial(store.load, order.id)) == DONE]
+        assert sorted(message.order_id for message in told) == sorted(there), "one message for each order that is there"
+
+    def test_s1_a_killed_process_leaves_an_order_whole_or_removed(self, durable_place: Path) -> None:
+        """After kill -9 the orders whose removal was acknowledged are gone, the others are there with all of theirs."""
+        for era, rounds in self.eras(durable_place, share=8):
+            opened = partial(self.opened, era)
+            with opened() as store:
+                expected = stocked(store)
+            for turn in rounds:
+                dice = seeded(f"kill a removal {turn}")
+                with opened() as store:
+                    for number in range(12):
+                        new = creation(f"{turn}-{number}", topics=["order.updated"] * 3, key=f"key {turn}-{number}")
+                        moves = [taken("TEAPOT", 1)]
+                        change = step(new.order, state="sent", payments=[("captured", "50")], stock=moves)
+                        committed(store, expected, new, change)
+                worker = Worker(opened, partial(_remove_all, list(expected.orders.values())))
+                try:
+                    acknowledged = [worker.receive(), *worker.kill(dice.uniform(0.0, 0.006))]
+                finally:
+                    worker.end()
+                for order_id in acknowledged:
+                    expected.remove(order_id)
+                with opened() as store:
+                    under_way = next(iter(expected.orders), None)
+                    if under_way is not None and _tried(partial(store.load, under_way)) == "OrderNotFound":
+                        expected.remove(under_way)
+                    expected.check(store)
+                    for order_id in list(expected.orders):
+                        _removed(store, expected, order_id)
