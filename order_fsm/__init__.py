@@ -1,8 +1,30 @@
-"""order_fsm: decide, record and undo what happens to the orders of a shop. See `order_fsm.rules.shop` for the rules."""
+"""order_fsm: decide, record and undo the status changes of a web shop's orders.
+
+An order holds a set of statuses: independent tick boxes. The rules are one table, `order_fsm.rules.shop`. `Orders` is
+the service that a shop embeds:
+
+    orders = Orders(SqliteStore("shop.db"))
+    orders.create("1001", total="49.90", currency="GBP")
+    receipt = orders.fire("1001", "pay", amount="49.90", currency="GBP", reference="ch_1", key="evt_1")
+
+A change passes through five values:
+
+1. Request: the checked arguments of one call of `Orders`. It has the trigger, the facts, the actor and the time.
+2. Call: a request about one order, and the way to decide it: fire a trigger, save a form, add a comment.
+3. Decision: the result of the rules, pure and without a store: the order after the change and the history entry, or
+   `Refused` with every reason.
+4. Change: everything that one commit writes, whole or not at all: order, entries, ledger, stock, messages, key.
+5. Receipt: the answer to the caller: the order after the change and the new entries.
+
+`order_fsm.rules` makes decisions. `order_fsm.orders` runs a call: it reads the order from the store, decides, and
+commits the change. If another process changed the order, it decides again. `order_fsm.store` has the protocol and the
+guarantees of stores. The stores are in `order_fsm_adapters`.
+"""
 
 from order_fsm.errors import (
     InvalidInput,
     KeyReused,
+    MissingDependency,
     OrderExists,
     OrderFsmError,
     OrderNotFound,
@@ -12,7 +34,8 @@ from order_fsm.errors import (
     StoreError,
     StoreFull,
     StoreUnavailable,
-    ToolMissing,
+    TransactionLost,
+    Undelivered,
     UnknownTrigger,
     VersionConflict,
     WorkflowError,
@@ -23,6 +46,8 @@ from order_fsm.rules.rule import STOCK_SUFFICES, Guard, Rule, Status
 from order_fsm.rules.shop import shop_workflow
 from order_fsm.rules.workflow import Workflow
 
+__version__ = "0.1.0"
+
 __all__ = [
     "STOCK_SUFFICES",
     "Entry",
@@ -31,6 +56,7 @@ __all__ = [
     "KeyReused",
     "Line",
     "Message",
+    "MissingDependency",
     "Order",
     "OrderExists",
     "OrderFsmError",
@@ -46,11 +72,13 @@ __all__ = [
     "StoreError",
     "StoreFull",
     "StoreUnavailable",
-    "ToolMissing",
+    "TransactionLost",
+    "Undelivered",
     "UnknownTrigger",
     "VersionConflict",
     "When",
     "Workflow",
     "WorkflowError",
+    "__version__",
     "shop_workflow",
 ]

@@ -1,12 +1,13 @@
-"""One tree of exceptions: everything that the library raises on purpose is an `OrderFsmError`.
+"""One tree of exceptions: the library raises an `OrderFsmError` for every expected failure.
 
-Each one says what was wrong, what was expected, and so what the caller should do. An operation that raises has
-changed nothing.
+Each message says what was wrong and what is expected. If a call raises, nothing changed, except after
+`StoreUnavailable`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 from attrs import frozen
 
@@ -18,16 +19,39 @@ class Reason:
     code: str
     message: str
 
+    def to_dict(self) -> dict[str, str]:
+        """Return the reason as a dict of JSON types."""
+        return {"code": self.code, "message": self.message}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, str]) -> Reason:
+        """Return the reason that `to_dict` made a dict of.
+
+        Raises:
+            InvalidInput: if a member is missing, unknown or not a string. The message names it.
+        """
+        if not isinstance(value, Mapping):
+            raise InvalidInput(f"Reason must be a dict, not {type(value).__name__}")
+        for name in ("code", "message"):
+            if name not in value:
+                raise InvalidInput(f"Reason: the member {name!r} is missing")
+        for name, text in value.items():
+            if name not in ("code", "message"):
+                raise InvalidInput(f"Reason has no member {name!r:.80}")
+            if not isinstance(text, str):
+                raise InvalidInput(f"Reason.{name} must be a string, not {type(text).__name__}")
+        return cls(value["code"], value["message"])
+
 
 class OrderFsmError(Exception):
     """The base of all errors of the library."""
 
 
 class WorkflowError(OrderFsmError):
-    """A workflow that cannot be right; raised while it is built. Mend the table.
+    """The workflow is not valid. It is raised while the workflow is built. Correct the table.
 
     Attributes:
-        findings: everything that is wrong with it, one sentence each.
+        findings: all faults of the table, one sentence each.
     """
 
     def __init__(self, findings: Iterable[str]) -> None:
@@ -39,20 +63,20 @@ class WorkflowError(OrderFsmError):
 
 
 class InvalidInput(OrderFsmError, ValueError):
-    """A value that no order could take (a float as money, an empty id). Correct the call."""
+    """The value is not valid for any order (a float as money, an empty id). Correct the call."""
 
 
 class UnknownTrigger(OrderFsmError):
-    """A trigger that the workflow does not have. Use one of those that the message lists."""
+    """The workflow has no such trigger. Use one of those that the message lists."""
 
 
 class Refused(OrderFsmError):
-    """The rules do not allow this now. Show the reasons; do not retry the same call.
+    """The rules do not allow the change now. Show the reasons. Do not retry the same call.
 
     Attributes:
-        order_id: the order that it was asked of.
-        trigger: what was asked for (`save` for a form).
-        state: the state in which it was refused.
+        order_id: the order.
+        trigger: the trigger that was fired (`save` for a form).
+        state: the state of the order.
         reasons: every reason, as `Reason` values with `code` and `message`.
     """
 
@@ -69,36 +93,66 @@ class Refused(OrderFsmError):
 
 
 class KeyReused(OrderFsmError):
-    """A key or payment reference that already stands for other content. Find out which of the two is wrong."""
+    """The idempotency key or payment reference was used for a different request. Find out which one is wrong."""
 
 
-class ToolMissing(OrderFsmError):
-    """A program that is not part of the library is not installed. The message says which, and what to install."""
+class Undelivered(OrderFsmError):
+    """A handler of messages raises it: some recipients were not reached, and all others were.
+
+    The message is delivered again for these recipients alone, and no other message of its order waits for it.
+
+    Attributes:
+        recipients: names such as `customer`, never addresses: they are stored and logged.
+        reason: a short text for the log, without personal data.
+        permanent: whether another attempt is useless. The message becomes a dead letter at once.
+    """
+
+    def __init__(self, recipients: Iterable[str], reason: str = "", *, permanent: bool = False) -> None:
+        self.recipients = tuple(recipients)
+        if isinstance(recipients, str) or not self.recipients:
+            raise InvalidInput(f"recipients must be a list of names such as ['customer'], not {recipients!r:.80}")
+        self.reason = reason
+        self.permanent = permanent
+        super().__init__(self.recipients, reason)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), permanent=self.permanent), (self.recipients, self.reason)
+
+    def __str__(self) -> str:
+        return f"not delivered to {', '.join(self.recipients)}{self.reason and ': '}{self.reason}"
+
+
+class MissingDependency(OrderFsmError, ImportError):
+    """An optional library or program is not installed. The message names it and the command that installs it."""
 
 
 class StoreError(OrderFsmError):
-    """The base of what a store raises."""
+    """The base of the errors that a store raises."""
 
 
 class OrderNotFound(StoreError):
-    """The store has no order of this id. Check the id; for a callback: answer "try again later"."""
+    """The store has no order with this id. Check the id. In a callback, answer "try again later"."""
 
 
 class OrderExists(StoreError):
-    """An order of this id exists already. Take another id, or load the order."""
+    """The store already has an order with this id. Use another id, or load the order."""
 
 
 class VersionConflict(StoreError):
-    """The order is no longer what the caller saw. Load it again and decide again."""
+    """The order changed since the caller read it. Load it again and decide again."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be read or written now. Retry later, with the same key if there is one."""
+    """The store cannot be used now, or it is unknown whether it wrote. Repeat the call with the same key."""
+
+
+class TransactionLost(StoreError):
+    """The database rolled back the host's whole transaction. Nothing is written: restart that transaction."""
 
 
 class StoreFull(StoreError):
-    """No room to write. Make room, then retry."""
+    """The store has no room to write. Make room, then retry."""
 
 
 class StoreCorrupt(StoreError):
-    """What the store holds is not what it wrote. Restore it from a backup."""
+    """The store's content is damaged or was edited. Restore it from a backup."""

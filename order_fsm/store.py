@@ -1,44 +1,54 @@
-"""The contract between the engine and whatever keeps the orders: fifteen methods and ten guarantees.
+"""The contract between the engine and a store: the `Store` protocol and its guarantees.
 
-The engine decides and orders; a store only commits and finds. `order_fsm.testing.StoreContract` states the guarantees
-as tests, under the same numbers:
+The engine decides. A store reads, commits and finds. `order_fsm.testing.store_contract` has the guarantees as tests,
+under the same numbers:
 
-S1 atomic       a commit or a removal is whole or absent, whatever raises or kills the process
-S2 versioned    of two commits from one version one wins; the other raises VersionConflict and leaves no trace
-S3 durable      once commit has returned, a killed process loses nothing; nor does a lost power supply (not: memory)
-S4 keyed        a key commits once; afterwards `keyed` finds what it stands for, and other content raises KeyReused
-S5 ordered      the versions of an order's history are dense from 1
-S6 isolated     values in and out share nothing that can be changed
-S7 faithful     every value returns equal: any Unicode, any Decimal
-S8 stock        on hand + held is constant; a strict move never leaves less than zero
-S9 outbox       a message exists if and only if its commit does; it is claimed by one relay at a time, in order per
-                order, under a stable id, until it is delivered or given up
-S10 found       find and tally agree with the orders at every moment between commits
+S1 atomic       A commit or a removal is whole or absent, whatever raises or kills the process.
+S2 versioned    Of two commits from one version one wins. The other raises VersionConflict and leaves no trace.
+S3 durable      After `commit` returned, a killed process or a lost power supply loses nothing. (Not in memory.)
+S4 keyed        A key commits once. A second commit under it raises KeyReused, and the key's record is found.
+S5 ordered      The versions of an order's history are dense from 1.
+S6 isolated     Values in and out share nothing mutable.
+S7 faithful     Every value returns equal: any Unicode text, any Decimal.
+S8 stock        Available plus reserved pieces are constant. A strict move never leaves less than zero.
+S9 outbox       A message exists if and only if its commit does. It is claimed by one relay at a time, in order per
+                order, under a stable id, until it is delivered or given up.
+S10 found       `find` and `tally` agree with the orders at every moment between commits.
+S11 joined      Inside a host's transaction everything commits and rolls back with the host's rows.
 
-All methods may be called from several threads at once. All raise StoreUnavailable where the store cannot be reached
-and StoreCorrupt where it holds what it did not write.
+All methods may be called from several threads at once. Any method raises StoreUnavailable if the store cannot be
+reached, and StoreCorrupt if its content is damaged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
 
 from attrs import frozen
 
-from order_fsm.errors import OrderFsmError, StoreCorrupt, StoreFull, StoreUnavailable
+from order_fsm.errors import (
+    OrderFsmError,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+    TransactionLost,
+    VersionConflict,
+)
 from order_fsm.model import Entry, Message, Order, Payment, When
 
 
 class StockMove(NamedTuple):
-    """How one commit changes the number on hand of one item.
+    """How one commit changes the available pieces of one item.
 
     Attributes:
-        quantity: pieces to add; negative when the order takes them.
-        strict: whether the number on hand must not fall below zero by it.
+        sku: the item.
+        quantity: pieces to add. Negative if the order takes them.
+        strict: whether the available pieces must not fall below zero.
     """
 
     sku: str
@@ -48,68 +58,128 @@ class StockMove(NamedTuple):
 
 @frozen(eq=False)
 class Change:
-    """What one commit carries, whole or not at all.
+    """One commit: written whole, or not at all.
 
     Attributes:
-        order: the order after it.
-        expected: the version that it was decided on; 0 for a new order.
-        entries: the new history entries, versions `expected + 1` up to the order's.
-        stock: moves of the items that the store tracks.
-        messages: for the outbox, in order.
+        order: the order after the commit. None if the change is about stock alone.
+        expected_version: the version that the change was decided on. 0 for a new order and for stock alone.
+        entries: the new history entries, with the versions `expected_version + 1` up to the order's. A new order may
+            come with many.
+        stock: moves of tracked items.
+        messages: rows for the outbox, in order.
         key: the idempotency key, if any.
-        content: a digest of what was asked for under that key.
-        recalled: the order that it was decided on, where the store had recalled and not loaded it: it must stand so.
+        request_fingerprint: the digest of the request under that key.
     """
 
-    order: Order
-    expected: int
+    order: Order | None
+    expected_version: int
     entries: tuple[Entry, ...]
     stock: tuple[StockMove, ...] = ()
     messages: tuple[Message, ...] = ()
     key: str | None = None
-    content: str | None = None
-    recalled: Order | None = None
+    request_fingerprint: str | None = None
 
     @property
     def payments(self) -> tuple[Payment, ...]:
         """The new rows of the ledger."""
-        return tuple([payment for payment in self.order.payments if payment.version > self.expected])
+        if self.order is None:
+            return ()
+        return tuple([payment for payment in self.order.payments if payment.version > self.expected_version])
 
 
-class Keyed(NamedTuple):
-    """What a key stands for: the entries `first` to `last` of an order, and the digest of what was asked for."""
+class IdempotencyRecord(NamedTuple):
+    """The request that was committed under a key.
 
-    order_id: str
+    Attributes:
+        order_id: the order that it changed, or None.
+        first, last: the versions of its entries. 0 and 0 without an order.
+        request_fingerprint: the digest of the request.
+    """
+
+    order_id: str | None
     first: int
     last: int
-    content: str
+    request_fingerprint: str
+
+
+def record_of(change: Change) -> IdempotencyRecord:
+    """Return the record that a commit leaves under its key."""
+    fingerprint = change.request_fingerprint or ""
+    if change.order is None:
+        return IdempotencyRecord(None, 0, 0, fingerprint)
+    return IdempotencyRecord(change.order.id, change.expected_version + 1, change.order.version, fingerprint)
+
+
+class Need(NamedTuple):
+    """What the engine must read to decide one change.
+
+    Attributes:
+        order_id: the order, or None.
+        key: the idempotency key whose record is wanted, if any.
+        skus: further items whose stock is wanted.
+    """
+
+    order_id: str | None
+    key: str | None = None
+    skus: tuple[str, ...] = ()
+
+
+class Snapshot(NamedTuple):
+    """The answer to a `Need`.
+
+    Attributes:
+        order: the order, or None if the store does not have it.
+        record: the record under the key, or None.
+        stock: the available pieces of the tracked items among `Need.skus` and the order's lines. A store may leave
+            out the lines of an order that holds its stock already.
+        fault: the error to raise if this answer cannot be read. Other answers are not affected.
+    """
+
+    order: Order | None
+    record: IdempotencyRecord | None
+    stock: Mapping[str, int]
+    fault: StoreCorrupt | None = None
+
+
+class Cursor(NamedTuple):
+    """A position in the sequence of all orders. It stays valid if the order at that position is removed."""
+
+    created_at: datetime
+    order_id: str
 
 
 class Query(NamedTuple):
-    """Which orders to find: oldest first by (created_at, id).
+    """Which orders to find, oldest first by (created_at, id).
 
     Attributes:
         when: the condition on their statuses.
-        customer: only this customer's, where not None.
-        refund_due: only those with a refund due, where True.
-        after: the id of the order after which to go on, where not None.
-        limit: how many at the most, 1 or more.
+        customer: only this customer's orders, if given.
+        refund_due: only orders with a refund due, if True.
+        after: the position after which to continue, if given.
+        limit: the largest number of orders to return, 1 or more.
+        unmatched: only orders with money in another currency, if True.
+        reference: only orders with a payment that has this reference, if given.
     """
 
     when: When
     customer: str | None = None
     refund_due: bool = False
-    after: str | None = None
+    after: Cursor | None = None
     limit: int = 50
+    unmatched: bool = False
+    reference: str | None = None
 
 
 class Tally(NamedTuple):
-    """How many orders stand in one state, and what they come to.
+    """The number and the sum of the orders in one state.
 
     Attributes:
-        refund_due: whether these are the orders with a refund due.
+        state: the name of the state.
+        currency: the currency of `total`.
+        refund_due: whether these orders have a refund due.
         orders: their number.
-        total: the sum of their totals in `currency`.
+        total: the sum of their totals.
+        unmatched: whether these orders hold money in another currency.
     """
 
     state: str
@@ -117,187 +187,214 @@ class Tally(NamedTuple):
     refund_due: bool
     orders: int
     total: Decimal
+    unmatched: bool = False
 
 
 class Store(Protocol):
-    """What `Orders` needs of a store."""
+    """The interface of a store. To write a store, implement these methods."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether the next call becomes part of a transaction that the host has open. Then the engine never retries."""
+        ...
 
     def load(self, order_id: str) -> Order:
-        """The order as last committed.
+        """Return an order as last committed.
 
         Raises:
-            OrderNotFound: there is none of this id.
+            OrderNotFound: if there is no such order.
         """
         ...
 
     def history(self, order_id: str) -> tuple[Entry, ...]:
-        """All entries of an order, oldest first.
+        """Return all entries of an order, oldest first.
 
         Raises:
-            OrderNotFound: there is none of this id.
+            OrderNotFound: if there is no such order.
         """
         ...
 
-    def keyed(self, key: str) -> Keyed | None:
-        """What was committed under a key; None where nothing was."""
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        """Read everything that some changes need, in one round trip.
+
+        A damaged order, record or stock row becomes the `fault` of its own snapshot.
+
+        Returns:
+            One snapshot per need, in the same sequence.
+        """
         ...
 
     def commit(self, change: Change) -> None:
-        """Write all of a change, or nothing.
+        """Write a change whole, or not at all.
 
-        Only items that were set with `set_stock` are counted; moves of others are passed over.
+        A move that takes from an untracked item is a conflict. A move that gives back to one is ignored.
 
         Raises:
-            OrderExists: `change.expected` is 0 and the order is there.
-            OrderNotFound: `change.expected` is not 0 and the order is not there.
-            VersionConflict: the order's version is not `change.expected`, or a strict stock move would leave less
-                than zero: what the change was decided on is no longer so.
-            KeyReused: the key was committed before (on whatever order).
-            StoreFull: there is no room.
+            OrderExists: if `expected_version` is 0 and the order exists.
+            OrderNotFound: if `expected_version` is not 0 and the order does not exist.
+            VersionConflict: if the order's version is not `expected_version`, or a strict move would leave less than
+                zero pieces, or a move takes from an item that is not tracked.
+            KeyReused: if the key was committed before, on any order or none.
+            StoreFull: if there is no room.
         """
         ...
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        """Write several changes as `commit` would one after the other, and make them durable together.
+        """Write several changes as `commit` would, one after the other, and make them durable together.
 
-        Each is whole or absent by itself: one that is refused leaves the others as they are. A store that gains
-        nothing by it uses `one_by_one`.
+        Each is whole or absent by itself. A refused change leaves the others as they are, and so does a change of a
+        damaged order. Several changes may be about one order, each decided on the outcome of the one before it. If that
+        one is refused, those that build on it are conflicts. `one_by_one` does this.
 
         Returns:
             For each change None, or the error that `commit` would have raised.
 
         Raises:
-            StoreFull, StoreUnavailable, StoreCorrupt: any of the changes may be written, or not.
+            StoreFull, StoreUnavailable, StoreCorrupt: if the store itself fails. Then any of the changes may be
+                written.
         """
         ...
 
     def find(self, query: Query) -> list[Order]:
-        """The orders that a query describes, oldest first by (created_at, id).
+        """Return the orders that match a query, oldest first by (created_at, id).
 
-        Raises:
-            OrderNotFound: `query.after` is no order's id.
+        A damaged order is logged by its id and left out, so that it stops no queue. An audit reports it.
         """
         ...
 
     def tally(self, customer: str | None) -> list[Tally]:
-        """How many orders stand in each state, by currency and whether a refund is due.
+        """Count the orders by state, currency, and whether a refund is due or money is unmatched.
 
         Args:
-            customer: count only this customer's orders; None for all.
+            customer: count only this customer's orders. None counts all.
         """
         ...
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
-        """The number on hand of those of these items that the store tracks."""
+        """Return the available pieces of the tracked items among these."""
         ...
 
-    def set_stock(self, sku: str, on_hand: int) -> None:
-        """Track an item from now on, with so many on hand."""
+    def set_stock(self, sku: str, available: int) -> None:
+        """Track an item from now on, with this number of available pieces."""
         ...
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        """Take messages to deliver, oldest first; nobody else is given them, or later ones of their orders, before
-        `until`.
+        """Lease messages for delivery: of each order only the oldest undelivered one.
 
-        Of one order only a run from its oldest undelivered message on is given; an order whose oldest is claimed or
-        postponed to later than `now` gives none. Messages of one order come in the sequence of their commits, those of
-        several orders by `created_at`; where clocks disagree, a store may go by the commits there too.
+        An order whose oldest message is leased or postponed beyond `now` gives none. Messages with `remaining`
+        recipients stand outside this sequence: they wait for no other message, and none waits for them. New messages
+        come first, in the
+        sequence of their commits, then postponed ones by the time at which they are due. A damaged message is logged
+        by its id and left out, and later messages of its order wait.
+
+        Args:
+            now: the time, in UTC.
+            until: the end of the lease. It identifies the lease in `delivered` and `retry_later`.
+            limit: the largest number of messages to return, 1 or more.
         """
         ...
 
-    def delivered(self, message: Message) -> None:
-        """Forget a message: it has been delivered. One that is gone already is passed over."""
+    def delivered(self, message: Message, until: datetime) -> None:
+        """Delete a delivered message, if the lease that ends at `until` is still its last one.
+
+        Otherwise nothing happens: the message is gone, or another relay has leased it since.
+        """
         ...
 
-    def postpone(self, message: Message, until: datetime | None) -> None:
-        """Give a claimed message back after a failed delivery: one attempt more, not to be claimed before `until`.
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        """Return a leased message after a failed delivery, with one attempt more.
 
-        Claims on later messages of its order end with it. Without `until` it becomes a dead letter: kept, not claimed
-        any more, and in the way of none. One that is gone already, or a dead letter, is passed over: a relay whose
-        claim has ended may be late.
+        Nothing happens unless the lease that ends at `until` is still the message's last one.
+
+        Args:
+            message: as it was claimed, except `remaining`, which is stored.
+            until: the end of its lease.
+            due: the message is not claimed before this time. None makes it a dead letter: kept, not claimed any more,
+                and in no other message's way.
         """
         ...
 
     def dead_letters(self, limit: int) -> list[Message]:
-        """The messages whose delivery was given up, oldest first by `created_at`."""
+        """Return the dead letters, oldest first by `created_at`. Damaged ones are logged and left out."""
         ...
 
-    def revive(self, message: Message) -> None:
-        """Put a dead letter back among the messages to deliver, with no attempts made. Any other is passed over.
+    def requeue(self, message: Message) -> None:
+        """Return a dead letter to the outbox, behind the messages of its order, with no attempts. Ignores others.
 
-        It comes after those of its order that are there, and waits for them: they may be claimed.
+        It keeps its `remaining` recipients.
         """
         ...
 
     def remove(self, order: Order) -> None:
-        """Forget an order with all that there is of it: history, payments, messages, dead letters, keys.
-
-        Stock stays as it is. The id and the keys are free again.
+        """Delete an order with its history, payments, messages, dead letters and keys. Stock stays as it is.
 
         Raises:
-            OrderNotFound: it is not there.
-            VersionConflict: its version is not that of `order`.
+            OrderNotFound: if there is no such order.
+            VersionConflict: if its version is not that of `order`.
         """
         ...
 
-
-@runtime_checkable
-class Inspectable(Protocol):
-    """What a store may offer beside `Store`, so that an audit finds more than it can ask any store for.
-
-    Without it an audit ends at the first page of `find` that cannot be read, and sees no message that is not dead.
-    """
-
     def order_ids(self) -> Iterator[str]:
-        """The ids of all orders, each once, those that cannot be read too. Some may be made or gone meanwhile."""
+        """Yield the ids of all orders once each, damaged orders included. Concurrent changes may or may not show."""
         ...
 
     def messages(self) -> Iterator[Message]:
-        """The messages that wait to be delivered. This claims none of them."""
+        """Yield the undelivered messages, without claiming any."""
         ...
 
     def faults(self) -> list[str]:
-        """What is wrong in the store beside its orders: a sentence for each."""
+        """Return a sentence for each fault of the store that no order, message or stock row shows."""
         ...
 
+    def close(self) -> None:
+        """Release files and connections. Further calls raise StoreUnavailable. Closing twice is allowed."""
+        ...
 
-@runtime_checkable
-class Recalling(Protocol):
-    """What a store may offer beside `Store`, so that a change of an order that it knows need not begin with a read.
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        ...
 
-    Such a store holds more at `commit`, for a change with `Change.recalled`: whatever was committed since, the order
-    must stand just as that says, and not only at the same version. Otherwise commit raises VersionConflict
-    (OrderNotFound where it is gone), and what was found to be old is recalled no more. Damage may be found later, when
-    the order is read.
-    """
-
-    def recall(self, order_id: str) -> Order | None:
-        """The order as this store last read or wrote it, if that is known: it may have been changed elsewhere since.
-
-        Good for deciding a change, as commit tells whether it still stands so. What is refused on it may be allowed by
-        now: whoever is told so must be told of the order that `load` gives.
-        """
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the store."""
         ...
 
 
 def one_by_one(commit: Callable[[Change], object], changes: Sequence[Change]) -> list[OrderFsmError | None]:
-    """What `Store.commit_all` answers, by a store's `commit` of one change.
+    """Answer `Store.commit_all` by committing each change alone.
+
+    A change that builds on a refused one is not committed: the order may have come to the same version in another way.
 
     Raises:
-        StoreFull, StoreUnavailable, StoreCorrupt: as `commit` does.
+        StoreFull, StoreUnavailable, TransactionLost: if the store itself fails.
     """
-    return [refusal(partial(commit, change)) for change in changes]
+    errors: list[OrderFsmError | None] = []
+    reached: set[tuple[str, int]] = set()
+    missed: set[tuple[str, int]] = set()
+    for change in changes:
+        order = change.order
+        before = None if order is None else (order.id, change.expected_version)
+        error: OrderFsmError | None
+        if order is not None and before in missed and before not in reached:
+            error = VersionConflict(f"order {order.id!r}: the change before this one was refused")
+        else:
+            error = refusal(partial(commit, change))
+        if order is not None:
+            (reached if error is None else missed).add((order.id, order.version))
+        errors.append(error)
+    return errors
 
 
 def refusal(commit: Callable[[], object]) -> OrderFsmError | None:
-    """The error with which one change is refused; None where it is committed.
+    """Return the error that refuses one change, None if it is committed.
 
     Raises:
-        StoreFull, StoreUnavailable, StoreCorrupt: it is not the change that is refused, the store fails.
+        StoreFull, StoreUnavailable, TransactionLost: if the store itself fails.
     """
     try:
         commit()
-    except (StoreFull, StoreUnavailable, StoreCorrupt):
+    except (StoreFull, StoreUnavailable, TransactionLost):
         raise
     except OrderFsmError as error:
         return error

@@ -1,14 +1,15 @@
-"""Checks of what comes in from outside: ids, texts, money, times, JSON values.
+"""Checks of input: ids, texts, money, times, JSON values, and the arguments of a call.
 
-Each returns the value in the one form that the engine works with, or raises `InvalidInput` saying what was wrong and
-what was expected.
+Each function returns the value in the one form that the engine uses, or raises `InvalidInput` with the fault and the
+expected form. Subclasses of str, int, float, Decimal and datetime are converted to the base type: a store could not
+write Django's SafeString or a frozen clock's datetime.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -34,28 +35,48 @@ _WHOLE_NUMBER_LIMIT = 2**63
 _DATA_DEPTH = 32
 
 
+class Actor(str):
+    """A name under which the engine itself acts. The same text from outside is refused."""
+
+    __slots__ = ()
+
+
+GATEWAY = Actor("gateway")
+"""`by` of the facts that a payment gateway reports."""
+
+CLOCK = Actor("clock")
+"""`by` of changes that time alone makes."""
+
+
 def shown(value: object) -> str:
-    """A value for an error message: its type, and the value itself where that is short."""
+    """Return a value for an error message: its type, and the value itself if it is short."""
     if isinstance(value, str) and len(value) < 60:
-        return f"str {value!r}"
+        return f"str {str.__str__(value)!r}"
     if isinstance(value, int) and -(10**20) < value < 10**20:
         return f"{type(value).__name__} {value!r}"
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
     return type(value).__name__
 
 
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return a hint for an error message, "" if no known name is similar."""
+    from difflib import get_close_matches  # Imported on demand: it is slow, and only errors need it.
+
+    close = get_close_matches(name, list(known), n=1, cutoff=0.5) if isinstance(name, str) else []
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
 def text(value: object, what: str, limit: int) -> str:
-    """A string of any Unicode text (no lone surrogates) up to a length.
+    """Check a string of Unicode text.
 
     Args:
-        value: what was given.
-        what: what it is, for the message.
-        limit: the most characters.
-
-    Returns:
-        The string itself.
+        value: the input.
+        what: its name in the message.
+        limit: the largest number of characters.
 
     Raises:
-        InvalidInput: it is no string, too long, or no valid Unicode.
+        InvalidInput: if it is not a string, too long, or holds a lone surrogate.
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be a string, not {shown(value)}")
@@ -65,17 +86,17 @@ def text(value: object, what: str, limit: int) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidInput(f"{what} must be valid Unicode text; it holds half of a surrogate pair") from None
-    return value
+    return value if type(value) is str else str.__str__(value)
 
 
 def name(value: object, what: str) -> str:
-    """An id, SKU, key, reference or person: one line of text, not blank, at most `ID_LENGTH` characters.
+    """Check an id, SKU, key, reference or person: one line of text, not blank, at most `ID_LENGTH` characters.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: if the value is not a valid name.
     """
-    if isinstance(value, str) and value.isascii() and value.isprintable() and value.strip() and len(value) <= ID_LENGTH:
-        return value  # As most are; the rest is looked at closer.
+    if type(value) is str and value.isascii() and value.isprintable() and value.strip() and len(value) <= ID_LENGTH:
+        return value
     value = text(value, what, ID_LENGTH)
     if not value.strip():
         raise InvalidInput(f"{what} must not be empty")
@@ -85,10 +106,10 @@ def name(value: object, what: str) -> str:
 
 
 def identifier(value: object, what: str) -> str:
-    """A `name` that no part of a program could mistake for a way to another folder.
+    """Check a `name` that no program could mistake for a path to another folder.
 
     Raises:
-        InvalidInput: it is none, or one of its parts between slashes is `.` or `..`.
+        InvalidInput: if the value is not a valid name, or one of its parts between slashes is `.` or `..`.
     """
     value = name(value, what)
     if "." in value and not {".", ".."}.isdisjoint(re.split(r"[/\\]", value)):
@@ -97,43 +118,60 @@ def identifier(value: object, what: str) -> str:
 
 
 def optional_name(value: object, what: str) -> str | None:
-    """A `name`, or None.
+    """Check a `name` or None.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: if the value is not None and not a valid name.
     """
     return None if value is None else name(value, what)
 
 
-def comment(value: object) -> str:
-    """A comment: any Unicode text up to `COMMENT_LENGTH` characters; None is the empty one.
+def actor(value: object) -> str | None:
+    """Check `by`: a name, `GATEWAY`, `CLOCK` or None.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: if the value is not a valid name, or is the text of a name of the engine.
+    """
+    if value is None:
+        return None
+    checked = name(value, "by")
+    if checked in (GATEWAY, CLOCK) and not isinstance(value, Actor):
+        raise InvalidInput(f"by must not be {checked!r}: the engine acts under this name, give another one")
+    return checked
+
+
+def comment(value: object) -> str:
+    """Check a comment: any Unicode text up to `COMMENT_LENGTH` characters. None becomes the empty one.
+
+    Raises:
+        InvalidInput: if the value is not a valid comment.
     """
     return "" if value is None or value == "" else text(value, "comment", COMMENT_LENGTH)
 
 
-@lru_cache(maxsize=1024)  # What an order costs is mostly what is paid for it: one Decimal for both.
+@lru_cache(maxsize=1024)
 def _usual_money(value: str) -> Decimal | None:
+    """Read usual money. Equal texts share one Decimal, so a total and its payment take the memory of one."""
     return Decimal(value) if _USUAL_MONEY.fullmatch(value) else None
 
 
 def money(value: object, what: str = "amount") -> Decimal:
-    """An amount of money, not negative, from a Decimal, a string such as "49.90" or an int.
+    """Check an amount of money, not negative: a Decimal, a string such as "49.90" or an int.
 
     Raises:
-        InvalidInput: a float, a negative, endless or absurdly long number, or no number at all.
+        InvalidInput: if the value is a float, negative, not finite, too long, or not a number.
     """
-    usual = _usual_money(value) if isinstance(value, str) else None
+    usual = _usual_money(value) if type(value) is str else None
     if usual is not None:
-        return usual  # As most are; the rest is looked at closer.
+        return usual
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):
         hint = ": write it as a string, such as '49.90'" if isinstance(value, float) else ""
         raise InvalidInput(f"{what} must be a Decimal, a string or an int, not {shown(value)}{hint}")
-    if isinstance(value, str) and (len(value) > 40 or not value.isascii() or "_" in value):
-        raise InvalidInput(f"{what} must be a plain number such as '49.90', not {shown(value)}")
-    if isinstance(value, int) and not -(10**INTEGER_DIGITS) < value < 10**INTEGER_DIGITS:
+    if isinstance(value, str):
+        value = str.__str__(value)
+        if len(value) > 40 or not value.isascii() or "_" in value:
+            raise InvalidInput(f"{what} must be a plain number such as '49.90', not {shown(value)}")
+    elif isinstance(value, int) and not -(10**INTEGER_DIGITS) < value < 10**INTEGER_DIGITS:
         raise InvalidInput(f"{what} must have at most {INTEGER_DIGITS} digits before the point")
     try:
         amount = Decimal(value)
@@ -156,23 +194,23 @@ def money(value: object, what: str = "amount") -> Decimal:
 
 
 def currency(value: object, what: str = "currency") -> str:
-    """A currency: three upper-case letters, as in ISO 4217.
+    """Check a currency: three upper-case letters, as in ISO 4217.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: if the value is not three upper-case letters.
     """
     if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
         raise InvalidInput(f"{what} must be three upper-case letters such as 'GBP', not {shown(value)}")
-    return value
+    return value if type(value) is str else str.__str__(value)
 
 
 def email(value: object) -> str:
-    """A bare address to mail to, such as `ann@example.com`. Whether it exists, only a mail to it can tell.
+    """Check a bare address such as `ann@example.com`. Only a mail to it can show that it exists.
 
-    What could mean more than one address in a mail's header is refused: quotes, brackets, commas, encoded words.
+    Quotes, brackets, commas and encoded words are refused: in a mail's header they could mean more than one address.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: if the value is not a bare address.
     """
     value = name(value, "email")
     if not _ADDRESS.fullmatch(value) or "=?" in value:
@@ -181,23 +219,23 @@ def email(value: object) -> str:
 
 
 def whole(value: object, what: str, least: int) -> int:
-    """A whole number of at least `least`, below 2**63.
+    """Check a whole number of at least `least`, below 2**63.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: if the value is not an int, or out of range.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidInput(f"{what} must be a whole number, not {shown(value)}")
     if not least <= value < _WHOLE_NUMBER_LIMIT:
         raise InvalidInput(f"{what} must be from {least} up to 2**63 - 1")
-    return value
+    return value if type(value) is int else int.__index__(value)
 
 
 def flag(value: object, what: str) -> bool:
-    """True or False, and nothing that only looks like it.
+    """Check a bool. Nothing that only looks like one is accepted.
 
     Raises:
-        InvalidInput: it is neither.
+        InvalidInput: if the value is not True or False.
     """
     if not isinstance(value, bool):
         raise InvalidInput(f"{what} must be True or False, not {shown(value)}")
@@ -205,10 +243,10 @@ def flag(value: object, what: str) -> bool:
 
 
 def instant(value: object, what: str) -> datetime:
-    """A moment with a time zone, in UTC.
+    """Check a moment with a time zone. Returns it in UTC.
 
     Raises:
-        InvalidInput: no datetime, or one without a time zone.
+        InvalidInput: if the value is not a datetime, or has no time zone.
     """
     if not isinstance(value, datetime):
         raise InvalidInput(f"{what} must be a datetime, not {shown(value)}")
@@ -220,12 +258,11 @@ def instant(value: object, what: str) -> datetime:
 
 
 def exact_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime:
-    """The same as a datetime itself where it is of a subclass, such as a library that freezes time gives: what writes
-    JSON takes no other.
+    """Convert a datetime of a subclass, such as a library that freezes time returns, to a plain datetime.
 
     Args:
         value: a moment.
-        kind: not to be given. It is bound early, as such libraries put their class in the place of a module's name.
+        kind: leave it out. It is bound early because such libraries replace the name in this module.
     """
     if type(value) is kind:
         return value
@@ -234,21 +271,22 @@ def exact_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime
 
 
 def names(value: object, what: str) -> frozenset[str]:
-    """A set of names, from any iterable of strings but a string itself.
+    """Check a set of names: any iterable of strings, except a string and a mapping.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: if the value is not such an iterable. A mapping is refused because its keys say nothing about
+            its values: a form `{"paid": False}` does not tick paid.
     """
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         raise InvalidInput(f"{what} must be a set of names such as {{'sent'}}, not {shown(value)}")
     return frozenset(name(one, what) for one in value)
 
 
 def fact(value: object, what: str) -> str | int | bool | Decimal | None:
-    """The value of a fact: a string, whole number, bool, Decimal or None.
+    """Check a fact: a string, whole number, bool, Decimal or None.
 
     Raises:
-        InvalidInput: anything else. A float is refused, as it is no exact value.
+        InvalidInput: if the value has another type. A float is refused because it is not exact.
     """
     if value is None or isinstance(value, bool):
         return value
@@ -261,12 +299,75 @@ def fact(value: object, what: str) -> str | int | bool | Decimal | None:
     raise InvalidInput(f"{what} must be a string, int, bool, Decimal or None, not {shown(value)}")
 
 
-def json_value(value: object, what: str, depth: int = 0) -> object:
-    """A deep copy of a value that JSON can hold: strings, whole numbers below 2**63, finite floats, bools, None,
-    lists, and dicts with string keys.
+_MONEY_FACTS: dict[str, Callable[[object, str], str | bool | Decimal]] = {
+    "amount": money,
+    "currency": currency,
+    "reference": name,
+    "transaction_id": name,
+    "provider": name,
+    "credit": flag,
+}
+
+
+def facts(
+    values: Mapping[str, object], known: frozenset[str], trigger: str, *, ledger: bool
+) -> dict[str, str | int | bool | Decimal | None]:
+    """Check the facts of a trigger.
+
+    Args:
+        values: the keyword arguments of the call.
+        known: the names that the trigger accepts.
+        trigger: its name, for the message.
+        ledger: whether the trigger records money. Then its own facts that are None are left out.
 
     Raises:
-        InvalidInput: anything else, or more than 32 levels of nesting.
+        InvalidInput: if a name is not known, or a value is not valid.
+    """
+    checked: dict[str, str | int | bool | Decimal | None] = {}
+    for fact_name, value in values.items():
+        if fact_name not in known:
+            accepted = ", ".join(sorted(known)) or "(none)"
+            hint = did_you_mean(fact_name, known)
+            raise InvalidInput(f"{trigger} accepts the facts {accepted}, not {fact_name!r:.80}{hint}")
+        check = _MONEY_FACTS.get(fact_name) if ledger else None
+        if check is None:
+            checked[fact_name] = fact(value, fact_name)
+        elif value is not None:
+            checked[fact_name] = check(value, fact_name)
+    return checked
+
+
+def call(
+    order_id: object, key: object, by: object, text_of: object, visible: object, notify: object, override: object
+) -> tuple[str, str | None, str | None, str]:
+    """Check the arguments that every change of an order has.
+
+    Args:
+        order_id, key, by, visible, notify, override: as in `Orders.fire`.
+        text_of: the comment.
+
+    Returns:
+        The order's id, the key, `by` and the comment.
+
+    Raises:
+        InvalidInput: if one of them is not valid.
+    """
+    flag(visible, "visible")
+    flag(notify, "notify")
+    flag(override, "override")
+    return (
+        identifier(order_id, "order id"),
+        None if key is None else name(key, "key"),
+        None if by is None else actor(by),
+        comment(text_of),
+    )
+
+
+def json_value(value: object, what: str, depth: int = 0) -> object:
+    """Copy a JSON value: strings, whole numbers below 2**63, finite floats, bools, None, lists, dicts with string keys.
+
+    Raises:
+        InvalidInput: if the value has another type, or more than 32 levels of nesting.
     """
     if depth > _DATA_DEPTH:
         raise InvalidInput(f"{what} must be nested at most {_DATA_DEPTH} deep")
@@ -277,19 +378,19 @@ def json_value(value: object, what: str, depth: int = 0) -> object:
     if isinstance(value, int):
         return whole(value, what, -_WHOLE_NUMBER_LIMIT)
     if isinstance(value, float) and math.isfinite(value):
-        return value
+        return value if type(value) is float else float.__float__(value)
     if isinstance(value, list):
         return [json_value(item, what, depth + 1) for item in value]
     if isinstance(value, Mapping):
         return json_object(value, what, depth + 1)
-    raise InvalidInput(f"{what} must hold only what JSON can hold, not {shown(value)}")
+    raise InvalidInput(f"{what} must hold only JSON values, not {shown(value)}")
 
 
 def json_object(value: object, what: str, depth: int = 0) -> dict[str, object]:
-    """A deep copy of a dict of JSON values; None is the empty one.
+    """Copy a dict of JSON values. None becomes the empty one.
 
     Raises:
-        InvalidInput: it is none.
+        InvalidInput: if the value is not a dict of JSON values.
     """
     if value is None:
         return {}

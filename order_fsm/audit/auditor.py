@@ -1,23 +1,23 @@
-"""Whether a store holds together: each order with its history, ledger and keys, and all of them with stock and totals.
+"""An audit: checks each order against its history, ledger and keys, and all orders against stock and totals.
 
-The codes of what is found:
+The codes of findings:
 
-corrupt        the store cannot read it, or says itself that something is wrong
-history        the versions are not dense from 1, or an entry does not begin where the one before it ended
-fold           the order is not what its history leads to
-unknown_state  the rules do not know the state that the order is in; see `Orders.migrate`
-counted        whether it counts in totals is not what the rules say
+corrupt        the store cannot read it, or reports a fault itself
+history        versions are not dense from 1, or an entry does not start in the state that the one before it led to
+fold           the order is not the result of its history
+unknown_state  the rules do not have the order's state; see `Orders.migrate`
+counted        the order counts in totals and by the rules does not, or the other way round; see `Orders.migrate`
+reserved       the order holds stock and by the rules does not, or the other way round; see `Orders.migrate`
 ledger         a payment and the entry that records it differ, or one of the two is missing
-rule           a step is not one that the rules take, such as one that ticks paid without the money. The rules are those
-               of today: steps up to the last that names a trigger or a state that they do not know are not judged, but
-               after other changes of a table its older steps are found too
+rule           today's rules do not take this step, such as one that ticks paid without the money. Steps up to the last
+               one that names a trigger or a state that they do not have are not judged
 keys           a key of an entry does not lead to the entries that carry it
-messages       a message is of an order that is not there, or of a version that the order has not come to
+messages       a message is about an order that is gone, or about a version that the order has not reached
 stock          more pieces are missing than all orders hold
 tally          the totals of the store are not those of its orders
 
-What cannot be known: how many pieces there were at first, so whether on hand and held make up what there should be;
-what was removed as a whole; and, in a store that is not `Inspectable`, what is behind an order that cannot be read.
+Not detected: how many pieces there were at first, so whether available and reserved pieces add up to the right number;
+and anything that was removed as a whole.
 """
 
 from __future__ import annotations
@@ -30,27 +30,26 @@ from attrs import Factory, define, frozen
 
 from order_fsm.audit.consistency import findings
 from order_fsm.errors import OrderNotFound, StoreCorrupt
-from order_fsm.model import Entry, Finding, Message, Order, When
+from order_fsm.model import Entry, Finding, Message, Order
 from order_fsm.money import ZERO, plus
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Inspectable, Query, Store
+from order_fsm.store import Need, Store
 
-_PAGE = 200
 _DEAD_LETTERS = 10_000
-"""How many dead letters are looked at."""
+"""The number of dead letters that are checked."""
 
 Progress = Callable[[int, int | None], object]
-_Totals = dict[tuple[str, str, bool], tuple[int, Decimal]]
+_Totals = dict[tuple[str, str, bool, bool], tuple[int, Decimal]]
 
 
 @frozen
 class Audit:
-    """What an audit saw.
+    """The result of an audit.
 
     Attributes:
-        orders: how many were read.
-        entries: how many those have.
-        findings: all that is wrong; orders in the sequence in which the store has them.
+        orders: the number of orders read.
+        entries: the number of their entries.
+        findings: all faults, orders in the store's sequence.
     """
 
     orders: int
@@ -59,41 +58,41 @@ class Audit:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no findings."""
         return not self.findings
 
 
 def audit(store: Store, workflow: Workflow, progress: Progress | None = None) -> Audit:
-    """See whether a store holds together. Reads everything, a page at a time, and changes nothing.
+    """Check a store. Reads everything and changes nothing.
 
-    Others may go on working meanwhile. What they change is looked at again before it is called wrong.
+    Others may work at the same time. A part that they change is read again before it becomes a finding. The audit keeps
+    a count for each SKU and state, and the findings. It keeps nothing for each order.
 
     Args:
-        store: which one.
+        store: the store.
         workflow: the rules to judge its orders by.
-        progress: is called after each order with how many are done, and of how many, or None.
+        progress: is called after each order with the number done, and the number of all or None.
 
     Returns:
-        What was found. It keeps a count for each SKU and state, and the findings; nothing for each order.
+        The findings.
 
     Raises:
-        StoreUnavailable: the store cannot be read.
+        StoreUnavailable: if the store cannot be read.
     """
     return _Auditor(store, workflow).audit(progress)
 
 
 @define
 class _Sums:
-    """What all orders come to."""
+    """The sums over all orders."""
 
-    held: dict[str, int] = Factory(dict)
+    reserved: dict[str, int] = Factory(dict)
     totals: _Totals = Factory(dict)
 
-    def add(self, workflow: Workflow, order: Order) -> None:
-        holds = workflow.holds(order.state)
-        for line in order.lines:
-            self.held[line.sku] = self.held.get(line.sku, 0) + line.quantity * holds
-        group = (order.state, order.currency, order.refund_due > 0)
+    def add(self, order: Order) -> None:
+        for line in order.reserved or ():
+            self.reserved[line.sku] = self.reserved.get(line.sku, 0) + line.quantity
+        group = (order.state, order.currency, order.refund_due > 0, bool(order.unmatched))
         orders, total = self.totals.get(group, (0, ZERO))
         self.totals[group] = (orders + 1, plus(total, order.total))
 
@@ -113,58 +112,40 @@ class _Auditor:
             try:
                 order, history = self._snapshot(order_id)
             except OrderNotFound:
-                continue  # Somebody removes orders at this moment.
+                continue  # Another process removed it since.
             except StoreCorrupt as error:
                 self._findings.append(Finding(order_id, "corrupt", str(error)))
             else:
                 orders += 1
                 entries += len(history)
-                sums.add(self._workflow, order)
+                sums.add(order)
                 self._findings += findings(self._workflow, order, history)
                 self._findings += self._keys(order, history)
             if progress is not None:
                 progress(done, number)
-        if not any(finding.code == "corrupt" for finding in self._findings):  # Otherwise the sums lack something.
+        if not any(finding.code == "corrupt" for finding in self._findings):  # Otherwise the sums are incomplete.
             self._findings += self._unlike(sums, before)
         self._findings += self._messages()
-        if isinstance(self._store, Inspectable):
-            self._findings += [Finding(None, "corrupt", fault) for fault in self._readable(self._faults(self._store))]
+        self._findings += [Finding(None, "corrupt", fault) for fault in self._readable(self._faults())]
         return Audit(orders, entries, tuple(dict.fromkeys(self._findings)))
 
-    # What there is
+    # Reading
 
     def _ids(self) -> Iterator[str]:
-        if isinstance(self._store, Inspectable):
-            return self._store.order_ids()
-        return (order.id for order in self._found())
-
-    def _found(self) -> Iterator[Order]:
-        page = self._store.find(Query(When(), limit=_PAGE))
-        while page:
-            yield from page
-            page = self._page_after(page)
-
-    def _page_after(self, page: list[Order]) -> list[Order]:
-        for last in reversed(page):
-            try:
-                return self._store.find(Query(When(), after=last.id, limit=_PAGE))
-            except OrderNotFound:
-                continue  # Removed meanwhile: the one before it is a place to go on from as well.
-        return []
+        return self._store.order_ids()
 
     def _readable(self, parts: Iterator[str]) -> Iterator[str]:
-        """What can be read of a list; where it breaks off, that is a finding."""
+        """Yield the readable part of a list. If it breaks off, that is a finding."""
         try:
             yield from parts
         except StoreCorrupt as error:
             self._findings.append(Finding(None, "corrupt", str(error)))
 
-    @staticmethod
-    def _faults(store: Inspectable) -> Iterator[str]:
-        yield from store.faults()
+    def _faults(self) -> Iterator[str]:
+        yield from self._store.faults()
 
     def _snapshot(self, order_id: str) -> tuple[Order, tuple[Entry, ...]]:
-        """An order and its history, both of one moment."""
+        """Return an order and its history, both of one moment."""
         order = self._store.load(order_id)
         while True:
             history = self._store.history(order_id)
@@ -175,7 +156,7 @@ class _Auditor:
                 return order, history
             order = again
 
-    # What is wrong with it
+    # Findings
 
     def _keys(self, order: Order, history: tuple[Entry, ...]) -> Iterator[Finding]:
         carried: dict[str, list[int]] = {}
@@ -183,36 +164,34 @@ class _Auditor:
             if entry.key is not None:
                 carried.setdefault(entry.key, []).append(entry.version)
         for key, versions in carried.items():
-            try:
-                keyed = self._store.keyed(key)
-            except StoreCorrupt as error:
-                yield Finding(order.id, "corrupt", str(error))
-                continue
-            if keyed is None:
-                yield Finding(order.id, "keys", f"the key {key!r} of entry {versions[0]} leads nowhere")
-            elif (keyed.order_id, [*range(keyed.first, keyed.last + 1)]) != (order.id, versions):
-                message = f"the key {key!r} leads to other entries than those that carry it"
+            (snapshot,) = self._store.prepare_many((Need(None, key),))
+            record = snapshot.record
+            if snapshot.fault is not None:
+                yield Finding(order.id, "corrupt", str(snapshot.fault))
+            elif record is None:
+                yield Finding(order.id, "keys", f"the key {key!r} of entry {versions[0]} has no record")
+            elif (record.order_id, [*range(record.first, record.last + 1)]) != (order.id, versions):
+                message = f"the record of key {key!r} names other entries than those that carry it"
                 yield Finding(order.id, "keys", message)
 
     def _messages(self) -> list[Finding]:
         strays = dict(self._stray_messages())
         if strays:
-            # Those that were delivered or removed meanwhile are no strays.
+            # Messages that were delivered or removed since are not strays.
             again = dict(self._stray_messages())
             strays = {name: finding for name, finding in strays.items() if name in again}
         return list(strays.values())
 
     def _stray_messages(self) -> Iterator[tuple[str, Finding]]:
-        waiting = self._store.messages() if isinstance(self._store, Inspectable) else iter(())
         seen: tuple[str, int] = ("", 0)
         try:
-            for message in chain(waiting, self._store.dead_letters(_DEAD_LETTERS)):
+            for message in chain(self._store.messages(), self._store.dead_letters(_DEAD_LETTERS)):
                 if seen[0] != message.order_id or message.version > seen[1]:
                     seen = (message.order_id, self._version(message))
                 if not 1 <= message.version <= seen[1]:
-                    where = f"which is at version {seen[1]}" if seen[1] else "which is not there"
-                    said = f"the message {message.id!r} is of order {message.order_id!r}, {where}"
-                    yield message.id, Finding(message.order_id, "messages", said)
+                    state = f"which is at version {seen[1]}" if seen[1] else "which does not exist"
+                    fault = f"the message {message.id!r} is about order {message.order_id!r}, {state}"
+                    yield message.id, Finding(message.order_id, "messages", fault)
         except StoreCorrupt as error:
             yield "", Finding(None, "corrupt", str(error))
 
@@ -222,45 +201,45 @@ class _Auditor:
         except OrderNotFound:
             return 0
         except StoreCorrupt:
-            return message.version  # The order itself is found.
+            return message.version  # The order itself is a finding.
 
-    # All of it together
+    # Sums
 
     def _totals(self) -> _Totals | None:
         try:
-            return {tally[:3]: tally[3:] for tally in self._store.tally(None)}
+            return {(*tally[:3], tally.unmatched): tally[3:5] for tally in self._store.tally(None)}
         except StoreCorrupt as error:
             self._findings.append(Finding(None, "corrupt", str(error)))
             return None
 
     def _unlike(self, sums: _Sums, before: _Totals | None) -> list[Finding]:
-        """What all orders come to, against the totals and the stock of the store.
+        """Compare the sums over all orders with the totals and the stock of the store.
 
-        What seems wrong is summed up again, and is wrong where nothing has moved meanwhile: others may be at work.
+        A difference is summed up again, and is a finding if nothing moved in between: others may be at work.
         """
         if not (self._short(sums) or before != sums.totals):
             return []
-        before, on_hand = self._totals(), self._short(sums)
+        before, available = self._totals(), self._short(sums)
         sums = _Sums()
         for order_id in self._readable(self._ids()):
             try:
-                sums.add(self._workflow, self._store.load(order_id))
+                sums.add(self._store.load(order_id))
             except (OrderNotFound, StoreCorrupt):
                 continue
         found = []
         if before == self._totals() != sums.totals:
             found.append(Finding(None, "tally", "the totals of the store are not those of its orders"))
         for sku, number in self._short(sums).items():
-            if on_hand.get(sku) == number:
-                message = f"{sku!r}: {number} are on hand, but all orders hold only {sums.held[sku]}"
+            if available.get(sku) == number:
+                message = f"{sku!r}: {number} pieces are available, and all orders hold only {sums.reserved[sku]}"
                 found.append(Finding(None, "stock", message))
         return found
 
     def _short(self, sums: _Sums) -> dict[str, int]:
-        """The numbers on hand of items of which more are missing than orders hold."""
+        """Return the available pieces of items with more pieces missing than orders hold."""
         try:
-            on_hand = self._store.stock(sums.held)
+            available = self._store.stock(sums.reserved)
         except StoreCorrupt as error:
             self._findings.append(Finding(None, "corrupt", str(error)))
             return {}
-        return {sku: number for sku, number in on_hand.items() if number + sums.held[sku] < 0}
+        return {sku: number for sku, number in available.items() if number + sums.reserved[sku] < 0}

@@ -1,31 +1,34 @@
-"""Whether an order fits its history, its ledger and the rules. Reads no store; each function gives what is wrong."""
+"""Checks of one order against its history, its ledger and the rules. Reads no store. Each function yields findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from attrs import evolve
+
 from order_fsm.errors import OrderFsmError, Refused
-from order_fsm.model import UNFINISHED, Entry, Finding, Order, Payment
+from order_fsm.model import UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment
+from order_fsm.money import ZERO
 from order_fsm.rules.decide import decide
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
 OWN_TRIGGERS = frozenset({"create", "comment", "migrate"})
-"""Those of entries that no rule makes."""
+"""Triggers of entries that no rule makes."""
 
 
 def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """All that is wrong with an order by what it says itself.
+    """Yield all faults of an order.
 
     Args:
         workflow: the rules to judge it by.
-        order: as it stands.
+        order: the order now.
         entries: its history.
     """
     broken = [*_history(order, entries), *_fold(order, entries)]
     yield from broken
     if broken:
-        return  # What follows would only say so again.
+        return  # The other checks would repeat it.
     first = _first_judged(workflow, entries)
     yield from _ledger(workflow, order, entries, first)
     if not workflow.has_state(order.state):
@@ -35,6 +38,9 @@ def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iter
     if order.counted != workflow.counts_in(order.state):
         rules_say = "does not count" if order.counted else "counts"
         yield Finding(order.id, "counted", f"by the rules it {rules_say} in totals")
+    if (order.reserved is not None) != (bool(order.lines) and workflow.holds(order.state)):
+        rules_say = "does not hold" if order.reserved is not None else "holds"
+        yield Finding(order.id, "reserved", f"by the rules it {rules_say} stock")
     yield from _steps(workflow, order, entries, first)
 
 
@@ -61,6 +67,7 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
         ("version", order.version, len(entries)),
         ("time of creation", order.created_at, entries[0].at),
         ("time of change", order.updated_at, last.at),
+        ("mark of an invoice by payment", order.invoiced_by_payment, invoiced_by_payment(entries)),
     ):
         if says != led:
             yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
@@ -89,26 +96,31 @@ def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: i
             yield Finding(order.id, "ledger", f"payment {number} is of entry {payment.version}, which is not there")
             continue
         entry = entries[payment.version - 1]
-        differs = _differs(workflow, order, payment, entry)
+        differs = _differs(workflow, payment, entry)
         if differs:
             message = f"payment {number} and entry {entry.version}, which records it, differ in {', '.join(differs)}"
             yield Finding(order.id, "ledger", message)
     for entry in entries[first:]:
-        wanted = 1 if workflow.rules_of(entry.trigger) and workflow.ledger_of(entry.trigger) is not None else 0
+        rules = workflow.rules_of(entry.trigger)
+        least = 1 if rules and rules[0].ledger is not None else 0
+        most = 1 if rules and rules[0].lapses else least
         there = recorded.get(entry.version, 0)
-        if there != wanted:
-            message = f"entry {entry.version} ({entry.trigger}) records {wanted} payments, the ledger has {there} of it"
+        if not least <= there <= most:
+            message = f"entry {entry.version} ({entry.trigger}) records {most} payments, the ledger has {there} of it"
             yield Finding(order.id, "ledger", message)
 
 
-def _differs(workflow: Workflow, order: Order, payment: Payment, entry: Entry) -> list[str]:
+def _differs(workflow: Workflow, payment: Payment, entry: Entry) -> list[str]:
+    """Return the columns of a payment that its entry contradicts."""
     facts = entry.facts
-    kind = workflow.ledger_of(entry.trigger) if workflow.rules_of(entry.trigger) else payment.kind
+    kind = workflow.ledger_of(entry.trigger) if workflow.rules_of(entry.trigger) else None
     pairs = {
-        "kind": (payment.kind, kind),
-        "amount": (payment.amount, facts.get("amount")),
-        "currency": (order.currency, facts.get("currency")),
-        "reference": (payment.reference, facts.get("reference")),
+        "kind": (payment.kind, payment.kind if kind is None else kind),
+        # A row of 0 moves no money: it identifies a payment, or ends a credit.
+        "amount": (payment.amount, facts.get("amount") if payment.amount else ZERO),
+        "currency": (payment.currency, facts.get("currency", payment.currency)),
+        "reference": (payment.reference, facts.get("reference", payment.reference)),
+        "transaction_id": (payment.transaction_id, facts.get("transaction_id", payment.transaction_id)),
         "time": (payment.at, entry.at),
     }
     return [name for name, (one, other) in pairs.items() if one != other]
@@ -117,7 +129,7 @@ def _differs(workflow: Workflow, order: Order, payment: Payment, entry: Entry) -
 def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
     """Each step is one that the table takes: from the state, with the money that was there, for what was asked.
 
-    Whether there was enough stock is not known afterwards, so it is taken for granted.
+    Whether there was enough stock is not known afterwards, so it is assumed.
     """
     for entry in entries[first:]:
         if entry.trigger in OWN_TRIGGERS and not workflow.rules_of(entry.trigger):
@@ -126,7 +138,7 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
         elif entry.version == 1:
             yield Finding(order.id, "rule", f"the history begins with {entry.trigger} and not with create")
         else:
-            led = _led(workflow, order, entries[entry.version - 2], entry)
+            led = _led(workflow, order, entries[: entry.version - 1], entry)
             if led != entry.state_after:
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
@@ -135,18 +147,22 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
                 yield Finding(order.id, "rule", message)
 
 
-def _led(workflow: Workflow, order: Order, before: Entry, entry: Entry) -> str:
-    """Where the rules lead, or why they do not."""
+def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> str:
+    """Return the state to which the rules lead, or why they do not, or why the ledger is another one than theirs."""
     ledger = tuple(payment for payment in order.payments if payment.version < entry.version)
-    then = order.after(before, ledger, workflow.counts_in(before.state_after))
+    then = order.after(history[-1], ledger, workflow.counts_in(history[-1].state_after))
+    then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
     try:
-        request = Request(entry.trigger, entry.at, entry.facts, comment=entry.comment, override=entry.override)
+        request = Request(entry.trigger, entry.at, entry.facts, entry.by, entry.comment, override=entry.override)
         decision = decide(workflow, then, request)
     except OrderFsmError as error:
         return f"it cannot be: {error}"
     except Exception as error:
-        # A shop's own guard: what it raises is about one order.
-        return f"it cannot be told: a guard raised {type(error).__name__}"
+        # A guard of the shop: its error is about one order.
+        return f"it is unknown: a guard raised {type(error).__name__}"
     if isinstance(decision, Refused):
         return "it is refused: " + ", ".join(reason.code for reason in decision.reasons)
+    rows = tuple(payment for payment in order.payments if payment.version == entry.version)
+    if decision.order.payments[len(ledger) :] != rows:
+        return f"{decision.order.state}, with another row in the ledger"
     return decision.order.state

@@ -1,52 +1,99 @@
-"""Many changes of orders that are committed together."""
+"""Many changes in one commit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Iterable
+from types import TracebackType
 
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.model import Receipt
-from order_fsm.orders.commands import Changes
-from order_fsm.orders.executor import Call, Commits
-from order_fsm.rules.workflow import Workflow
+from order_fsm.orders.commands import Commands
+from order_fsm.orders.executor import Executor
+from order_fsm.rules.decide import Call
 
 
-class Batch(Changes[None]):
-    """Changes that are collected in a `with` block, and done at its end.
+class Batch:
+    """Changes that are collected in a `with` block and committed together at its end.
 
-    They are decided in their sequence, and committed at once as far as they are about different orders: of one order
-    only the first change is, and each further one after it. One that is refused does not undo the others. A call that
-    is wrong in itself raises at once, and then, as where anything else raises in the block, nothing is done.
+    They are decided in sequence, each on the outcome of those before it. A refused change does not undo the others. A
+    call with invalid arguments raises at once. If anything raises in the block, nothing is done.
 
     Attributes:
-        results: after the block, for each call in its sequence: the receipt, or the error that `Orders` would have
-            raised.
+        results: after the block, the receipt of each call in sequence, or the error that `Orders` would have raised.
 
-    What is no error of this library, such as one of a shop's own guard, is raised at the end, after the others are
-    done. At its end the block also raises StoreUnavailable or StoreFull where the store fails: then any of the changes
-    may have been done, or not; repeat the batch, with keys.
+    The end of the block raises StoreUnavailable or StoreFull if the store fails. Then any of the changes may be done:
+    repeat the batch, with keys. An exception that is not of this library, such as one of a shop's own guard, is raised
+    after the other changes are done.
     """
 
-    def __init__(self, workflow: Workflow, now: Callable[[], datetime], commits: Commits) -> None:
-        """Begin with no changes: see `Orders.batch`."""
-        super().__init__(workflow, now, commits, self._collect)
+    def __init__(self, commands: Commands, executor: Executor) -> None:
+        """Start with no changes. See `Orders.batch`."""
         self.results: list[Receipt | Exception] = []
+        self._commands = commands
+        self._executor = executor
         self._calls: list[Call] = []
         self._open = True
 
     def __enter__(self) -> Batch:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: object, __: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._open = False
         if kind is None:
-            self.results = self._commits.change_all(self._calls)
+            self.results = self._executor.execute_all(self._calls)
             for result in self.results:
                 if isinstance(result, Exception) and not isinstance(result, OrderFsmError):
                     raise result
 
-    def _collect(self, call: Call) -> None:
+    def fire(
+        self,
+        order_id: str,
+        trigger: str,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        override: bool = False,
+        **facts: object,
+    ) -> None:
+        """Fire a trigger at the end of the block. See `Orders.fire`."""
+        self._add(self._commands.fire(order_id, trigger, facts, key, by, comment, visible, notify, override))
+
+    def save(
+        self,
+        order_id: str,
+        statuses: Iterable[str],
+        *,
+        version: int,
+        key: str | None = None,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        override: bool = False,
+    ) -> None:
+        """Save a form at the end of the block. See `Orders.save`."""
+        call = self._commands.save(order_id, statuses, version, key, by, comment, visible, notify, override)
+        self._add(call)
+
+    def comment(
+        self,
+        order_id: str,
+        comment: str,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+    ) -> None:
+        """Add a comment at the end of the block. See `Orders.comment`."""
+        self._add(self._commands.comment(order_id, comment, key, by, visible, notify))
+
+    def _add(self, call: Call) -> None:
         if not self._open:
-            raise InvalidInput("this batch is over: begin another one with orders.batch()")
+            raise InvalidInput("this batch is over: start another one with orders.batch()")
         self._calls.append(call)

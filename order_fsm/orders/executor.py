@@ -1,235 +1,316 @@
-"""How a change is made: load, decide, commit; and again from the start where somebody else was first."""
+"""The way of a call to its commit: read, decide, write. After a conflict it starts again.
+
+Every caller decides in its own thread. Only the write may be shared with others: see `GroupCommit`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
-from attrs import define, setters
+from attrs import evolve
 
-from order_fsm.errors import KeyReused, Refused, StoreFull, StoreUnavailable, VersionConflict
-from order_fsm.model import Entry, Order, Receipt
+from order_fsm.errors import (
+    KeyReused,
+    OrderNotFound,
+    Refused,
+    StoreFull,
+    StoreUnavailable,
+    TransactionLost,
+    VersionConflict,
+)
+from order_fsm.model import Entry, Line, Order, Receipt, invoiced_by_payment
 from order_fsm.orders.messages import messages
-from order_fsm.rules.decide import Decision
-from order_fsm.rules.request import Request
+from order_fsm.rules.decide import Call, Decision, Recorded
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Change, StockMove
-
-if TYPE_CHECKING:
-    from order_fsm.store import Store
+from order_fsm.store import Change, Need, Snapshot, StockMove, Store
 
 ATTEMPTS = 100
-"""How often a change is decided again, because somebody else changed the order first, before it is given up."""
+"""How often a call is decided again after a conflict before it fails."""
 
-Decided = Callable[[Order, frozenset[str]], Sequence[Decision] | Refused | Entry]
-"""What is to be done with an order, given the SKUs of which there is not enough for it: decisions to commit, the error
-to raise, or the entry that did it before."""
+_CONFLICTS = (VersionConflict, KeyReused)
 
 
-@define(eq=False, repr=False, on_setattr=setters.NO_OP)
-class Call:
-    """What somebody wants done to an order.
+class Writer(Protocol):
+    """Commits a change: a store, or a group that commits with others."""
 
-    Attributes:
-        content: the digest that is kept with its key, if it has one; see `Request.content`.
-    """
-
-    order_id: str
-    request: Request
-    content: str | None
-    decided: Decided
+    def commit(self, change: Change) -> None:
+        """Commit a change, as `Store.commit` does."""
+        ...
 
 
-class Commits:
-    """The changes of one store under one workflow."""
+class Executor:
+    """Runs calls on one store under one workflow."""
 
-    def __init__(self, store: Store, workflow: Workflow) -> None:
+    def __init__(self, store: Store, workflow: Workflow, writer: Writer) -> None:
+        """Create the executor.
+
+        Args:
+            store: is read from.
+            workflow: the rules.
+            writer: commits the changes of single calls.
+        """
         self._store = store
         self._workflow = workflow
-        # Not by `Recalling`, which is slow to import.
-        self._recalled: Callable[[str], Order | None] = getattr(store, "recall", _nothing_recalled)
+        self._writer = writer
 
-    def change(self, call: Call) -> Receipt:
-        """Load, decide, commit; again from the start where the order, its stock or the key was not what it seemed."""
-        for attempt in range(ATTEMPTS):
-            prepared = self._prepared(call)
-            if isinstance(prepared, Receipt):
-                return prepared
+    def execute(self, call: Call) -> Receipt:
+        """Read, decide and commit one call.
+
+        Raises:
+            OrderFsmError: as the call and the store do. A conflict is raised after 100 attempts, or at once inside a
+                host's transaction.
+        """
+        needs = (Need(call.order_id, call.request.key),)
+        attempts = 0
+        while True:
+            change = self.prepare(call, self._store.prepare_many(needs)[0])
+            if isinstance(change, Receipt):
+                return change
             try:
-                self._store.commit(prepared)
-            except (VersionConflict, KeyReused):
-                if attempt == ATTEMPTS - 1:
+                self._writer.commit(change)
+            except _CONFLICTS:
+                attempts += 1
+                if attempts == self._attempts():
                     raise
             else:
-                return Receipt(prepared.order, prepared.entries)
-        raise AssertionError("the last attempt returns or raises")
+                return receipt_of(change)
 
-    def change_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:
-        """Do many calls with as few commits as may be: one for all that are about different orders and keys.
+    def execute_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:
+        """Run many calls with one commit. Each is decided on the outcome of those before it.
+
+        A conflicting call is decided again in a further round, and so is every call after it that was refused.
 
         Returns:
-            For each call what came of it, in their sequence: the receipt, or what `change` would have raised.
+            For each call its receipt, or the error that `execute` would have raised.
 
         Raises:
-            StoreUnavailable, StoreFull: the store fails; any of the calls may have been done, or not.
+            StoreUnavailable, StoreFull, TransactionLost: if the store fails. Then any of the calls may be done.
         """
         results: dict[int, Receipt | Exception] = {}
-        attempts = [0] * len(calls)
-        while len(results) < len(calls):
-            changes: dict[int, Change] = {}
-            orders: set[str] = set()
-            keys: set[str | None] = set()
-            for number, call in enumerate(calls):
-                if number in results:
-                    continue
-                # The second change of an order, or under a key, waits: it is decided on what the first one has left.
-                if call.order_id not in orders and call.request.key not in keys:
-                    prepared = self._prepared_or_refused(call)
-                    if isinstance(prepared, Change):
-                        changes[number] = prepared
-                    else:
-                        results[number] = prepared
-                orders.add(call.order_id)
-                keys |= {call.request.key} - {None}
-            errors = self._store.commit_all(list(changes.values())) if changes else []
-            for (number, change), error in zip(changes.items(), errors, strict=True):
-                attempts[number] += 1
+        attempts = [self._attempts()] * len(calls)
+        pending = list(range(len(calls)))
+        while pending:
+            round_ = _Round(self, calls, pending, self._store)
+            errors = self._store.commit_all(list(round_.changes.values())) if round_.changes else []
+            pending, conflicted = list(round_.deferred), False
+            for number, error in zip(round_.changes, errors, strict=True):
+                attempts[number] -= 1
                 if error is None:
-                    results[number] = Receipt(change.order, change.entries)
-                elif attempts[number] == ATTEMPTS or not isinstance(error, VersionConflict | KeyReused):
+                    results[number] = receipt_of(round_.changes[number])
+                elif attempts[number] and isinstance(error, _CONFLICTS):
+                    pending.append(number)
+                    conflicted = True
+                else:
                     results[number] = error
+            if conflicted:
+                first = min(pending)
+                pending += [number for number in round_.answers if number > first]
+            results |= {number: answer for number, answer in round_.answers.items() if number not in pending}
+            pending.sort()
         return [results[number] for number in range(len(calls))]
 
-    def _prepared_or_refused(self, call: Call) -> Change | Receipt | Exception:
-        try:
-            return self._prepared(call)
-        except (StoreUnavailable, StoreFull):
-            raise
-        except Exception as error:  # Of one call, such as a guard that fails: the others are not to blame.
-            return error
+    def prepare(self, call: Call, snapshot: Snapshot) -> Change | Receipt:
+        """Decide a call on a snapshot.
 
-    def _prepared(self, call: Call) -> Change | Receipt:
-        """What to commit for a call now; or the receipt, where there is nothing to do.
+        Returns:
+            The change to commit, or the receipt if there is nothing to commit.
 
         Raises:
-            Refused, and whatever else the call ends with.
+            Refused: if the rules do not allow it.
+            KeyReused: if the key was used for a different request.
+            OrderNotFound: if there is no such order.
         """
-        key = call.request.key
-        first = self.first_receipt(call.order_id, key, call.content)
-        if first is not None:
-            return first
-        recalled = self._recalled(call.order_id)
-        if recalled is not None:
-            # It may be out of date. A commit on it is refused then; whatever else comes of it is found out anew.
-            try:
-                outcome = self._outcome(call, recalled, recalled)
-            except Exception:
-                outcome = None
-            if isinstance(outcome, Change):
-                return outcome
-        try:
-            return self._outcome(call, self._store.load(call.order_id), None)
-        except (Refused, KeyReused, VersionConflict):
-            # The same call may have been committed since the key was looked up, so that it is in its own way.
-            first = self.first_receipt(call.order_id, key, call.content)
-            if first is None:
-                raise
-            return first
-
-    def _outcome(self, call: Call, before: Order, recalled: Order | None) -> Change | Receipt:
-        """The same, on the order as it stands before."""
-        request = call.request
-        short = self.short(before)
-        outcome = call.decided(before, short)
+        if snapshot.fault is not None:
+            raise snapshot.fault
+        if snapshot.record is not None:
+            return self.first_receipt(call.order_id, call.request.key, call.request_fingerprint, snapshot)
+        order = snapshot.order
+        if order is None:
+            raise OrderNotFound(f"there is no order {call.order_id!r}")
+        missing = shortages(order, snapshot.stock)
+        outcome = call.decide(order, missing)
         if isinstance(outcome, Refused):
             raise outcome
-        if isinstance(outcome, Entry):
-            return Receipt(self._as_of(before, outcome), (outcome,), duplicate=True)
+        if isinstance(outcome, Recorded):
+            return self._receipt_as_of(order, outcome.version, outcome.version)
         if not outcome:
-            return Receipt(before, ())
-        after = outcome[-1].order
-        entries = tuple(map(_entry_of, outcome))
-        moves = self._moves(before, after, short) if after.lines else ()
-        told = messages(before, outcome, moves)
-        return Change(after, before.version, entries, moves, told, request.key, call.content, recalled)
+            return Receipt(order, ())
+        return self._change(call, order, outcome, snapshot.stock, missing)
 
-    def first_receipt(self, order_id: str, key: str | None, content: str | None) -> Receipt | None:
-        """The receipt of what was committed under a key."""
-        keyed = None if key is None else self._store.keyed(key)
-        if keyed is None:
-            return None
-        if (keyed.order_id, keyed.content) != (order_id, content):
-            raise KeyReused(
-                f"the key {key!r} stands for something else, on order {keyed.order_id!r}; nothing was changed"
-            )
-        entries = self._store.history(order_id)[keyed.first - 1 : keyed.last]
-        return Receipt(self._as_of(self._store.load(order_id), entries[-1]), entries, duplicate=True)
-
-    def recorded(self, order: Order, request: Request) -> Entry | None:
-        """The entry that recorded the payment of this reference, if one did: a payment counts once.
-
-        Raises:
-            KeyReused: it stands there with another amount or currency.
-        """
-        reference = request.facts.get("reference")
-        if reference is None or self._workflow.ledger_of(request.trigger) != "captured":
-            return None
-        for payment in order.payments:
-            if payment.kind == "captured" and payment.reference == reference:
-                amount = request.facts.get("amount", payment.amount)
-                currency = request.facts.get("currency", order.currency)
-                if (amount, currency) != (payment.amount, order.currency):
-                    raise KeyReused(
-                        f"order {order.id!r} has the payment {reference!r} of {payment.amount} {order.currency},"
-                        f" so it cannot be one of {amount} {currency}; nothing was changed"
-                    )
-                return self._store.history(order.id)[payment.version - 1]
-        return None
-
-    def _as_of(self, order: Order, entry: Entry) -> Order:
-        """An order as it stood after an entry of its history."""
-        payments = tuple(payment for payment in order.payments if payment.version <= entry.version)
-        return order.after(entry, payments, self._workflow.counts_in(entry.state_after))
-
-    def short(self, order: Order) -> frozenset[str]:
-        """The SKUs of which there is not enough on hand for the order to take. What it holds, it may keep."""
-        if not order.lines or self._workflow.holds(order.state):
-            return frozenset()
-        wanted = order.quantities
-        on_hand = self._store.stock(wanted)
-        return frozenset([sku for sku, number in on_hand.items() if number < wanted[sku]])
-
-    def _moves(self, before: Order, after: Order, short: frozenset[str]) -> tuple[StockMove, ...]:
-        """Stock follows state: taken when an order begins to hold it, given back when it ends to."""
-        held, holds = self._workflow.holds(before.state), self._workflow.holds(after.state)
-        if held == holds:
-            return ()
-        sign = -1 if holds else 1
-        return tuple(
-            [StockMove(sku, sign * quantity, holds and sku not in short) for sku, quantity in after.quantities.items()]
+    def _change(
+        self,
+        call: Call,
+        before: Order,
+        decisions: Sequence[Decision],
+        stock: Mapping[str, int],
+        missing: Collection[str],
+    ) -> Change:
+        after = decisions[-1].order
+        moves: tuple[StockMove, ...] = ()
+        if after.lines and not has_right_stock(self._workflow, after) and decisions[-1].entry.trigger != "comment":
+            if after.reserved is None:
+                reserved = _reserved(after, stock)
+                moves = tuple([StockMove(line.sku, -line.quantity, line.sku not in missing) for line in reserved])
+                after = after.holding(reserved)
+            else:
+                moves = tuple([StockMove(line.sku, line.quantity, False) for line in before.reserved or ()])
+                after = after.holding(None)
+        return Change(
+            after,
+            before.version,
+            tuple([decision.entry for decision in decisions]),
+            moves,
+            messages(before, after, decisions, moves),
+            call.request.key,
+            call.request_fingerprint,
         )
 
+    def first_receipt(self, order_id: str, key: str | None, fingerprint: str | None, snapshot: Snapshot) -> Receipt:
+        """Return the receipt of the request that was committed under a key, as a duplicate.
 
-_entry_of = attrgetter("entry")
+        Args:
+            order_id: the order of the present request.
+            key: its key.
+            fingerprint: its digest.
+            snapshot: has the record of the key.
+
+        Raises:
+            KeyReused: if the key was used for a different request.
+        """
+        record, order = snapshot.record, snapshot.order
+        if record is None or (record.order_id, record.request_fingerprint) != (order_id, fingerprint):
+            other = None if record is None else record.order_id
+            on = "the stock" if other is None else f"order {other!r}"
+            raise KeyReused(
+                f"idempotency key {key!r} was already used for a different request, on {on}; nothing was changed"
+            )
+        return self._receipt_as_of(self._store.load(order_id) if order is None else order, record.first, record.last)
+
+    def _receipt_as_of(self, order: Order, first: int, last: int) -> Receipt:
+        history = self._store.history(order.id)
+        entries = history[first - 1 : last]
+        if len(entries) <= last - first:
+            raise _Unwritten
+        return Receipt(self._as_of(order, history[:last]), entries, duplicate=True)
+
+    def _as_of(self, order: Order, history: Sequence[Entry]) -> Order:
+        """Return an order as it was after the first entries of its history."""
+        entry = history[-1]
+        if entry.version == order.version:
+            return order
+        payments = tuple(payment for payment in order.payments if payment.version <= entry.version)
+        then = order.after(entry, payments, self._workflow.counts_in(entry.state_after))
+        then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
+        if has_right_stock(self._workflow, then):
+            return then
+        # The history does not tell which items were tracked then.
+        return then.holding(order.lines if then.reserved is None else None)
+
+    def _attempts(self) -> int:
+        return 1 if self._store.joined else ATTEMPTS
 
 
-def _nothing_recalled(_: str) -> None:
-    """For a store that recalls no orders."""
+class _Unwritten(Exception):
+    """The entry that answers a call is not committed yet."""
 
 
-def noted(order: Order, request: Request) -> Decision:
-    """A comment as a decision: an entry, and no box changes."""
-    entry = Entry(
-        version=order.version + 1,
-        trigger="comment",
-        state_before=order.state,
-        state_after=order.state,
-        at=request.at,
-        by=request.by,
-        comment=request.comment,
-        visible=request.visible,
-        notify=request.notify,
-        key=request.key,
-    )
-    return Decision(order.after(entry, order.payments, order.counted), entry, None)
+class _Round:
+    """One round of `Executor.execute_all`: calls decided in sequence, each on the outcome of those before it.
+
+    Attributes:
+        changes: the changes to commit, by the numbers of their calls.
+        answers: the receipts and errors of calls that commit nothing.
+        deferred: the numbers of calls that repeat an earlier call of this round.
+    """
+
+    def __init__(self, executor: Executor, calls: Sequence[Call], pending: Sequence[int], store: Store) -> None:
+        self.changes: dict[int, Change] = {}
+        self.answers: dict[int, Receipt | Exception] = {}
+        self.deferred: list[int] = []
+        self._orders: dict[str, Order] = {}
+        self._moved: dict[str, int] = {}
+        keys: set[str | None] = set()
+        snapshots = store.prepare_many([Need(calls[number].order_id, calls[number].request.key) for number in pending])
+        self._repeated_stock = _stock_of_repeated(snapshots, store)
+        for number, snapshot in zip(pending, snapshots, strict=True):
+            call = calls[number]
+            if call.request.key is not None and call.request.key in keys:
+                self.deferred.append(number)
+                continue
+            try:
+                change = executor.prepare(call, self._as_changed(snapshot))
+            except (StoreUnavailable, StoreFull, TransactionLost):
+                raise
+            except _Unwritten:
+                self.deferred.append(number)
+            except Exception as error:  # Of one call, such as a guard that fails. The others go on.
+                self.answers[number] = error
+            else:
+                if isinstance(change, Receipt):
+                    self.answers[number] = change
+                else:
+                    self._apply(number, change)
+                    keys.add(change.key)
+
+    def _as_changed(self, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot with the changes of this round applied."""
+        if snapshot.order is None:
+            return snapshot
+        order = self._orders.get(snapshot.order.id, snapshot.order)
+        stock = {**self._repeated_stock, **snapshot.stock} if order is not snapshot.order else snapshot.stock
+        if self._moved:
+            stock = {sku: available + self._moved.get(sku, 0) for sku, available in stock.items()}
+        return snapshot._replace(order=order, stock=stock)
+
+    def _apply(self, number: int, change: Change) -> None:
+        self.changes[number] = change
+        if change.order is not None:
+            self._orders[change.order.id] = change.order
+        for move in change.stock:
+            self._moved[move.sku] = self._moved.get(move.sku, 0) + move.quantity
+
+
+def _stock_of_repeated(snapshots: Sequence[Snapshot], store: Store) -> dict[str, int]:
+    """Read the stock of orders with several calls: a later one may take the stock that an earlier one gave back."""
+    seen: dict[str, int] = {}
+    skus: set[str] = set()
+    for snapshot in snapshots:
+        if snapshot.order is not None:
+            seen[snapshot.order.id] = seen.get(snapshot.order.id, 0) + 1
+            if seen[snapshot.order.id] == 2:
+                skus.update(line.sku for line in snapshot.order.lines)
+    return store.stock(skus) if skus else {}
+
+
+def shortages(order: Order, stock: Mapping[str, int]) -> frozenset[str]:
+    """Return the SKUs with fewer available pieces than an order would take. It keeps the pieces that it holds."""
+    if not stock or order.reserved is not None:
+        return frozenset()
+    quantities = order.quantities
+    return frozenset([sku for sku, available in stock.items() if available < quantities.get(sku, 0)])
+
+
+def receipt_of(change: Change) -> Receipt:
+    """Return the receipt of a committed change. A change that only identifies a recorded capture is a duplicate.
+
+    Raises:
+        ValueError: if the change is about stock alone.
+    """
+    if change.order is None:
+        raise ValueError("a change of stock alone has no receipt")
+    adopted = any(row.kind == "captured" and not row.amount for row in change.payments)
+    return Receipt(change.order, change.entries, duplicate=adopted)
+
+
+def has_right_stock(workflow: Workflow, order: Order) -> bool:
+    """Return whether an order holds stock if and only if the rules say so. An order without lines holds none."""
+    return (order.reserved is not None) == (bool(order.lines) and workflow.holds(order.state))
+
+
+def _reserved(order: Order, stock: Mapping[str, int]) -> tuple[Line, ...]:
+    """Return the pieces that an order takes: of tracked items only."""
+    quantities = order.quantities
+    if len(quantities) == len(order.lines) and all(sku in stock for sku in quantities):
+        return order.lines
+    return tuple([Line(sku, quantity) for sku, quantity in quantities.items() if sku in stock])

@@ -1,65 +1,79 @@
-"""What time alone does to orders: placed ones that nobody pays are cancelled, ones that nobody places are removed."""
+"""Time: placed orders that nobody pays expire, and orders that nobody placed are purged."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from order_fsm.errors import InvalidInput, OrderNotFound, Refused, VersionConflict
 from order_fsm.model import UNFINISHED, Entry, Order, Receipt, When
+from order_fsm.orders.commands import Expire
+from order_fsm.orders.executor import Executor
+from order_fsm.orders.paging import each_order
+from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Query
-
-if TYPE_CHECKING:
-    from order_fsm.store import Store
+from order_fsm.store import Query, Store
 
 TRIGGER = "expire"
-"""The trigger whose rule says which orders expire, and what becomes of them."""
+"""The trigger that time fires. Its rule says which orders expire."""
 
 _PAGE = 50
+_log = logging.getLogger(__name__)
+
+
+def moment_before(now: datetime, age: timedelta) -> datetime:
+    """Return the moment an age before now, the first representable one if that is too long ago."""
+    try:
+        return now - age
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def expire(
-    workflow: Workflow, store: Store, fire: Callable[[str, str], Receipt], before: datetime, limit: int
+    workflow: Workflow, store: Store, executor: Executor, request: Request, before: datetime, limit: int
 ) -> list[Receipt]:
-    """Fire `expire` at orders that have stood since `before` as its rule wants them; see `Orders.expire`.
+    """Fire `expire` at orders that have been due since `before`. See `Orders.expire`.
 
     Args:
         workflow: has the rule.
-        store: where the orders are.
-        fire: lets a trigger happen to the order of an id.
-        before: those that came there later are left alone.
-        limit: how many at the most.
+        store: has the orders.
+        executor: runs the calls.
+        request: gives the entries their time, comment and flags.
+        before: orders that came to be due later are left alone.
+        limit: the largest number of orders to expire.
 
     Raises:
-        InvalidInput: the workflow has no such rule.
+        InvalidInput: if the workflow has no such rule.
     """
     rules = workflow.rules_of(TRIGGER)
     if not rules:
-        raise InvalidInput(f"the workflow has no rule {TRIGGER!r}, so no order of it expires")
+        raise InvalidInput(f"the workflow has no rule {TRIGGER!r}, so its orders do not expire")
     expired: list[Receipt] = []
-    waiting = When(has=rules[0].needs, lacks=rules[0].forbids)
-    for order in _older(store, waiting, before):
-        if len(expired) == limit:
+    due = When(has=rules[0].needs, lacks=rules[0].forbids)
+    for order in each_order(store, Query(due, limit=_PAGE)):
+        if len(expired) == limit or order.created_at > before:
             break
         try:
-            if _since(store.history(order.id), waiting) <= before:
-                expired.append(fire(order.id, TRIGGER))
+            history = store.history(order.id)
+            if len(history) == order.version and _since(history, due) <= before:
+                # Decided for this version alone: the order may be unplaced and placed again now.
+                call = Expire(workflow, order.id, request, order.version)
+                receipt = executor.execute(call)
+                expired += [receipt] if receipt.entries else []
         except (Refused, OrderNotFound):
-            continue  # It holds money, or somebody else was first: then it is not to expire.
+            continue  # It holds money, or it is gone.
         except Exception as error:
-            # A broken file, a shop's own guard that fails: whatever is wrong with one order stops none of the others.
-            _left_alone(order, error)
+            _skipped(order, error)
     return expired
 
 
 def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> list[str]:
-    """Remove orders that were never more than unfinished, and untouched since `before`; see `Orders.purge`."""
+    """Remove orders that were never placed and are unchanged since `before`. See `Orders.purge`."""
     purged: list[str] = []
     unticked = When(lacks={status.name for status in workflow.statuses})
-    for order in _older(store, unticked, before):
-        if len(purged) == limit:
+    for order in each_order(store, Query(unticked, limit=_PAGE)):
+        if len(purged) == limit or order.created_at > before:
             break
         if order.payments or order.updated_at > before:
             continue
@@ -68,34 +82,14 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
                 store.remove(order)
                 purged.append(order.id)
         except (OrderNotFound, VersionConflict):
-            continue  # Somebody else was first.
+            continue  # Another process changed or removed it.
         except Exception as error:
-            _left_alone(order, error)
+            _skipped(order, error)
     return purged
 
 
-def _older(store: Store, when: When, before: datetime) -> Iterator[Order]:
-    """The orders that were created by then, page after page. Whoever is given one may remove it."""
-    page = store.find(Query(when, limit=_PAGE))
-    while page:
-        # Found before this page is worked on: an order that is gone is no place to go on from.
-        following = _after(page[-1], store, when)
-        for order in page:
-            if order.created_at > before:
-                return
-            yield order
-        page = following
-
-
-def _after(last: Order, store: Store, when: When) -> list[Order]:
-    try:
-        return store.find(Query(when, after=last.id, limit=_PAGE))
-    except OrderNotFound:
-        return []  # Somebody else removes orders at this moment, and goes on from there.
-
-
 def _since(history: Sequence[Entry], when: When) -> datetime:
-    """When an order came to meet a condition for the last time: one that was reinstated is waited for anew."""
+    """Return the time at which an order last came to meet a condition. A reinstated order starts again."""
     since = history[0].at
     for entry in history:
         if when.matches(entry.after) and not when.matches(entry.before):
@@ -103,8 +97,7 @@ def _since(history: Sequence[Entry], when: When) -> datetime:
     return since
 
 
-def _left_alone(order: Order, error: Exception) -> None:
-    import logging  # Only those who let orders expire need it.
-
-    # Only its type: what a guard or a store raises may hold the customer's data.
-    logging.getLogger(__name__).error("order %r was left alone: %s", order.id, type(error).__name__)
+def _skipped(order: Order, error: Exception) -> None:
+    """Log an order that cannot be changed. It must not stop the others."""
+    # Only the type: the text of a guard's or store's error may hold customer data.
+    _log.error("order %r was skipped: %s", order.id, type(error).__name__)

@@ -1,126 +1,161 @@
-"""Changes that several threads make at a time, in one commit: for hosts that serve each request in a thread of its own.
+"""One commit for the changes of several threads: for hosts that serve each request in a thread of its own.
 
-A durable commit waits for the disk, and while one waits no other can be written. Here those that come meanwhile are
-decided and written together next, by one of their threads, in one wait for all of them.
+A durable commit waits for the disk, and no other can be written while it does. The changes that arrive in that time
+are written together next, by one of their threads, with one wait for all of them. Every thread has decided its own
+change before. The leader only writes.
+
+An exception raised by a signal handler may end any line. So the leader's flag is cleared, and the next leader woken, by
+a step that may be repeated. Threads wait on a lock of their own: while `Condition.wait` hands its lock back, an
+interrupt would leave it in doubt who holds it.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from threading import Lock, get_ident
-from weakref import WeakSet
+from threading import Lock
 
 from order_fsm.errors import OrderFsmError, StoreUnavailable
-from order_fsm.model import Receipt
-from order_fsm.orders.executor import Call, Commits
+from order_fsm.store import Change, Store
 
 
-class _Waiting:
-    """A call that a thread wants done."""
+class _Ticket:
+    """A change that a thread wants committed.
 
-    __slots__ = ("answer", "call", "turn")
+    Attributes:
+        turn: is released when the change is done, or when its thread is to lead.
+        is_done: whether the change is written or refused.
+        error: why it is refused or its fate unknown, None if it is written.
+    """
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
+    __slots__ = ("change", "error", "is_done", "is_woken", "turn")
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
         self.turn = Lock()
         self.turn.acquire()
-        self.answer: Receipt | Exception | None = None
+        self.is_done = False
+        self.is_woken = False
+        self.error: OrderFsmError | None = None
+
+    def wake(self) -> None:
+        if not self.is_woken and self.turn.locked():
+            self.turn.release()
+        self.is_woken = True
+
+
+class _Group:
+    """The changes that wait in one process.
+
+    Attributes:
+        pid: the process.
+        queue: tickets that are not in a commit yet.
+        members: tickets that the leader is committing.
+        leader: the ticket of the thread that leads, None if nobody does.
+        last_size: the number of changes in the last commit.
+    """
+
+    __slots__ = ("last_size", "leader", "lock", "members", "pid", "queue")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.lock = Lock()
+        self.queue: list[_Ticket] = []
+        self.members: list[_Ticket] = []
+        self.leader: _Ticket | None = None
+        self.last_size = 1
 
 
 class GroupCommit:
-    """Does calls as `Commits.change` does, those of several threads together."""
+    """Commits the changes of several threads together."""
 
-    def __init__(self, commits: Commits) -> None:
-        """Begin with nobody waiting."""
-        self._commits = commits
-        self.begin()
-        _groups.add(self)
+    def __init__(self, store: Store) -> None:
+        """Start with no change waiting.
 
-    def begin(self) -> None:
-        """Start with nobody waiting, as a forked child must: the threads that waited are not in it."""
-        self._lock = Lock()
-        self._queue: list[_Waiting] = []
-        self._head: _Waiting | None = None
-        self._size = 1
-        self._leader: int | None = None
+        Args:
+            store: the store to write to.
+        """
+        self._store = store
+        # By process: in a forked child, the threads that waited are gone. `setdefault` gives all its threads one group.
+        self._groups: dict[int, _Group] = {}
 
-    def change(self, call: Call) -> Receipt:
-        """Do a call: the receipt, or what `Commits.change` raises.
+    def commit(self, change: Change) -> None:
+        """Commit a change, as `Store.commit` does.
 
         Raises:
-            StoreUnavailable: also where the thread that led the group was interrupted; the call may have been done.
+            StoreUnavailable: also if the leader was interrupted. Then it is unknown whether the change is written:
+                repeat the call with the same key.
         """
-        if self._leader == get_ident():  # A change from inside of a group, as by a guard: it cannot wait for the next.
-            return self._commits.change(call)
-        mine = _Waiting(call)
+        pid = os.getpid()
+        group = self._groups.get(pid) or self._groups.setdefault(pid, _Group(pid))
+        mine = _Ticket(change)
         try:
-            with self._lock:
-                self._queue.append(mine)
-                if self._head is None:
-                    self._head = mine
-                    mine.turn.release()
-            mine.turn.acquire()
-            if mine.answer is None:
-                self._lead()
+            try:
+                self._commit(group, mine)
+            finally:
+                _leave(group, mine)
         except BaseException:
-            self._leave(mine)
+            _leave(group, mine)  # Again: an interrupt may have come before the first one began.
             raise
-        if isinstance(mine.answer, Receipt):
-            return mine.answer
-        raise mine.answer or AssertionError("who leads has an answer, or is interrupted")
+        if mine.error is not None:
+            raise mine.error
 
-    def _lead(self) -> None:
-        """Do what waits, this thread's own call among it, and let the first who came meanwhile lead next."""
-        # Who was answered a moment ago tends to come back at once. So others have a turn before the next group is
-        # closed, as long as it is smaller than the last one.
-        for _ in range(self._size):
-            if len(self._queue) >= self._size:
+    def _commit(self, group: _Group, mine: _Ticket) -> None:
+        with group.lock:
+            group.queue.append(mine)
+            if group.leader is None:
+                group.leader = mine
+        if group.leader is not mine:
+            mine.turn.acquire()
+        if not mine.is_done:
+            self._lead(group)
+
+    def _lead(self, group: _Group) -> None:
+        # Threads that were answered a moment ago tend to return at once. Let them, as long as the group is smaller
+        # than the last one.
+        for _ in range(group.last_size):
+            if len(group.queue) >= group.last_size:
                 break
             time.sleep(0)
-        with self._lock:
-            group, self._queue = self._queue, []
-        self._size = len(group)
-        # Told where this thread is interrupted. Each raises an error of its own: a traceback belongs to one thread.
-        why = "the commit was interrupted: repeat the call with the same key"
-        answers: Sequence[Receipt | Exception] = [StoreUnavailable(why) for _ in group]
-        self._leader = get_ident()
+        with group.lock:
+            members = group.members = group.queue
+            group.queue = []
+        group.last_size = len(members)
         try:
-            answers = self._commits.change_all([waiting.call for waiting in group])
+            errors = self._store.commit_all([ticket.change for ticket in members])
         except OrderFsmError as failure:
-            answers = [type(failure)(*failure.args) for _ in group]
-        finally:
-            self._leader = None
-            for waiting, answer in zip(group, answers, strict=True):
-                waiting.answer = answer
-                waiting.turn.release()
-            with self._lock:
-                if self._head in group:  # Not so in a child that was forked in the group, where others may lead.
-                    self._pass_on()
-
-    def _pass_on(self) -> None:
-        """Let the first who waits lead, if anybody does."""
-        self._head = self._queue[0] if self._queue else None
-        if self._head is not None:
-            self._head.turn.release()
-
-    def _leave(self, interrupted: _Waiting) -> None:
-        """Take a thread out that will not wait, or lead, any more."""
-        with self._lock:
-            if interrupted in self._queue:
-                self._queue.remove(interrupted)
-            if self._head is interrupted:
-                self._pass_on()
+            # One error each: a traceback belongs to one thread.
+            errors = [type(failure)(*failure.args) for _ in members]
+        for ticket, error in zip(members, errors, strict=True):
+            ticket.error = error
+            ticket.is_done = True
 
 
-_groups: WeakSet[GroupCommit] = WeakSet()
+def _leave(group: _Group, mine: _Ticket) -> None:
+    """Withdraw a ticket, and pass the lead on if it leads. Interrupts wait until this is done."""
+    interrupt: BaseException | None = None
+    while group.pid == os.getpid():  # In a child that was forked in a commit, nobody is left to release the lock.
+        try:
+            with group.lock:
+                _step_down(group, mine)
+            break
+        except BaseException as error:
+            interrupt = error
+    if interrupt is not None:
+        raise interrupt
 
 
-def _after_fork() -> None:
-    for group in list(_groups):
-        group.begin()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+def _step_down(group: _Group, mine: _Ticket) -> None:
+    """May be repeated from the start, after an interrupt at any line."""
+    if mine in group.queue:
+        group.queue.remove(mine)
+    if group.leader is mine:
+        for ticket in group.members:
+            if not ticket.is_done:
+                ticket.error = StoreUnavailable("the commit was interrupted: repeat the call with the same key")
+                ticket.is_done = True
+            ticket.wake()
+        group.members = []
+        group.leader = group.queue[0] if group.queue else None
+    if group.leader is not None:
+        group.leader.wake()

@@ -1,21 +1,18 @@
-"""Moving orders out of states that a changed table no longer knows. No guard is asked: it is the owner's decision."""
+"""Migration: moving orders out of states that a changed table does not have. No guard is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
-from order_fsm.model import Entry, Order, Receipt, When, statuses_of
-from order_fsm.orders.executor import Call, Commits
-from order_fsm.rules.decide import Decision
+from order_fsm.model import Order, Receipt, When, statuses_of
+from order_fsm.orders.commands import Migrate, needs_migration
+from order_fsm.orders.executor import Executor
+from order_fsm.orders.paging import each_order
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Query
-
-if TYPE_CHECKING:
-    from order_fsm.store import Store
+from order_fsm.store import Query, Store
 
 _PAGE = 50
 
@@ -23,32 +20,28 @@ _PAGE = 50
 def migrate(
     workflow: Workflow,
     store: Store,
-    commits: Commits,
+    executor: Executor,
     mapping: Mapping[str, str | Iterable[str]],
     request: Request,
     limit: int,
 ) -> list[Receipt]:
-    """See `Orders.migrate`.
+    """Move orders to the states of a mapping. See `Orders.migrate`.
 
     Args:
-        workflow: knows the new states.
-        store: where the orders are.
-        commits: of the two.
+        workflow: has the new states.
+        store: has the orders.
+        executor: runs the calls.
         mapping: from old states to new ones.
-        request: its trigger is that of the entries; who, when, why.
-        limit: how many to move at the most.
+        request: gives trigger, time, person and reason of the entries.
+        limit: the largest number of orders to move.
     """
     targets = _checked(workflow, mapping)
     moved: list[Receipt] = []
-
-    def decided(order: Order, _: frozenset[str]) -> Sequence[Decision]:
-        return [_moved(workflow, order, targets[order.state], request)] if _to_move(workflow, order, targets) else []
-
-    for order in _standing_in(store, targets):
+    for order in _in_states(store, targets):
         if len(moved) == limit:
             break
-        if _to_move(workflow, order, targets):
-            receipt = commits.change(Call(order.id, request, None, decided))
+        if needs_migration(workflow, order, targets[order.state]):
+            receipt = executor.execute(Migrate(workflow, order.id, request, targets))
             moved += [receipt] if receipt.entries else []
     return moved
 
@@ -60,43 +53,22 @@ def _checked(workflow: Workflow, mapping: Mapping[str, str | Iterable[str]]) -> 
     for old, new in mapping.items():
         if not isinstance(old, str) or not old:
             raise InvalidInput(f"an old state must be its name, such as 'sent+paid', not {validation.shown(old)}")
-        target = workflow.state_name(statuses_of(new) if isinstance(new, str) else validation.names(new, "a new state"))
-        wanted = statuses_of(new) if isinstance(new, str) else frozenset(new)
+        wanted = statuses_of(new) if isinstance(new, str) else validation.names(new, "a new state")
+        target = workflow.state_name(wanted)
         if statuses_of(target) != wanted or not workflow.has_state(target):
-            raise InvalidInput(f"the workflow has no state {new!r:.200}, so no order can be moved there")
+            raise InvalidInput(f"the workflow has no state {new!r:.200}, so no order can move there")
         if workflow.has_state(old) and target != old:
-            raise InvalidInput(f"the workflow knows the state {old!r}: orders leave it by the triggers of the table")
+            raise InvalidInput(f"the workflow has the state {old!r}: orders leave it by the triggers of the table")
         targets[old] = target
     return targets
 
 
-def _standing_in(store: Store, states: Iterable[str]) -> Iterator[Order]:
-    """The orders in some states, page after page."""
+def _in_states(store: Store, states: Iterable[str]) -> Iterator[Order]:
+    """Yield the orders in some states."""
     present = [tally.state for tally in store.tally(None)]
     known = frozenset().union(*map(statuses_of, present))
     for state in states:
         statuses = statuses_of(state)
         if state in present:
-            when = When(has=statuses, lacks=known - statuses)
-            page = store.find(Query(when, limit=_PAGE))
-            while page:
-                yield from (order for order in page if order.state == state)
-                page = store.find(Query(when, after=page[-1].id, limit=_PAGE))
-
-
-def _to_move(workflow: Workflow, order: Order, targets: Mapping[str, str]) -> bool:
-    target = targets.get(order.state)
-    return target is not None and (target, workflow.counts_in(target)) != (order.state, order.counted)
-
-
-def _moved(workflow: Workflow, order: Order, target: str, request: Request) -> Decision:
-    entry = Entry(
-        version=order.version + 1,
-        trigger=request.trigger,
-        state_before=order.state,
-        state_after=target,
-        at=request.at,
-        by=request.by,
-        comment=request.comment,
-    )
-    return Decision(order.after(entry, order.payments, workflow.counts_in(target)), entry, None)
+            orders = each_order(store, Query(When(has=statuses, lacks=known - statuses), limit=_PAGE))
+            yield from (order for order in orders if order.state == state)

@@ -1,35 +1,35 @@
-"""The service that a shop embeds: all that can be done to its orders. What can be asked of them is in `queries`."""
+"""`Orders`, the service that a shop embeds: changes orders and finds them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from order_fsm import validation
-from order_fsm.errors import InvalidInput, KeyReused, OrderExists
-from order_fsm.model import UNFINISHED, Entry, Line, Message, Order, Receipt
-from order_fsm.orders import expiry
-from order_fsm.orders import relay as outbox
+from order_fsm.currencies import to_minor
+from order_fsm.errors import InvalidInput, KeyReused, OrderExists, Reason, Refused
+from order_fsm.model import UNFINISHED, Entry, Line, Order, Receipt, When
+from order_fsm.money import ZERO, plus
 from order_fsm.orders.batch import Batch
-from order_fsm.orders.commands import Changes
-from order_fsm.orders.queries import Queries
-from order_fsm.rules.request import Request, digest
-from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Change
+from order_fsm.orders.commands import Commands
+from order_fsm.orders.executor import Executor, shortages
+from order_fsm.orders.maintenance import Maintenance
+from order_fsm.orders.paging import cursor_of
+from order_fsm.rules.decide import Call, decide
+from order_fsm.rules.request import Request, request_fingerprint
+from order_fsm.rules.shop import shop_workflow
+from order_fsm.rules.workflow import LEDGER_QUEUES, REFUND_DUE, UNMATCHED, Workflow
+from order_fsm.store import Change, Need, Query, Store
 
-if TYPE_CHECKING:
-    from order_fsm.store import Store
 
-
-class Orders(Queries, Changes[Receipt]):
+class Orders(Maintenance):
     """The orders of a shop, in a store, under the rules of a workflow.
 
-    One instance serves all threads if its store does; it keeps nothing itself. All operations raise InvalidInput for
-    values that no order could take, and the store's errors (StoreUnavailable, StoreFull, StoreCorrupt) where it fails;
-    what raises has changed nothing, but for StoreUnavailable, after which a commit may or may not have been written:
-    repeat the call with the same key.
+    One instance serves all threads if its store does. It keeps no state. All methods raise InvalidInput for values that
+    are not valid, and the store's errors (StoreUnavailable, StoreFull, StoreCorrupt). If a call raises, nothing has
+    changed, except after StoreUnavailable: then the commit may be written, so repeat the call with the same key.
     """
 
     def __init__(
@@ -39,71 +39,90 @@ class Orders(Queries, Changes[Receipt]):
         clock: Callable[[], datetime] | None = None,
         *,
         group_commit: bool = False,
+        currencies: Mapping[str, int] | None = None,
     ) -> None:
-        """Put the parts together.
+        """Create the service.
 
         Args:
-            store: where the orders are kept.
-            workflow: the rules; `shop_workflow()` where not given.
-            clock: gives the time, with a time zone; the system's where not given.
-            group_commit: whether changes (`fire`, `save`, `comment`) that threads make at the same time are committed
-                together: for hosts with many threads over a store that waits for a disk. One thread gains nothing.
+            store: keeps the orders.
+            workflow: the rules. `shop_workflow()` if not given.
+            clock: returns the time, with a time zone. The system's clock if not given.
+            group_commit: whether changes that threads make at the same time are committed together: for hosts with many
+                threads on a store that waits for a disk.
+            currencies: the fraction digits of the shop's own currencies, such as `{"PTS": 0}` for points. They take
+                precedence over those of ISO 4217.
+
+        Raises:
+            InvalidInput: if an argument has the wrong type.
         """
-        Queries.__init__(self, store, workflow, clock)
-        change = self._commits.change
+        _check_store(store)
+        if workflow is None:
+            workflow = shop_workflow()
+        elif not isinstance(workflow, Workflow):
+            hint = ": call it, as in shop_workflow()" if callable(workflow) else ""
+            raise InvalidInput(f"workflow must be a Workflow, not {validation.shown(workflow)}{hint}")
+        if clock is not None and not callable(clock):
+            raise InvalidInput(f"clock must be a function that returns a datetime, not {validation.shown(clock)}")
+        writer: Any = store
         if validation.flag(group_commit, "group_commit"):
-            from order_fsm.orders.group_commit import GroupCommit
+            from order_fsm.orders.group_commit import GroupCommit  # Imported on demand: few hosts need it.
 
-            change = GroupCommit(self._commits).change
-        Changes.__init__(self, self._workflow, self._now, self._commits, change)
+            writer = GroupCommit(store)
+        now = _utc_now if clock is None else _checked(clock)
+        super().__init__(store, workflow, now, Executor(store, workflow, writer))
+        self._currencies = {
+            validation.currency(name): validation.whole(digits, f"the fraction digits of {name}", 0)
+            for name, digits in (currencies or {}).items()
+        }
+        self._commands = Commands(workflow, now, self._currencies)
 
-    # Changing orders; what changes one is in `changes`
+    @property
+    def workflow(self) -> Workflow:
+        """The rules."""
+        return self._workflow
 
-    def batch(self) -> Batch:
-        """Many changes in one commit, which takes little longer than one change: see `Batch`.
+    @property
+    def commands(self) -> Commands:
+        """Makes the calls that `execute` runs."""
+        return self._commands
 
-        with orders.batch() as batch:
-            for order_id in ready:
-                batch.fire(order_id, "dispatch", by="bob")
-        batch.results  # a Receipt, or the error, for each
-        """
-        return Batch(self._workflow, self._now, self._commits)
+    # Changes
 
     def create(
         self,
         order_id: str,
-        *,
         total: Decimal | str | int,
         currency: str,
         lines: Iterable[Line] = (),
+        *,
         customer: str | None = None,
         email: str | None = None,
         data: Mapping[str, Any] | None = None,
         by: str | None = None,
         key: str | None = None,
     ) -> Order:
-        """Begin an order: unfinished, with no box ticked.
+        """Create an order: unfinished, with no box ticked.
 
         Args:
             order_id: the shop's order number, at most 200 characters of one line.
-            total: what it costs, in `currency`.
-            currency: three upper-case letters.
-            lines: what is ordered; may be empty.
-            customer: whose order it is, for `find` and `totals`.
-            email: where messages to the customer go.
-            data: whatever the shop wants to keep with it, of JSON values.
-            by: who creates it.
-            key: idempotency key; the same call with the same key answers with the order as it was created.
+            total: the price, in `currency`, not finer than its smallest unit.
+            currency: three upper-case letters of ISO 4217, or one of the shop's own currencies.
+            lines: the ordered items. May be empty.
+            customer: the customer, for `find` and `totals`.
+            email: the address for messages to the customer.
+            data: the shop's own JSON values.
+            by: the person or program.
+            key: idempotency key. The same call with the same key returns the order as it was created.
 
         Returns:
             The order, at version 1.
 
         Raises:
-            OrderExists: there is an order of this id.
-            KeyReused: the key stands for something else.
+            OrderExists: if there is an order with this id.
+            KeyReused: if the key was used for a different request.
         """
-        order_id = validation.identifier(order_id, "order id")
-        request = Request("create", self._now(), by=by, key=key)
+        order_id, key, by, _ = validation.call(order_id, key, by, None, False, False, False)
+        now = self._now()
         order = Order(
             id=order_id,
             state=UNFINISHED,
@@ -115,143 +134,313 @@ class Orders(Queries, Changes[Receipt]):
             customer=validation.optional_name(customer, "customer"),
             email=None if email is None else validation.email(email),
             payments=(),
-            created_at=request.at,
-            updated_at=request.at,
+            created_at=now,
+            updated_at=now,
             data=validation.json_object(data, "data"),
         )
-        asked = [order.total, order.currency, [[line.sku, line.quantity] for line in order.lines]]
-        content = digest(order_id, "create", [*asked, order.customer, order.email, order.data])
-        first = self._commits.first_receipt(order_id, request.key, content)
-        if first is not None:
-            return first.order
-        entry = Entry(1, "create", UNFINISHED, UNFINISHED, request.at, request.by, key=request.key)
+        to_minor(order.total, order.currency, self._currencies)
+        fingerprint = None
+        if key is not None:
+            content = [order.total, order.currency, [[line.sku, line.quantity] for line in order.lines]]
+            fingerprint = request_fingerprint(order_id, "create", [*content, order.customer, order.email, order.data])
+            if (first := self._first_order(order_id, key, fingerprint)) is not None:
+                return first
+        entry = Entry(1, "create", UNFINISHED, UNFINISHED, now, by, key=key)
         try:
-            self._store.commit(Change(order, 0, (entry,), key=request.key, content=content))
+            self._store.commit(Change(order, 0, (entry,), key=key, request_fingerprint=fingerprint))
         except (KeyReused, OrderExists):
-            # The same call may have been committed meanwhile by another worker.
-            first = self._commits.first_receipt(order_id, request.key, content)
-            if first is None:
+            # Another worker may have committed the same call since.
+            if key is None or (first := self._first_order(order_id, key, fingerprint)) is None:
                 raise
-            return first.order
+            return first
         return order
 
-    # Stock and messages
-
-    def set_stock(self, sku: str, on_hand: int) -> None:
-        """Track an item from now on, with so many on hand (0 or more). Items that were never set are not counted."""
-        self._store.set_stock(validation.identifier(sku, "sku"), validation.whole(on_hand, "on_hand", 0))
-
-    def deliver(self, handler: Callable[[Message], object], limit: int = 100) -> int:
-        """Hand the messages of past commits to a handler: each at least once, in order per order; see `outbox`.
+    def fire(
+        self,
+        order_id: str,
+        trigger: str,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        override: bool = False,
+        **facts: object,
+    ) -> Receipt:
+        """Fire a trigger on an order.
 
         Args:
-            handler: tells the world. What it raises is logged, and the message tried again later.
-            limit: how many to try at the most.
+            order_id: the order.
+            trigger: the event, such as `pay`.
+            key: idempotency key, such as the id of a gateway's event. The same call under it is done once.
+            by: the person or program.
+            comment: the reason, or any note of at most 100,000 characters.
+            visible: whether the customer may read the entry and its comment.
+            notify: whether to queue one `order.updated` message to the customer.
+            override: whether to pass policy guards that fail. `comment` is the reason, and required.
+            facts: the arguments of the trigger. With money: `amount` (Decimal, string or int; if not given, all that is
+                outstanding, due back or else held, or left to reverse), `currency` (the order's if not given),
+                `reference` (the gateway's id of the payment; money without one was recorded by hand),
+                `transaction_id` (the gateway's id of this capture, refund or dispute: it counts once, under any key),
+                `provider` (the gateway). With `refund` also `credit`: True if it lowers the price by its whole amount,
+                False if it does not. If not given, a refund of a paid live order lowers the price.
 
         Returns:
-            How many were delivered.
-        """
-        if not callable(handler):
-            raise InvalidInput(f"handler must be a function of a message, not {validation.shown(handler)}")
-        return outbox.deliver(self._store, handler, self._now, validation.whole(limit, "limit", 1))
-
-    def dead_letters(self, limit: int = 50) -> list[Message]:
-        """The messages whose delivery was given up after many failures, oldest first.
-
-        Args:
-            limit: how many at the most.
-        """
-        return self._store.dead_letters(validation.whole(limit, "limit", 1))
-
-    def revive(self, message: Message) -> None:
-        """Have a dead letter delivered after all, once what was wrong is mended.
-
-        Args:
-            message: as `dead_letters` gave it.
-        """
-        if not isinstance(message, Message):
-            raise InvalidInput(f"message must be one of dead_letters(), not {validation.shown(message)}")
-        self._store.revive(message)
-
-    # Time
-
-    def expire(self, older_than: timedelta, limit: int = 100) -> list[Receipt]:
-        """Cancel orders that were placed long ago, and never paid, invoiced or dispatched; their stock comes back.
-
-        Each is decided by the rule `expire` when it is committed, so one that is paid meanwhile stays. One that cannot
-        be changed is logged by its id, and does not stop the rest.
-
-        Args:
-            older_than: how long ago an order must have been placed.
-            limit: how many to cancel at the most.
-
-        Returns:
-            The receipts of those that were cancelled.
-        """
-        before = self._now() - _age(older_than)
-        return expiry.expire(self._workflow, self._store, self.fire, before, validation.whole(limit, "limit", 1))
-
-    def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
-        """Remove orders that nobody ever placed: unfinished, with no box ever ticked and no money ever recorded.
-
-        Args:
-            older_than: how long ago the last thing must have happened to an order.
-            limit: how many to remove at the most.
-
-        Returns:
-            The ids of those that were removed.
-        """
-        before = self._now() - _age(older_than)
-        return expiry.purge(self._workflow, self._store, before, validation.whole(limit, "limit", 1))
-
-    # A changed table
-
-    def migrate(
-        self, mapping: Mapping[str, str | Iterable[str]], *, comment: str, by: str | None = None, limit: int = 100
-    ) -> list[Receipt]:
-        """Move orders out of states that the workflow does not know, because its table was changed.
-
-        Each is moved in a commit of its own, by an entry `migrate` in its history; stock follows the state, and never
-        has to wait. Call it again until it moves none: what is moved is not moved twice. `audit` lists those that are
-        left.
-
-        Args:
-            mapping: from the name of an old state to the name, or the set of statuses, of one that the workflow knows.
-                A state that it knows may only be mapped to itself: that moves the orders in it for which it has become
-                different whether they count in totals.
-            comment: why; not blank.
-            by: who does it.
-            limit: how many to move at the most.
-
-        Returns:
-            The receipts of those that were moved.
+            The receipt. If the same call was done before: the first receipt again, with `duplicate` true.
 
         Raises:
-            InvalidInput: a state that is none, or one that orders may leave by a trigger.
+            UnknownTrigger: if the workflow has no such trigger.
+            Refused: if the rules do not allow it now. It has every reason.
+            OrderNotFound: if there is no such order.
+            KeyReused: if the key or the payment reference was used for a different request.
+            VersionConflict: if others changed the order during each of a hundred attempts.
         """
-        request = Request("migrate", self._now(), {}, by, comment)
-        if not request.reasoned:
-            raise InvalidInput("comment must not be blank: say why the orders are moved")
-        from order_fsm.orders.migration import migrate
-
-        return migrate(
-            self._workflow, self._store, self._commits, mapping, request, validation.whole(limit, "limit", 1)
+        return self._executor.execute(
+            self._commands.fire(order_id, trigger, facts, key, by, comment, visible, notify, override)
         )
+
+    def save(
+        self,
+        order_id: str,
+        statuses: Iterable[str],
+        *,
+        version: int,
+        key: str | None = None,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        override: bool = False,
+    ) -> Receipt:
+        """Save the admin's form: leave the order with exactly these boxes ticked, in one commit.
+
+        Every difference runs as the trigger that ticks or unticks its box, with its guards, in a sequence in which each
+        step is legal. Each step is an entry with the comment. The last one carries `visible` and `notify`. Ticking paid
+        by hand records a payment of all that is outstanding. If nothing differs, a comment is still recorded.
+
+        Args:
+            order_id: the order.
+            statuses: the set of boxes that the form ticks. A mapping is refused.
+            version: the order's version when the form was loaded.
+            key, by, visible, notify, override: as in `fire`.
+            comment: the reason, for steps that require one.
+
+        Returns:
+            The receipt, without entries if nothing differs and there is no comment.
+
+        Raises:
+            VersionConflict: if the order changed since the form was loaded. Reload it.
+            Refused: if there is no legal way. It has every reason.
+            OrderNotFound, KeyReused: as in `fire`.
+        """
+        return self._executor.execute(
+            self._commands.save(order_id, statuses, version, key, by, comment, visible, notify, override)
+        )
+
+    def comment(
+        self,
+        order_id: str,
+        comment: str,
+        *,
+        key: str | None = None,
+        by: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+    ) -> Receipt:
+        """Add a comment to an order's history. It changes no box.
+
+        Args:
+            order_id: the order.
+            comment: any Unicode text, not blank, at most 100,000 characters.
+            key, by, visible, notify: as in `fire`.
+
+        Returns:
+            The receipt.
+
+        Raises:
+            OrderNotFound, KeyReused, VersionConflict: as in `fire`.
+        """
+        return self._executor.execute(self._commands.comment(order_id, comment, key, by, visible, notify))
+
+    def execute(self, call: Call) -> Receipt:
+        """Run a call whose arguments are checked already, such as one made from a gateway's event.
+
+        Raises:
+            OrderFsmError: as `fire` does.
+        """
+        return self._executor.execute(call)
+
+    def batch(self) -> Batch:
+        """Return a batch: many changes in one commit, which takes little longer than one change.
+
+        with orders.batch() as batch:
+            for order_id in ready:
+                batch.fire(order_id, "dispatch", by="bob")
+        batch.results  # a Receipt, or the error, for each
+        """
+        return Batch(self._commands, self._executor)
+
+    # Reading
+
+    def get(self, order_id: str) -> Order:
+        """Return an order.
+
+        Raises:
+            OrderNotFound: if there is no such order.
+        """
+        return self._store.load(validation.identifier(order_id, "order id"))
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        """Return the history of an order, oldest entry first.
+
+        Raises:
+            OrderNotFound: if there is no such order.
+        """
+        return self._store.history(validation.identifier(order_id, "order id"))
+
+    def progress(self, order_id: str) -> tuple[Entry, ...]:
+        """Return the entries that the customer may read, oldest first.
+
+        Raises:
+            OrderNotFound: if there is no such order.
+        """
+        return tuple(entry for entry in self.history(order_id) if entry.visible)
+
+    def explain(self, order_id: str) -> dict[str, tuple[Reason, ...]]:
+        """Return why each trigger would be refused now, without facts and comment. Changes nothing.
+
+        Returns:
+            By trigger, every reason. It is empty if the trigger is allowed.
+
+        Raises:
+            OrderNotFound: if there is no such order.
+        """
+        order = self.get(order_id)
+        missing = shortages(order, self._store.stock(order.quantities)) if order.lines else frozenset[str]()
+        now = self._now()
+        decisions = {
+            trigger: decide(self._workflow, order, Request(trigger, now, {}), missing)
+            for trigger in self._workflow.triggers
+        }
+        return {
+            trigger: decision.reasons if isinstance(decision, Refused) else ()
+            for trigger, decision in decisions.items()
+        }
+
+    def find(
+        self,
+        *,
+        has: Iterable[str] = (),
+        lacks: Iterable[str] = (),
+        customer: str | None = None,
+        reference: str | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> list[Order]:
+        """Return the orders with these statuses, oldest first by time of creation, then by id.
+
+        A damaged order is logged and left out. `audit` reports it.
+
+        Args:
+            has: statuses that the orders all have.
+            lacks: statuses that the orders do not have.
+            customer: only this customer's orders.
+            reference: only orders with a payment that has this reference.
+            after: the id of the last order of the page before.
+            limit: the largest number of orders to return.
+
+        Raises:
+            OrderNotFound: if there is no order `after`.
+        """
+        when = When(has=self._workflow.known_statuses(has), lacks=self._workflow.known_statuses(lacks))
+        customer = validation.optional_name(customer, "customer")
+        reference = validation.optional_name(reference, "reference")
+        return self._page(when, after, limit, customer=customer, reference=reference)
+
+    def queue(self, name: str, *, after: str | None = None, limit: int = 50) -> list[Order]:
+        """Return the orders in a queue of the workflow, in `refund_due` or in `unmatched`, in pages as `find`.
+
+        Raises:
+            InvalidInput: if there is no such queue. The message lists them.
+            OrderNotFound: if there is no order `after`.
+        """
+        queues = {**self._workflow.queues, **dict.fromkeys(LEDGER_QUEUES, When())}
+        if not isinstance(name, str) or name not in queues:
+            hint = validation.did_you_mean(name, queues)
+            raise InvalidInput(f"queue must be one of {', '.join(queues)}, not {validation.shown(name)}{hint}")
+        return self._page(queues[name], after, limit, refund_due=name == REFUND_DUE, unmatched=name == UNMATCHED)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of orders in each queue. An order may be in several."""
+        counts = dict.fromkeys((*self._workflow.queues, *LEDGER_QUEUES), 0)
+        for tally in self._store.tally(None):
+            for name in self._workflow.queues_of(tally.state):
+                counts[name] += tally.orders
+            counts[REFUND_DUE] += tally.orders * tally.refund_due
+            counts[UNMATCHED] += tally.orders * tally.unmatched
+        return counts
+
+    def totals(self, customer: str | None = None) -> dict[str, Decimal]:
+        """Return the sum of the orders that count (sent and not cancelled), by currency.
+
+        Args:
+            customer: only this customer's orders.
+        """
+        totals: dict[str, Decimal] = {}
+        for tally in self._store.tally(validation.optional_name(customer, "customer")):
+            if self._workflow.counts_in(tally.state):
+                totals[tally.currency] = plus(totals.get(tally.currency, ZERO), tally.total)
+        return totals
+
+    def _page(
+        self,
+        when: When,
+        after: str | None,
+        limit: int,
+        *,
+        customer: str | None = None,
+        refund_due: bool = False,
+        unmatched: bool = False,
+        reference: str | None = None,
+    ) -> list[Order]:
+        cursor = None if after is None else cursor_of(self._store.load(validation.identifier(after, "after")))
+        limit = validation.whole(limit, "limit", 1)
+        return self._store.find(Query(when, customer, refund_due, cursor, limit, unmatched, reference))
+
+    def _first_order(self, order_id: str, key: str, fingerprint: str | None) -> Order | None:
+        """Return the order that was created under a key, None if nothing was committed under it."""
+        (snapshot,) = self._store.prepare_many((Need(order_id, key),))
+        if snapshot.fault is not None:
+            raise snapshot.fault
+        if snapshot.record is None:
+            return None
+        return self._executor.first_receipt(order_id, key, fingerprint, snapshot).order
+
+
+def _utc_now() -> datetime:
+    return validation.exact_datetime(datetime.now(UTC))
+
+
+def _checked(clock: Callable[[], datetime]) -> Callable[[], datetime]:
+    return lambda: validation.instant(clock(), "the clock's time")
+
+
+def _check_store(store: object) -> None:
+    if isinstance(store, type):
+        raise InvalidInput(f"store must be an instance, not {validation.shown(store)}: create it first")
+    if not callable(getattr(store, "prepare_many", None)) or not callable(getattr(store, "commit_all", None)):
+        raise InvalidInput(f"store must be a store such as SqliteStore('shop.db'), not {validation.shown(store)}")
 
 
 def _lines(lines: object) -> tuple[Line, ...]:
-    if isinstance(lines, str) or not isinstance(lines, Iterable):
-        raise InvalidInput("lines must be a list of Line(sku, quantity)")
+    if isinstance(lines, str | Mapping) or not isinstance(lines, Iterable):
+        raise InvalidInput(f"lines must be a list such as [Line('TEAPOT', 2)], not {validation.shown(lines)}")
     checked = tuple(lines)
-    wanted: dict[str, int] = {}
+    quantities: dict[str, int] = {}
     for line in checked:
         if not isinstance(line, Line):
             raise InvalidInput(f"lines must be a list of Line(sku, quantity), not of {type(line).__name__}")
-        wanted[line.sku] = validation.whole(wanted.get(line.sku, 0) + line.quantity, f"the quantity of {line.sku!r}", 1)
+        quantity = quantities.get(line.sku, 0) + line.quantity
+        quantities[line.sku] = validation.whole(quantity, f"the quantity of {line.sku!r}", 1)
     return checked
-
-
-def _age(older_than: object) -> timedelta:
-    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
-        raise InvalidInput(f"older_than must be a timedelta, not negative, not {validation.shown(older_than)}")
-    return older_than

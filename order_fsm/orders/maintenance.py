@@ -1,0 +1,258 @@
+"""The half of `Orders` that a shop runs from jobs: stock, delivery, expiry, migration, audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from order_fsm import validation
+from order_fsm.errors import InvalidInput, KeyReused, VersionConflict
+from order_fsm.model import Message, Receipt
+from order_fsm.orders import expiry, relay
+from order_fsm.orders.executor import ATTEMPTS, Executor
+from order_fsm.rules.request import Request, request_fingerprint
+from order_fsm.rules.workflow import Workflow
+from order_fsm.store import Change, Need, StockMove, Store
+
+if TYPE_CHECKING:
+    from order_fsm.audit import Audit
+
+
+class Maintenance:
+    """Jobs on the orders of a store. See `Orders`."""
+
+    def __init__(self, store: Store, workflow: Workflow, now: Callable[[], datetime], executor: Executor) -> None:
+        self._store = store
+        self._workflow = workflow
+        self._now = now
+        self._executor = executor
+
+    # Stock
+
+    def stock(self, sku: str) -> int | None:
+        """Return the available pieces of an item, None if it is not tracked. Below zero if paid orders wait for it."""
+        sku = validation.identifier(sku, "sku")
+        return self._store.stock([sku]).get(sku)
+
+    def set_stock(self, sku: str, available: int) -> None:
+        """Track an item from now on, with this number of available pieces (0 or more)."""
+        self._store.set_stock(validation.identifier(sku, "sku"), validation.whole(available, "available", 0))
+
+    def adjust_stock(self, sku: str, by: int, *, key: str | None = None) -> int:
+        """Add pieces of an item to its stock, or take some out.
+
+        Args:
+            sku: a tracked item.
+            by: the number of pieces to add. Negative to take pieces out.
+            key: idempotency key. The same call under it is done once.
+
+        Returns:
+            The available pieces after it.
+
+        Raises:
+            InvalidInput: if the item is not tracked, or fewer pieces are available than shall be taken out.
+            KeyReused: if the key was used for a different request.
+        """
+        sku = validation.identifier(sku, "sku")
+        by = validation.whole(by, "by", -(2**63) + 1)
+        key = validation.optional_name(key, "key")
+        fingerprint = None if key is None else request_fingerprint(None, "adjust_stock", [sku, by])
+        change = Change(None, 0, (), (StockMove(sku, by, by < 0),), key=key, request_fingerprint=fingerprint)
+        for left in range((1 if self._store.joined else ATTEMPTS) - 1, -1, -1):
+            (snapshot,) = self._store.prepare_many((Need(None, key, (sku,)),))
+            if snapshot.fault is not None:
+                raise snapshot.fault
+            available = snapshot.stock.get(sku)
+            if snapshot.record is not None:
+                record = snapshot.record
+                if (record.order_id, record.request_fingerprint) != (None, fingerprint):
+                    raise KeyReused(f"idempotency key {key!r} was already used for a different request")
+                return 0 if available is None else available
+            if available is None:
+                raise InvalidInput(f"the stock of {sku!r} is not tracked: call set_stock first")
+            if by < 0 and available + by < 0:
+                raise InvalidInput(f"the stock of {sku!r} is {available}, so {-by} pieces cannot be taken out")
+            try:
+                self._store.commit(change)
+            except (VersionConflict, KeyReused):
+                if not left:
+                    raise
+            else:
+                return available + by
+        raise AssertionError("the last attempt returns or raises")
+
+    # Messages
+
+    def deliver(self, handler: Callable[[Message], object], limit: int = 100) -> int:
+        """Hand the messages of past commits to a handler: each at least once, in order per order.
+
+        A message holds ids and facts. The handler reads names, addresses and comments from these orders, as they are at
+        delivery: `orders.get(message.order_id)`, `orders.history(message.order_id)[message.version - 1]`.
+
+        Args:
+            handler: tells the world. If it raises, the message is logged by its id and tried again later. To have it
+                tried again for some recipients alone, it raises `Undelivered`.
+            limit: the largest number of messages to try.
+
+        Returns:
+            The number of delivered messages.
+
+        Raises:
+            InvalidInput: if the store is joined to a host's transaction that is open.
+        """
+        if not callable(handler):
+            raise InvalidInput(f"handler must be a function of a message, not {validation.shown(handler)}")
+        return relay.deliver(self._store, handler, self._now, validation.whole(limit, "limit", 1))
+
+    def dead_letters(self, limit: int = 50) -> list[Message]:
+        """Return the messages that were given up after many failures, oldest first.
+
+        Args:
+            limit: the largest number of messages to return.
+        """
+        return self._store.dead_letters(validation.whole(limit, "limit", 1))
+
+    def requeue(self, message: Message) -> None:
+        """Return a dead letter to the outbox, after its cause is corrected.
+
+        Args:
+            message: one of `dead_letters()`.
+        """
+        if not isinstance(message, Message):
+            raise InvalidInput(f"message must be one of dead_letters(), not {validation.shown(message)}")
+        self._store.requeue(message)
+
+    # Time
+
+    def now(self) -> datetime:
+        """Return the time of the shop's clock, in UTC."""
+        return self._now()
+
+    def first_seen(self, key: str) -> datetime:
+        """Return the time of the first call with this key. Remember the present time if this is the first."""
+        key = validation.name(key, "key")
+        if (first := self._first_seen(key)) is not None:
+            return first
+        now = self._now()
+        try:
+            self._store.commit(Change(None, 0, (), key=key, request_fingerprint=now.isoformat()))
+        except KeyReused:
+            # Another worker has remembered it since.
+            return self._first_seen(key) or now
+        return now
+
+    def _first_seen(self, key: str) -> datetime | None:
+        (snapshot,) = self._store.prepare_many((Need(None, key),))
+        if snapshot.fault is not None:
+            raise snapshot.fault
+        return None if snapshot.record is None else datetime.fromisoformat(snapshot.record.request_fingerprint)
+
+    def expire(
+        self,
+        older_than: timedelta,
+        limit: int = 100,
+        *,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+    ) -> list[Receipt]:
+        """Cancel orders that were placed long ago and never paid, invoiced or dispatched. Their stock comes back.
+
+        Each is decided by the rule `expire` at its commit, for the version that was found due. So an order that is
+        paid, or placed again, at the same moment stays. An order that cannot be changed is logged by its id, and does
+        not stop the others.
+
+        Args:
+            older_than: the age of the placing.
+            limit: the largest number of orders to cancel.
+            comment: for the history of each cancelled order.
+            visible: whether the customer may read the entry.
+            notify: whether to queue a mail to the customer.
+
+        Returns:
+            The receipts of the cancelled orders.
+
+        Raises:
+            InvalidInput: if an argument is not valid, or the workflow has no rule `expire`.
+        """
+        request = Request(
+            expiry.TRIGGER,
+            self._now(),
+            {},
+            by=validation.actor(validation.CLOCK),
+            comment=validation.comment(comment),
+            visible=validation.flag(visible, "visible"),
+            notify=validation.flag(notify, "notify"),
+        )
+        before = expiry.moment_before(request.at, _age(older_than))
+        limit = validation.whole(limit, "limit", 1)
+        return expiry.expire(self._workflow, self._store, self._executor, request, before, limit)
+
+    def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
+        """Remove orders that were never placed: no box ever ticked, and no money ever recorded.
+
+        Args:
+            older_than: the age of the last change.
+            limit: the largest number of orders to remove.
+
+        Returns:
+            The ids of the removed orders.
+        """
+        before = expiry.moment_before(self._now(), _age(older_than))
+        return expiry.purge(self._workflow, self._store, before, validation.whole(limit, "limit", 1))
+
+    # A changed table
+
+    def migrate(
+        self, mapping: Mapping[str, str | Iterable[str]], *, comment: str, by: str | None = None, limit: int = 100
+    ) -> list[Receipt]:
+        """Move orders out of states that the workflow does not have, because its table was changed.
+
+        Each order is moved in a commit of its own, by an entry `migrate` in its history. Its stock follows the state
+        and never waits. Call it again until it moves none: no order is moved twice. `audit` lists those that are left.
+
+        Args:
+            mapping: from the name of an old state to the name, or the set of statuses, of a state of the workflow. A
+                state of the workflow may only be mapped to itself. That updates the orders for which the table changed
+                whether they count in totals or hold stock.
+            comment: the reason, not blank.
+            by: the person or program.
+            limit: the largest number of orders to move.
+
+        Returns:
+            The receipts of the moved orders.
+
+        Raises:
+            InvalidInput: if a state is not valid, or orders may leave it by a trigger.
+        """
+        request = Request("migrate", self._now(), {}, validation.actor(by), validation.comment(comment))
+        if not request.reasoned:
+            raise InvalidInput("comment must not be blank: give the reason of the migration")
+        limit = validation.whole(limit, "limit", 1)
+        from order_fsm.orders.migration import migrate  # Imported on demand: only a changed table needs it.
+
+        return migrate(self._workflow, self._store, self._executor, mapping, request, limit)
+
+    def audit(self, progress: Callable[[int, int | None], object] | None = None) -> Audit:
+        """Check the store: every order against its history, its ledger, its keys and the rules.
+
+        It reads everything and changes nothing. Others may work at the same time. See `order_fsm.audit`.
+
+        Args:
+            progress: is called after each order with the number done, and the number of all or None.
+
+        Returns:
+            The findings. `ok` is true if there are none.
+        """
+        from order_fsm.audit import audit  # Imported on demand: only an audit needs it.
+
+        return audit(self._store, self._workflow, progress)
+
+
+def _age(older_than: object) -> timedelta:
+    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+        raise InvalidInput(
+            f"older_than must be a timedelta such as timedelta(days=14), not {validation.shown(older_than)}"
+        )
+    return older_than
