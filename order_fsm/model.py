@@ -1,39 +1,57 @@
-"""The values of the library: what an order is, what happened to it, what one commit carries. All are frozen.
+"""The values of the library: an order, its history, its ledger, its messages. All are frozen.
 
-A state is a set of statuses, and travels as its name: the statuses in declared order joined with `+`
-(`sent+paid`), or `unfinished` for the empty set. `statuses_of` turns the name into the set.
+A state is a set of statuses. Its name joins them in declared order with `+` (`sent+paid`). The empty set is named
+`unfinished`. `statuses_of` turns a name into the set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from attrs import field, frozen
 
-from order_fsm import validation
-from order_fsm.money import ZERO, minus, plus
+from order_fsm import ledger, validation
+from order_fsm.dicts import DictValue
+from order_fsm.ledger import PaymentKind
+from order_fsm.money import ZERO, minus
+
+__all__ = [
+    "UNFINISHED",
+    "Entry",
+    "Fact",
+    "Finding",
+    "Line",
+    "Message",
+    "Order",
+    "Owned",
+    "Payment",
+    "PaymentKind",
+    "Receipt",
+    "When",
+    "invoiced_by_payment",
+    "quantities_of",
+    "statuses_of",
+]
 
 UNFINISHED = "unfinished"
-"""The name of the state that has no status."""
+"""The name of the state without statuses."""
 
 Fact = str | int | bool | Decimal | None
-"""What a fact may be; the amount of a payment is a Decimal."""
-
-PaymentKind = Literal["captured", "refunded", "reversed"]
+"""The type of a fact. The amount of a payment is a Decimal."""
 
 
 @lru_cache(maxsize=8192)
 def statuses_of(state: str) -> frozenset[str]:
-    """The set of statuses that the name of a state stands for."""
+    """Return the set of statuses that the name of a state stands for."""
     return frozenset() if state == UNFINISHED else frozenset(state.split("+"))
 
 
 class Owned(dict[str, Any]):
-    """A dict that is part of a frozen value: who makes one keeps no hold of it, and nobody is handed it."""
+    """A dict inside a frozen value. Nobody outside holds a reference to it."""
 
     __slots__ = ()
 
@@ -48,29 +66,29 @@ _NOTHING = Owned()
 
 
 def _copied(value: Any) -> Any:
-    """A copy of JSON values; copy.deepcopy takes ten times as long."""
+    """Copy JSON values. copy.deepcopy takes ten times as long."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _flat(facts: Mapping[str, Fact] | tuple[Any, ...]) -> tuple[Any, ...]:
-    """Facts as they are kept: names and values in turn, by name, in half of the memory that a dict takes."""
+    """Flatten facts to names and values in turn, sorted by name: half the memory of a dict."""
     return facts if isinstance(facts, tuple) else sum(sorted(facts.items()), ()) if facts else ()
 
 
 def _statuses(value: object) -> frozenset[str]:
-    return validation.names(value, "a set of statuses")
+    return validation.names(value, "a condition on statuses")
 
 
 @frozen
 class When:
-    """A condition on the statuses that an order holds.
+    """A condition on the statuses of an order.
 
     Attributes:
-        has: all of these.
-        has_any: at least one of these, where there are any.
-        lacks: none of these.
+        has: the order has all of these.
+        has_any: the order has at least one of these, unless it is empty.
+        lacks: the order has none of these.
     """
 
     has: frozenset[str] = field(default=frozenset(), converter=_statuses)
@@ -78,7 +96,7 @@ class When:
     has_any: frozenset[str] = field(default=frozenset(), converter=_statuses)
 
     def matches(self, statuses: frozenset[str]) -> bool:
-        """Whether a set of statuses meets the condition."""
+        """Return whether a set of statuses meets the condition."""
         return (
             self.has <= statuses
             and self.lacks.isdisjoint(statuses)
@@ -86,54 +104,82 @@ class When:
         )
 
 
+def _sku(value: object) -> str:
+    return validation.identifier(value, "sku")
+
+
+def _quantity(value: object) -> int:
+    return validation.whole(value, "quantity", 1)
+
+
 @frozen(weakref_slot=False)
-class Line:
-    """What is ordered: `quantity` pieces (1 or more) of the item `sku`.
+class Line(DictValue):
+    """One line of an order: `quantity` pieces (1 or more) of the item `sku`.
 
     Raises:
-        InvalidInput: a SKU that is no identifier, a quantity that is no whole number of at least 1.
+        InvalidInput: if `sku` is not a valid identifier, or `quantity` is not a whole number of at least 1.
     """
 
-    sku: str = field(validator=lambda _, attribute, value: validation.identifier(value, attribute.name))
-    quantity: int = field(validator=lambda _, attribute, value: validation.whole(value, attribute.name, 1))
+    sku: str = field(converter=_sku)
+    quantity: int = field(converter=_quantity)
+
+
+def quantities_of(lines: Iterable[Line]) -> dict[str, int]:
+    """Return the number of pieces of each SKU over all lines."""
+    quantities: dict[str, int] = {}
+    for line in lines:
+        quantities[line.sku] = quantities.get(line.sku, 0) + line.quantity
+    return quantities
 
 
 @frozen(weakref_slot=False)
-class Payment:
-    """One row of an order's ledger. Its currency is the order's.
+class Payment(DictValue):
+    """One row of an order's ledger.
 
     Attributes:
-        kind: `captured` (money came), `refunded` (the shop gave back), `reversed` (the bank took back).
+        kind: `captured` (money came), `refunded` (the shop gave it back), `refund_failed` (a refund did not arrive),
+            `reversed` (the bank took it back, or it was recorded by mistake), `restored` (a reversal was undone).
         amount: not negative.
-        reference: the gateway's name of the payment, None for one recorded by hand.
-        at: when it was recorded, in UTC.
-        version: of the history entry that recorded it.
+        currency: of the amount.
+        reference: the gateway's id of the payment, None if it was recorded by hand.
+        at: the time of recording, in UTC.
+        version: the version of the history entry that recorded it.
+        credit: the part of a refund that lowers the order's cost. Below zero if the row takes credits back.
+        transaction_id: the gateway's id of this capture, refund or dispute, if known.
+        provider: the gateway, if known.
     """
 
     kind: PaymentKind
     amount: Decimal
+    currency: str
     reference: str | None
     at: datetime
     version: int
+    credit: Decimal = ZERO
+    transaction_id: str | None = None
+    provider: str | None = None
 
 
 @frozen(weakref_slot=False)
-class Entry:
+class Entry(DictValue):
     """One line of an order's history.
 
     Attributes:
-        version: 1 for the first; the order's version after it.
-        trigger: what happened; `create` and `comment` are entries too.
-        state_before, state_after: names of states; `before` and `after` are the sets.
-        at: when, in UTC.
-        by: who, where it was said.
-        comment: "" where there is none.
-        visible: whether the customer may read it.
-        notify: whether a mail to the customer was asked for.
-        key: the idempotency key that it came with.
-        override: whether a policy guard was passed on the strength of the comment.
-        facts: what the trigger came with; a copy.
+        version: 1 for the first entry. It equals the order's version after the entry.
+        trigger: the event. `create`, `comment` and `migrate` are entries too.
+        state_before, state_after: names of states. `before` and `after` are the sets.
+        at: the time, in UTC.
+        by: the person or program, if the caller named one.
+        comment: "" if there is none.
+        visible: whether the customer may read the entry.
+        notify: whether the caller asked for a mail to the customer.
+        key: the idempotency key of the call.
+        override: whether a policy guard was passed, with the comment as the reason.
+        facts: the keyword arguments of the trigger, as a copy.
+        rules_fingerprint: the fingerprint of the workflow that decided it, None if no rule did.
     """
+
+    _derived = ("before", "after")
 
     version: int
     trigger: str
@@ -147,6 +193,7 @@ class Entry:
     key: str | None = None
     override: bool = False
     _facts: tuple[Any, ...] = field(default=(), converter=_flat, alias="facts")
+    rules_fingerprint: str | None = None
 
     @property
     def before(self) -> frozenset[str]:
@@ -163,21 +210,26 @@ class Entry:
 
 
 @frozen(weakref_slot=False)
-class Order:
-    """An order as it stands at one version.
+class Order(DictValue):
+    """An order at one version.
 
     Attributes:
         id: the shop's order number.
-        state: the name of the state; `statuses` is the set.
-        counted: whether it counts in totals; of an order that does not, all money held is due back.
+        state: the name of the state. `statuses` is the set.
+        counted: whether the order counts in totals. If it does not, all money held is due back.
         version: the number of entries in its history.
-        total: what the customer owes for it, in `currency`.
-        lines: what is ordered.
-        customer, email: whose it is, where that is known.
+        total: the price, in `currency`.
+        lines: the ordered items.
+        customer, email: the customer, if known.
         payments: the ledger, oldest first.
         created_at, updated_at: the times of its first and last entry, in UTC.
-        data: what the shop wants to keep with it; a copy.
+        reserved: the pieces that the order took from stock. None if it holds no stock, as always without lines. Empty
+            if none of its items was tracked when it took its stock.
+        data: the shop's own data, as a copy.
+        invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`.
     """
+
+    _derived = ("statuses",)
 
     id: str
     state: str
@@ -191,7 +243,9 @@ class Order:
     payments: tuple[Payment, ...]
     created_at: datetime
     updated_at: datetime
+    reserved: tuple[Line, ...] | None = None
     _data: Mapping[str, Any] = field(factory=dict, converter=_owned, hash=False, alias="data")
+    invoiced_by_payment: bool = False
 
     @property
     def statuses(self) -> frozenset[str]:
@@ -204,80 +258,90 @@ class Order:
 
     @property
     def quantities(self) -> dict[str, int]:
-        """How many pieces of each SKU are ordered, over all lines."""
-        wanted: dict[str, int] = {}
-        for line in self.lines:
-            wanted[line.sku] = wanted.get(line.sku, 0) + line.quantity
-        return wanted
+        """The ordered pieces of each SKU, over all lines."""
+        return quantities_of(self.lines)
+
+    # The money. Only rows in the order's currency count, except for `unmatched`.
 
     @property
     def captured(self) -> Decimal:
-        """All that was ever received."""
-        return self._sum("captured")
+        """All money that ever came."""
+        return ledger.recorded(self.payments, "captured", self.currency)
 
     @property
     def refunded(self) -> Decimal:
-        """What the shop gave back."""
-        return self._sum("refunded")
+        """All money that the shop gave back, failed refunds included."""
+        return ledger.recorded(self.payments, "refunded", self.currency)
 
     @property
     def reversed(self) -> Decimal:
-        """What the bank took back (bounced, charged back) or was ticked by mistake."""
-        return self._sum("reversed")
-
-    def _sum(self, kind: PaymentKind) -> Decimal:
-        money = ZERO
-        for payment in self.payments:
-            if payment.kind == kind:
-                money = plus(money, payment.amount)
-        return money
-
-    @property
-    def received(self) -> Decimal:
-        """What counts towards the total: captured minus reversed. A refund does not unpay an order."""
-        money = ZERO
-        for payment in self.payments:
-            if payment.kind == "captured":
-                money = plus(money, payment.amount)
-            elif payment.kind == "reversed":
-                money = minus(money, payment.amount)
-        return money
+        """All money that the bank took back, or that was recorded by mistake."""
+        return ledger.recorded(self.payments, "reversed", self.currency)
 
     @property
     def held(self) -> Decimal:
-        """What the shop still has of it: captured minus reversed minus refunded; below zero after a loss."""
-        money = ZERO
-        for payment in self.payments:
-            money = (plus if payment.kind == "captured" else minus)(money, payment.amount)
-        return money
+        """The money that the shop has now. It is below zero after a loss."""
+        return ledger.held(self.payments, self.currency)
+
+    @property
+    def held_online(self) -> Decimal:
+        """The part of `held` that came through a gateway."""
+        return ledger.held_online(self.payments, self.currency)
+
+    @property
+    def held_by_hand(self) -> Decimal:
+        """The part of `held` that a reversal of all payments recorded by hand would take back."""
+        kinds = ("captured", "reversed", "restored")
+        by_hand = [row for row in self.payments if row.reference is None and row.kind in kinds]
+        return max(min(ledger.held(by_hand, self.currency), self.held), ZERO)
+
+    @property
+    def credited(self) -> Decimal:
+        """How much less than `total` the order costs, because refunds lowered its price."""
+        return ledger.credited(self.payments)
+
+    @property
+    def cost(self) -> Decimal:
+        """The price after credits."""
+        return ledger.cost(self.total, self.payments)
 
     @property
     def outstanding(self) -> Decimal:
-        """What is still to be paid."""
-        if not self.payments:
-            return self.total
-        return max(minus(self.total, self.received), ZERO)
+        """The money still to be paid. A cancelled order waits for none."""
+        if "cancelled" in self.statuses:
+            return ZERO
+        return ledger.uncovered(self.total, self.payments, self.currency)
 
     @property
     def overpaid(self) -> Decimal:
-        """What the shop holds beyond the total."""
-        return max(minus(self.held, self.total), ZERO)
+        """The money held beyond the cost."""
+        return max(minus(self.held, self.cost), ZERO) if self.payments else ZERO
 
     @property
     def refund_due(self) -> Decimal:
-        """What should go back to the customer: what is overpaid, or all that is held where the order does not count."""
+        """The money due back: the overpaid part, or all that is held if the order does not count."""
         if not self.payments:
             return ZERO
-        due = minus(self.held, self.total) if self.counted else self.held
-        return ZERO if due < ZERO else due
+        return self.overpaid if self.counted else max(self.held, ZERO)
+
+    @property
+    def unmatched(self) -> dict[str, Decimal]:
+        """The money held in other currencies than the order's, by currency. It pays for nothing."""
+        others = sorted({row.currency for row in self.payments} - {self.currency})
+        return {currency: money for currency in others if (money := ledger.held(self.payments, currency)) > 0}
+
+    @property
+    def references(self) -> frozenset[str]:
+        """The references of its payments."""
+        return frozenset([row.reference for row in self.payments if row.reference is not None])
 
     def after(self, entry: Entry, payments: tuple[Payment, ...], counted: bool) -> Order:
-        """The order as an entry of its history leaves it.
+        """Return the order after an entry of its history, with its stock unchanged.
 
         Args:
             entry: gives the state, the version and the time.
-            payments: the ledger then.
-            counted: whether it counts in totals then.
+            payments: the ledger after the entry.
+            counted: whether it counts in totals after the entry.
         """
         return Order(
             self.id,
@@ -292,20 +356,63 @@ class Order:
             payments,
             self.created_at,
             entry.at,
+            self.reserved,
             self._data,
+            self.invoiced_by_payment if entry.state_after == entry.state_before else self._marked(entry),
+        )
+
+    def _marked(self, entry: Entry) -> bool:
+        """Return `invoiced_by_payment` after an entry."""
+        before, after = entry.before, entry.after
+        if "invoiced" in before:
+            return self.invoiced_by_payment and "invoiced" in after
+        return "invoiced" in after and "paid" in after - before
+
+    def holding(self, reserved: tuple[Line, ...] | None) -> Order:
+        """Return the order with these pieces reserved, None if it holds no stock."""
+        return Order(
+            self.id,
+            self.state,
+            self.counted,
+            self.version,
+            self.total,
+            self.currency,
+            self.lines,
+            self.customer,
+            self.email,
+            self.payments,
+            self.created_at,
+            self.updated_at,
+            reserved,
+            self._data,
+            self.invoiced_by_payment,
         )
 
 
+def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
+    """Return `Order.invoiced_by_payment` as a history leads to it."""
+    for entry in reversed(entries):
+        if "invoiced" not in entry.after:
+            return False
+        if "invoiced" not in entry.before:
+            return "paid" in entry.after - entry.before
+    return False
+
+
 @frozen(weakref_slot=False)
-class Message:
-    """Something to tell the world after the commit.
+class Message(DictValue):
+    """An outbox row: something to tell the world after the commit.
 
     Attributes:
-        id: stable over every delivery of it; names the order, the version and the place in it.
-        topic: `order.updated`, `order.paid`, `refund.due` or `stock.short`.
-        payload: what there is to tell, as JSON values (money as strings); a copy.
-        created_at: in UTC.
-        attempts: how many deliveries of it have failed.
+        id: stable over every delivery, and never used for another message.
+        order_id: the order that it is about.
+        topic: `order.placed`, `order.updated`, `order.paid`, `payment.received` (a part), `payment.reversed`,
+            `payment.unmatched`, `refund.due`, `stock.short`, or one that a rule of the shop announces.
+        payload: ids and facts as JSON values, money as text, as a copy. It has no name, address or comment of the
+            customer: read them from the order and from its entry `version`.
+        created_at: the time of the commit, in UTC.
+        attempts: the number of failed deliveries.
+        remaining: the recipients still to be reached, if a delivery reached the others. Empty means all of them.
     """
 
     id: str
@@ -314,6 +421,7 @@ class Message:
     _payload: Mapping[str, Any] = field(converter=_owned, hash=False, alias="payload")
     created_at: datetime
     attempts: int = 0
+    remaining: tuple[str, ...] = ()
 
     @property
     def payload(self) -> dict[str, Any]:
@@ -322,18 +430,18 @@ class Message:
 
     @property
     def version(self) -> int:
-        """The version of the order that its id names; 0 where it names none."""
+        """The order's version that the id names, 0 if it names none."""
         number = self.id.rpartition("#")[2].partition(".")[0]
         return int(number) if number.isdecimal() else 0
 
 
 class Finding(NamedTuple):
-    """Something that is wrong in a store.
+    """A fault that an audit found in a store.
 
     Attributes:
-        order_id: of the order that it is about, None where it is about none.
-        code: what kind it is, for programs.
-        message: what it is, for people.
+        order_id: the order that it is about, or None.
+        code: the kind of fault, for programs.
+        message: the fault, for people.
     """
 
     order_id: str | None
@@ -342,13 +450,13 @@ class Finding(NamedTuple):
 
 
 @frozen(weakref_slot=False)
-class Receipt:
-    """What came of a call.
+class Receipt(DictValue):
+    """The result of a call.
 
     Attributes:
-        order: the order after it.
-        entries: the history entries that it made; none where there was nothing to do.
-        duplicate: True where the same thing was done before: then this is the first receipt again.
+        order: the order after the call.
+        entries: the history entries that the call made. Empty if there was nothing to do.
+        duplicate: True if the same call was done before. Then this is the first receipt again.
     """
 
     order: Order

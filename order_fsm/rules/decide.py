@@ -1,77 +1,134 @@
-"""Deciding: what a trigger would do to an order, as a value. Reads no clock and no store."""
+"""Decisions: the result of a trigger on an order, as a value. Reads no clock and no store."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from decimal import Decimal
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple, Protocol
 
+from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
-from order_fsm.model import Entry, Order, Payment, PaymentKind
+from order_fsm.model import Entry, Order
+from order_fsm.rules.booking import Booking, book, lapse
 from order_fsm.rules.request import Request
 from order_fsm.rules.rule import REASONED, Edge, Facts
 from order_fsm.rules.workflow import Workflow
 
 
 class Decision(NamedTuple):
-    """What a request does.
+    """The result of a request.
 
     Attributes:
-        order: after it.
-        entry: of its history.
-        edge: what was taken of the table; None for what is no trigger.
+        order: the order after it, with its stock unchanged.
+        entry: the new history entry.
+        edge: the edge of the table that was taken. None for a comment and a migration.
+        announces: the topic of a message about the entry's facts, besides the one of the edge's rule.
     """
 
     order: Order
     entry: Entry
     edge: Edge | None
+    announces: str | None = None
 
 
-def decide(workflow: Workflow, order: Order, request: Request, short: Collection[str] = ()) -> Decision | Refused:
-    """What a request would do to an order. Reads no clock and no store, changes nothing.
+class Recorded(NamedTuple):
+    """An answer to a call: the entry of this version did the same before."""
+
+    version: int
+
+
+Outcome = Sequence[Decision] | Refused | Recorded
+"""The decisions to commit (none if there is nothing to do), the error to raise, or the entry that did it before."""
+
+
+class Call(Protocol):
+    """A request about one order, and the way to decide it."""
+
+    @property
+    def order_id(self) -> str:
+        """The order."""
+        ...
+
+    @property
+    def request(self) -> Request:
+        """The checked request."""
+        ...
+
+    @property
+    def request_fingerprint(self) -> str | None:
+        """The digest to keep under the request's key, None without a key."""
+        ...
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+        """Decide the request on an order. Reads no store.
+
+        Args:
+            order: the order now.
+            shortages: the SKUs with fewer available pieces than the order would take.
+        """
+        ...
+
+
+def decide(workflow: Workflow, order: Order, request: Request, shortages: Collection[str] = ()) -> Decision | Refused:
+    """Decide a request on an order. Reads no clock and no store, changes nothing.
 
     Args:
-        workflow: the rules; it has the trigger, and the trigger knows the facts.
-        order: as it stands.
-        request: what is asked.
-        short: the SKUs of which there would not be enough on hand if the order took its stock now.
+        workflow: the rules. They have the request's trigger, and the trigger accepts its facts.
+        order: the order now.
+        request: the request.
+        shortages: the SKUs with fewer available pieces than the order would take now.
 
     Returns:
-        The decision, or the `Refused` to raise, with every reason of the rule that comes nearest.
+        The decision, or the `Refused` to raise, with every reason of the rule that comes closest.
     """
-    facts: dict[str, Any] = {**request.facts, "comment": request.comment, "short": short}
-    kind = workflow.ledger_of(request.trigger)
-    if kind is not None:
-        _say_how_much(facts, kind, order)
-    # The edge that the machine would take, without its events and callbacks.
+    booking = _booking(workflow, order, request)
+    facts = _facts(order, request, booking, shortages)
     edges = workflow.edges_from(order.state, request.trigger)
     for edge in edges:
         for guard in edge.guards:
             if not guard.test(order, facts):
                 break
         else:
-            return _decision(order, request, edge, facts, overridden=False)
+            return _decision(workflow, order, request, edge, booking, overridden=False)
     if request.override and request.reasoned:
         for edge in edges:
             if all(guard.test(order, facts) or guard.policy for guard in edge.guards):
-                return _decision(order, request, edge, facts, overridden=True)
+                return _decision(workflow, order, request, edge, booking, overridden=True)
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
-def _say_how_much(facts: dict[str, Any], kind: PaymentKind, order: Order) -> None:
-    """A ledger row without an amount is about all that there is, in the order's currency."""
-    facts.setdefault("currency", order.currency)
-    if facts.get("amount") is None:
-        facts["amount"] = (
-            order.outstanding if kind == "captured" else order.received if kind == "reversed" else order.held
-        )
+def _booking(workflow: Workflow, order: Order, request: Request) -> Booking | None:
+    kind = workflow.ledger_of(request.trigger)
+    if kind is not None:
+        return book(order, kind, request)
+    return lapse(order) if workflow.lapses(request.trigger) else None
+
+
+def _facts(order: Order, request: Request, booking: Booking | None, shortages: Collection[str]) -> dict[str, Any]:
+    """Return the input of the guards: the request, and the money as it is after the new ledger row."""
+    rows = order.payments if booking is None else (*order.payments, booking.row(request, order.version + 1))
+    facts: dict[str, Any] = {
+        **request.facts,
+        "comment": request.comment,
+        "gateway": request.gateway,
+        "shortages": shortages,
+        "outstanding": ledger.uncovered(order.total, rows, order.currency),
+        "online": bool(rows) and ledger.held_online(rows, order.currency) > 0,
+    }
+    if booking is not None:
+        facts |= {
+            "amount": booking.amount,
+            "currency": booking.currency,
+            "bound": booking.bound,
+            "several": booking.several,
+        }
+    return facts
 
 
 def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -> list[Reason]:
-    """Every reason of the rule that comes nearest: the fewest statuses in its way, then the fewest guards."""
+    """Return every reason of the rule that comes closest: the fewest statuses, then the fewest guards in its way."""
     if not workflow.has_state(order.state):
-        what = f"the workflow has no state {order.state!r}; it was committed under other rules"
-        return [Reason("unknown_state", what)]
+        message = f"the workflow has no state {order.state!r}; it was committed under other rules"
+        return [Reason("unknown_state", message)]
     tries: list[tuple[int, int, list[Reason]]] = []
     for rule in workflow.rules_of(request.trigger):
         unmet = rule.unmet(order.statuses)
@@ -86,29 +143,30 @@ def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -
     return min(tries, key=lambda one: one[:2])[2]
 
 
-def _decision(order: Order, request: Request, edge: Edge, facts: Facts, overridden: bool) -> Decision:
+def _decision(
+    workflow: Workflow, order: Order, request: Request, edge: Edge, booking: Booking | None, overridden: bool
+) -> Decision:
     rule = edge.rule
-    version = order.version + 1
-    payments = order.payments
     recorded = request.facts
-    if rule.ledger is not None:
-        amount: Decimal = facts["amount"]
-        reference: str | None = facts.get("reference")
-        payments = (*payments, Payment(rule.ledger, amount, reference, request.at, version))
-        recorded = {**recorded, "amount": amount, "currency": facts["currency"]}
+    payments = order.payments
+    if booking is not None:
+        payments = (*payments, booking.row(request, order.version + 1))
+        if rule.ledger is not None:
+            recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
     entry = Entry(
-        version,
+        order.version + 1,
         request.trigger,
         order.state,
         edge.target,
         request.at,
         request.by,
         request.comment,
-        # A comment reaches the customer only on purpose: an announcement is not that purpose.
+        # An announced entry is visible, except its comment: that reaches the customer only if the caller says so.
         request.visible or (rule.announces is not None and not request.reasoned),
         request.notify,
         request.key,
         overridden,
         recorded,
+        workflow.fingerprint,
     )
     return Decision(order.after(entry, payments, edge.counted), entry, edge)

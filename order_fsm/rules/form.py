@@ -14,7 +14,7 @@ from order_fsm.rules.workflow import Workflow
 
 
 def fill(
-    workflow: Workflow, order: Order, wanted: frozenset[str], request: Request, short: Collection[str]
+    workflow: Workflow, order: Order, wanted: frozenset[str], request: Request, shortages: Collection[str]
 ) -> list[Decision] | Refused:
     """The steps that leave an order with exactly the wanted statuses, each legal when its turn comes.
 
@@ -25,13 +25,13 @@ def fill(
         order: as it stands.
         wanted: the statuses that the form ticks.
         request: who, when, why; its trigger is that of the whole form. The customer is shown and told the last step.
-        short: as in `decide`.
+        shortages: as in `decide`.
 
     Returns:
         The decisions, none where nothing differs; or the `Refused` to raise, with every reason that stands in the way
         where the search came nearest.
     """
-    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), short)
+    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages)
     steps = search.steps_from(order)
     if steps is None:
         return Refused(order.id, request.trigger, order.state, search.reasons)
@@ -41,14 +41,22 @@ def fill(
     return steps
 
 
+NOTHING_BY_HAND = Reason(
+    "nothing_by_hand", "no money that was recorded by hand is held; money that came online is refunded instead"
+)
+"""The form takes back only what a hand recorded."""
+
+
 class _Search:
     """Depth first over the orders in which the differences can be worked off."""
 
-    def __init__(self, workflow: Workflow, wanted: frozenset[str], request: Request, short: Collection[str]) -> None:
+    def __init__(
+        self, workflow: Workflow, wanted: frozenset[str], request: Request, shortages: Collection[str]
+    ) -> None:
         self._workflow = workflow
         self._wanted = wanted
         self._request = request
-        self._short = short
+        self._shortages = shortages
         self._seen: set[str] = set()
         self._nearest = len(workflow.statuses) + 1
         self.reasons: tuple[Reason, ...] = ()
@@ -64,9 +72,12 @@ class _Search:
             if trigger is None:
                 refused.append(reason)
                 continue
-            decision = decide(self._workflow, order, evolve(self._request, trigger=trigger), self._short)
+            decision = self._decided(order, trigger)
             if isinstance(decision, Refused):
                 refused += [Reason(reason.code, f"{trigger}: {reason.message}") for reason in decision.reasons]
+                continue
+            if decision.order.state == order.state:
+                refused.append(Reason("no_effect", f"{trigger}: the order would stay {order.state}"))
                 continue
             rest = self.steps_from(decision.order)
             if rest is not None:
@@ -78,6 +89,14 @@ class _Search:
         if distance == self._nearest:
             self.reasons = tuple(dict.fromkeys((*self.reasons, *refused)))
         return None
+
+    def _decided(self, order: Order, trigger: str) -> Decision | Refused:
+        request = evolve(self._request, trigger=trigger)
+        if self._workflow.ledger_of(trigger) == "reversed":
+            if not order.held_by_hand:
+                return Refused(order.id, trigger, order.state, [NOTHING_BY_HAND])
+            request = evolve(request, facts={"amount": order.held_by_hand, "reference": None})
+        return decide(self._workflow, order, request, self._shortages)
 
     def _triggers(self, order: Order) -> list[tuple[str | None, Reason]]:
         """The trigger of each difference, and the reason to give where it has none."""

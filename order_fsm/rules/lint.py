@@ -1,4 +1,4 @@
-"""What can be wrong with a table of rules: each finding is a sentence for whoever wrote it."""
+"""Faults of a table of rules. Each finding is a sentence for the author of the table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from order_fsm.model import UNFINISHED, When
 from order_fsm.rules.rule import Edge, Rule, Status
 
 RESERVED_TRIGGERS = frozenset({"create", "comment", "save"})
+"""Names of history entries that no rule makes."""
+
 RESERVED_FACTS = frozenset(
-    {"self", "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override", "short"}
+    {"self", "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override"}
+    | {"shortages", "gateway", "outstanding", "online", "bound", "several"}
 )
 
 
@@ -35,6 +38,8 @@ def misnamed(statuses: Sequence[Status], rules: Sequence[Rule], conditions: Mapp
             yield f"{label} both adds and drops {_listed(rule.adds & rule.drops)}"
         if rule.facts & RESERVED_FACTS:
             yield f"{label} takes facts of reserved names: {_listed(rule.facts & RESERVED_FACTS)}"
+        if rule.lapses and rule.ledger is not None:
+            yield f"{label} ends credits, so it cannot record {rule.ledger} too"
     for where, mentioned in used.items():
         if unknown := mentioned - set(names):
             yield f"{where} names unknown statuses: {_listed(unknown)}"
@@ -42,9 +47,9 @@ def misnamed(statuses: Sequence[Status], rules: Sequence[Rule], conditions: Mapp
 
 
 def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Iterator[str]:
-    kinds: dict[str, set[str | None]] = {}
+    kinds: dict[str, set[object]] = {}
     for rule in rules:
-        kinds.setdefault(rule.trigger, set()).add(rule.ledger)
+        kinds.setdefault(rule.trigger, set()).add("a refund of 0" if rule.lapses else rule.ledger)
     for status in statuses:
         for trigger in {status.tick, status.untick} - {None, *kinds}:
             yield f"status {status.name!r} is ticked or unticked by {trigger!r}, which no rule has"
@@ -53,6 +58,14 @@ def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Ite
             yield f"trigger {trigger!r} is the name of another kind of history entry"
         if len(ledgers) > 1:
             yield f"the rules of {trigger!r} record different kinds of ledger rows"
+
+
+def never_ticked(statuses: Sequence[Status], rules: Sequence[Rule]) -> Iterator[str]:
+    """Yield statuses that no rule adds."""
+    added = frozenset().union(*(rule.adds for rule in rules))
+    for status in statuses:
+        if status.name not in added:
+            yield f"status {status.name!r} is never ticked: no rule adds it"
 
 
 def never_fired(rules: Sequence[Rule], choices: Iterable[Sequence[Edge]]) -> Iterator[str]:

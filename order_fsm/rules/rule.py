@@ -1,4 +1,4 @@
-"""The words in which a table of rules is written: Status, Guard and Rule."""
+"""The parts of a table of rules: Status, Guard, Rule, and the Edge that a rule becomes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput, Reason
 from order_fsm.model import Order, PaymentKind
 
-MONEY_FACTS = frozenset({"amount", "currency", "reference"})
-"""The facts that every trigger with a ledger row knows."""
+MONEY_FACTS = frozenset({"amount", "currency", "reference", "transaction_id", "provider"})
+"""The facts that every trigger with a ledger row accepts."""
 
 Facts = Mapping[str, Any]
-"""What a guard may look at beside the order: the facts of the trigger (amounts resolved to a Decimal, and the order's
-currency where none was given), `comment` (str), and `short` (the SKUs of which there is not enough on hand)."""
+"""The input of a guard, besides the order:
+
+- the facts of the trigger, `comment` (str), and `gateway` (whether a payment gateway reports it);
+- `shortages`: the SKUs with fewer available pieces than the order needs;
+- `outstanding` and `online`: the money that is missing after the entry, for an order that is not cancelled, and
+  whether money that came online is held then;
+- if the trigger records money: `amount`, `currency`, `bound` (the largest allowed amount, or None), and `several`
+  (whether the request does not say which of several payments it is about).
+"""
 
 
 def _names(value: object) -> frozenset[str]:
@@ -25,6 +32,23 @@ def _names(value: object) -> frozenset[str]:
 
 def _name(_: object, attribute: Attribute[str], value: object) -> None:
     validation.name(value, attribute.name)
+
+
+def _optional_name(_: object, attribute: Attribute[str | None], value: object) -> None:
+    validation.optional_name(value, attribute.alias or attribute.name)
+
+
+def _message(_: object, attribute: Attribute[str], value: object) -> None:
+    validation.text(value, attribute.name, validation.COMMENT_LENGTH)
+
+
+def _flag(_: object, attribute: Attribute[bool], value: object) -> None:
+    validation.flag(value, attribute.name)
+
+
+def _test(_: object, attribute: Attribute[Callable[[Order, Facts], object]], value: object) -> None:
+    if not callable(value):
+        raise InvalidInput(f"{attribute.name} must be a function of (order, facts), not {validation.shown(value)}")
 
 
 @frozen(eq=False, repr=False)
@@ -39,18 +63,18 @@ class Guard:
         policy: whether an override with a reason may pass it.
     """
 
-    code: str
-    message: str
-    test: Callable[[Order, Facts], object]
-    policy: bool = False
+    code: str = field(validator=_name)
+    message: str = field(validator=_message)
+    test: Callable[[Order, Facts], object] = field(validator=_test)
+    policy: bool = field(default=False, validator=_flag)
 
     @property
     def reason(self) -> Reason:
         return Reason(self.code, self.message)
 
 
-STOCK_SUFFICES = Guard("out_of_stock", "there is not enough stock", lambda order, facts: not facts["short"])
-"""For rules that wait for stock. It counts only where the rule makes the order take its stock."""
+STOCK_SUFFICES = Guard("out_of_stock", "there is not enough stock", lambda order, facts: not facts["shortages"])
+"""For rules that wait for stock. It counts only if the rule makes the order take its stock."""
 
 REASONED = Guard(
     "reason_required",
@@ -68,11 +92,23 @@ class Status:
         name: any text without `+`.
         tick: the trigger that ticks it on the admin's form; None where no hand may.
         untick: the trigger that unticks it there; None where no hand may.
+        label: the words for the shop's owner. By default the name, with spaces for underscores.
+        customer_label: the words for the customer. By default `label`.
     """
 
     name: str = field(validator=_name)
-    tick: str | None = None
-    untick: str | None = None
+    tick: str | None = field(default=None, validator=_optional_name)
+    untick: str | None = field(default=None, validator=_optional_name)
+    _label: str | None = field(default=None, validator=_optional_name, kw_only=True, alias="label")
+    _customer_label: str | None = field(default=None, validator=_optional_name, kw_only=True, alias="customer_label")
+
+    @property
+    def label(self) -> str:
+        return self.name.replace("_", " ") if self._label is None else self._label
+
+    @property
+    def customer_label(self) -> str:
+        return self.label if self._customer_label is None else self._customer_label
 
 
 def _guards(_: object, attribute: Attribute[tuple[Guard, ...]], value: object) -> None:
@@ -101,6 +137,7 @@ class Rule:
         drops: unticked by it.
         guards: all must hold.
         ledger: the kind of ledger row that it records, if any; its triggers then know `MONEY_FACTS`.
+        lapses: whether it ends credits: if the order holds no money, a refund of 0 is recorded that takes them back.
         facts: the names of further facts that the trigger may come with.
         announces: the topic of a message that it queues; its entry is then a line that the customer may read.
     """
@@ -114,7 +151,8 @@ class Rule:
     guards: tuple[Guard, ...] = field(default=(), validator=_guards)
     ledger: PaymentKind | None = field(default=None, validator=_kind)
     facts: frozenset[str] = field(default=frozenset(), converter=_names)
-    announces: str | None = None
+    announces: str | None = field(default=None, validator=_optional_name)
+    lapses: bool = False
 
     def opens(self, statuses: frozenset[str]) -> bool:
         """Whether an order with these statuses may take it, guards aside."""

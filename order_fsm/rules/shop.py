@@ -6,64 +6,64 @@ the shop owner, invoiced, paid, dispatched, cancelled, each ticked by hand or, f
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from attrs import evolve
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
-from order_fsm.model import Order, When
-from order_fsm.money import minus, plus
-from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Facts, Guard, Rule, Status
+from order_fsm.model import When
+from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Guard, Rule, Status
 from order_fsm.rules.workflow import Workflow
 
 STATUSES = (
-    Status("sent", tick="place", untick="unplace"),
-    Status("invoiced", tick="invoice", untick="uninvoice"),
-    Status("paid", tick="pay", untick="unpay"),
-    Status("dispatched", tick="dispatch", untick="undispatch"),
-    Status("cancelled", tick="cancel", untick="reinstate"),
+    # The manual's word for placed. Customers read it as shipped, so it has another label.
+    Status("sent", tick="place", untick="unplace", label="Received", customer_label="Order received"),
+    Status("invoiced", tick="invoice", untick="uninvoice", label="Invoiced"),
+    Status("paid", tick="pay", untick="unpay", label="Payment received"),
+    Status("dispatched", tick="dispatch", untick="undispatch", label="Dispatched"),
+    Status("cancelled", tick="cancel", untick="reinstate", label="Cancelled"),
 )
 
 
-def _covers(order: Order, facts: Facts) -> bool:
-    return plus(order.received, facts["amount"]) >= order.total
+# Money. `facts["outstanding"]` and `facts["online"]` are as they are after the entry.
 
-
-def _still_covers(order: Order, facts: Facts) -> bool:
-    left = minus(order.received, facts["amount"])
-    return left > 0 and left >= order.total
-
-
-ONLINE = Guard("not_online", "no gateway reports it: it has no reference", lambda order, facts: facts.get("reference"))
-COVERS = Guard("not_covered", "the money does not cover the total", _covers)
-STILL_COVERS = Guard("not_covered", "the money that is left does not cover the total", _still_covers)
-CURRENCY = Guard(
-    "wrong_currency",
-    "the money is in another currency than the order",
-    lambda order, facts: facts["currency"] == order.currency,
-)
+COVERED = Guard("outstanding", "money would be outstanding", lambda order, facts: not facts["outstanding"])
+ONLINE = Guard("not_online", "no money that came online is held", lambda order, facts: facts["online"])
+MARKED = Guard("invoiced_by_hand", "no payment ticked invoiced", lambda order, facts: order.invoiced_by_payment)
 SOME_MONEY = Guard(
     "nothing_outstanding",
-    "nothing is outstanding, so give the amount that came",
+    "nothing is outstanding, so give the amount that came, above 0",
     lambda order, facts: facts["amount"] > 0,
 )
-REFUNDABLE = Guard(
-    "not_refundable",
-    "a refund is more than nothing, and at most what was captured and is not refunded or reversed yet",
-    lambda order, facts: 0 < facts["amount"] <= order.held,
+AMOUNT = Guard(
+    "no_amount", "there is nothing to record: give an amount above 0", lambda order, facts: facts["amount"] > 0
 )
-REVERSIBLE = Guard(
-    "not_reversible",
-    "a reversal is at most what was captured and is not reversed yet",
-    lambda order, facts: facts["amount"] <= order.received,
+ONE_PAYMENT = Guard(
+    "which_payment",
+    "it could be about several payments: give the reference, the currency or the transaction_id",
+    lambda order, facts: not facts["several"],
 )
-SOME_REVERSED = Guard(
-    "nothing_received",
-    "a reversal is of more than nothing, but where a free order is paid with nothing",
-    lambda order, facts: facts["amount"] > 0 or ("paid" in order.statuses and order.total == order.received == 0),
+# A gateway's fact beyond its bound may only be early: the fact that allows it is still to come.
+BOUND = Guard(
+    "beyond_bound",
+    "the amount is more than the ledger has left of that payment, refund or reversal",
+    lambda order, facts: facts["bound"] is None or facts["amount"] <= facts["bound"],
 )
-NO_MONEY = Guard("holds_money", "money was captured for it", lambda order, facts: order.received <= 0)
-SETTLED = Guard("holds_money", "it holds money", lambda order, facts: order.held <= 0)
+CREDIT = Guard(
+    "beyond_cost",
+    "the credit is more than the order costs",
+    lambda order, facts: facts.get("credit") is not True or facts["amount"] <= order.cost,
+)
+EXPLAINED = Guard(REASONED.code, REASONED.message, lambda order, facts: facts["gateway"] or REASONED.test(order, facts))
+NO_CAPTURE = Guard(
+    "holds_money",
+    "a payment was recorded for it",
+    lambda order, facts: all(row.kind != "captured" for row in order.payments),
+)
+NO_MONEY = Guard("holds_money", "money was recorded for it", lambda order, facts: not order.payments)
 
 PAID = Guard("not_paid", "it is not paid", lambda order, facts: "paid" in order.statuses, policy=True)
 PAID_OR_INVOICED = Guard(
@@ -78,6 +78,66 @@ STAYS_ON_ACCOUNT = Guard(
     lambda order, facts: "dispatched" not in order.statuses or "paid" in order.statuses,
     policy=True,
 )
+
+
+class Outcome(NamedTuple):
+    """The change that an entry makes to `paid` and `invoiced`, as a part of a rule.
+
+    Attributes:
+        needs, forbids: conditions on the boxes as the rest of the rule leaves them.
+        adds, drops, guards, announces: as in `Rule`.
+    """
+
+    needs: frozenset[str] = frozenset()
+    forbids: frozenset[str] = frozenset()
+    adds: frozenset[str] = frozenset()
+    drops: frozenset[str] = frozenset()
+    guards: tuple[Guard, ...] = ()
+    announces: str | None = None
+
+
+_LIVE, _PAID, _BOTH = frozenset({"sent"}), frozenset({"paid"}), frozenset({"paid", "invoiced"})
+_GONE = frozenset({"cancelled"})
+
+# Nothing is outstanding.
+TICKS_BOTH = Outcome(_LIVE, _PAID | _GONE, adds=_BOTH, guards=(COVERED, ONLINE), announces="order.paid")
+TICKS_PAID = Outcome(_LIVE, _GONE, adds=_PAID, guards=(COVERED,))
+KEEPS_PAID = Outcome(_LIVE | _PAID, _GONE, guards=(COVERED,))
+# Something is outstanding, as no row above was taken.
+KEEPS_UNPAID = Outcome(forbids=_PAID | _GONE)
+UNTICKS_BOTH = Outcome(_BOTH, _GONE | {"dispatched"}, drops=_BOTH, guards=(MARKED,))
+UNTICKS_PAID = Outcome(forbids=_GONE, drops=_PAID)
+# A cancelled order keeps its boxes until it is reinstated.
+KEEPS_BOTH = Outcome(needs=_GONE)
+
+MONEY_IN = (TICKS_BOTH, TICKS_PAID, KEEPS_UNPAID, KEEPS_BOTH)
+MONEY_OUT = (KEEPS_PAID, UNTICKS_BOTH, UNTICKS_PAID, KEEPS_BOTH)
+RETURNED = (KEEPS_PAID, UNTICKS_BOTH._replace(needs=frozenset({"invoiced"})), UNTICKS_PAID)
+REINSTATED = (TICKS_BOTH, TICKS_PAID, UNTICKS_BOTH, UNTICKS_PAID)
+
+
+def _settled(rule: Rule, *outcomes: Outcome) -> list[Rule]:
+    """Return one row for each outcome. The first that is open and whose guards hold is taken."""
+    return [
+        evolve(
+            rule,
+            needs=rule.needs | (outcome.needs - rule.adds),
+            forbids=rule.forbids | (outcome.forbids - rule.drops),
+            adds=rule.adds | outcome.adds,
+            drops=rule.drops | outcome.drops,
+            guards=(*rule.guards, *outcome.guards),
+            announces=outcome.announces,
+        )
+        for outcome in outcomes
+    ]
+
+
+def _invoiced_by_hand(rules: Iterable[Rule]) -> Iterator[Rule]:
+    """Return the table without the rows and the ticks by which payments change `invoiced`."""
+    for rule in rules:
+        if MARKED not in rule.guards:
+            yield evolve(rule, adds=rule.adds - {"invoiced"}) if "paid" in rule.adds else rule
+
 
 Dispatch = Literal["on_account", "prepaid", "cod"]
 
@@ -115,41 +175,35 @@ def shop_workflow(dispatch: Dispatch = "on_account", invoice_on_payment: bool = 
 def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
     payable, to_dispatch = _TO_DISPATCH[dispatch]
     may_leave = () if payable is None else (payable,)
+    bounded = (AMOUNT, ONE_PAYMENT, BOUND)
     may_lose_invoice = () if payable is None else (STAYS_ON_ACCOUNT,)
-    online = {"sent", "paid", "invoiced"} if invoice_on_payment else {"sent", "paid"}
-    # One row a line, however long: this is the table.
     # fmt: off
     rules = [
-        Rule("place", forbids={"sent", "cancelled"}, adds={"sent"}, guards=(STOCK_SUFFICES,)),
+        *_settled(Rule("place", forbids={"sent", "cancelled"}, adds={"sent"}, guards=(STOCK_SUFFICES,)), TICKS_PAID, KEEPS_UNPAID),
 
-        # A payment is a fact: recorded wherever it comes, and it never waits for stock. The first row that is open is
-        # taken: online in full, online on a cancelled order, by hand in full, in part, once more when paid.
-        Rule("pay", forbids={"paid", "cancelled"}, adds=online, guards=(ONLINE, COVERS, CURRENCY), ledger="captured", announces="order.paid"),
-        Rule("pay", needs={"cancelled"}, forbids={"paid"}, adds={"sent", "paid"}, guards=(ONLINE, COVERS, CURRENCY), ledger="captured", announces="order.paid"),
-        Rule("pay", forbids={"paid"}, adds={"sent", "paid"}, guards=(COVERS, CURRENCY), ledger="captured"),
-        Rule("pay", forbids={"paid"}, adds={"sent"}, guards=(SOME_MONEY, CURRENCY), ledger="captured"),
-        Rule("pay", needs={"paid"}, guards=(SOME_MONEY, CURRENCY), ledger="captured"),
+        # Money is a fact: recorded in every state, and it never waits for stock.
+        *_settled(Rule("pay", adds={"sent"}, guards=(SOME_MONEY,), ledger="captured"), *MONEY_IN),
+        *_settled(Rule("refund_failed", needs={"sent"}, guards=bounded, ledger="refund_failed"), *MONEY_IN),
+        *_settled(Rule("restore_payment", needs={"sent"}, guards=bounded, ledger="restored"), *MONEY_IN),
+        *_settled(Rule("refund", needs={"sent"}, guards=(*bounded, CREDIT), ledger="refunded", facts={"credit"}), *MONEY_OUT),
+        *_settled(Rule("unpay", needs={"sent"}, guards=(*bounded, EXPLAINED), ledger="reversed"), *MONEY_OUT),
 
         Rule("invoice", needs={"sent"}, forbids={"invoiced", "cancelled"}, adds={"invoiced"}),
         Rule("dispatch", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=may_leave),
         Rule("cancel", forbids={"cancelled", "dispatched"}, adds={"cancelled"}),
         # By the clock: nobody paid, and nobody is waited for.
-        Rule("expire", needs={"sent"}, forbids={"invoiced", "paid", "dispatched", "cancelled"}, adds={"cancelled"}, guards=(SETTLED,)),
-        Rule("refund", guards=(REFUNDABLE, CURRENCY), ledger="refunded"),
+        Rule("expire", needs={"sent"}, forbids={"invoiced", "paid", "dispatched", "cancelled"}, adds={"cancelled"}, guards=(NO_MONEY,)),
 
-        Rule("unplace", needs={"sent"}, forbids={"invoiced", "paid", "dispatched", "cancelled"}, drops={"sent"}, guards=(NO_MONEY,)),
+        # A free order is paid without a payment, so `paid` goes too.
+        Rule("unplace", needs={"sent"}, forbids={"invoiced", "dispatched", "cancelled"}, drops={"sent", "paid"}, guards=(NO_CAPTURE,)),
         Rule("uninvoice", needs={"invoiced"}, forbids={"cancelled"}, drops={"invoiced"}, guards=may_lose_invoice),
-        # A reversal is a fact too: of a part of what was overpaid, of what made the order paid, of a part payment.
-        Rule("unpay", needs={"paid"}, guards=(STILL_COVERS, SOME_REVERSED, REVERSIBLE, REASONED, CURRENCY), ledger="reversed"),
-        Rule("unpay", needs={"paid"}, drops={"paid"}, guards=(SOME_REVERSED, REVERSIBLE, REASONED, CURRENCY), ledger="reversed"),
-        Rule("unpay", forbids={"paid"}, guards=(SOME_REVERSED, REVERSIBLE, REASONED, CURRENCY), ledger="reversed"),
-        Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,)),
-        Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)),
+        *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True), *RETURNED),
+        *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
     ]
     # fmt: on
     return Workflow(
         STATUSES,
-        rules,
+        rules if invoice_on_payment else _invoiced_by_hand(rules),
         holds_stock=When(has={"sent"}, lacks={"cancelled"}),
         counts=When(has={"sent"}, lacks={"cancelled"}),
         queues={

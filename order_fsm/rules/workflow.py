@@ -16,7 +16,7 @@ from attrs import evolve
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, WorkflowError
 from order_fsm.model import UNFINISHED, PaymentKind, When, statuses_of
-from order_fsm.rules import lint as findings
+from order_fsm.rules import lint
 from order_fsm.rules.rule import MONEY_FACTS, STOCK_SUFFICES, Edge, Guard, Rule, Status
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ STATE_LIMIT = 4096
 """The most states that a workflow may reach: twelve independent statuses."""
 
 REFUND_DUE = "refund_due"
-"""The queue that every workflow has: orders of which money is due back, by the ledger."""
+UNMATCHED = "unmatched"
+LEDGER_QUEUES = (REFUND_DUE, UNMATCHED)
+"""The queues that every workflow has: orders with money due back, and with money held in another currency."""
 
 _Part = TypeVar("_Part")
 
@@ -41,7 +43,7 @@ class Workflow:
         rules: the rows of the table in declared order.
         holds_stock: when an order holds its stock.
         counts: when an order counts in totals.
-        queues: the named conditions that jobs stand in; `refund_due` is a queue of every workflow beside them.
+        queues: the named conditions that jobs stand in. Every workflow has `LEDGER_QUEUES` as well.
         states: the names of all reachable states, nearest to the empty one first.
         edges: every rule in every state where it may be taken.
     """
@@ -71,18 +73,16 @@ class Workflow:
         """
         self.statuses = _all(Status, statuses, "statuses")
         self.rules = _all(Rule, rules, "rules")
-        self.holds_stock, self.counts = _all(When, (holds_stock, counts), "holds_stock and counts")
-        _all(When, queues.values(), "the values of queues")
-        self.queues: Mapping[str, When] = MappingProxyType(dict(queues))
+        self.holds_stock, self.counts = _when(holds_stock, "holds_stock"), _when(counts, "counts")
+        self.queues: Mapping[str, When] = MappingProxyType(_queues(queues))
         self._names = tuple(status.name for status in self.statuses)
         self._rules_of: dict[str, list[Rule]] = {}
         for rule in self.rules:
             self._rules_of.setdefault(rule.trigger, []).append(rule)
         conditions = {"holds_stock": holds_stock, "counts": counts}
         conditions |= {f"queue {name!r}": when for name, when in self.queues.items()}
-        found = [*findings.misnamed(self.statuses, self.rules, conditions)]
-        if REFUND_DUE in self.queues:
-            found.append(f"queue {REFUND_DUE!r} is there by itself")
+        found = [*lint.misnamed(self.statuses, self.rules, conditions), *lint.never_ticked(self.statuses, self.rules)]
+        found += [f"queue {name!r} is there by itself" for name in LEDGER_QUEUES if name in self.queues]
         undeclared = frozenset().union(*(rule.adds for rule in self.rules)) - set(self._names)
         self._names += tuple(sorted(undeclared))  # So that one mistake does not look like many.
         sets = self._reachable()
@@ -96,7 +96,7 @@ class Workflow:
         self._open: dict[tuple[str, str], list[Edge]] = {}
         for edge in self.edges:
             self._open.setdefault((edge.source, edge.rule.trigger), []).append(edge)
-        found += [*findings.never_fired(self.rules, self._open.values()), *findings.ambiguous(self._open.values())]
+        found += [*lint.never_fired(self.rules, self._open.values()), *lint.ambiguous(self._open.values())]
         if found:
             raise WorkflowError(found)
         self._facts_of = {
@@ -108,6 +108,25 @@ class Workflow:
     def triggers(self) -> tuple[str, ...]:
         """The names of all triggers, in declared order."""
         return tuple(self._rules_of)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the table: statuses, rules, guard codes, policy flags and conditions.
+
+        It is made of a canonical JSON text, so equal tables have equal fingerprints in every process and on every
+        version of Python. The code of guards is not part of it.
+        """
+        # Imported on demand: the first change needs them, reading a table does not.
+        from hashlib import sha256
+        from json import dumps
+
+        table = [
+            [[status.name, status.tick, status.untick] for status in self.statuses],
+            [_row_content(rule) for rule in self.rules],
+            [_when_content(when) for when in (self.holds_stock, self.counts)],
+            {name: _when_content(when) for name, when in self.queues.items()},
+        ]
+        return sha256(dumps(table, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:16]
 
     @cached_property
     def machine(self) -> Machine:
@@ -165,6 +184,10 @@ class Workflow:
         """The kind of ledger row that a trigger records, if any."""
         return self._rules_of[trigger][0].ledger
 
+    def lapses(self, trigger: str) -> bool:
+        """Whether a trigger ends the credits of an order that holds no money."""
+        return self._rules_of[trigger][0].lapses
+
     def trigger_of(self, kind: str) -> str | None:
         """The trigger that records ledger rows of a kind; None where none does."""
         return next((rule.trigger for rule in self.rules if rule.ledger is not None and rule.ledger == kind), None)
@@ -178,7 +201,7 @@ class Workflow:
         return state in self._counting or (state not in self._known_states and self._counts(state))
 
     def queues_of(self, state: str) -> list[str]:
-        """The names of the queues in which an order in this state stands, `refund_due` aside."""
+        """The names of the queues in which an order in this state stands, except `LEDGER_QUEUES`."""
         return [name for name, when in self.queues.items() if when.matches(statuses_of(state))]
 
     def extend(
@@ -203,19 +226,65 @@ class Workflow:
         Raises:
             WorkflowError: the outcome is not valid; see `Workflow`.
         """
+        if forbids is not None and not isinstance(forbids, Mapping):
+            raise InvalidInput(f"forbids must be a dict such as {{'pay': {{'paid'}}}}, not {validation.shown(forbids)}")
         closed = {trigger: validation.names(names, "forbids") for trigger, names in (forbids or {}).items()}
         unknown = closed.keys() - set(self.triggers)
         if unknown:
             raise WorkflowError(
                 f"forbids names the trigger {trigger!r}, which no rule has" for trigger in sorted(unknown)
             )
+        new_statuses, new_rules = _all(Status, statuses, "statuses"), _all(Rule, rules, "rules")
+        ticked = frozenset().union(*(rule.adds for rule in (*self.rules, *new_rules)))
+        unused = [
+            f"status {status.name!r} is never ticked: no rule adds it"
+            for status in new_statuses
+            if status.name not in ticked
+        ]
         present = (evolve(rule, forbids=rule.forbids | closed.get(rule.trigger, frozenset())) for rule in self.rules)
+        try:
+            workflow = Workflow(
+                (*self.statuses, *new_statuses),
+                (*present, *new_rules),
+                holds_stock=self.holds_stock if holds_stock is None else holds_stock,
+                counts=self.counts if counts is None else counts,
+                queues={**self.queues, **({} if queues is None else _queues(queues))},
+            )
+        except WorkflowError as error:
+            raise WorkflowError(dict.fromkeys([*unused, *error.findings])) from None
+        if unused:
+            raise WorkflowError(unused)
+        return workflow
+
+    def translated(
+        self, labels: Mapping[str, str] | None = None, customer_labels: Mapping[str, str] | None = None
+    ) -> Workflow:
+        """Return the same workflow with other labels of its statuses.
+
+        Labels change no rule and no fingerprint, so workflows in several languages may share one store.
+
+        Args:
+            labels: from the name of a status to its words, for the owner and the customer.
+            customer_labels: from the name of a status to its words for the customer, if they differ.
+
+        Raises:
+            InvalidInput: if a name is not that of a status, or a label is not valid.
+        """
+        both, own = _labels(labels, "labels"), _labels(customer_labels, "customer_labels")
+        self.known_statuses({*both, *own})
         return Workflow(
-            (*self.statuses, *statuses),
-            (*present, *rules),
-            holds_stock=holds_stock or self.holds_stock,
-            counts=counts or self.counts,
-            queues={**self.queues, **(queues or {})},
+            [
+                evolve(
+                    status,
+                    label=both.get(status.name, status.label),
+                    customer_label=own.get(status.name, both.get(status.name, status.customer_label)),
+                )
+                for status in self.statuses
+            ],
+            self.rules,
+            holds_stock=self.holds_stock,
+            counts=self.counts,
+            queues=self.queues,
         )
 
     def _holds(self, state: str) -> bool:
@@ -247,10 +316,44 @@ class Workflow:
                     yield Edge(row, rule, source, target, self.counts.matches(after), guards)
 
 
-def _all(kind: type[_Part], parts: Iterable[object], what: str) -> tuple[_Part, ...]:
+def _row_content(rule: Rule) -> list[object]:
+    sets = (rule.needs, rule.needs_any, rule.forbids, rule.adds, rule.drops, rule.facts)
+    guards = [[guard.code, guard.policy] for guard in rule.guards]
+    return [rule.trigger, *map(sorted, sets), guards, rule.ledger, rule.announces, rule.lapses]
+
+
+def _when_content(when: When) -> list[list[str]]:
+    return [sorted(when.has), sorted(when.lacks), sorted(when.has_any)]
+
+
+def _all(kind: type[_Part], parts: object, what: str) -> tuple[_Part, ...]:
+    if isinstance(parts, str | Mapping) or not isinstance(parts, Iterable):
+        raise InvalidInput(f"{what} must be a list of {kind.__name__}(...), not {validation.shown(parts)}")
     checked = []
     for part in parts:
         if not isinstance(part, kind):
-            raise InvalidInput(f"{what} must be of {kind.__name__}, not of {validation.shown(part)}")
+            raise InvalidInput(f"{what} must be a list of {kind.__name__}(...), not of {validation.shown(part)}")
         checked.append(part)
     return tuple(checked)
+
+
+def _labels(labels: object, what: str) -> dict[str, str]:
+    if labels is not None and not isinstance(labels, Mapping):
+        example = "{'dispatched': 'On its way'}"
+        raise InvalidInput(f"{what} must be a dict such as {example}, not {validation.shown(labels)}")
+    return {name: validation.name(label, f"a label in {what}") for name, label in (labels or {}).items()}
+
+
+def _when(value: object, what: str) -> When:
+    if not isinstance(value, When):
+        raise InvalidInput(f"{what} must be a condition such as When(has={{'sent'}}), not {validation.shown(value)}")
+    return value
+
+
+def _queues(queues: object) -> dict[str, When]:
+    if not isinstance(queues, Mapping):
+        example = "{'to_pay': When(lacks={'paid'})}"
+        raise InvalidInput(f"queues must be a dict such as {example}, not {validation.shown(queues)}")
+    return {
+        validation.name(name, "the name of a queue"): _when(when, f"queue {name!r}") for name, when in queues.items()
+    }

@@ -1,0 +1,87 @@
+"""The smallest units of currencies.
+
+Gateways count in the smallest unit of a currency: 4990 pence are 49.90 GBP. The number of fraction digits is that of
+ISO 4217, except for the units that a gateway or a shop declares itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import lru_cache
+
+from order_fsm import validation
+from order_fsm.errors import InvalidInput
+from order_fsm.money import EXACT
+
+WITHDRAWN = {"ANG": 2, "BGN": 2, "CUC": 2, "HRK": 2, "SLL": 2, "ZWL": 2}
+"""Currencies that ISO 4217 withdrew since 2020. Refunds and charge-backs of old payments still arrive in them."""
+
+
+def fraction_digits(currency: str, units: Mapping[str, int] | None = None) -> int:
+    """Return the number of fraction digits of a currency.
+
+    Args:
+        currency: three upper-case letters.
+        units: fraction digits that take precedence over those of ISO 4217.
+
+    Raises:
+        InvalidInput: if the currency is unknown, or has no smallest unit (gold, test codes).
+    """
+    currency = validation.currency(currency)
+    digits = None if units is None else units.get(currency)
+    if digits is None:
+        digits = _iso_digits(currency)
+    if digits is None:
+        raise InvalidInput(f"currency {currency!r} is not in ISO 4217, or has no smallest unit there")
+    return digits
+
+
+def minor(amount: int, currency: str, units: Mapping[str, int] | None = None) -> Decimal:
+    """Return the money that a number of smallest units is.
+
+    `minor(4990, "GBP")` is `Decimal("49.90")`.
+
+    Args:
+        amount: a whole number, not negative.
+        currency: three upper-case letters.
+        units: fraction digits that take precedence over those of ISO 4217.
+
+    Raises:
+        InvalidInput: if `amount` is not a whole number or is negative, or the currency is unknown.
+    """
+    whole = validation.whole(amount, "an amount in the smallest unit", 0)
+    return validation.money(Decimal(whole).scaleb(-fraction_digits(currency, units), EXACT))
+
+
+def to_minor(amount: Decimal | str | int, currency: str, units: Mapping[str, int] | None = None) -> int:
+    """Return the number of smallest units of an amount of money.
+
+    `to_minor("49.90", "GBP")` is `4990`.
+
+    Args:
+        amount: not negative.
+        currency: three upper-case letters.
+        units: fraction digits that take precedence over those of ISO 4217.
+
+    Raises:
+        InvalidInput: if `amount` is a float, negative or finer than the smallest unit, or the currency is unknown.
+    """
+    money = validation.money(amount)
+    digits = fraction_digits(currency, units)
+    scaled = money.scaleb(digits, EXACT)
+    if scaled != scaled.to_integral_value():
+        smallest = Decimal(1).scaleb(-digits)
+        raise InvalidInput(f"{money:f} {currency} is finer than the smallest unit of the currency, {smallest:f}")
+    return int(scaled)
+
+
+@lru_cache(maxsize=256)
+def _iso_digits(currency: str) -> int | None:
+    from iso4217 import Currency  # Imported on demand: it parses its table for 50 ms.
+
+    try:
+        digits = Currency(currency).exponent
+    except ValueError:
+        digits = None
+    return WITHDRAWN.get(currency) if digits is None else digits

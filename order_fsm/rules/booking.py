@@ -1,0 +1,267 @@
+"""The ledger row that a request would add: its amount, the payment that it is about, its bound, and its credit.
+
+A row is identified by (provider, kind, transaction_id). A capture without a transaction_id is identified by its
+reference. The first capture with a transaction_id that repeats an unidentified one adopts it: a row of 0 notes the id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from order_fsm import ledger
+from order_fsm.errors import KeyReused
+from order_fsm.model import Order, Payment, PaymentKind
+from order_fsm.money import ZERO, minus, plus
+from order_fsm.rules.request import Request
+
+_LEFT: Mapping[PaymentKind, Mapping[PaymentKind, bool]] = {
+    "refunded": {"captured": True, "refund_failed": True, "refunded": False},
+    "reversed": {"captured": True, "restored": True, "reversed": False},
+    "refund_failed": {"refunded": True, "refund_failed": False},
+    "restored": {"reversed": True, "restored": False},
+}
+"""By kind of a new row, the rows that raise its bound (True) and those that use it up (False)."""
+
+_UNDOES: Mapping[PaymentKind, PaymentKind] = {"refund_failed": "refunded", "restored": "reversed"}
+"""Kinds that are about one movement, not about a payment as a whole."""
+
+
+class _Subject(NamedTuple):
+    """A payment, or one refund or reversal of it."""
+
+    currency: str
+    reference: str | None
+    transaction_id: str | None = None
+
+
+class Booking(NamedTuple):
+    """A ledger row that is not recorded yet.
+
+    Attributes:
+        kind, currency, reference, credit, transaction_id, provider: as in `Payment`.
+        amount: the money that the request is about.
+        bound: the largest allowed amount, None without one.
+        several: whether the request does not say which of several payments it is about.
+        adopts: whether it identifies a recorded capture, so that it moves no money.
+    """
+
+    kind: PaymentKind
+    amount: Decimal
+    currency: str
+    reference: str | None
+    bound: Decimal | None = None
+    several: bool = False
+    adopts: bool = False
+    credit: Decimal = ZERO
+    transaction_id: str | None = None
+    provider: str | None = None
+
+    def row(self, request: Request, version: int) -> Payment:
+        """Return the row as the entry of a version records it."""
+        return Payment(
+            self.kind,
+            ZERO if self.adopts else self.amount,
+            self.currency,
+            self.reference,
+            request.at,
+            version,
+            self.credit,
+            self.transaction_id,
+            self.provider,
+        )
+
+
+def recorded_before(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> Payment | None:
+    """Return the row that recorded the same fact before, if any.
+
+    Raises:
+        KeyReused: if it was recorded with another amount or currency.
+    """
+    transaction_id, reference = facts.get("transaction_id"), facts.get("reference")
+    if transaction_id is None and (kind != "captured" or reference is None):
+        return None
+    same = [
+        row
+        for row in _of_provider(order, facts.get("provider"))
+        if row.kind == kind
+        and (row.reference == reference if transaction_id is None else row.transaction_id == transaction_id)
+    ]
+    for row in same:
+        amount = row.amount or _adopted_by(order, row)
+        if facts.get("amount", amount) == amount and facts.get("currency", row.currency) == row.currency:
+            return row
+    if not same:
+        return None
+    identity = reference if transaction_id is None else transaction_id
+    money = " and ".join(f"{row.amount or _adopted_by(order, row)} {row.currency}" for row in same)
+    raise KeyReused(
+        f"order {order.id!r} has {identity!r} ({kind}) of {money}, not of {facts.get('amount', 'the same amount')}"
+        f" {facts.get('currency', order.currency)}; nothing was changed"
+    )
+
+
+def book(order: Order, kind: PaymentKind, request: Request) -> Booking:
+    """Return the row that a request would add, with the defaults for everything that it leaves out."""
+    facts = request.facts
+    subjects = _subjects(order, kind, facts)
+    several = len(subjects) > 1
+    subject, left = next(iter(subjects.items()), (_asked(order, facts), ZERO))
+    bound: Decimal | None = left
+    if kind == "captured":
+        bound = None
+    elif kind == "refunded" and not request.gateway:
+        bound = _held(order, subject)
+    given: Any = facts.get("amount")
+    amount: Decimal = _everything(order, kind, subject, bound) if given is None else given
+    booking = Booking(
+        kind,
+        amount,
+        subject.currency,
+        subject.reference,
+        bound,
+        several=several,
+        transaction_id=facts.get("transaction_id", subject.transaction_id),  # type: ignore[arg-type]
+        provider=facts.get("provider") or _provider_of(order, subject.reference),  # type: ignore[arg-type]
+    )
+    if kind == "captured":
+        return booking._replace(adopts=_adopts(order, booking))
+    if kind == "refunded" and subject.currency == order.currency:
+        return booking._replace(credit=_credit(order, booking, facts.get("credit")))
+    if kind == "refund_failed":
+        return booking._replace(credit=_given_back(order, subject))
+    return booking
+
+
+def lapse(order: Order) -> Booking | None:
+    """Return the refund of 0 that takes all credits back, if nothing is held any more."""
+    if not order.payments or not order.credited or order.held > 0:
+        return None
+    return Booking("refunded", ZERO, order.currency, None, credit=-order.credited)
+
+
+def _asked(order: Order, facts: Mapping[str, Any]) -> _Subject:
+    return _Subject(facts.get("currency", order.currency), facts.get("reference"))
+
+
+def _subjects(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> dict[_Subject, Decimal]:
+    """Return the payments that a request may be about, each with the amount that is left of it.
+
+    A capture and a refund are about the payment that they name. Everything else is about one of the payments, refunds
+    or reversals that the ledger has.
+    """
+    if kind in ("captured", "refunded"):
+        asked = _asked(order, facts)
+        rows = [row for row in order.payments if _Subject(row.currency, row.reference) == asked]
+        return {asked: _left(rows, kind)}
+    found: dict[_Subject, list[Payment]] = {}
+    naming = _naming(order, kind, facts)
+    for row in order.payments:
+        if row.kind in _LEFT[kind] and all(name not in facts or facts[name] == getattr(row, name) for name in naming):
+            transaction_id = row.transaction_id if kind in _UNDOES and "transaction_id" in naming else None
+            found.setdefault(_Subject(row.currency, row.reference, transaction_id), []).append(row)
+    left = {subject: _left(rows, kind) for subject, rows in found.items()}
+    return {subject: money for subject, money in left.items() if money > 0}
+
+
+def _naming(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the facts that name what a row is about.
+
+    A restoration may have an id of its own. Then it is about all reversals of its payment.
+    """
+    if kind not in _UNDOES:
+        return "currency", "reference"
+    if kind == "restored" and None not in (facts.get("transaction_id"), facts.get("reference")):
+        reversals = {row.transaction_id for row in order.payments if row.kind == "reversed"}
+        if facts["transaction_id"] not in reversals:
+            return "currency", "reference"
+    return "currency", "reference", "transaction_id"
+
+
+def _left(rows: list[Payment], kind: PaymentKind) -> Decimal:
+    signs = _LEFT.get(kind, {})
+    money = ZERO
+    for row in rows:
+        if row.kind in signs:
+            money = (plus if signs[row.kind] else minus)(money, row.amount)
+    return money
+
+
+def _held(order: Order, subject: _Subject) -> Decimal:
+    """Return the most that a refund by hand may be: what the order and the payment hold."""
+    held = ledger.held(order.payments, subject.currency)
+    if subject.reference is None:
+        return held
+    return min(
+        held, ledger.held([row for row in order.payments if row.reference == subject.reference], subject.currency)
+    )
+
+
+def _everything(order: Order, kind: PaymentKind, subject: _Subject, bound: Decimal | None) -> Decimal:
+    """Return the amount if none is given: all that is outstanding, due back or else held, or left."""
+    if bound is None:
+        return order.outstanding if subject.currency == order.currency else ZERO
+    if kind == "refunded" and subject.currency == order.currency:
+        return max(min(order.refund_due or order.held, bound), ZERO)
+    return max(bound, ZERO)
+
+
+def _credit(order: Order, booking: Booking, wanted: object) -> Decimal:
+    """Return how much a refund lowers the cost."""
+    if wanted is True:
+        return booking.amount
+    dispatched = "dispatched" in order.statuses
+    if not dispatched and minus(order.held, booking.amount) <= 0:
+        return -order.credited  # All the money has gone back, so nothing of the price was reduced.
+    if wanted is None and order.counted and (dispatched or not order.outstanding):
+        return max(minus(booking.amount, order.refund_due), ZERO)
+    return ZERO
+
+
+def _given_back(order: Order, subject: _Subject) -> Decimal:
+    """Return the credits that a failed refund took."""
+    of_refund = [
+        row
+        for row in order.payments
+        if row.kind in _LEFT["refund_failed"]
+        and (row.reference, row.transaction_id) == (subject.reference, subject.transaction_id)
+    ]
+    return max(-ledger.credited(of_refund), ZERO)
+
+
+# Identity
+
+
+def _of_provider(order: Order, provider: object) -> Iterator[Payment]:
+    """Yield the rows of a provider. A row, or a request, that does not name one may be of any."""
+    for row in order.payments:
+        if provider is None or row.provider is None or row.provider == provider:
+            yield row
+
+
+def _provider_of(order: Order, reference: str | None) -> str | None:
+    """Return the provider of the payment that a request refers to."""
+    if reference is None:
+        return None
+    return next((row.provider for row in order.payments if row.reference == reference and row.provider), None)
+
+
+def _adopts(order: Order, booking: Booking) -> bool:
+    """Return whether a capture names the transaction of one that was recorded without."""
+    if booking.reference is None or booking.transaction_id is None:
+        return False
+    of_payment = [row for row in _of_provider(order, booking.provider) if row.reference == booking.reference]
+    captures = [row for row in of_payment if row.kind == "captured"]
+    return any(
+        row.transaction_id is None and (row.amount, row.currency) == (booking.amount, booking.currency)
+        for row in captures
+    ) and all(row.amount for row in captures)
+
+
+def _adopted_by(order: Order, adopting: Payment) -> Decimal:
+    """Return the amount of the capture that a row of 0 identifies."""
+    for row in _of_provider(order, adopting.provider):
+        if row.kind == adopting.kind and row.reference == adopting.reference and row.transaction_id is None:
+            return row.amount
+    return ZERO
