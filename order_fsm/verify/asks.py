@@ -1,4 +1,4 @@
-"""What is asked of an order, and what another buyer does, within the bounds of a proof."""
+"""The requests that a proof makes of an order, and the moves of another buyer, within bounds."""
 
 from __future__ import annotations
 
@@ -8,73 +8,96 @@ from decimal import Decimal
 from attrs import evolve
 
 from order_fsm.model import Order, PaymentKind
+from order_fsm.money import ZERO
 from order_fsm.verify.worlds import NOTHING, Ask, World
 
-ROWS = {Decimal(2): 3, Decimal(0): 2}
-"""The orders that are looked at, by their totals, and how many rows of the ledger each may come to: one that is paid in
-part, in full or in excess, and one that is free."""
+ROWS = {Decimal(2): 3, Decimal(0): 1}
+"""By total of an order, the limit of its ledger rows: an order that is paid in part, in full or in excess, and a free
+one."""
+
+PAYMENTS = 2
+"""No payment is tried on an order with this many ledger rows."""
 
 CONTESTED_ROWS = 1
-"""Up to how many rows of the ledger the other buyer comes."""
+"""The other buyer only takes the item while the order has at most this many ledger rows."""
 
 PART, EXCESS, NO_SUCH_SUM = Decimal(1), Decimal(3), Decimal(99)
 REASON = "why"
 
 
 def asks(world: World) -> Iterator[Ask]:
-    """All that is asked of the order of a world, within the bounds.
+    """Yield the requests that a proof makes of the order of a world.
 
-    Every trigger comes bare, and where it can make a difference with a reason and with an override. One that records
-    money comes by hand and with a reference, about all that there is, a part, more than the total, more than there ever
-    was, nothing, and in another currency; the last payment online is delivered once more. Facts of other kinds are left
-    out.
+    Every trigger comes bare. If a rule of it is open, it also comes with a reason and with an override, if a guard
+    reads them. A trigger that records money comes by hand and from a gateway: with all, a part, too much, nothing, and
+    another currency. The last online payment is delivered again. Facts of other kinds are left out.
     """
     workflow = world.workflow
     full = len(world.order.payments) >= (CONTESTED_ROWS if world.taken else ROWS[world.order.total])
+    contested = _contested(world) and world.on_hand > 0 and not world.holds
     for trigger in workflow.triggers:
         kind = workflow.ledger_of(trigger)
         if kind == "captured":
             yield from _once_more(trigger, world.order)
-        if kind is not None and full:
+        if (kind is not None and full) or (kind == "captured" and len(world.order.payments) >= PAYMENTS):
             continue
         yield Ask(trigger)
-        guards = [guard for rule in workflow.rules_of(trigger) for guard in rule.guards]
-        policy = any(guard.policy for guard in guards)
-        if guards:  # Nothing else looks at the comment.
+        edges = workflow.edges_from(world.order.state, trigger)
+        if not edges:  # Refused, whatever the request says.
+            continue
+        guards = [guard for edge in edges for guard in edge.guards]
+        if guards:  # Nothing else reads the comment.
             yield Ask(trigger, NOTHING, REASON)
-        if policy:
+        if any(guard.policy for guard in guards):
             yield Ask(trigger, NOTHING, override=True)
             yield Ask(trigger, NOTHING, REASON, override=True)
-        if kind is not None:
-            yield from _about_money(trigger, kind, world.order, policy)
-    if _contested(world) and world.on_hand > 0 and not world.holds:
-        for trigger in workflow.triggers:
+        if kind == "captured":
+            yield from _payments(trigger, world.order)
+        elif kind is not None:
+            yield from _returns(trigger, kind, world.order)
+        if contested:
             yield Ask(trigger, raced=True)
 
 
-def _about_money(trigger: str, kind: PaymentKind, order: Order, policy: bool) -> Iterator[Ask]:
+def _payments(trigger: str, order: Order) -> Iterator[Ask]:
     reference = f"ch_{len(order.payments) + 1}"
-    for amount in (PART, EXCESS if kind == "captured" else NO_SUCH_SUM, Decimal(0)):
+    for amount in (PART, EXCESS) if order.payments else (PART, EXCESS, ZERO):
         yield Ask(trigger, {"amount": amount}, REASON)
-        if policy:
-            yield Ask(trigger, {"amount": amount, "reference": reference}, REASON, override=True)
-    yield Ask(trigger, {"amount": PART, "currency": "EUR"}, REASON)
-    if kind == "captured":
-        yield Ask(trigger, {"reference": reference})
-        for amount in (PART, EXCESS):
-            yield Ask(trigger, {"amount": amount, "reference": reference})
+    yield Ask(trigger, {"reference": reference})
+    for amount in (PART, EXCESS):
+        yield Ask(trigger, {"amount": amount, "reference": reference})
+    if len(order.payments) <= CONTESTED_ROWS:
+        yield Ask(trigger, {"amount": PART, "currency": "EUR"}, REASON)
+
+
+def _returns(trigger: str, kind: PaymentKind, order: Order) -> Iterator[Ask]:
+    """Yield requests about money that goes back, or that comes back."""
+    few = len(order.payments) <= CONTESTED_ROWS
+    for amount in (PART, NO_SUCH_SUM, ZERO) if few else (PART,):
+        yield Ask(trigger, {"amount": amount}, REASON)
+    if few or order.unmatched:
+        yield Ask(trigger, {"amount": PART, "currency": "EUR"}, REASON)
+    if kind == "refunded":
+        yield Ask(trigger, {"credit": True}, REASON)
+        yield Ask(trigger, {"credit": False}, REASON)
+    if kind in ("refunded", "reversed"):
+        captured = [row for row in order.payments if row.kind == "captured" and row.reference is not None]
+        for row in captured[-1:]:
+            about = {"reference": row.reference, "transaction_id": f"{kind}_{len(order.payments) + 1}"}
+            for amount in dict.fromkeys((PART, row.amount, NO_SUCH_SUM if few else PART)):
+                yield Ask(trigger, {**about, "amount": amount}, gateway=True)
 
 
 def _once_more(trigger: str, order: Order) -> Iterator[Ask]:
-    """The last payment that came with a reference, delivered again."""
+    """Yield the last online payment, delivered again."""
     for row in reversed(order.payments):
         if row.kind == "captured" and row.reference is not None:
-            yield Ask(trigger, {"amount": row.amount, "reference": row.reference})
+            yield Ask(trigger, {"amount": row.amount, "currency": row.currency, "reference": row.reference})
             return
 
 
 def bought_elsewhere(world: World) -> Iterator[World]:
-    """What the other buyer does: takes the item, whether it is there or not, or gives it back."""
+    """Yield the world after the other buyer takes the item, in stock or not, or returns it."""
     if world.taken:
         yield evolve(world, on_hand=world.on_hand + 1, taken=0)
     elif _contested(world):

@@ -234,6 +234,5 @@ def _in_the_way(graph: Graph, when: When, state: str) -> list[str]:
         add |= when.has_any
     drop = when.lacks & statuses
     told = closed(graph.workflow, state, rows_that(graph.workflow, add=add, drop=drop))
-    told += [f"{name}: no rule ticks it" for name in sorted(add) if not rows_that(graph.workflow, add=[name])]
     told += [f"{name}: no rule unticks it" for name in sorted(drop) if not rows_that(graph.workflow, drop=[name])]
     return told

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from decimal import Decimal
 
 from attrs import frozen
 
-from order_fsm.model import When, statuses_of
-from order_fsm.rules.rule import Edge, Rule
+from order_fsm.model import Order, When, statuses_of
+from order_fsm.rules.rule import Edge, Guard, Rule
 from order_fsm.rules.workflow import Workflow
 
-if TYPE_CHECKING:
-    from order_fsm.verify.claim import Claim
+_NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @frozen(eq=False)
@@ -27,7 +27,7 @@ class Failure:
         hints: which rows to look at, and what they lack.
     """
 
-    claim: Claim
+    claim: object
     state: str
     path: tuple[str, ...]
     steps: tuple[str, ...]
@@ -40,11 +40,43 @@ class Failure:
         return "\n".join(lines)
 
 
-def along(claim: Claim, state: str, edges: Sequence[Edge], hints: Iterable[str]) -> Failure:
+def along(claim: object, state: str, edges: Sequence[Edge], hints: Iterable[str]) -> Failure:
     """The failure of a claim that a walk along edges shows."""
     width = max((len(edge.rule.trigger) for edge in edges), default=0)
-    steps = (f"{edge.rule.trigger:<{width}}  {f'(row {edge.row})':<8}  -> {edge.target}" for edge in edges)
+    steps = (
+        f"{edge.rule.trigger:<{width}}  {f'(row {edge.row})':<8}  -> {edge.target}{_override(claim, edge)}"
+        for edge in edges
+    )
     return Failure(claim, state, tuple(edge.rule.trigger for edge in edges), tuple(steps), tuple(hints))
+
+
+def _override(claim: object, edge: Edge) -> str:
+    """Return the policy guards that only an override passes. A guard that the claim names is never overridden."""
+    known = getattr(claim, "guards", {})
+    codes = [guard.code for guard in edge.guards if guard.policy and guard.code not in known and _fails(guard, edge)]
+    return f"  (with an override of {', '.join(codes)})" if codes else ""
+
+
+def _fails(guard: Guard, edge: Edge) -> bool:
+    """Return whether a guard fails for an order in the state from which a rule is taken, without money and facts."""
+    order = Order(
+        id="order",
+        state=edge.source,
+        counted=edge.counted,
+        version=1,
+        total=Decimal(1),
+        currency="GBP",
+        lines=(),
+        customer=None,
+        email=None,
+        payments=(),
+        created_at=_NOW,
+        updated_at=_NOW,
+    )
+    try:
+        return not guard.test(order, {"comment": "", "shortages": (), "amount": Decimal(1), "currency": "GBP"})
+    except Exception:  # A guard of the shop may ask for facts. Whether it holds is not known then.
+        return False
 
 
 def named(row: int, rule: Rule) -> str:

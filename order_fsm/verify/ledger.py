@@ -1,9 +1,13 @@
-"""Claims about one order with its money and stock, proved over all that can happen to it within bounds.
+"""Claims about one order with its money and stock, proved over all its histories within bounds.
 
-The bounds: an order over 2.00 with up to three rows of the ledger (payments, refunds, reversals), and a free one with
-up to two, of a part, all, or more; each for one piece of an item of which the shop has one; another buyer of it, who
-comes and goes, or is quicker while it is decided, where there is at most one row. Within them everything of `asks` is
-tried, by the real service (`Orders.fire`): the same decisions, guards, stock moves and messages as in a shop.
+- An order over 2.00 has up to three ledger rows: at most two payments, and refunds, reversals and their failures.
+- A free order has one row at most.
+- An amount is a part, all, or more, in the order's currency or in another one.
+- The shop has one piece of the item that the order wants. Another buyer takes it and returns it, also while a request
+  is decided, as long as the ledger has at most one row.
+
+Within these bounds `Orders.fire` handles every request of `asks`: with the decisions, guards, stock moves and messages
+of a real shop.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ class LedgerClaim(Claim):
     """A claim about an order with its money and stock.
 
     Attributes:
-        sentence: what is so.
+        sentence: the claim in words.
     """
 
     sentence: str = field(validator=lambda _, attribute, value: validation.name(value, attribute.name))
@@ -36,10 +40,10 @@ class LedgerClaim(Claim):
 
 @frozen(eq=False, repr=False)
 class EveryOrder(LedgerClaim):
-    """Something is so of every order that there can be.
+    """A condition holds for every order, with any money and stock.
 
     Attributes:
-        test: a pure function of the world of the order; what it returns is read as true or false.
+        test: a pure function of the order's world. Its result is read as true or false.
     """
 
     test: Callable[[World], object]
@@ -51,11 +55,11 @@ def _triggers(value: Iterable[str]) -> tuple[str, ...]:
 
 @frozen(eq=False, repr=False)
 class EveryStep(LedgerClaim):
-    """Something is so of everything that is asked of an order, whether it is done or refused.
+    """A condition holds for every request, done or refused.
 
     Attributes:
-        test: a pure function of the step; what it returns is read as true or false.
-        of: the triggers of the steps that it is about; empty for all.
+        test: a pure function of the step. Its result is read as true or false.
+        of: the triggers of the steps. Empty means all.
     """
 
     test: Callable[[Step], object]
@@ -67,14 +71,14 @@ class EveryStep(LedgerClaim):
 
 @frozen(eq=False, repr=False)
 class EveryChange(EveryStep):
-    """Something is so of everything that is done to an order. Attributes as of `EveryStep`."""
+    """A condition holds for every request that is not refused. Attributes as in `EveryStep`."""
 
 
 class Ledger:
-    """All worlds that an order can come to under a workflow, within the bounds.
+    """All worlds that an order can reach under a workflow, within the bounds.
 
     Attributes:
-        worlds: how many there are, once claims were proved over them.
+        worlds: the number of worlds that the last proof visited.
     """
 
     def __init__(self, workflow: Workflow) -> None:
@@ -84,10 +88,12 @@ class Ledger:
         self.worlds = 0
 
     def failures(self, claims: Sequence[LedgerClaim]) -> dict[Claim, Failure]:
-        """How claims fail, each by the shortest way; only those that do.
+        """Return the failures of claims, each with the shortest path to it.
+
+        The search ends early if every claim has failed.
 
         Args:
-            claims: what must be so of every order and every step.
+            claims: the conditions on every order and every step.
         """
         of_orders = [claim for claim in claims if isinstance(claim, EveryOrder)]
         of_steps = [claim for claim in claims if isinstance(claim, EveryStep)]
@@ -103,6 +109,8 @@ class Ledger:
         worlds = [self._desk.new(total) for total in ROWS]
         seen = {world.place for world in worlds}
         for world in worlds:  # It grows while it is walked: breadth first.
+            if len(found) == len(claims):
+                break
             for of_order in of_orders:
                 if of_order not in found and not of_order.test(world):
                     found[of_order] = self._failure(of_order, world)
@@ -120,7 +128,7 @@ class Ledger:
         return found
 
     def _next(self, world: World) -> Iterator[Step | World]:
-        """What comes next: a step of the order, or the world as another buyer leaves it."""
+        """Yield the next steps of the order, and the worlds after a move of the other buyer."""
         yield from bought_elsewhere(world)
         for ask in asks(world):
             yield self._desk.take(world, ask)
@@ -156,7 +164,7 @@ def _told(step: Step) -> str:
 
 
 def _rows(step: Step) -> list[str]:
-    """The rules by which a step was done, or could have been."""
+    """Return the rules that took a step, or that could have taken it."""
     edges = step.before.workflow.edges_from(step.before.order.state, step.ask.trigger)
     rows = [edge for edge in edges if not step.done or edge.target == step.after.order.state]
     return [named(edge.row, edge.rule) for edge in rows]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from order_fsm.money import ZERO, minus
+from order_fsm.ledger import HELD
+from order_fsm.money import ZERO
 from order_fsm.verify.asks import REASON
 from order_fsm.verify.ledger import EveryChange, EveryOrder, EveryStep
 from order_fsm.verify.worlds import Step, World
@@ -17,6 +18,10 @@ CHANGES = {
 """By trigger, the box that it ticks, and the trigger that unticks that."""
 
 UNDOING = ("unplace", "uninvoice", "undispatch", "reinstate")
+MONEY_IN = ("pay", "refund_failed", "restore_payment")
+MONEY_OUT = ("refund", "unpay")
+SETTLED = {"paid", "invoiced"}
+"""The boxes that follow from the money."""
 
 
 # Of every order
@@ -24,24 +29,50 @@ UNDOING = ("unplace", "uninvoice", "undispatch", "reinstate")
 
 def _paid_is_covered(world: World) -> bool:
     order = world.order
-    if not order.total:  # It is covered by nothing, and paid when somebody says so.
-        return "paid" in order.statuses or order.received == 0
-    return ("paid" in order.statuses) == (order.received >= order.total)
+    return not order.counted or ("paid" in order.statuses) == (not order.outstanding)
+
+
+def _due_or_outstanding(world: World) -> bool:
+    return not (world.order.refund_due and world.order.outstanding)
+
+
+def _due_is_held(world: World) -> bool:
+    order = world.order
+    held = max(order.held, ZERO)
+    return order.refund_due <= held and (order.counted or order.refund_due == held)
+
+
+def _cancelled_returns_all(world: World) -> bool:
+    order = world.order
+    return "cancelled" not in order.statuses or (not order.outstanding and order.refund_due == max(order.held, ZERO))
 
 
 def _money_is_for_what_is_sent(world: World) -> bool:
-    return world.order.received <= 0 or "sent" in world.order.statuses
-
-
-def _nothing_is_reversed_twice(world: World) -> bool:
-    return world.order.received >= 0
-
-
-def _money_is_accounted_for(world: World) -> bool:
     order = world.order
-    held = minus(minus(order.captured, order.reversed), order.refunded)
-    may_keep = order.total if world.workflow.counts_in(order.state) else ZERO
-    return order.refund_due == max(minus(held, may_keep), ZERO)
+    return "sent" in order.statuses or not (order.held > 0 or order.unmatched)
+
+
+def _nothing_goes_back_twice(world: World) -> bool:
+    for row in world.order.payments:
+        of_payment = [
+            one for one in world.order.payments if (one.reference, one.currency) == (row.reference, row.currency)
+        ]
+        sums = {kind: sum((one.amount for one in of_payment if one.kind == kind), start=ZERO) for kind in HELD}
+        if sums["reversed"] > sums["captured"] + sums["restored"] or sums["restored"] > sums["reversed"]:
+            return False
+        if row.reference is not None and sums["refunded"] > sums["captured"] + sums["refund_failed"]:
+            return False
+    return True
+
+
+def _credit_is_not_negative(world: World) -> bool:
+    return world.order.credited >= 0
+
+
+def _mark_is_of_an_invoice(world: World) -> bool:
+    order = world.order
+    lasts = {"paid", "dispatched", "cancelled"}
+    return not order.invoiced_by_payment or ("invoiced" in order.statuses and not lasts.isdisjoint(order.statuses))
 
 
 def _stands_in_a_queue(world: World) -> bool:
@@ -88,16 +119,19 @@ def _redelivery_changes_nothing(step: Step) -> bool:
 
 def _reference_counts_once(step: Step) -> bool:
     reference = step.ask.facts.get("reference")
-    seen = reference is not None and any(row.reference == reference for row in step.before.order.payments)
+    rows = step.before.order.payments
+    seen = reference is not None and any(row.kind == "captured" and row.reference == reference for row in rows)
     return step.duplicate == seen and (not seen or step.after is step.before)
 
 
 def _no_money_moves(step: Step) -> bool:
-    return step.after.order.payments == step.before.order.payments
+    return not step.recorded and step.after.order.held == step.before.order.held
 
 
 def _due_is_told(step: Step) -> bool:
-    return step.after.order.refund_due <= step.before.order.refund_due or "refund.due" in step.topics
+    rises = step.after.order.refund_due > step.before.order.refund_due
+    fails = step.after.order.counted and any(kind == "refund_failed" for kind, _ in step.recorded) and not step.foreign
+    return ("refund.due" in step.topics) == (rises or fails)
 
 
 def _short_is_told(step: Step) -> bool:
@@ -110,63 +144,110 @@ def _waits_for_stock(step: Step) -> bool:
 
 
 def _payment_is_recorded(step: Step) -> bool:
-    order = step.before.order
-    amount = step.amount(order.outstanding)
-    counts = amount > 0 or (not order.total and "paid" not in order.statuses)
-    due = counts and not step.foreign and not step.duplicate
-    return step.recorded == ([("captured", amount)] if due else [])
-
-
-def _refund_is_recorded(step: Step) -> bool:
-    held = step.before.order.held
-    amount = step.amount(held)
-    return step.recorded == ([("refunded", amount)] if 0 < amount <= held and not step.foreign else [])
-
-
-def _reversal_is_recorded(step: Step) -> bool:
-    order = step.before.order
-    amount = step.amount(order.received)
-    some = amount > 0 or ("paid" in order.statuses and not order.total and not order.received)
-    fits = some and amount <= order.received and step.ask.comment and not step.foreign
-    return step.recorded == ([("reversed", amount)] if fits else [])
+    if step.duplicate:
+        return not step.recorded
+    amount = step.ask.facts.get("amount", step.before.order.outstanding)
+    return step.recorded == ([("captured", amount)] if amount > 0 else [])
 
 
 def _paid_online_is_told(step: Step) -> bool:
     ticked = "paid" in step.after.order.statuses - step.before.order.statuses
-    return ("order.paid" in step.topics) == (ticked and step.online)
+    return ("order.paid" in step.topics) == (ticked and step.after.order.held_online > 0)
 
 
-def _reversal_unticks(step: Step) -> bool:
+def _part_is_told(step: Step) -> bool:
+    order = step.after.order
+    part = bool(step.recorded) and not step.foreign and order.counted and order.outstanding > 0
+    return ("payment.received" in step.topics) == part
+
+
+def _reversal_is_told(step: Step) -> bool:
+    row = step.after.order.payments[-1]
+    return ("payment.reversed" in step.topics) == (row.reference is not None)
+
+
+def _unmatched_is_told(step: Step) -> bool:
+    before, after = step.before.order.unmatched, step.after.order.unmatched
+    more = any(money > before.get(currency, ZERO) for currency, money in after.items())
+    return ("payment.unmatched" in step.topics) == more
+
+
+def _foreign_settles_nothing(step: Step) -> bool:
     before, after = step.before.order, step.after.order
-    covered = after.received > 0 and after.received >= after.total
-    return after.statuses == (before.statuses if covered else before.statuses - {"paid"})
+    return not step.foreign or (before.held, before.credited) == (after.held, after.credited)
 
 
-def _refund_leaves_boxes(step: Step) -> bool:
-    return step.after.order.statuses == step.before.order.statuses
+def _money_changes_its_boxes(step: Step) -> bool:
+    before, after = step.before.order.statuses, step.after.order.statuses
+    changed = (before ^ after) - ({"sent"} if step.ask.trigger == "pay" else set())
+    return changed <= (set() if "cancelled" in before else SETTLED)
+
+
+def _money_in_unticks_nothing(step: Step) -> bool:
+    return step.before.order.statuses <= step.after.order.statuses
+
+
+def _money_out_ticks_nothing(step: Step) -> bool:
+    return step.after.order.statuses <= step.before.order.statuses
+
+
+def _failed_refund_restores(step: Step) -> bool:
+    before = step.before.order
+    transaction_id = step.ask.facts.get("transaction_id")
+    if transaction_id is None or "dispatched" in before.statuses or not _ticks_nothing_new(step):
+        return True
+    failed = step.then("refund_failed", transaction_id=transaction_id).after.order
+    return (failed.held, failed.statuses, failed.outstanding) == (before.held, before.statuses, before.outstanding)
+
+
+def _won_dispute_restores(step: Step) -> bool:
+    before = step.before.order
+    transaction_id = step.ask.facts.get("transaction_id")
+    if transaction_id is None or not _ticks_nothing_new(step):
+        return True
+    won = step.then("restore_payment", transaction_id=transaction_id).after.order
+    return (won.held, won.statuses, won.outstanding, won.refund_due) == (
+        before.held,
+        before.statuses,
+        before.outstanding,
+        before.refund_due,
+    )
+
+
+def _ticks_nothing_new(step: Step) -> bool:
+    """Whether paid, if it is ticked again, cannot tick an invoice that was not there before."""
+    return "invoiced" in step.before.order.statuses or "paid" not in step.before.order.statuses
 
 
 def _ticks_its_box(step: Step) -> bool:
     box, _ = CHANGES[step.ask.trigger]
-    return step.after.order.statuses == step.before.order.statuses | {box}
+    free = {"paid"} if box == "sent" and not step.before.order.total else set()
+    return step.after.order.statuses == step.before.order.statuses | {box} | free
 
 
 def _unticks_its_box(step: Step) -> bool:
     boxes = {box for box, undo in CHANGES.values() if undo == step.ask.trigger}
-    return step.after.order.statuses == step.before.order.statuses - boxes
+    settles = SETTLED if step.ask.trigger != "uninvoice" else set()
+    return (step.before.order.statuses ^ step.after.order.statuses) - settles == boxes
 
 
 def _is_undone(step: Step) -> bool:
+    before = step.before.order
+    if step.ask.trigger == "dispatch" and before.credited and before.held <= 0:
+        return True  # The return of goods ends the credits of an order that holds no money.
     undone = step.then(CHANGES[step.ask.trigger][1], REASON, override=True)
     if not undone.done:
         # The piece that it gave back may be sold by now.
         return step.before.holds > step.after.holds and step.after.on_hand < 1
-    before, after = step.before, undone.after
-    return (before.order.statuses, before.order.refund_due, before.holds) == (
-        after.order.statuses,
-        after.order.refund_due,
-        after.holds,
+    after = undone.after.order
+    same = (before.statuses, before.held, before.outstanding, before.refund_due, before.invoiced_by_payment) == (
+        after.statuses,
+        after.held,
+        after.outstanding,
+        after.refund_due,
+        after.invoiced_by_payment,
     )
+    return same and step.before.holds == undone.after.holds
 
 
 def _override_has_reason(step: Step) -> bool:
@@ -183,43 +264,57 @@ def _has_reason(step: Step) -> bool:
     return bool(step.ask.comment)
 
 
+def _is_explained(step: Step) -> bool:
+    return bool(step.ask.comment) or step.ask.gateway
+
+
 def _no_money_captured(step: Step) -> bool:
-    return step.before.order.received <= 0
+    return not step.before.order.payments
 
 
-def _no_money_held(step: Step) -> bool:
-    return step.before.order.held <= 0
+def _no_money_recorded(step: Step) -> bool:
+    return not step.before.order.payments
 
 
 MONEY_AND_STOCK = (
-    EveryOrder("an order is paid if and only if the money received covers its total", _paid_is_covered),
-    EveryOrder("an order for which money was received is sent", _money_is_for_what_is_sent),
-    EveryOrder("no more is reversed than was captured", _nothing_is_reversed_twice),
-    EveryOrder("money captured is reversed, refunded, kept up to the total of a live order, or due", _money_is_accounted_for),
+    EveryOrder("a live order is paid if and only if nothing is outstanding", _paid_is_covered),
+    EveryOrder("money is never due back and outstanding at once", _due_or_outstanding),
+    EveryOrder("no more is due back than is held, and of an order that does not count all of it", _due_is_held),
+    EveryOrder("nothing is outstanding on a cancelled order, and all that it holds is due back", _cancelled_returns_all),
+    EveryOrder("an order that holds money is sent", _money_is_for_what_is_sent),
+    EveryOrder("no more goes back than came, and no more comes back than went", _nothing_goes_back_twice),
+    EveryOrder("credits are never below zero", _credit_is_not_negative),
+    EveryOrder("an invoice by payment lasts while the order is paid, dispatched or cancelled", _mark_is_of_an_invoice),
     EveryOrder("an order stands in at least one queue", _stands_in_a_queue),
     EveryOrder("an order that is not sent, or is cancelled, holds no stock and is in no total", _leaves_totals),
     EveryOrder("on hand and held together are constant", _stock_is_constant),
     EveryChange("what is done is one entry that begins where the one before ended", _history_grows),
     EveryStep("what is refused changes nothing, and has a reason", _refusal_changes_nothing),
     EveryChange("a redelivery under the same key changes nothing", _redelivery_changes_nothing),
-    EveryStep("a payment reference counts once, however late it is delivered again", _reference_counts_once),
     EveryChange("an override has a reason", _override_has_reason),
-    EveryChange("when more money is to be given back, a message says so", _due_is_told),
-    EveryChange("when an order takes what is not there, a message says so, and only then", _short_is_told),
-    EveryChange("no money moves but by pay, refund and unpay", _no_money_moves, of=(*CHANGES, *UNDOING)),
+    EveryChange("a message says so when more is due back or a refund of a live order fails, and only then", _due_is_told),
+    EveryChange("a message says so when an order takes missing stock, and only then", _short_is_told),
+    EveryChange("a message says so when money in another currency comes, and only then", _unmatched_is_told),
+    EveryChange("the customer is told when an order with money from online becomes paid, and only then", _paid_online_is_told),
+    EveryChange("no money moves by triggers of boxes", _no_money_moves, of=(*CHANGES, *UNDOING)),
     EveryChange("nothing but a payment takes stock that is not there", _waits_for_stock, of=("place", "reinstate")),
-    EveryStep("a payment in the order's currency is always recorded, once; no other is", _payment_is_recorded, of=("pay",)),
-    EveryStep("a refund is recorded if it is more than nothing and at most what is held", _refund_is_recorded, of=("refund",)),
-    EveryStep("a reversal is recorded if it has a reason and is at most what was received", _reversal_is_recorded, of=("unpay",)),
-    EveryChange("a refund leaves all boxes as they are", _refund_leaves_boxes, of=("refund",)),
-    EveryChange("a reversal unticks paid unless money is left that covers the total, and nothing else", _reversal_unticks, of=("unpay",)),
-    EveryChange("the customer is told of an online payment that makes the order paid, and of no other", _paid_online_is_told, of=("pay",)),
-    EveryChange("place, invoice, dispatch, cancel and expire tick their own box and no other", _ticks_its_box, of=tuple(CHANGES)),
-    EveryChange("what undoes them unticks that box and no other", _unticks_its_box, of=UNDOING),
+    EveryStep("a payment reference counts once, however late it is delivered again", _reference_counts_once, of=("pay",)),
+    EveryStep("a payment of more than nothing is always recorded, once", _payment_is_recorded, of=("pay",)),
+    EveryChange("a message says what is missing after a part payment of a live order, and only then", _part_is_told, of=("pay",)),
+    EveryChange("a message says so when money that came online is reversed, and only then", _reversal_is_told, of=("unpay",)),
+    EveryChange("money in another currency settles nothing", _foreign_settles_nothing, of=(*MONEY_IN, *MONEY_OUT)),
+    EveryChange("money changes paid and invoiced alone, and neither of a cancelled order", _money_changes_its_boxes, of=(*MONEY_IN, *MONEY_OUT)),
+    EveryChange("money that comes unticks nothing", _money_in_unticks_nothing, of=MONEY_IN),
+    EveryChange("money that goes ticks nothing", _money_out_ticks_nothing, of=MONEY_OUT),
+    EveryChange("a refund that fails leaves money and boxes as before it", _failed_refund_restores, of=("refund",)),
+    EveryChange("a dispute that is won leaves money and boxes as before it", _won_dispute_restores, of=("unpay",)),
+    EveryChange("place, invoice, dispatch, cancel and expire tick their own box, and place paid of a free order", _ticks_its_box, of=tuple(CHANGES)),
+    EveryChange("what undoes them unticks that box, and settles paid and invoiced", _unticks_its_box, of=UNDOING),
     EveryChange("what they did can be undone, unless the stock is gone, and then all is as before", _is_undone, of=tuple(CHANGES)),
     EveryStep("what can be dispatched without override stands in to_dispatch, and nothing else does", _queue_to_dispatch, of=("dispatch",)),
     EveryChange("undispatch has a reason", _has_reason, of=("undispatch",)),
+    EveryChange("a reversal has a reason, or a gateway reports it", _is_explained, of=("unpay",)),
     EveryChange("no order is unplaced for which money was captured", _no_money_captured, of=("unplace",)),
-    EveryChange("no order expires that holds money", _no_money_held, of=("expire",)),
+    EveryChange("no order expires for which money was recorded", _no_money_recorded, of=("expire",)),
 )  # fmt: skip
 """What is so of an order with its money and stock, whatever it costs before it may leave."""

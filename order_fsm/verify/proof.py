@@ -23,7 +23,7 @@ class Proof:
         failures: those that do not hold, each with the shortest way that shows it; none means proved.
         states: the names of the states that an order can come to, nearest to the empty one first.
         edges: the rules that can be taken in them.
-        worlds: how many orders with money and stock were looked at; 0 where no claim is about those.
+        worlds: the number of orders with money and stock that were visited, 0 if no claim is about those.
     """
 
     claims: tuple[Claim, ...]
@@ -68,8 +68,9 @@ def prove(workflow: Workflow, *claims: Claim) -> Proof:
         raise InvalidInput(f"workflow must be a Workflow, not {validation.shown(workflow)}")
     for claim in claims:
         if not isinstance(claim, Claim):
+            hint = ": write prove(workflow, *claims)" if isinstance(claim, list | tuple) else ""
             raise InvalidInput(
-                f"a claim must be one of order_fsm.verify, such as Never(...), not {validation.shown(claim)}"
+                f"a claim must be one of order_fsm.verify, such as Never(...), not {validation.shown(claim)}{hint}"
             )
         claim.check_names(workflow)
     everything = Graph(workflow, {})

@@ -8,9 +8,9 @@ from order_fsm.model import When
 from order_fsm.rules.shop import Dispatch, shop_workflow
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.claims import Always, CanAlwaysReach, Conserves, Never, Reachable, Requires, Undoes
-from order_fsm.verify.ledger import EveryChange
+from order_fsm.verify.ledger import EveryChange, EveryOrder
 from order_fsm.verify.money_claims import MONEY_AND_STOCK
-from order_fsm.verify.worlds import Step
+from order_fsm.verify.worlds import Step, World
 
 BOXES = (
     Never(has={"cancelled", "dispatched"}),
@@ -25,22 +25,19 @@ BOXES = (
     Requires("dispatch", has={"sent"}, lacks={"dispatched", "cancelled"}),
     Requires("cancel", lacks={"cancelled", "dispatched"}),
     Requires("expire", has={"sent"}, lacks={"invoiced", "paid", "dispatched", "cancelled"}),
-    Requires("unplace", has={"sent"}, lacks={"invoiced", "paid", "dispatched", "cancelled"}),
+    Requires("unplace", has={"sent"}, lacks={"invoiced", "dispatched", "cancelled"}),
     Requires("uninvoice", has={"invoiced"}, lacks={"cancelled"}),
     Requires("undispatch", has={"dispatched"}),
     Requires("reinstate", has={"cancelled"}),
     Undoes("place", by="unplace"),
-    Undoes("unplace", by="place"),
+    Undoes("unplace", by="place", guards={"outstanding": True}),
+    Undoes("unplace", by="place", guards={"outstanding": False}),
     Undoes("invoice", by="uninvoice"),
     Undoes("uninvoice", by="invoice"),
-    Undoes("dispatch", by="undispatch"),
-    Undoes("undispatch", by="dispatch"),
-    Undoes("cancel", by="reinstate"),
-    Undoes("reinstate", by="cancel"),
-    Undoes("expire", by="reinstate"),
     Conserves(),
 )
-"""What is so of the boxes, whatever the guards say."""
+"""Claims about the boxes, whatever the guards say. `undispatch` and `reinstate` settle paid and invoiced by the ledger,
+so `MONEY_AND_STOCK` has the claim that they undo."""
 
 
 _LEAVES = {"on_account": frozenset({"paid", "invoiced"}), "prepaid": frozenset({"paid"}), "cod": frozenset[str]()}
@@ -60,12 +57,12 @@ def shop_claims(dispatch: Dispatch = "on_account", invoice_on_payment: bool = Tr
         InvalidInput: as `shop_workflow`.
     """
     shop_workflow(dispatch, invoice_on_payment)
-    invoiced = "sent, paid and invoiced" if invoice_on_payment else "sent and paid"
     claims: list[Claim] = [
         *BOXES,
         *MONEY_AND_STOCK,
         EveryChange(
-            f"a payment ticks sent; when it covers the total, paid too; online and not cancelled: {invoiced}",
+            "a payment ticks sent, if nothing is outstanding then paid, and "
+            + ("invoiced if paid becomes ticked and money came online" if invoice_on_payment else "never invoiced"),
             partial(_payment_ticks, invoices=invoice_on_payment),
             of=("pay",),
         ),
@@ -74,6 +71,10 @@ def shop_claims(dispatch: Dispatch = "on_account", invoice_on_payment: bool = Tr
     if boxes:
         leaves = f"without override nothing is dispatched that is not {' or '.join(sorted(boxes))}"
         claims.append(EveryChange(leaves, partial(_only_when, boxes=boxes), of=("dispatch",)))
+        waits = "an order in to_dispatch is covered" + (" or was invoiced by hand" if "invoiced" in boxes else "")
+        claims.append(EveryOrder(waits, partial(_waits_covered, invoice="invoiced" in boxes)))
+        gone = "an order whose money has all gone back leaves to_dispatch"
+        claims.append(EveryChange(gone, partial(_gone, invoice="invoiced" in boxes), of=("refund", "unpay")))
         stays = "without override a dispatched order loses its invoice only when it is paid"
         claims.append(EveryChange(stays, _stays_on_account, of=("uninvoice",)))
     return tuple(claims)
@@ -82,13 +83,26 @@ def shop_claims(dispatch: Dispatch = "on_account", invoice_on_payment: bool = Tr
 def _payment_ticks(step: Step, invoices: bool) -> bool:
     before, after = step.before.order, step.after.order
     ticks: set[str] = set()
-    if step.recorded and "paid" not in before.statuses:
+    if step.recorded:
         ticks = {"sent"}
-        if after.received >= after.total:
+        if "cancelled" not in before.statuses and not after.outstanding:
             ticks |= {"paid"}
-            if invoices and step.online and "cancelled" not in before.statuses:
+            if invoices and after.held_online > 0 and "paid" not in before.statuses:
                 ticks |= {"invoiced"}
     return after.statuses == before.statuses | ticks
+
+
+def _waits_covered(world: World, invoice: bool) -> bool:
+    order = world.order
+    by_hand = invoice and "invoiced" in order.statuses and not order.invoiced_by_payment
+    return "to_dispatch" not in world.queues or by_hand or order.held >= order.cost
+
+
+def _gone(step: Step, invoice: bool) -> bool:
+    """Whether an order that holds no money waits for dispatch only if its price was reduced to nothing."""
+    order = step.after.order
+    by_hand = invoice and "invoiced" in order.statuses and not order.invoiced_by_payment
+    return order.held > 0 or not order.cost or by_hand or "to_dispatch" not in step.after.queues
 
 
 def _only_when(step: Step, boxes: frozenset[str]) -> bool:

@@ -4,22 +4,20 @@ can be set back to any of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 from attrs import evolve, frozen
 
-from order_fsm.errors import Refused, VersionConflict
+from order_fsm.errors import OrderFsmError, Refused, VersionConflict
 from order_fsm.model import Entry, Fact, Line, Message, Order, Receipt
 from order_fsm.orders.service import Orders
 from order_fsm.rules.rule import Facts
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Change, Keyed
-
-if TYPE_CHECKING:
-    from order_fsm.store import Store
+from order_fsm.store import Change, IdempotencyRecord, Need, Snapshot, Store, one_by_one, record_of
+from order_fsm.validation import GATEWAY
 
 ORDER, ITEM = "order", "item"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,7 +45,7 @@ class World:
     @property
     def holds(self) -> int:
         """Pieces that the order holds."""
-        return int(self.workflow.holds(self.order.state))
+        return sum(line.quantity for line in self.order.reserved or ())
 
     @property
     def queues(self) -> list[str]:
@@ -58,13 +56,15 @@ class World:
     def place(self) -> tuple[object, ...]:
         """Equal for worlds in which the same can happen.
 
-        Times and the order of rows make no difference, and neither does money that came and was reversed, but for the
-        rows that are left to come.
+        Times, the sequence of rows, and the names of payments and transactions make no difference.
         """
         order = self.order
-        online = any(row.reference is not None for row in order.payments)
-        money = (order.total, len(order.payments), order.received, order.refunded, online)
-        return (order.state, *money, self.on_hand, self.taken)
+        payments: dict[str | None, list[tuple[Any, ...]]] = {}
+        for row in order.payments:
+            told = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
+            payments.setdefault(row.reference, []).append(told)
+        rows = sorted((reference is None, tuple(sorted(told))) for reference, told in payments.items())
+        return (order.state, order.invoiced_by_payment, order.total, tuple(rows), self.on_hand, self.taken)
 
 
 @frozen(eq=False)
@@ -77,6 +77,7 @@ class Ask:
         comment: "" where no reason is given.
         override: whether policy guards may be passed.
         raced: whether the other buyer takes the item while it is decided.
+        gateway: whether a payment gateway reports it.
     """
 
     trigger: str
@@ -84,11 +85,12 @@ class Ask:
     comment: str = ""
     override: bool = False
     raced: bool = False
+    gateway: bool = False
 
     def __str__(self) -> str:
         said = [f"{name} {value}" for name, value in self.facts.items()]
         said += ["a reason"] * bool(self.comment) + ["override"] * self.override
-        said += ["the other buyer is quicker"] * self.raced
+        said += ["the other buyer is quicker"] * self.raced + ["by a gateway"] * self.gateway
         return f"{self.trigger} ({', '.join(said)})" if said else self.trigger
 
 
@@ -134,23 +136,15 @@ class Step:
 
     @property
     def recorded(self) -> list[tuple[str, Decimal]]:
-        """The new rows of the ledger: kind and amount."""
-        return [(row.kind, row.amount) for row in self.after.order.payments[len(self.before.order.payments) :]]
-
-    @property
-    def online(self) -> bool:
-        """Whether it came with a payment's reference."""
-        return "reference" in self.ask.facts
+        """The new rows of the ledger that move money: kind and amount."""
+        new = self.after.order.payments[len(self.before.order.payments) :]
+        return [(row.kind, row.amount) for row in new if row.amount]
 
     @property
     def foreign(self) -> bool:
-        """Whether it came in another currency than the order's."""
-        return self.ask.facts.get("currency") not in (None, self.before.order.currency)
-
-    def amount(self, otherwise: Decimal) -> Decimal:
-        """The amount that was asked for, or another one where none was."""
-        amount = self.ask.facts.get("amount")
-        return amount if isinstance(amount, Decimal) else otherwise
+        """Whether it recorded money in another currency than the order's."""
+        new = self.after.order.payments[len(self.before.order.payments) :]
+        return any(row.currency != self.before.order.currency for row in new)
 
     @property
     def topics(self) -> list[str]:
@@ -172,8 +166,8 @@ class Desk:
 
     def __init__(self, workflow: Workflow) -> None:
         self._workflow = workflow
-        self._orders = Orders(cast("Store", self), workflow, clock=lambda: NOW)
-        self._keys: dict[str, Keyed] = {}
+        self._orders = Orders(cast(Store, self), workflow, clock=lambda: NOW)
+        self._keys: dict[str, IdempotencyRecord] = {}
         self._messages: tuple[Message, ...] = ()
         self._raced = False
         self.world: World
@@ -200,13 +194,21 @@ class Desk:
         receipt = refused = None
         try:
             receipt = self._orders.fire(
-                ORDER, ask.trigger, key=key, comment=ask.comment, override=ask.override, **ask.facts
+                ORDER,
+                ask.trigger,
+                key=key,
+                by=GATEWAY if ask.gateway else None,
+                comment=ask.comment,
+                override=ask.override,
+                **ask.facts,
             )
         except Refused as error:
             refused = error
         return Step(world, ask, self.world, receipt, refused, self._messages, self)
 
-    # What the service needs of a store
+    # The part of `Store` that the service needs
+
+    joined = False
 
     def load(self, _: str) -> Order:
         return self.world.order
@@ -214,8 +216,18 @@ class Desk:
     def history(self, _: str) -> tuple[Entry, ...]:
         return self.world.history
 
-    def keyed(self, key: str) -> Keyed | None:
-        return self._keys.get(key)
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return [self._snapshot(need) for need in needs]
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        return one_by_one(self.commit, changes)
+
+    def _snapshot(self, need: Need) -> Snapshot:
+        record = None if need.key is None else self._keys.get(need.key)
+        order = self.world.order
+        # A redelivery is answered from the record: the other buyer comes only while something is decided.
+        decides = record is None and order.reserved is None
+        return Snapshot(order, record, self.stock([ITEM]) if decides else {})
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         on_hand = dict.fromkeys(skus, self.world.on_hand)
@@ -225,8 +237,9 @@ class Desk:
         return on_hand
 
     def commit(self, change: Change) -> None:
-        if not change.expected:
-            self.world = World(self._workflow, change.order, change.entries)
+        order = cast(Order, change.order)
+        if not change.expected_version:
+            self.world = World(self._workflow, order, change.entries)
             return
         world = self.world
         on_hand = world.on_hand
@@ -235,6 +248,6 @@ class Desk:
             if move.strict and on_hand < 0:
                 raise VersionConflict("the stock has changed")
         if change.key is not None:
-            self._keys[change.key] = Keyed(ORDER, change.expected + 1, change.order.version, change.content or "")
+            self._keys[change.key] = record_of(change)
         self._messages = change.messages
-        self.world = World(self._workflow, change.order, (*world.history, *change.entries), on_hand, world.taken)
+        self.world = World(self._workflow, order, (*world.history, *change.entries), on_hand, world.taken)
