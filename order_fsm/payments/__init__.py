@@ -1,14 +1,39 @@
 """A gateway's callbacks: verified, parsed, and recorded once."""
 
-from order_fsm.payments.receiver import Outcome, PaymentEvent, PaymentReceiver, standard_event
-from order_fsm.payments.signatures import StandardWebhooks, StripeSignature, Verifier
+from order_fsm.currencies import minor, to_minor
+from order_fsm.payments.events import Ignore, Parsed, Parser, PaymentEvent, TryAgain, standard_event
+from order_fsm.payments.outcome import Outcome
+from order_fsm.payments.payload import MissingMember, decode, member, normalised, optional_member
+from order_fsm.payments.receiver import PaymentReceiver
+from order_fsm.payments.signatures import (
+    HmacSignature,
+    StandardWebhooks,
+    StripeSignature,
+    Verified,
+    Verifier,
+    verified,
+)
 
 __all__ = [
+    "HmacSignature",
+    "Ignore",
+    "MissingMember",
     "Outcome",
+    "Parsed",
+    "Parser",
     "PaymentEvent",
     "PaymentReceiver",
     "StandardWebhooks",
     "StripeSignature",
+    "TryAgain",
+    "Verified",
     "Verifier",
+    "decode",
+    "member",
+    "minor",
+    "normalised",
+    "optional_member",
     "standard_event",
+    "to_minor",
+    "verified",
 ]

@@ -1,280 +1,363 @@
-"""A gateway's callback: verified, parsed, and recorded on its order once, in whatever order callbacks arrive.
+"""The receiver of a gateway's callbacks: verifies, parses, and records each event once, in any order of arrival.
 
-The checks come in this order: the signature over the raw bytes, the time window, the shape of the body, the key (the
-event's id) and the payment's reference in the commit itself, amount and currency against the order's.
-
-A payment counts once by its reference, under however many event ids it is announced. A refund or reversal is told
-apart by the id of its event alone, as one payment may be given back in several parts that are equal.
+The checks come in this order: the signature over the raw bytes and its time, the shape of the body, the mode and the
+account, the order. The commit itself then checks the event's id (its idempotency key), the identity of the fact, and
+its bound.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any, Literal
-
-from attrs import Attribute, field, frozen
-from attrs.validators import optional
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from order_fsm import validation
-from order_fsm.errors import InvalidInput, KeyReused, OrderNotFound, Refused, StoreError
-from order_fsm.model import Order, Receipt
-from order_fsm.money import ZERO, minus, plus
+from order_fsm.errors import (
+    InvalidInput,
+    KeyReused,
+    OrderNotFound,
+    Refused,
+    StoreError,
+    StoreUnavailable,
+    TransactionLost,
+)
+from order_fsm.model import Receipt
 from order_fsm.orders.service import Orders
-from order_fsm.payments.signatures import StandardWebhooks, StripeSignature, Verifier
+from order_fsm.payments.events import MONEY_KINDS, Ignore, Parser, PaymentEvent, TryAgain, standard_event
+from order_fsm.payments.facts import facts_of, key_of, moves_money, related_key, told
+from order_fsm.payments.outcome import Outcome, combined, ignored, parked, recorded, rejected, unmatched
+from order_fsm.payments.payload import Headers, decode, explained, normalised
+from order_fsm.payments.signatures import Verified, Verifier, verified
 
-__all__ = [
-    "Outcome",
-    "PaymentEvent",
-    "PaymentReceiver",
-    "StandardWebhooks",
-    "StripeSignature",
-    "Verifier",
-    "standard_event",
-]
+WAIT = timedelta(hours=24)
+"""How long a fact waits for its order, or for an earlier fact of its payment. Then no gateway is asked to repeat it."""
 
-_log = logging.getLogger(__name__)
+_PASSING = (TryAgain, OSError, StoreUnavailable, TransactionLost)
+"""Exceptions of a verifier or parser after which the gateway shall send the callback again."""
 
-OutcomeName = Literal["applied", "duplicate", "recorded", "parked", "rejected"]
-
-
-def _name(_: object, attribute: Attribute[str], value: object) -> None:
-    validation.name(value, attribute.name)
-
-
-def _money(value: Decimal | str | int | None) -> Decimal | None:
-    return None if value is None else validation.money(value)
-
-
-@frozen
-class PaymentEvent:
-    """What a gateway reports.
-
-    Attributes:
-        id: of the event: its idempotency key.
-        kind: `captured`, `refunded` or `reversed` move money, spelled so; `failed` and anything else is only noted.
-        order_id: the shop's order number.
-        reference: of the payment that it is about, of a refund or reversal too.
-        amount: what was moved; None where the event is about no money.
-        currency: of the amount; None likewise.
-
-    Raises:
-        InvalidInput: a value that no event could have, such as a float as the amount.
-    """
-
-    id: str = field(validator=_name)
-    kind: str = field(validator=_name)
-    order_id: str = field(validator=lambda _, attribute, value: validation.identifier(value, attribute.name))
-    reference: str | None = field(default=None, validator=optional(_name))
-    amount: Decimal | None = field(default=None, converter=_money)
-    currency: str | None = field(default=None, validator=optional(lambda _, __, value: validation.currency(value)))
-
-
-@frozen
-class Outcome:
-    """What came of a callback.
-
-    Attributes:
-        outcome: `applied` (a box changed as the event says), `duplicate` (seen before), `recorded` (a fact that the
-            shop has to look at, or that changes nothing), `parked` (to be sent again: the order is not here yet, or
-            the payment that is given back, or the store), `rejected` (forged, unreadable, or at odds with what was
-            recorded under its id or reference; nothing is kept of it).
-        http_status: to answer with.
-        reason: for the log and the gateway's console; it holds nothing of the body.
-        receipt: of the change, where there was one.
-    """
-
-    outcome: OutcomeName
-    http_status: int
-    reason: str
-    receipt: Receipt | None = None
-
-
-def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent:
-    """The event in `{"type": "payment.captured", "data": {"order_id", "reference", "amount", "currency"}}`.
-
-    Its id is the header `webhook-id` where that is signed, or else `id` of the body. A body without one stands for
-    itself: the same body is the same event.
-
-    Args:
-        data: the decoded body; its fractions are Decimals.
-        headers: those that are signed, with lower-case names.
-    """
-    about = data["data"]
-    return PaymentEvent(
-        id=headers.get("webhook-id") or data.get("id") or _digest(data),
-        kind=data["type"].removeprefix("payment."),
-        order_id=about["order_id"],
-        reference=about.get("reference"),
-        amount=about.get("amount"),
-        currency=about.get("currency"),
-    )
+_ANNOUNCED = ("captured", "refunded")
+"""The kinds whose entries the customer may read."""
 
 
 class PaymentReceiver:
-    """What a web handler calls with every callback."""
+    """Receives the callbacks of one gateway. One instance serves all threads."""
 
     def __init__(
         self,
         orders: Orders,
         verifier: Verifier,
-        parse: Callable[[Any, Mapping[str, str]], PaymentEvent] = standard_event,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        parse: Parser = standard_event,
+        clock: Callable[[], datetime] | None = None,
+        *,
+        live: bool | None = True,
+        account: str | None = None,
+        provider: str | None = None,
+        ignore_unknown_orders: bool = False,
+        triggers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Put the parts together.
+        """Create the receiver.
 
         Args:
-            orders: where payments are recorded.
-            verifier: tells the gateway's bodies from others.
-            parse: makes the event of a decoded JSON body and the signed headers (lower-case names).
-            clock: gives the time, with a time zone.
+            orders: records the payments.
+            verifier: accepts the gateway's bodies and rejects all others.
+            parse: makes events from a decoded JSON body, or one of `Verified.items`, and the signed headers.
+            clock: returns the time that signatures are compared with, with a time zone. That of `orders` if not given.
+            live: whether real money moves. Events that report the other mode are ignored: give False in a test shop.
+                None accepts both.
+            account: the shop's account at the gateway. Events that report another one are ignored. None accepts all.
+            provider: the name of the gateway, for events that do not have it.
+            ignore_unknown_orders: whether events about no order of this shop are ignored, for an endpoint that several
+                shops share. Otherwise the gateway is asked to repeat them for a day.
+            triggers: triggers of the shop's own workflow for kinds of events that move no money, such as
+                `{"authorised": "authorise"}`.
+
+        Raises:
+            InvalidInput: if an argument has the wrong type, or a kind or trigger is unknown.
         """
+        if not isinstance(orders, Orders):
+            raise InvalidInput(f"orders must be Orders(store), not {validation.shown(orders)}")
+        if isinstance(verifier, type) or not callable(getattr(verifier, "verify", None)):
+            raise InvalidInput(
+                f"verifier must have a method verify, such as StripeSignature(secret), not {_kind(verifier)}"
+            )
+        if not callable(parse):
+            raise InvalidInput(f"parse must be a function that returns a PaymentEvent, not {validation.shown(parse)}")
+        if clock is not None and not callable(clock):
+            raise InvalidInput(f"clock must be a function that returns a datetime, not {validation.shown(clock)}")
         self._orders = orders
         self._verifier = verifier
         self._parse = parse
-        self._clock = clock
+        self._clock = orders.now if clock is None else clock
+        self._live = None if live is None else validation.flag(live, "live")
+        self._account = validation.optional_name(account, "account")
+        self._provider = validation.optional_name(provider, "provider")
+        self._ignores_unknown = validation.flag(ignore_unknown_orders, "ignore_unknown_orders")
+        self._triggers = {**_money_triggers(orders), **_own_triggers(orders, triggers)}
 
-    def receive(self, body: bytes, headers: Mapping[str, str]) -> Outcome:
-        """Verify a callback and record it. Never raises for what was sent; answer with `http_status`.
+    def receive(self, body: bytes, headers: Headers) -> Outcome:
+        """Verify a callback and record its events. Answer with `http_status`.
 
         Args:
             body: the raw bytes of the request.
-            headers: its headers, names in any case.
+            headers: a mapping with names in any case, pairs of str or bytes (ASGI), or a WSGI environ.
 
         Raises:
-            InvalidInput: the body is not given as bytes, the clock gives no time zone. Correct the call.
+            InvalidInput: if the call is wrong: `body` is not bytes, `headers` has another form, or the clock's time
+                has no time zone. Nothing that was sent raises. An exception of the shop's own guards does.
         """
         if not isinstance(body, bytes):
             raise InvalidInput(f"body must be the raw bytes of the request, not {type(body).__name__}")
-        lowered = {name.lower(): value for name, value in headers.items()}
-        now = validation.instant(self._clock(), "what the clock gives")
+        given = normalised(headers)
+        now = validation.instant(self._clock(), "the clock's time")
         try:
-            signed = self._verifier.verify(body, lowered, now)
+            signed = _checked(self._verifier.verify(body, given, now))
+        except _PASSING as error:
+            return parked(f"the signature cannot be verified now ({_name(error)})")
         except Exception as error:
-            return _rejected(401, f"the signature does not hold ({type(error).__name__})")
+            return rejected(401, f"the signature does not hold ({_name(error)})")
         try:
-            event = self._parse(_decoded(body), signed)
-            if not isinstance(event, PaymentEvent):
-                raise TypeError("parse must make a PaymentEvent")
+            items = (decode(body),) if signed.items is None else signed.items
         except Exception as error:
-            return _rejected(400, f"the body is no payment event ({type(error).__name__})")
-        try:
-            return self._record(event)
-        except OrderNotFound:
-            return _parked("there is no such order yet")
-        except KeyReused:
-            return _rejected(409, "its id or payment reference stands for something else already")
-        except StoreError as error:
-            return _parked(f"the store cannot take it now ({type(error).__name__})")
+            return rejected(400, f"the body is not JSON ({_name(error)})")
+        return combined([outcome for item in items for outcome in self._of_item(item, signed.headers)])
 
-    def _record(self, event: PaymentEvent) -> Outcome:
-        trigger = self._orders.workflow.trigger_of(event.kind)
-        if trigger is None:
-            return self._note(event, "it moves no money")
-        if event.amount is None or event.currency is None or event.reference is None:
-            # Without a reference it could not be told from its second announcement, under another event id.
-            return _rejected(400, "it moves money, and does not say how much, in which currency, of which payment")
-        try:
-            receipt = self._orders.fire(
-                event.order_id,
-                trigger,
-                amount=event.amount,
-                currency=event.currency,
-                reference=event.reference,
-                key=event.id,
-                by="gateway",
-                comment="reversed by the bank" if event.kind == "reversed" else None,
-                visible=event.kind != "reversed",
-            )
-        except Refused as refused:
-            if _is_early(self._orders.get(event.order_id), event):
-                return self._wait(event)
-            return self._note(event, ", ".join(reason.code for reason in refused.reasons))
-        except KeyReused:
-            # Where it could not be applied when it came first, its id stands for the note that was made of it.
-            history = self._orders.history(event.order_id)
-            if not any((entry.key, entry.comment) == (event.id, _told(event)) for entry in history):
-                raise
-            return self._note(event, "it could not be applied")
-        if receipt.duplicate:
-            return Outcome("duplicate", 200, "seen before", receipt)
-        (entry,), order = receipt.entries, receipt.order
-        short_of_paying = event.kind == "captured" and (not order.counted or order.outstanding > 0)
-        if entry.before == entry.after or short_of_paying:
-            return Outcome("recorded", 200, f"the order is {order.state}", receipt)
-        return Outcome("applied", 200, f"the order is {order.state}", receipt)
+    def record(self, *events: PaymentEvent) -> Outcome:
+        """Record events that the shop fetched from the gateway itself, as `receive` does after the signature.
 
-    def _note(self, event: PaymentEvent, why: str) -> Outcome:
-        """A comment for the shop, under the event's id. Its text depends on the event alone, so that it comes once."""
-        receipt = self._orders.comment(event.order_id, _told(event), key=event.id, by="gateway")
-        if receipt.duplicate:
-            return Outcome("duplicate", 200, "seen before", receipt)
-        _log.info("a callback was noted only: %s", why)
-        return Outcome("recorded", 200, f"noted only: {why}", receipt)
+        Each is recorded once, whether its callback came, comes later, or never comes.
 
-    def _wait(self, event: PaymentEvent) -> Outcome:
-        """Park an event whose payment is still to come; one comment says so, should the payment never come.
+        Args:
+            events: in any order.
 
-        The event's own id stays free for when it is applied.
+        Raises:
+            InvalidInput: if an event is not a PaymentEvent.
         """
-        told = f"{_told(event)}: its payment has not come yet"
-        self._orders.comment(event.order_id, told, key=f"early {_digest(event.id)}", by="gateway")
-        return _parked("the payment that it gives back has not come yet")
+        return combined([self._of_event(event) for event in _checked_events(events)])
+
+    def reconcile(self, fetched: Iterable[PaymentEvent]) -> Outcome:
+        """Record a gateway's own list of events, to repair what missed callbacks left out.
+
+        A fact that waits for another one of the list is recorded after it.
+
+        Args:
+            fetched: events that the shop fetched with its own key, in any order.
+
+        Returns:
+            The outcome of each event, in the sequence in which they were recorded. It is `parked` if an event still
+            waits for its order or an earlier fact.
+
+        Raises:
+            InvalidInput: if an event is not a PaymentEvent.
+        """
+        settled: list[Outcome] = []
+        waiting = _checked_events(fetched)
+        while True:
+            tried = [(event, self._of_event(event)) for event in waiting]
+            settled += [outcome for _, outcome in tried if outcome.outcome != "parked"]
+            still = [event for event, outcome in tried if outcome.outcome == "parked"]
+            if len(still) in (0, len(waiting)):
+                return combined([*settled, *[outcome for _, outcome in tried if outcome.outcome == "parked"]])
+            waiting = still
+
+    def _of_item(self, item: Any, headers: Mapping[str, str]) -> Iterable[Outcome]:
+        try:
+            parsed = _parsed(self._parse(item, headers))
+        except _PASSING as error:
+            return (parked(f"the body cannot be read now ({_name(error)})"),)
+        except Exception as error:
+            return (rejected(400, f"the body is not a payment event ({explained(error, item)})"),)
+        if isinstance(parsed, Ignore):
+            return (ignored(parsed.reason),)
+        return [self._of_event(event) for event in parsed]
+
+    def _of_event(self, event: PaymentEvent) -> Outcome:
+        if None not in (self._live, event.live) and event.live != self._live:
+            mode = "live" if event.live else "test"
+            return ignored(f"it is of {mode} mode, and the receiver has live={self._live}")
+        if None not in (self._account, event.account) and event.account != self._account:
+            return ignored("it is about another account")
+        provider = event.provider or self._provider
+        key = key_of(event, provider)
+        try:
+            order_ids = self._order_ids(event, provider)
+            if not order_ids:
+                return self._of_no_order(event, key)
+            if len(order_ids) > 1:
+                return self._of_several_orders(order_ids, event, provider, key)
+            return self._of_order(order_ids[0], event, provider, key)
+        except OrderNotFound:
+            return parked("the order was removed at the same time")
+        except KeyReused:
+            return rejected(409, "its id or payment stands for something else already")
+        except StoreError as error:
+            return parked(f"the store cannot take it now ({type(error).__name__})")
+
+    def _order_ids(self, event: PaymentEvent, provider: str | None) -> list[str]:
+        """Return the orders that an event is about: the one that it names, or else those that have its payment.
+
+        The payment counts too if the event names an unknown order: in refunds and disputes some gateways put another
+        number in its place, and money of a payment can only belong to the order that has the payment.
+        """
+        if event.order_id is not None:
+            try:
+                return [self._orders.get(event.order_id).id]
+            except OrderNotFound:
+                pass
+        if event.reference is None:
+            return []
+        return [
+            order.id
+            for order in self._orders.find(reference=event.reference)
+            if any(
+                row.reference == event.reference and (provider is None or row.provider in (None, provider))
+                for row in order.payments
+            )
+        ]
+
+    def _of_no_order(self, event: PaymentEvent, key: str) -> Outcome:
+        if self._ignores_unknown:
+            return ignored("there is no such order in this shop")
+        now = self._orders.now()
+        since = event.occurred_at
+        if since is None or since > now:
+            since = self._orders.first_seen(related_key("first seen", key))
+        if now - since < WAIT:
+            return parked("there is no such order yet")
+        return unmatched(f"there is no such order after {WAIT}", key)
+
+    def _of_several_orders(
+        self, order_ids: Iterable[str], event: PaymentEvent, provider: str | None, key: str
+    ) -> Outcome:
+        facts = facts_of(event, provider)
+        comment = f"{told(event)}: several orders have this payment"
+        receipts = [
+            self._orders.execute(
+                self._orders.commands.report(
+                    order_id,
+                    event.kind,
+                    facts,
+                    related_key(f"on {order_id}", key),
+                    comment,
+                    unmatched=moves_money(event),
+                )
+            )
+            for order_id in order_ids
+        ]
+        new = [receipt for receipt in receipts if not receipt.duplicate]
+        return recorded("noted on several orders that have its payment", new[0] if new else receipts[0])
+
+    def _of_order(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> Outcome:
+        try:
+            receipt = self._report(order_id, event, provider, key)
+        except Refused:
+            if not self._waited(order_id, event, provider, key):
+                return parked("an earlier fact of its payment has not come yet")
+            receipt = self._report(order_id, event, provider, key, final=True)
+        (entry,), order = receipt.entries, receipt.order
+        if entry.trigger == "comment":
+            return recorded(f"noted only: {entry.facts.get('reasons', 'it fires no trigger')}", receipt)
+        short_of_paying = event.kind == "captured" and (not order.counted or order.outstanding > 0)
+        applied = entry.before != entry.after and not short_of_paying
+        return recorded(f"the order is {order.state}", receipt, applied=applied)
+
+    def _report(
+        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, *, final: bool = False
+    ) -> Receipt:
+        return self._orders.execute(
+            self._orders.commands.report(
+                order_id,
+                event.kind,
+                facts_of(event, provider),
+                key,
+                told(event),
+                trigger=self._triggers.get(event.kind),
+                comment="reversed by the bank" if event.kind == "reversed" else "",
+                visible=event.kind in _ANNOUNCED,
+                final=final,
+                unmatched=moves_money(event),
+            )
+        )
+
+    def _waited(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> bool:
+        """Return whether a fact has waited long enough for an earlier one.
+
+        A comment tells the shop of it when it comes first, and keeps the time. The event's own key stays free for the
+        fact itself.
+        """
+        comment = f"{told(event)}: an earlier fact of its payment has not come yet"
+        receipt = self._orders.execute(
+            self._orders.commands.report(
+                order_id, event.kind, facts_of(event, provider), related_key("early", key), comment
+            )
+        )
+        return receipt.duplicate and self._orders.now() - receipt.entries[0].at >= WAIT
 
 
-def _decoded(body: bytes) -> Any:
-    """A JSON body, its fractions exact; one that can be read in two ways is refused."""
-    return json.loads(body, parse_float=Decimal, object_pairs_hook=_members)
+def _checked_events(events: Iterable[PaymentEvent]) -> list[PaymentEvent]:
+    checked = list(events)
+    for event in checked:
+        if not isinstance(event, PaymentEvent):
+            raise InvalidInput(f"events must be PaymentEvents, not {type(event).__name__}")
+    return checked
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise ValueError("a member of an object comes twice")
-    return members
+def _money_triggers(orders: Orders) -> dict[str, str]:
+    found = {kind: orders.workflow.trigger_of(kind) for kind in MONEY_KINDS}
+    return {kind: trigger for kind, trigger in found.items() if trigger is not None}
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+def _own_triggers(orders: Orders, triggers: object) -> dict[str, str]:
+    if not isinstance(triggers, Mapping):
+        raise InvalidInput(f"triggers must be a mapping of kinds to triggers, not {validation.shown(triggers)}")
+    checked: dict[str, str] = {}
+    for kind, trigger in triggers.items():
+        if kind in MONEY_KINDS:
+            raise InvalidInput(f"the trigger of {kind!r} is the one whose rule has ledger={kind!r}: leave it out")
+        PaymentEvent(kind, reference="-")  # Refuses unknown kinds.
+        known = orders.workflow.triggers
+        if trigger not in known:
+            hint = validation.did_you_mean(trigger, known) if isinstance(trigger, str) else ""
+            raise InvalidInput(
+                f"the trigger of {kind!r} must be one of {', '.join(known)}, not {validation.shown(trigger)}{hint}"
+            )
+        if orders.workflow.ledger_of(trigger) is not None:
+            raise InvalidInput(f"{kind!r} moves no money, so it cannot fire {trigger!r}, which records money")
+        checked[kind] = trigger
+    return checked
 
 
-def _is_early(order: Order, event: PaymentEvent) -> bool:
-    """Whether a refund or reversal that was refused has only come too early: before the payment that it gives back.
+def _kind(verifier: object) -> str:
+    """Return the kind of a value that should be a verifier. A string is not shown: it may be the secret."""
+    return validation.shown(verifier) if isinstance(verifier, type) else type(verifier).__name__
 
-    So it has where that payment is not in the ledger; and where enough of it is left, and was counted for what another
-    payment, which is still to come, gave back before it. More than is left of its payment it can never give back.
+
+def _name(error: Exception) -> str:
+    return type(error).__name__
+
+
+def _checked(answer: object) -> Verified:
+    if isinstance(answer, TryAgain):
+        raise answer
+    return verified(answer)
+
+
+def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
+    """Return the answer of a parser.
+
+    Raises:
+        TryAgain: if it is that.
+        TypeError: if it is not an answer of a parser.
     """
-    if event.kind == "captured" or not event.amount or event.currency != order.currency:
-        return False
-    captured = gone = ZERO
-    for payment in order.payments:
-        if payment.reference == event.reference:
-            if payment.kind == "captured":
-                captured = plus(captured, payment.amount)
-            elif event.kind == "refunded" or payment.kind == "reversed":
-                gone = plus(gone, payment.amount)
-    return not captured or event.amount <= minus(captured, gone)
-
-
-def _told(event: PaymentEvent) -> str:
-    """An event for the order's history."""
-    about = [f"gateway: {event.kind}"]
-    if event.amount is not None:
-        about.append(f"{event.amount:f} {event.currency or 'of no currency'}")
-    if event.reference is not None:
-        about.append(event.reference)
-    return ", ".join(about)
-
-
-def _rejected(http_status: int, reason: str) -> Outcome:
-    _log.warning("a callback was rejected: %s", reason)
-    return Outcome("rejected", http_status, reason)
-
-
-def _parked(reason: str) -> Outcome:
-    _log.warning("a callback was parked: %s", reason)
-    return Outcome("parked", 503, reason)
+    if isinstance(answer, TryAgain):
+        raise answer
+    if isinstance(answer, Ignore):
+        return answer
+    if isinstance(answer, PaymentEvent):
+        return (answer,)
+    if inspect.iscoroutine(answer):
+        answer.close()  # Otherwise Python warns that it was never awaited.
+    if not isinstance(answer, Sequence) or not all(isinstance(event, PaymentEvent) for event in answer):
+        raise TypeError("a parser must return PaymentEvents, Ignore or TryAgain")
+    return tuple(answer)

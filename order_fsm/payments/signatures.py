@@ -1,61 +1,113 @@
-"""Signatures of callbacks: whether a body is from the gateway, and made just now."""
+"""Signatures of callbacks: whether a body is from the gateway.
+
+Signatures are compared in constant time, and each with every live secret. A scheme that signs the time also bounds it.
+"""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import inspect
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
 
-from order_fsm.errors import InvalidInput
+from attrs import field, frozen
+
+from order_fsm.errors import InvalidInput, MissingDependency
 
 TOLERANCE = timedelta(minutes=5)
-"""How far the time of a signature may be from now, either way (Standard Webhooks specification, "Verifying")."""
+"""The largest difference between the time of a signature and now (Standard Webhooks specification, "Verifying")."""
+
+
+def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise InvalidInput("Verified needs the signed headers as a mapping of strings")
+    return MappingProxyType(dict(value))
+
+
+def _items(value: Sequence[Any] | None) -> tuple[Any, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise InvalidInput(f"the items of Verified must be a sequence, not {type(value).__name__}")
+    return tuple(value)
+
+
+@frozen
+class Verified:
+    """A verifier's only way to accept a callback.
+
+    Attributes:
+        headers: the headers that are signed with the body. Anybody may have written the others.
+        items: what the parser gets, one call per item, instead of the decoded body: the events of a batch that are
+            signed one by one, or the content of a body that is not JSON.
+    """
+
+    headers: Mapping[str, str] = field(converter=_headers)
+    items: tuple[Any, ...] | None = field(default=None, converter=_items)
 
 
 class Verifier(Protocol):
-    """Tells whether a body is from the gateway."""
+    """Decides whether a body is from the gateway."""
 
-    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Mapping[str, str]:
-        """Return where it is; raise anything where it is not.
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
+        """Return `Verified` if the body is from the gateway.
 
         Args:
             body: the raw bytes.
             headers: with lower-case names.
             now: with a time zone.
 
-        Returns:
-            The headers that are signed with the body. No others are read: anybody may have written them.
+        Raises:
+            TryAgain: if a passing fault prevents a decision.
+            Exception: any other, if the body is not from the gateway.
         """
         ...
 
 
-class StandardWebhooks:
-    """Signatures as in the Standard Webhooks specification: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
+def verified(answer: object) -> Verified:
+    """Return the answer of a verifier if it is `Verified`. Reject everything else.
+
+    Helpers of some gateways return False for a forged body, and an `async` verifier returns a coroutine.
 
     Raises:
-        ImportError: the library `standardwebhooks` is missing: `pip install order-fsm[webhooks]`.
-        InvalidInput: no secret, or one that the library cannot read.
+        InvalidInput: if the answer is anything else than `Verified`.
+    """
+    if isinstance(answer, Verified):
+        return answer
+    if inspect.iscoroutine(answer):
+        answer.close()  # Otherwise Python warns that it was never awaited.
+    raise InvalidInput(f"a verifier must return Verified, not {type(answer).__name__}")
+
+
+class StandardWebhooks:
+    """Signatures of the Standard Webhooks specification: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
+
+    Raises:
+        MissingDependency: if the library `standardwebhooks` is not installed.
+        InvalidInput: if there is no secret, or the library cannot read one.
     """
 
     def __init__(self, *secrets: str) -> None:
-        """Take the live secrets (`whsec_...`): more than one while an old one is being replaced."""
+        """Take the live secrets (`whsec_...`), more than one while an old one is being replaced."""
         try:
             from standardwebhooks.webhooks import Webhook
         except ImportError as error:
-            raise ImportError("StandardWebhooks needs a library: pip install 'order-fsm[webhooks]'") from error
-        _some(secrets)
+            raise MissingDependency("StandardWebhooks needs a library: pip install 'order-fsm[webhooks]'") from error
+        _checked(secrets)
         try:
             self._webhooks = [Webhook(secret) for secret in secrets]
         except Exception:
-            # The library's own error is not shown: it is about the secret.
+            # The library's own error would show the secret.
             raise InvalidInput("a secret must be base64, and not empty, with or without 'whsec_' before it") from None
 
-    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Mapping[str, str]:
-        """Raise unless one of the signatures is by one of the secrets, and made within `TOLERANCE` of now.
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
+        """Return `Verified` if a signature is by one of the secrets and made within `TOLERANCE` of now.
 
-        The library signs, and the comparison is made here: its own check knows no clock but the system's.
+        The library signs and this method compares: the library's own check uses the system's clock.
         """
         event_id, stamp = headers["webhook-id"], headers["webhook-timestamp"]
         at = _instant(stamp)
@@ -63,23 +115,24 @@ class StandardWebhooks:
         given = [one.removeprefix("v1,") for one in headers["webhook-signature"].split(" ") if one.startswith("v1,")]
         _match(given, [webhook.sign(event_id, at, text).removeprefix("v1,") for webhook in self._webhooks])
         _within_tolerance(at, now)
-        return {"webhook-id": event_id, "webhook-timestamp": stamp}
+        return Verified({"webhook-id": event_id, "webhook-timestamp": stamp})
 
 
 class StripeSignature:
-    """Signatures in the form `t=<seconds>,v1=<hex>` in the header `stripe-signature` (Stripe's documentation, "Verify
-    webhook signatures manually").
+    """Signatures `t=<seconds>,v1=<hex>` in the header `stripe-signature`.
+
+    See Stripe's documentation, "Verify webhook signatures manually".
 
     Raises:
-        InvalidInput: no secret.
+        InvalidInput: if there is no secret.
     """
 
     def __init__(self, *secrets: str) -> None:
-        """Take the live secrets: more than one while an old one is being replaced."""
-        self._secrets = [secret.encode() for secret in _some(secrets)]
+        """Take the live secrets (`whsec_...`), more than one while an old one is being replaced."""
+        self._secrets = [secret.encode() for secret in _checked(secrets)]
 
-    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Mapping[str, str]:
-        """Raise unless one of the signatures is by one of the secrets, and made within `TOLERANCE` of now."""
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
+        """Return `Verified` if a signature is by one of the secrets and made within `TOLERANCE` of now."""
         parts = [part.strip().partition("=") for part in headers["stripe-signature"].split(",")]
         (stamp,) = [value for name, _, value in parts if name == "t"]
         at = _instant(stamp)
@@ -87,30 +140,79 @@ class StripeSignature:
         given = [value for name, _, value in parts if name == "v1"]
         _match(given, [hmac.new(secret, signed, hashlib.sha256).hexdigest() for secret in self._secrets])
         _within_tolerance(at, now)
-        return {}
+        return Verified({})
 
 
-def _some(secrets: tuple[str, ...]) -> tuple[str, ...]:
+class HmacSignature:
+    """An HMAC of the raw body in one header, as most gateways send it.
+
+    The scheme signs no time, so a recorded callback verifies for ever: events need an id of their own.
+
+    Raises:
+        InvalidInput: if there is no secret, or the algorithm or encoding is unknown.
+    """
+
+    def __init__(
+        self,
+        *secrets: str | bytes,
+        header: str,
+        algorithm: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256",
+        encoding: Literal["hex", "base64"] = "hex",
+        prefix: str = "",
+    ) -> None:
+        """Take the live secrets, more than one while an old one is being replaced.
+
+        Args:
+            secrets: the keys of the HMAC. Bytes are taken as they are, for gateways that give a key in hexadecimal or
+                base64.
+            header: the name of the header, in any case.
+            algorithm: the hash.
+            encoding: of the digest in the header. Hexadecimal digits are lower-case.
+            prefix: text in front of the digest, such as `sha256=`.
+        """
+        if algorithm not in {"sha1", "sha256", "sha384", "sha512"}:
+            raise InvalidInput(f"algorithm must be sha1, sha256, sha384 or sha512, not {algorithm!r}")
+        if encoding not in {"hex", "base64"}:
+            raise InvalidInput(f"encoding must be hex or base64, not {encoding!r}")
+        self._secrets = [secret.encode() if isinstance(secret, str) else secret for secret in secrets]
+        if not self._secrets or not all(isinstance(secret, bytes) and secret for secret in self._secrets):
+            raise InvalidInput("give at least one secret, a string or bytes, not empty")
+        self._header = header.lower()
+        self._algorithm = algorithm
+        self._encoding = encoding
+        self._prefix = prefix
+
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
+        """Return `Verified` if the signature is by one of the secrets."""
+        digests = [hmac.new(secret, body, self._algorithm).digest() for secret in self._secrets]
+        _match([headers[self._header]], [self._prefix + self._encoded(digest) for digest in digests])
+        return Verified({})
+
+    def _encoded(self, digest: bytes) -> str:
+        return digest.hex() if self._encoding == "hex" else base64.b64encode(digest).decode()
+
+
+def _checked(secrets: Sequence[str]) -> Sequence[str]:
     if not secrets or not all(isinstance(secret, str) and secret for secret in secrets):
         raise InvalidInput("give at least one secret, a string that is not empty")
     return secrets
 
 
+def _match(given: Sequence[str], wanted: Sequence[str]) -> None:
+    """Compare every given signature with every wanted one, in constant time. Raise if none is equal."""
+    matches = [hmac.compare_digest(one.encode(), other.encode()) for one in given for other in wanted]
+    if not any(matches):
+        raise ValueError("no signature matches")
+
+
 def _instant(stamp: str) -> datetime:
-    """The time in whole seconds; written in one way only, so that it is the text that was signed."""
+    """Read a time in whole seconds. It has one spelling only, because its text was signed."""
     seconds = int(stamp)
     if str(seconds) != stamp:
-        raise ValueError("the time of the signature is no plain number")
+        raise ValueError("the time of the signature is not a plain number")
     return datetime.fromtimestamp(seconds, UTC)
 
 
 def _within_tolerance(at: datetime, now: datetime) -> None:
     if abs(now - at) > TOLERANCE:
         raise ValueError("the time of the signature is too far from now")
-
-
-def _match(given: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise unless one of the given signatures is one of the wanted; every pair is compared, in constant time."""
-    matches = [hmac.compare_digest(one.encode(), other.encode()) for one in given for other in wanted]
-    if not any(matches):
-        raise ValueError("no signature matches")
