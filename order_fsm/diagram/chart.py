@@ -1,0 +1,86 @@
+"""The states and arrows of a picture, whatever draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from attrs import evolve
+
+from order_fsm import validation
+from order_fsm.model import Entry, statuses_of
+from order_fsm.rules.rule import Rule
+from order_fsm.rules.workflow import Workflow
+
+TAKEN = "#c2410c"
+"""The colour of an order's own path."""
+
+Rules = dict[str, list[Rule]]
+"""By trigger, the rules of the edges that it takes."""
+
+
+class Arrow:
+    """One arrow: everything that leads from a state to another, and back.
+
+    Attributes:
+        there, back: by trigger, the rules of the edges that it takes.
+        steps: the entries of a path that went along it, by number and trigger.
+        direction: `forward`, `back` or `both`. It follows the path, if there is one.
+    """
+
+    def __init__(self, source: str, target: str, there: Rules, back: Rules, path: Iterable[Entry]) -> None:
+        self.source = source
+        self.target = target
+        self.there = there
+        self.back = back
+        taken = [entry for entry in path if {entry.state_before, entry.state_after} == {source, target}]
+        self.steps = [f"{entry.version} {entry.trigger}" for entry in taken]
+        starts = {entry.state_before for entry in taken} or ({source, target} if back else {source})
+        self.direction = "both" if len(starts) == 2 else "forward" if source in starts else "back"
+
+    @property
+    def label(self) -> str:
+        """The triggers: "there / back"."""
+        return " / ".join(", ".join(triggers) for triggers in (self.there, self.back) if triggers)
+
+
+class Chart:
+    """The content of a picture.
+
+    Attributes:
+        entries: the path.
+        numbers: the number of each state. Pictures name states by it, so that no text becomes an identifier.
+        arrows: the arrows.
+        visited: the states on the path, the last one last.
+    """
+
+    def __init__(self, workflow: Workflow, leave_out: Iterable[str], path: Iterable[Entry]) -> None:
+        self.entries = tuple(path)
+        hidden = validation.names(leave_out, "leave_out")
+        walked = dict.fromkeys(state for entry in self.entries for state in (entry.state_before, entry.state_after))
+        last = self.entries[-1].state_after if self.entries else None
+        self.visited: Sequence[str] = [state for state in walked if state != last] + ([] if last is None else [last])
+        states = dict.fromkeys((*workflow.states, *walked))
+        self.numbers = {
+            state: number
+            for number, state in enumerate(states)
+            if hidden.isdisjoint(statuses_of(state)) or state in walked
+        }
+        self.arrows = list(self._merged(self._edges(workflow)))
+
+    def _edges(self, workflow: Workflow) -> dict[tuple[str, str], Rules]:
+        edges: dict[tuple[str, str], Rules] = {}
+        for edge in workflow.edges:
+            if edge.source != edge.target and edge.source in self.numbers and edge.target in self.numbers:
+                triggers = edges.setdefault((edge.source, edge.target), {})
+                triggers.setdefault(edge.rule.trigger, []).append(evolve(edge.rule, guards=edge.guards))
+        for entry in self.entries:
+            if entry.state_before != entry.state_after:
+                edges.setdefault((entry.state_before, entry.state_after), {}).setdefault(entry.trigger, [])
+        return edges
+
+    def _merged(self, edges: dict[tuple[str, str], Rules]) -> Iterator[Arrow]:
+        for (source, target), there in edges.items():
+            back = edges.get((target, source), {})
+            size = len(statuses_of(target)) - len(statuses_of(source))
+            if not back or size > 0 or (size == 0 and self.numbers[source] < self.numbers[target]):
+                yield Arrow(source, target, there, back, self.entries)
