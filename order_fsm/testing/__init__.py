@@ -1,33 +1,23 @@
-"""What the tests of a user import: the contract that every store must pass, paths through a table, a clock that
-stands still."""
+"""Tools for the tests of a shop: a clock that stands still, paths through a workflow.
 
-import pytest
+`order_fsm.testing.store_contract` is for authors of stores. `StoreContract` is importable from here too.
+"""
 
-# Their assertions say what was found, as those of a test module do. It must be asked for before they are imported.
-pytest.register_assert_rewrite(
-    *(
-        f"order_fsm.testing.store_contract.{module}"
-        for module in (
-            "commits",
-            "contention",
-            "crash",
-            "disks",
-            "expected",
-            "failures",
-            "found",
-            "hosts",
-            "kills",
-            "outbox",
-            "races",
-            "removals",
-            "stock",
-            "values",
-        )
-    )
-)
+from typing import TYPE_CHECKING, Any
 
-from order_fsm.testing.clock import FrozenClock  # noqa: E402
-from order_fsm.testing.paths import paths  # noqa: E402
-from order_fsm.testing.store_contract.contract import StoreContract  # noqa: E402
+from order_fsm.testing.clock import FrozenClock
+from order_fsm.testing.paths import paths
+
+if TYPE_CHECKING:
+    from order_fsm.testing.store_contract.contract import StoreContract
 
 __all__ = ["FrozenClock", "StoreContract", "paths"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the contract only when it is asked for: it brings in pytest and many modules."""
+    if name != "StoreContract":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from order_fsm.testing.store_contract import StoreContract
+
+    return StoreContract

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import product
 from typing import Literal
@@ -20,10 +21,12 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.model import UNFINISHED, Order
 from order_fsm.rules.decide import Decision, decide
-from order_fsm.rules.request import Request, money_facts
+from order_fsm.rules.request import Request
 from order_fsm.rules.rule import Edge
 from order_fsm.rules.workflow import Workflow
-from order_fsm.testing.store_contract.changes import START
+
+START = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
+"""The time of all steps."""
 
 TOTAL = Decimal("10.00")
 """What the order costs that the paths are made for. It has no lines, so stock never stands in its way."""
@@ -37,6 +40,7 @@ Force = Literal["never", "last", "anywhere"]
 _SAID: tuple[Arguments, ...] = ({}, {"comment": "a reason"}, {"comment": "a reason", "override": True})
 _AMOUNTS: tuple[Arguments, ...] = ({}, {"amount": "1.00"}, {"amount": "11.00"})
 _REFERENCES: tuple[Arguments, ...] = ({}, {"reference": "payment"})
+_CREDITS: tuple[Arguments, ...] = ({"credit": False},)
 
 
 @frozen
@@ -81,9 +85,9 @@ def paths(
         for step in path:
             assert orders.fire("1001", step.trigger, **step.arguments).order.state == step.target
 
-    A step whose `arguments` are None cannot be fired so: its guards never hold there (there is nothing to refund on an
-    order that was never placed), or they ask for facts that `facts` should give. Paths with one come after all others,
-    and it is the last step that they are there for: play them up to it, and see it refused.
+    A step whose `arguments` are None cannot be fired so: its guards never hold there (only a free order is paid as soon
+    as it is placed), or they ask for facts that `facts` should give. Paths with one come after all others, and it is
+    the last step that they are there for: play them up to it, and see it refused or another row taken.
 
     Args:
         workflow: the rules.
@@ -191,7 +195,8 @@ class _Walk:
         return Step(edge.rule.trigger, edge.source, edge.target, edge.row, arguments)
 
     def _moves_from(self, order: Order) -> list[_Move]:
-        place = (order.state, order.captured, order.refunded, order.reversed)
+        rows = ((row.kind, row.amount, row.reference is None, row.credit) for row in order.payments)
+        place = (order.state, order.invoiced_by_payment, *rows)
         if place not in self._moves:
             self._moves[place] = list(self._tried(order))
         return self._moves[place]
@@ -217,10 +222,12 @@ class _Walk:
 
     def _ways(self, trigger: str) -> Iterator[Arguments]:
         """What to try a trigger with, the plainest first."""
-        money = self._workflow.ledger_of(trigger) is not None
-        amounts, references = (_AMOUNTS, _REFERENCES) if money else (({},), ({},))
-        own = ({}, *self._facts.get(trigger, ()))
-        for parts in product(own, amounts, references, _SAID):
+        kind = self._workflow.ledger_of(trigger)
+        amounts: tuple[Arguments, ...] = ({},) if kind is None else _AMOUNTS if kind == "captured" else _AMOUNTS[:2]
+        references = _REFERENCES if kind == "captured" else ({},)
+        own = ({}, *(_CREDITS if "credit" in self._workflow.facts_of(trigger) else ()), *self._facts.get(trigger, ()))
+        policy = any(guard.policy for rule in self._workflow.rules_of(trigger) for guard in rule.guards)
+        for parts in product(own, amounts, references, _SAID if policy else _SAID[:2]):
             yield {name: value for part in parts for name, value in part.items()}
 
 
@@ -243,13 +250,16 @@ def _begun(workflow: Workflow) -> Order:
 
 def _look(order: Order) -> tuple[object, ...]:
     """What tells orders apart on the search for a way: there is no end to the sums that may be paid and given back."""
-    sums = (order.received, order.held)
-    return (order.state, *((money > 0) + (money >= order.total) + (money > order.total) for money in sums))
+    held = order.held
+    level = (held > 0) + (held >= order.cost) + (held > order.cost)
+    some = (order.held_online > 0, order.refunded > 0, order.reversed > 0, order.credited > 0)
+    return (order.state, order.invoiced_by_payment, level, *some)
 
 
 def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Arguments) -> Decision | None:
     given = dict(arguments)
     said = {name: given.pop(name) for name in ("comment", "override") if name in given}
-    facts = money_facts(given) if workflow.ledger_of(trigger) is not None else given
+    ledger = workflow.ledger_of(trigger) is not None
+    facts = validation.facts(given, workflow.facts_of(trigger), trigger, ledger=ledger)
     outcome = decide(workflow, order, Request(trigger, START, facts, **said))  # type: ignore[arg-type]
     return outcome if isinstance(outcome, Decision) else None

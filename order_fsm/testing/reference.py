@@ -14,9 +14,10 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
-from order_fsm.model import UNFINISHED, Entry, Order, Payment, Receipt
+from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Receipt
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
+from order_fsm.testing.reference_ledger import money_facts, recorded_version, total
 
 
 class Reference:
@@ -94,7 +95,9 @@ class Reference:
             name: sum(when.matches(one.statuses) for one in self.orders())
             for name, when in self.workflow.queues.items()
         }
-        return {**queues, "refund_due": sum(one.refund_due > 0 for one in self.orders())}
+        queues["refund_due"] = sum(one.refund_due > 0 for one in self.orders())
+        queues["unmatched"] = sum(bool(one.unmatched) for one in self.orders())
+        return queues
 
     def totals(self, customer: str | None) -> dict[str, Decimal]:
         """What the orders come to that count, by currency."""
@@ -124,11 +127,22 @@ class Reference:
             return self._receipt(order_id, steps, steps, duplicate=True)
         if not steps:
             return Receipt(order, ())
-        held, holds = (self.workflow.holds_stock.matches(one.statuses) for one in (order, steps[-1][0]))
-        for line in order.lines:
-            if line.sku in self.on_hand:
-                self.on_hand[line.sku] += line.quantity * (held - holds)
+        last, entry = steps[-1]
+        holds = bool(last.lines) and self.workflow.holds_stock.matches(last.statuses)
+        if entry.trigger != "comment" and holds != (order.reserved is not None):
+            steps = [*steps[:-1], (self._with_stock_moved(last, holds), entry)]
         return self._keep(steps, asked)
+
+    def _with_stock_moved(self, order: Order, holds: bool) -> Order:
+        """Take the tracked pieces of an order from the stock, or give back those that it holds."""
+        if not holds:
+            for line in order.reserved or ():
+                self.on_hand[line.sku] += line.quantity
+            return order.holding(None)
+        tracked = {sku: quantity for sku, quantity in order.quantities.items() if sku in self.on_hand}
+        for sku, quantity in tracked.items():
+            self.on_hand[sku] -= quantity
+        return order.holding(tuple(Line(sku, quantity) for sku, quantity in tracked.items()))
 
     def _first(self, key: str | None, asked: object) -> Receipt | None:
         if key not in self.keys:
@@ -144,21 +158,18 @@ class Reference:
         first = steps[0][1].version
         if entry.key is not None:
             self.keys[entry.key] = (asked, order.id, first, order.version)
-        return self._receipt(order.id, first, order.version)
+        row = order.payments[-1] if order.payments else None
+        adopts = row is not None and row.version >= first and row.kind == "captured" and not row.amount
+        return self._receipt(order.id, first, order.version, duplicate=adopts)
 
     def _receipt(self, order_id: str, first: int, last: int, duplicate: bool = False) -> Receipt:
         life = self.lives[order_id]
         return Receipt(life[last - 1][0], tuple(entry for _, entry in life[first - 1 : last]), duplicate)
 
     def _recorded(self, order: Order, trigger: str, facts: Mapping[str, Any]) -> int | None:
-        """The version that recorded a payment of this reference: it counts once."""
-        for row in order.payments if self._kind(trigger) == "captured" and "reference" in facts else ():
-            if row.kind == "captured" and row.reference == facts["reference"]:
-                same = facts.get("amount", row.amount) == row.amount
-                if not same or facts.get("currency", order.currency) != order.currency:
-                    raise KeyReused
-                return row.version
-        return None
+        """Return the version that recorded the same fact before."""
+        kind = self._kind(trigger)
+        return None if kind is None else recorded_version(order, kind, facts)
 
     # What the table means
 
@@ -171,15 +182,27 @@ class Reference:
         """The first row of a trigger that is open and whose guards hold; with a reason, an override passes policy."""
         rules = [rule for rule in self.workflow.rules if rule.trigger == trigger]
         reasoned = bool(said["comment"].strip())
-        facts = {**given, "comment": said["comment"], "short": self._short(order)}
-        if rules[0].ledger is not None:
-            all_there_is = {"captured": order.outstanding, "reversed": order.received, "refunded": order.held}
-            facts = {"currency": order.currency, "amount": all_there_is[rules[0].ledger], **facts}
+        gateway = said["by"] == "gateway"
+        facts = {**given, "comment": said["comment"], "shortages": self._shortages(order), "gateway": gateway}
+        payments = order.payments
+        kind = rules[0].ledger
+        if kind is not None:
+            money = money_facts(order, kind, given, gateway)
+            payments += (
+                Payment(kind, currency=money["currency"], at=at, version=order.version + 1, **money.pop("row")),
+            )
+            facts |= money
+        elif rules[0].lapses and order.credited and order.held <= 0:
+            lapsed = -sum((row.credit for row in payments), start=Decimal(0))
+            zero = Decimal(0)
+            payments += (Payment("refunded", zero, order.currency, None, at, order.version + 1, lapsed),)
+        after = evolve(order, payments=payments)
+        facts |= {"outstanding": max(after.cost - after.held, Decimal(0)), "online": after.held_online > 0}
         for overriding in (False, True) if said["override"] and reasoned else (False,):
             for rule in rules:
                 failed = self._failed(rule, order, facts)
                 if not rule.unmet(order.statuses) and all(guard.policy and overriding for guard in failed):
-                    return self._taken(order, rule, at, said, given, facts, overriding)
+                    return self._taken(order, rule, at, said, given, facts, payments, overriding)
         tries = []
         for rule in rules:
             codes = [
@@ -209,18 +232,17 @@ class Reference:
         said: Mapping[str, Any],
         given: Mapping[str, Any],
         facts: Mapping[str, Any],
+        payments: tuple[Payment, ...],
         overriding: bool,
     ) -> tuple[Order, Entry]:
         statuses = order.statuses - rule.drops | rule.adds
         names = [status.name for status in self.workflow.statuses if status.name in statuses]
         recorded = dict(given)
-        payments = order.payments
         if rule.ledger is not None:
             recorded |= {"amount": facts["amount"], "currency": facts["currency"]}
-            payments += (Payment(rule.ledger, facts["amount"], given.get("reference"), at, order.version + 1),)
         visible = said["visible"] or (rule.announces is not None and not said["comment"].strip())
         entry = self._entry(order, rule.trigger, "+".join(names) or UNFINISHED, at, {**said, "visible": visible})
-        entry = evolve(entry, facts=recorded, override=overriding)
+        entry = evolve(entry, facts=recorded, override=overriding, rules_fingerprint=self.workflow.fingerprint)
         return order.after(entry, payments, self.workflow.counts.matches(statuses)), entry
 
     def _noted(self, order: Order, at: datetime, said: Mapping[str, Any]) -> tuple[Order, Entry]:
@@ -231,8 +253,8 @@ class Reference:
         words = {name: said[name] for name in ("by", "comment", "visible", "notify", "key")}
         return Entry(order.version + 1, trigger, order.state, state, at, **words)
 
-    def _short(self, order: Order) -> set[str]:
-        if self.workflow.holds_stock.matches(order.statuses):
+    def _shortages(self, order: Order) -> set[str]:
+        if order.reserved is not None:
             return set()
         return {sku for sku, wanted in order.quantities.items() if self.on_hand.get(sku, wanted) < wanted}
 
@@ -253,7 +275,19 @@ class Reference:
                 refused.append(f"no_{what}_{status.name}")
                 continue
             try:
-                step = self._step(order, trigger, at, said, {})
+                given: dict[str, Any] = {}
+                if self._kind(trigger) == "reversed":
+                    by_hand = [row for row in order.payments if row.reference is None]
+                    by_hand = [row for row in by_hand if row.currency == order.currency]
+                    money = total(by_hand, "captured", "restored") - total(by_hand, "reversed")
+                    given = {"amount": min(money, order.held), "reference": None}
+                    if given["amount"] <= 0:
+                        refused.append("nothing_by_hand")
+                        continue
+                step = self._step(order, trigger, at, said, given)
+                if step[0].state == order.state:
+                    refused.append("no_effect")
+                    continue
             except Refused as refusal:
                 refused += [reason.code for reason in refusal.reasons]
                 continue

@@ -1,7 +1,7 @@
-"""Small builders of what a commit carries, for tests that speak to a store directly.
+"""Builders of changes, for tests that call a store directly.
 
-They follow the rules that the engine follows: whatever an order is created with stays, and only its state, its ledger
-and its version change afterwards.
+The changes follow the engine's rules: after the creation of an order only its state, its ledger, its reserved pieces
+and its version change.
 """
 
 from __future__ import annotations
@@ -12,41 +12,43 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from attrs import evolve
+
 from order_fsm.model import UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind, statuses_of
 from order_fsm.store import Change, StockMove
 
 START = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
-"""When the first thing happens, where a test does not say."""
+"""The default time of the first change."""
 
 
 def moment(seconds: float) -> datetime:
-    """So many seconds after `START`."""
+    """Return the time that is this many seconds after `START`."""
     return START + timedelta(seconds=seconds)
 
 
 def seeded(seed: int | str) -> random.Random:
-    """Chance that is the same in every run."""
+    """Return a random generator that draws the same in every run."""
     return random.Random(seed)  # noqa: S311 - it draws test values, no secrets
 
 
 def counts(state: str) -> bool:
-    """Whether an order in a state counts in totals: sent and not cancelled."""
+    """Return whether an order in a state counts in totals: sent and not cancelled."""
     statuses = statuses_of(state)
     return "sent" in statuses and "cancelled" not in statuses
 
 
 def taken(sku: str, quantity: int, *, strict: bool = True) -> StockMove:
-    """An order takes pieces of an item."""
+    """Return a move that takes pieces of an item."""
     return StockMove(sku, -quantity, strict)
 
 
 def given_back(sku: str, quantity: int) -> StockMove:
-    """An order gives pieces of an item back."""
+    """Return a move that gives pieces of an item back."""
     return StockMove(sku, quantity, strict=False)
 
 
 def told(order: Order, *topics: str, payload: Mapping[str, Any] | None = None) -> tuple[Message, ...]:
-    """Messages of the commit that led to an order, one for each topic."""
+    """Return the messages of the commit that led to an order, one per topic."""
     return tuple(
         Message(
             id=f"{order.id}#{order.version}.{place}",
@@ -59,10 +61,17 @@ def told(order: Order, *topics: str, payload: Mapping[str, Any] | None = None) -
     )
 
 
+def order_of(change: Change) -> Order:
+    """Return the order after a change that has one."""
+    assert change.order is not None
+    return change.order
+
+
 def creation(
     order_id: str = "1001",
     *,
     state: str = UNFINISHED,
+    entries: int = 1,
     total: str | Decimal = "49.90",
     currency: str = "GBP",
     lines: Iterable[Line] = (),
@@ -74,21 +83,22 @@ def creation(
     topics: Iterable[str] = (),
     key: str | None = None,
 ) -> Change:
-    """The commit of a new order.
+    """Return the commit of a new order.
 
     Args:
         order_id, total, currency, lines, customer, email, data: as in `Order`.
-        state: where it stands after its first entry.
-        at: when it is created.
-        stock: moves of stock that go with it.
-        topics: of messages that go with it.
-        key: the idempotency key, if any; its content is made from it.
+        state: the state after the last entry.
+        entries: the number of entries, 1 or more. They are a second apart.
+        at: the time of the first entry.
+        stock: the moves of stock in the commit.
+        topics: the topics of the messages in the commit.
+        key: the idempotency key, if any. The fingerprint of the request is made from it.
     """
     order = Order(
         id=order_id,
         state=state,
         counted=counts(state),
-        version=1,
+        version=entries,
         total=Decimal(total),
         currency=currency,
         lines=tuple(lines),
@@ -96,11 +106,15 @@ def creation(
         email=email,
         payments=(),
         created_at=at,
-        updated_at=at,
+        updated_at=at if entries == 1 else at + timedelta(seconds=entries - 1),
         data={} if data is None else data,
     )
-    entry = Entry(1, "create", UNFINISHED, state, at, key=key)
-    return Change(order, 0, (entry,), tuple(stock), told(order, *topics), key, _content(key))
+    made = [Entry(1, "create", UNFINISHED, state if entries == 1 else UNFINISHED, at, key=key)]
+    for version in range(2, entries + 1):
+        after = state if version == entries else UNFINISHED
+        time = at + timedelta(seconds=version - 1)
+        made.append(Entry(version, "move", UNFINISHED, after, time, comment=f"line {version}", key=key))
+    return Change(order, 0, tuple(made), tuple(stock), told(order, *topics), key, _fingerprint(key))
 
 
 def step(
@@ -113,19 +127,21 @@ def step(
     comment: str = "",
     facts: Mapping[str, Fact] | None = None,
     payments: Iterable[tuple[PaymentKind, str]] = (),
+    reference: str | None = None,
     stock: Iterable[StockMove] = (),
     topics: Iterable[str] = (),
     key: str | None = None,
 ) -> Change:
-    """The commit of something that happened to an order.
+    """Return a commit that changes an order.
 
     Args:
-        order: as it stood before.
-        state: where it stands afterwards; where it stood, if not said.
-        entries: how many entries the commit has; the last one leads to the state.
-        at: when; a second after the order was last changed, if not said.
+        order: the order before it.
+        state: the state after it. By default the state stays.
+        entries: the number of entries. The last one leads to the state.
+        at: the time. By default a second after the last change.
         by, comment, facts: of the entries.
         payments: kinds and amounts of new rows in the ledger.
+        reference: of these rows.
         stock, topics, key: as in `creation`.
     """
     state = order.state if state is None else state
@@ -145,10 +161,21 @@ def step(
         )
         for version in range(order.version + 1, last + 1)
     )
-    ledger = tuple(Payment(kind, Decimal(amount), None, at, last) for kind, amount in payments)
+    ledger = tuple(Payment(kind, Decimal(amount), order.currency, reference, at, last) for kind, amount in payments)
     after = order.after(made[-1], order.payments + ledger, counts(state))
-    return Change(after, order.version, made, tuple(stock), told(after, *topics), key, _content(key))
+    return Change(after, order.version, made, tuple(stock), told(after, *topics), key, _fingerprint(key))
 
 
-def _content(key: str | None) -> str | None:
-    return None if key is None else f"what was asked for under {key}"
+def stock_change(*stock: StockMove, key: str | None = None) -> Change:
+    """Return a commit that is about stock alone."""
+    return Change(None, 0, (), stock, (), key, _fingerprint(key))
+
+
+def reserving(change: Change, reserved: Iterable[Line] | None) -> Change:
+    """Return a change after which its order holds these pieces, or no stock (None)."""
+    held = None if reserved is None else tuple(reserved)
+    return evolve(change, order=evolve(order_of(change), reserved=held))
+
+
+def _fingerprint(key: str | None) -> str | None:
+    return None if key is None else f"the request under {key}"

@@ -5,32 +5,12 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Line
-from order_fsm.store import Change, Keyed, Store
-from order_fsm.testing.store_contract.changes import creation, given_back, step, taken, told
-from order_fsm.testing.store_contract.expected import Expected, committed, consistent, refused
+from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, VersionConflict
+from order_fsm.store import IdempotencyRecord, Store
+from order_fsm.testing.store_contract.changes import creation, given_back, order_of, step, stock_change, taken, told
+from order_fsm.testing.store_contract.expected import Expected, committed, consistent, record_under, refused
 from order_fsm.testing.store_contract.harness import StoreHarness
-
-
-def _prepared(store: Store) -> Expected:
-    """Two orders with payments, stock, messages and keys."""
-    expected = Expected()
-    for sku, on_hand in (("TEAPOT", 10), ("CUP", 3)):
-        store.set_stock(sku, on_hand)
-        expected.stock[sku] = on_hand
-    first = creation(
-        "1001", lines=[Line("TEAPOT", 2)], topics=["order.updated"], key="key of 1001", data={"gift": True}
-    )
-    second = creation("1002", customer="ann", key="key of 1002")
-    committed(store, expected, first, second)
-    committed(
-        store,
-        expected,
-        step(first.order, state="sent", stock=[taken("TEAPOT", 2)], topics=["order.updated"], key="second of 1001"),
-        step(second.order, state="sent+paid", payments=[("captured", "49.90")], topics=["order.paid"]),
-    )
-    return expected
+from order_fsm.testing.store_contract.traffic import two_orders
 
 
 class Commits(StoreHarness):
@@ -38,7 +18,7 @@ class Commits(StoreHarness):
 
     def test_s1_a_commit_is_there_whole(self, store: Store) -> None:
         """Order, entries, payments, stock, messages and key of one commit are there once it has returned."""
-        expected = _prepared(store)
+        expected = two_orders(store)
         change = step(
             expected.orders["1001"],
             state="sent+paid",
@@ -51,43 +31,15 @@ class Commits(StoreHarness):
         committed(store, expected, change)
         expected.check(store)
 
-    def test_s1_of_changes_that_are_committed_together_each_is_whole_or_absent(self, store: Store) -> None:
-        """One that is refused leaves nothing and undoes no other; a later one of an order finds the earlier one."""
-        expected = _prepared(store)
-        first = step(expected.orders["1001"], stock=[taken("CUP", 2)], topics=["order.updated"], key="first")
-        other = expected.orders["1002"]
-        wanted: list[tuple[Change, type[OrderFsmError] | None]] = [
-            (first, None),
-            (creation("1002", topics=["order.updated"], key="again"), OrderExists),
-            (step(first.order, payments=[("captured", "1.00")], topics=["order.paid"]), None),
-            (step(creation("1001").order, topics=["order.updated"], key="stale"), VersionConflict),
-            (
-                step(expected.orders["1002"], stock=[taken("CUP", 2)], topics=["order.paid"], key="short"),
-                VersionConflict,
-            ),
-            (step(other, stock=[taken("TEAPOT", 1)], key="first"), KeyReused),
-            (step(creation("1009").order, key="missing"), OrderNotFound),
-            (creation("1003", topics=["order.paid"], key="last"), None),
-        ]
-        errors = store.commit_all([change for change, _ in wanted])
-        assert [error if error is None else type(error) for error in errors] == [error for _, error in wanted]
-        for change, error in wanted:
-            if error is None:
-                expected.commit(change)
-            else:
-                expected.refused.append(change)
-        expected.check(store)
-        assert store.commit_all([]) == []
-
     def test_s1_a_version_conflict_leaves_nothing(self, store: Store) -> None:
         """A commit from a stale version leaves no order, entry, payment, stock, message or key behind."""
-        expected = _prepared(store)
-        stale = creation("1001").order
+        expected = two_orders(store)
+        stale = order_of(creation("1001"))
         change = step(
             stale,
             state="sent+cancelled",
             payments=[("captured", "1.00")],
-            stock=[taken("TEAPOT", 1), taken("NOT TRACKED", 1)],
+            stock=[taken("TEAPOT", 1), given_back("NOT TRACKED", 1)],
             topics=["order.updated"],
             key="of the stale commit",
         )
@@ -95,7 +47,7 @@ class Commits(StoreHarness):
 
     def test_s1_a_reused_key_leaves_nothing(self, store: Store) -> None:
         """A commit under a key that was used before, on this order or another, leaves nothing behind."""
-        expected = _prepared(store)
+        expected = two_orders(store)
         for key in ("key of 1001", "key of 1002", "second of 1001"):
             change = step(
                 expected.orders["1001"],
@@ -111,7 +63,7 @@ class Commits(StoreHarness):
 
     def test_s1_stock_that_is_short_on_the_second_move_leaves_nothing(self, store: Store) -> None:
         """Where the second of two strict moves falls short, the first is undone with all the rest."""
-        expected = _prepared(store)
+        expected = two_orders(store)
         moves = [taken("TEAPOT", 1), taken("CUP", 4)]
         change = step(
             expected.orders["1002"],
@@ -127,7 +79,7 @@ class Commits(StoreHarness):
 
     def test_s1_an_order_that_exists_is_not_created_again(self, store: Store) -> None:
         """Creating an order whose id is taken raises OrderExists and leaves the old order as it was."""
-        expected = _prepared(store)
+        expected = two_orders(store)
         again = creation(
             "1001", total="1.00", customer="eve", stock=[taken("CUP", 1)], topics=["order.updated"], key="of the second"
         )
@@ -135,17 +87,17 @@ class Commits(StoreHarness):
 
     def test_s1_a_change_of_a_missing_order_makes_none(self, store: Store) -> None:
         """A change of an order that is not there raises OrderNotFound and makes no part of it."""
-        expected = _prepared(store)
-        change = step(creation("1003").order, stock=[taken("CUP", 1)], topics=["order.updated"], key="of nobody")
+        expected = two_orders(store)
+        change = step(order_of(creation("1003")), stock=[taken("CUP", 1)], topics=["order.updated"], key="of nobody")
         refused(store, expected, change, OrderNotFound, "there is no order 1003")
         with pytest.raises(OrderNotFound):
             store.history("1003")
 
     def test_s1_a_value_that_cannot_be_written_leaves_nothing(self, store: Store) -> None:
         """Where writing fails halfway, whatever raises, nothing is left and the store works on."""
-        expected = _prepared(store)
+        expected = two_orders(store)
         change = step(expected.orders["1001"], state="sent+paid", stock=[taken("CUP", 1)], key="unwritable")
-        broken = evolve(change, messages=told(change.order, "order.updated", payload={"not JSON": object()}))
+        broken = evolve(change, messages=told(order_of(change), "order.updated", payload={"not JSON": object()}))
         try:
             store.commit(broken)
         except Exception:
@@ -170,21 +122,21 @@ class Commits(StoreHarness):
         """A commit that expects a version ahead of the order's raises VersionConflict."""
         expected = Expected()
         committed(store, expected, creation())
-        ahead = step(expected.orders["1001"], entries=4).order
+        ahead = order_of(step(expected.orders["1001"], entries=4))
         refused(store, expected, step(ahead), VersionConflict, "the order is at version 1, the change expects 5")
 
-    def test_s4_a_key_stands_for_what_was_committed_under_it(self, store: Store) -> None:
-        """`keyed` gives None before, and the order, its entries and the content of the commit after."""
-        assert store.keyed("key") is None, "no commit had this key yet"
+    def test_s4_a_key_has_the_record_of_its_commit(self, store: Store) -> None:
+        """The record is absent before the commit, and names the order, its entries and the request after it."""
+        assert record_under(store, "key") is None, "no commit had this key yet"
         change = creation()
         store.commit(change)
-        assert store.keyed("key") is None, "the commit had no key"
-        change = step(change.order, entries=3, key="key")
+        assert record_under(store, "key") is None, "the commit had no key"
+        change = step(order_of(change), entries=3, key="key")
         store.commit(change)
-        wanted = Keyed("1001", 2, 4, change.content or "")
-        assert store.keyed("key") == wanted, "keyed must name the order, the first and last entry, and the content"
-        store.commit(step(change.order))
-        assert store.keyed("key") == wanted, "later commits without the key do not change what it stands for"
+        wanted = IdempotencyRecord("1001", 2, 4, change.request_fingerprint or "")
+        assert record_under(store, "key") == wanted, "the record must name order, first and last entry, and request"
+        store.commit(step(order_of(change)))
+        assert record_under(store, "key") == wanted, "later commits without the key do not change its record"
 
     def test_s4_a_key_commits_once(self, store: Store) -> None:
         """A second commit under a key raises KeyReused, whatever its order and content."""
@@ -194,6 +146,35 @@ class Commits(StoreHarness):
         there = step(expected.orders["1002"], state="sent", key="key")
         for change in (here, there, creation("1003", key="key")):
             refused(store, expected, change, KeyReused, "the key was committed before, on whatever order")
+
+    def test_s4_a_key_without_an_order_commits_once(self, store: Store) -> None:
+        """The key of a stock move alone has a record without an order, and is taken for every order, and back."""
+        expected = two_orders(store)
+        change = stock_change(given_back("CUP", 5), key="delivery")
+        committed(store, expected, change)
+        record = IdempotencyRecord(None, 0, 0, change.request_fingerprint or "")
+        assert record_under(store, "delivery") == record, "the record names no order, and the request"
+        reusing = [
+            stock_change(given_back("CUP", 5), key="delivery"),
+            stock_change(taken("CUP", 1), key="key of 1001"),
+            step(expected.orders["1001"], topics=["order.updated"], key="delivery"),
+            creation("1003", topics=["order.updated"], key="delivery"),
+        ]
+        for change in reusing:
+            refused(store, expected, change, KeyReused, "the key was committed before, on an order or on none")
+        short = stock_change(taken("CUP", 1), taken("TEAPOT", 99), key="of the short move")
+        refused(store, expected, short, VersionConflict, "a strict move takes 99 pieces, and there are fewer")
+        committed(store, expected, stock_change(taken("CUP", 1)), stock_change(taken("CUP", 1)))
+        expected.check(store)
+
+    def test_s4_a_key_without_an_order_survives_removals(self, store: Store) -> None:
+        """Removing all orders keeps the keys that belong to none."""
+        expected = two_orders(store)
+        committed(store, expected, stock_change(given_back("CUP", 5), key="delivery"))
+        for order_id in list(expected.orders):
+            store.remove(expected.orders[order_id])
+            expected.remove(order_id)
+        expected.check(store)
 
     def test_s4_keys_that_only_look_alike_are_different(self, store: Store) -> None:
         """Keys that differ by case, by blanks or by the spelling of one letter each commit."""
@@ -208,6 +189,21 @@ class Commits(StoreHarness):
         change = creation()
         store.commit(change)
         for entries, state in ((1, "sent"), (3, "sent+paid"), (2, "sent"), (12, "sent+dispatched")):
-            change = step(change.order, entries=entries, state=state)
+            change = step(order_of(change), entries=entries, state=state)
             store.commit(change)
         assert len(consistent(store, "1001")) == 19
+
+    def test_s5_an_order_may_be_created_with_many_entries(self, store: Store) -> None:
+        """A creation with a history from elsewhere returns all of it, numbered from 1, and grows from there."""
+        expected = two_orders(store)
+        change = creation("old", entries=40, state="sent", topics=["order.updated"], key="import", customer="ann")
+        committed(store, expected, change)
+        assert [entry.version for entry in store.history("old")] == list(range(1, 41))
+        assert record_under(store, "import") == IdempotencyRecord("old", 1, 40, change.request_fingerprint or "")
+        again = creation("old", entries=2, topics=["order.updated"], key="second import", stock=[taken("CUP", 1)])
+        refused(store, expected, again, OrderExists, "there is an order 'old'")
+        stale = step(order_of(creation("old", entries=39)), key="stale")
+        refused(store, expected, stale, VersionConflict, "the order is at version 40, the change was decided on 39")
+        committed(store, expected, step(order_of(change), entries=2, state="sent+paid"))
+        expected.check(store)
+        assert len(consistent(store, "old")) == 42

@@ -7,15 +7,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from order_fsm.errors import OrderNotFound
-from order_fsm.model import Message
 from order_fsm.store import Store
 from order_fsm.testing.store_contract.changes import creation, moment, seeded, taken
 from order_fsm.testing.store_contract.crews import Worker
-from order_fsm.testing.store_contract.expected import Expected, committed
+from order_fsm.testing.store_contract.expected import Expected, committed, drained, record_under
 from order_fsm.testing.store_contract.harness import StoreHarness
-from order_fsm.testing.store_contract.traffic import is_there, next_change, stocked
+from order_fsm.testing.store_contract.traffic import is_there, next_change, settle, stocked
 
 KILLED = (0.004, 0.030)
 """Between how many seconds after its first commit a process that writes is killed."""
@@ -42,60 +42,67 @@ def _write_when_asked(store: Store, pipe: Connection) -> None:
         pass
 
 
-def _relayed(store: Store, seconds: float) -> list[Message]:
-    """What can be claimed of the order `relayed` at a moment."""
+def _due(store: Store, seconds: float) -> list[tuple[str, int]]:
+    """Claim at a moment, until that moment. Return ids and attempts of the messages of `relayed` and `other`."""
     claimed = store.claim(moment(seconds), moment(seconds), 1000)
-    return [message for message in claimed if message.order_id == "relayed"]
+    return sorted((one.id, one.attempts) for one in claimed if one.order_id in {"relayed", "other"})
 
 
 class Crash(StoreHarness):
-    """Processes that end, and others that look. Skipped where `durable` is False."""
+    """Processes that end, and others that look. Skipped if `durable` is False."""
 
-    def test_s3_what_was_committed_outlives_the_store(self, durable_place: Path) -> None:
-        """A store that is closed and opened again holds everything: orders, keys, stock, messages, claims."""
+    def test_s3_everything_committed_outlives_the_store(self, durable_place: Path) -> None:
+        """A store that is closed and opened again has everything: orders, keys, stock, messages, leases."""
         with self.opened(durable_place) as store:
             expected = stocked(store)
-            store.commit(creation("relayed", topics=["order.updated"] * 4))
-            first, second = store.claim(moment(10), moment(20), 2)
-            store.delivered(first)
+            store.commit(creation("relayed", topics=["order.updated"] * 3))
+            store.commit(creation("other", topics=["order.updated"] * 2))
+            first, other = store.claim(moment(10), moment(20), 2)
+            store.delivered(first, moment(20))
+            (second,) = store.claim(moment(10), moment(21), 2)
             for number in range(30):
                 committed(store, expected, next_change(expected, number))
         with self.opened(durable_place) as store:
-            assert _relayed(store, 19) == [], "a claim must outlast a restart"
-            store.postpone(second, moment(30))
+            assert _due(store, 19) == [], "a lease must outlast a restart"
+            store.retry_later(second, moment(20), moment(25))
+            store.retry_later(second, moment(21), moment(30))
+            store.delivered(other, moment(20))
         with self.opened(durable_place) as store:
-            assert _relayed(store, 29) == [], "a pause after a failed delivery must outlast a restart"
-            late = _relayed(store, 30)
-            assert [(one.id, one.attempts) for one in late] == [
-                ("relayed#1.2", 1),
-                ("relayed#1.3", 0),
-                ("relayed#1.4", 0),
+            why = "the pause after a failed delivery must outlast a restart, and a delivered message is gone"
+            assert _due(store, 29) == [("other#1.2", 0)], why
+            assert _due(store, 30) == [("other#1.2", 0), ("relayed#1.2", 1)]
+        with self.opened(durable_place) as store:
+            for order_id, number in (("relayed", 3), ("other", 2)):
+                order = store.load(order_id)
+                change = creation(order_id, topics=["order.updated"] * number)
+                expected.commit(change)
+                delivered = {"relayed#1.1", "other#1.1"}
+                expected.messages = [message for message in expected.messages if message.id not in delivered]
+                assert order == change.order
+            expected.messages = [
+                evolve(message, attempts=1) if message.id == "relayed#1.2" else message for message in expected.messages
             ]
-            for message in late:
-                store.delivered(message)
-            expected.commit(creation("relayed"))
-        with self.opened(durable_place) as store:
             expected.check(store)
 
-    def test_s3_what_was_given_up_or_removed_outlives_the_store(self, durable_place: Path) -> None:
-        """A store that is closed and opened again has the same dead letters, and no order that was removed."""
+    def test_s3_dead_letters_and_removals_outlive_the_store(self, durable_place: Path) -> None:
+        """A store that is closed and opened again has the same dead letters, and no removed order."""
         with self.opened(durable_place) as store:
             store.commit(creation("removed", topics=["order.updated"], key="key"))
             store.commit(creation("relayed", topics=["order.updated"] * 3))
-            first, second, _ = _relayed(store, 10)
-            store.postpone(first, None)
-            store.postpone(second, None)
+            for _ in range(2):
+                claimed = {one.order_id: one for one in store.claim(moment(10), moment(20), 10)}
+                store.retry_later(claimed["relayed"], moment(20), None)
             store.remove(store.load("removed"))
         with self.opened(durable_place) as store:
-            assert [(one.id, one.attempts) for one in store.dead_letters(10)] == [(first.id, 1), (second.id, 1)]
-            store.revive(first)
+            dead = store.dead_letters(10)
+            assert [(one.id, one.attempts) for one in dead] == [("relayed#1.1", 1), ("relayed#1.2", 1)]
+            store.requeue(dead[0])
         with self.opened(durable_place) as store:
-            assert [one.id for one in store.dead_letters(10)] == [second.id]
-            late = [(one.id, one.attempts) for one in store.claim(moment(10), moment(20), 10)]
-            assert late == [("relayed#1.3", 0), ("relayed#1.1", 0)]
-            assert store.keyed("key") is None
+            assert [one.id for one in store.dead_letters(10)] == ["relayed#1.2"]
+            assert record_under(store, "key") is None
             with pytest.raises(OrderNotFound):
                 store.load("removed")
+            assert [(one.id, one.attempts) for one in drained(store)] == [("relayed#1.3", 0), ("relayed#1.1", 0)]
 
     def test_s3_another_store_sees_a_commit_at_once(self, durable_place: Path) -> None:
         """Two stores opened at one place see each other's commits at once, whatever they have read before."""
@@ -158,6 +165,8 @@ class Crash(StoreHarness):
             expected.commit(next_change(expected, number))
             number += 1
         under_way = next_change(expected, number)
+        if not self.local_disk:
+            settle(store, under_way)
         if is_there(store, under_way):
             expected.commit(under_way)
             number += 1

@@ -27,6 +27,10 @@ PATIENCE = 120.0
 STUCK = "a worker does not come back: look for a lock that is never given back, or taken in two different sequences"
 
 
+def _seconds(patience: float | None) -> float:
+    return PATIENCE if patience is None else patience
+
+
 class Crew(Protocol):
     """Workers on one store.
 
@@ -48,12 +52,12 @@ class Crew(Protocol):
         """
         ...
 
-    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float = PATIENCE) -> list[T]:
+    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float | None = None) -> list[T]:
         """Do all jobs at once, each by a worker of its own.
 
         Args:
             jobs: what to do.
-            patience: seconds after which a worker that does not answer counts as stuck.
+            patience: seconds after which a worker that does not answer counts as stuck. `PATIENCE` by default.
 
         Returns:
             What the jobs returned, in the sequence of the jobs.
@@ -81,7 +85,7 @@ class Threads:
         """A barrier of threads."""
         return Barrier(size, timeout=PATIENCE)
 
-    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float = PATIENCE) -> list[T]:
+    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float | None = None) -> list[T]:
         """Do all jobs at once; the interpreter changes between them as often as it can."""
         start = Barrier(len(jobs))
         done: dict[int, T] = {}
@@ -101,7 +105,7 @@ class Threads:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(patience)
+                thread.join(_seconds(patience))
         finally:
             sys.setswitchinterval(interval)
         if failed:
@@ -123,7 +127,7 @@ class Processes:
         """A barrier of processes: those that are forked after it was made."""
         return _forking().Barrier(size, timeout=PATIENCE)
 
-    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float = PATIENCE) -> list[T]:
+    def run(self, jobs: Sequence[Callable[[Store], T]], patience: float | None = None) -> list[T]:
         """Do all jobs at once: every process opens its store first, then all are let loose."""
         workers = [Worker(self.opened, _after_the_start(job)) for job in jobs]
         try:
@@ -161,17 +165,17 @@ class Worker(Generic[T]):
         self._process.start()
         theirs.close()
 
-    def receive(self, patience: float = PATIENCE) -> Any:
+    def receive(self, patience: float | None = None) -> Any:
         """The next thing that it sends.
 
         Args:
-            patience: seconds after which it counts as stuck.
+            patience: seconds after which it counts as stuck. `PATIENCE` by default.
 
         Raises:
             pytest.fail.Exception: it failed, or sends nothing.
         """
         if not self._ahead:
-            if not self.pipe.poll(patience):
+            if not self.pipe.poll(_seconds(patience)):
                 pytest.fail(STUCK)
             if not self._sent_within(0.0):
                 pytest.fail("a process ended before it had done its job")
@@ -224,7 +228,7 @@ class Worker(Generic[T]):
 
 def _forking() -> ForkContext:
     if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("processes are forked, which this system cannot do")
+        pytest.skip("this system cannot fork processes, and this test needs several")
     return multiprocessing.get_context("fork")
 
 

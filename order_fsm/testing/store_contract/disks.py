@@ -19,10 +19,10 @@ import pytest
 
 from order_fsm.errors import KeyReused, OrderNotFound, StoreError, StoreFull, StoreUnavailable
 from order_fsm.store import Change, Store
-from order_fsm.testing.store_contract.changes import creation, moment, taken
+from order_fsm.testing.store_contract.changes import creation, moment, order_of, taken
 from order_fsm.testing.store_contract.crews import Threads
-from order_fsm.testing.store_contract.expected import ALL, Expected, committed
-from order_fsm.testing.store_contract.harness import StoreHarness
+from order_fsm.testing.store_contract.expected import ALL, Expected, committed, record_under
+from order_fsm.testing.store_contract.harness import StoreHarness, stressed
 from order_fsm.testing.store_contract.limits import (
     FewBlocks,
     FewDescriptors,
@@ -41,9 +41,6 @@ ProtectedDisk = ReadOnlyMount | NoPermission
 FULL = pytest.mark.parametrize("kind", [SmallFiles, FewBlocks, FewFiles], ids=lambda kind: kind.__name__)
 PROTECTED = pytest.mark.parametrize("kind", [ReadOnlyMount, NoPermission], ids=lambda kind: kind.__name__)
 
-FULL_DISKS = "ORDER_FSM_FULL_DISKS"
-"""The environment variable that goes before `Disks.full_disks`, for a long run."""
-
 CHANGES = 12
 """What is tried on a full disk."""
 
@@ -58,37 +55,33 @@ SPARE = "spare"
 
 
 class Disks(StoreHarness):
-    """Disks that are full or read-only, and descriptors that run out. Skipped where `durable` is False.
+    """Disks that are full or read-only, and descriptors that run out. Skipped if `durable` or `local_disk` is False.
 
     Attributes:
-        full_disks: at how many sizes a disk is full; the environment variable ORDER_FSM_FULL_DISKS goes before it.
+        full_disks: at how many sizes a disk is full under stress. A third otherwise.
     """
 
     full_disks: ClassVar[int] = 24
 
     @FULL
-    def test_s1_a_change_without_room_is_absent_or_whole(
-        self, durable_place: Path, kind: Callable[[Path], FullDisk]
-    ) -> None:
+    def test_s1_a_change_without_room_is_absent_or_whole(self, local_place: Path, kind: type[FullDisk]) -> None:
         """On a disk that is full at every size, nothing is there by half, all can be read, and it goes on with room."""
-        apart(kind, durable_place, self._fill)
+        apart(kind, local_place, self._fill)
 
     @PROTECTED
-    def test_s1_a_read_only_disk_stays_as_it_was(
-        self, durable_place: Path, kind: Callable[[Path], ProtectedDisk]
-    ) -> None:
+    def test_s1_a_read_only_disk_stays_as_it_was(self, local_place: Path, kind: type[ProtectedDisk]) -> None:
         """Who reads has the right answer, or is told that it cannot be had; who writes is told so; then it goes on."""
-        apart(kind, durable_place, self._protect)
+        apart(kind, local_place, self._protect)
 
-    def test_s1_a_change_without_descriptors_is_absent_or_whole(self, durable_place: Path) -> None:
+    def test_s1_a_change_without_descriptors_is_absent_or_whole(self, local_place: Path) -> None:
         """With no file left to open, with one, two … : nothing is there by half, and none is left open."""
-        apart(FewDescriptors, durable_place, self._run_out)
+        apart(FewDescriptors, local_place, self._run_out)
 
     # What follows runs in a process of its own.
 
     def _fill(self, disk: FullDisk) -> Iterator[None]:
         to_open, to_change = self._room_for_all(disk)
-        rounds = int(os.environ.get(FULL_DISKS, self.full_disks))
+        rounds = self.full_disks if stressed() else self.full_disks // 3
         # Small rooms are tried more closely: most files are small.
         shares = [(turn / rounds) ** 3 for turn in range(rounds)]
         before = open_descriptors()
@@ -140,7 +133,7 @@ class Disks(StoreHarness):
                 else:
                     refused.append((change, error))
                     with nullcontext() if disk.readable else suppress(StoreUnavailable):
-                        _read(store, expected, but=None if isinstance(error, StoreFull) else change.order.id)
+                        _read(store, expected, but=None if isinstance(error, StoreFull) else order_of(change).id)
                     self._try_to_open(place)
                     removal = _write_otherwise(store, expected)
         if refused:
@@ -162,7 +155,7 @@ class Disks(StoreHarness):
                 protected.enter_context(disk.read_only())
             except OSError:
                 # What the store has open to write keeps the disk from being made read-only.
-                self.close_store(stores.pop())
+                stores.pop().close()
                 protected.enter_context(disk.read_only())
             errors = [_tried(lambda: stores.append(self.make_store(disk.place)))]
             for store in stores:
@@ -182,7 +175,7 @@ class Disks(StoreHarness):
         for number, store in enumerate(stores):
             committed(store, expected, next_change(expected, CHANGES + number))
             expected.check(store)
-            self.close_store(store)
+            store.close()
         yield
 
     def _run_out(self, disk: FewDescriptors) -> Iterator[None]:
@@ -210,7 +203,7 @@ class Disks(StoreHarness):
         assert open_descriptors() == before, "a store that is closed leaves no file open"
 
     def _try_to_open(self, place: Path) -> StoreError | None:
-        return _tried(lambda: self.close_store(self.make_store(place)))
+        return _tried(lambda: self.make_store(place).close())
 
 
 def _fork_a_child() -> None:
@@ -260,8 +253,8 @@ def _read(store: Store, expected: Expected, but: str | None = None) -> None:
     known = expected.orders.keys() - {but}
     for order_id in known:
         expected.check_order(store, order_id)
-    for key, keyed in expected.keys.items():
-        assert store.keyed(key) == keyed
+    for key, record in expected.records.items():
+        assert record_under(store, key) == record
     assert {order.id for order in store.find(ALL)} - {but} == known
     if but is None:
         assert store.stock(expected.stock) == expected.stock

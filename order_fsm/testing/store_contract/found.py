@@ -7,13 +7,10 @@ from datetime import timedelta
 from itertools import product
 from random import Random
 
-import pytest
-
-from order_fsm.errors import OrderNotFound
 from order_fsm.model import UNFINISHED, PaymentKind, When
-from order_fsm.store import Query, Store
+from order_fsm.store import Cursor, Query, Store
 from order_fsm.testing.store_contract.changes import START, creation, moment, seeded, step
-from order_fsm.testing.store_contract.expected import Expected, committed
+from order_fsm.testing.store_contract.expected import Expected, committed, cursor_at
 from order_fsm.testing.store_contract.harness import StoreHarness
 
 STATES = (
@@ -91,31 +88,38 @@ class Found(StoreHarness):
         conditions = [When(), When(has={"sent"}), When(lacks={"cancelled"}), When(has_any={"paid", "prepaid"})]
         for when, customer, refund_due, limit in product(conditions, (None, "ann"), (False, True), (1, 7, 50)):
             pages: list[str] = []
-            after = None
+            after: Cursor | None = None
             while page := store.find(Query(when, customer, refund_due, after, limit)):
                 assert len(page) <= limit, "a page has at most `limit` orders"
                 pages += [order.id for order in page]
-                after = pages[-1]
+                after = cursor_at(page[-1])
             wanted = [order.id for order in expected.find(Query(when, customer, refund_due, limit=1000))]
             assert pages == wanted, f"the pages of {limit} for {when}, {customer!r}, {refund_due} lose or repeat orders"
 
-    def test_s10_a_page_goes_on_after_an_order_that_no_longer_matches(self, store: Store) -> None:
-        """The order after which to go on is a place among all orders, be it found by the query or not."""
+    def test_s10_a_page_continues_after_an_order_that_no_longer_matches(self, store: Store) -> None:
+        """A cursor is a position among all orders, whether the query finds the order at that position or not."""
         expected = Expected()
         for number in range(6):
             committed(store, expected, creation(f"{number}", state="sent", at=moment(number), customer="ann"))
+        cursor = cursor_at(expected.orders["2"])
         committed(store, expected, step(expected.orders["2"], state="cancelled"))
-        for query in (Query(When(has={"sent"}), after="2"), Query(When(has={"sent"}), "ann", after="2", limit=2)):
+        for query in (Query(When(has={"sent"}), after=cursor), Query(When(has={"sent"}), "ann", after=cursor, limit=2)):
             assert store.find(query) == expected.find(query)
-        query = Query(When(), customer="eve", after="2")
-        assert store.find(query) == []
+        assert store.find(Query(When(), customer="eve", after=cursor)) == []
 
-    def test_s10_going_on_after_an_unknown_order_is_an_error(self, store: Store) -> None:
-        """`after` must be the id of an order that is there."""
-        store.commit(creation())
-        for query in (Query(When(), after="1002"), Query(When(), "ann", True, "1002", 1)):
-            with pytest.raises(OrderNotFound):
-                store.find(query)
+    def test_s10_a_page_continues_after_an_order_that_was_removed(self, store: Store) -> None:
+        """A cursor stays valid if its order is gone, or never was: the orders behind its position follow."""
+        expected = Expected()
+        for number in range(8):
+            committed(store, expected, creation(f"{number}", state="sent", at=moment(number // 3), customer="ann"))
+        cursor = cursor_at(expected.orders["4"])
+        store.remove(expected.orders["4"])
+        expected.remove("4")
+        cursors = [cursor, Cursor(moment(1), "never there"), Cursor(moment(1), ""), Cursor(moment(99), "0"), None]
+        for after, customer in product([*cursors, Cursor(START - timedelta(days=1), "9")], (None, "ann")):
+            query = Query(When(has={"sent"}), customer, after=after, limit=3)
+            assert store.find(query) == expected.find(query), f"find is wrong after {after}"
+        assert [order.id for order in store.find(Query(When(), after=cursor))] == ["5", "6", "7"]
 
     def test_s10_orders_of_one_moment_come_by_id(self, store: Store) -> None:
         """Orders created at the same microsecond come by their ids, compared character by character."""
@@ -146,6 +150,41 @@ class Found(StoreHarness):
                 assert store.find(query) == expected.find(query), f"find is wrong for {query} after {state}"
             assert set(store.tally(None)) == expected.tally(None), f"tally is wrong after {state}"
 
+    def test_s10_a_payment_leads_to_its_orders(self, store: Store) -> None:
+        """A reference finds the orders with a payment under it, oldest first, alone and with other conditions."""
+        expected = Expected()
+        names = ("ch_1", "CH_1", "ch_1 ", "ch_2", "ch/%2", "c_1", "\u00e9", "e\u0301", "0", "x" * 200)
+        for number in range(12):
+            customer = "ann" if number % 2 else None
+            committed(store, expected, creation(f"{number}", at=moment(12 - number // 2), customer=customer))
+        for number, name in enumerate((*names, "ch_1", "ch_2")):
+            paid = step(expected.orders[f"{number}"], state="sent", payments=[("captured", "1")], reference=name)
+            committed(store, expected, paid)
+        more: list[tuple[PaymentKind, str | None]] = [("refunded", "ch_1"), ("captured", "second"), ("captured", None)]
+        for kind, reference in more:
+            committed(store, expected, step(expected.orders["0"], payments=[(kind, "1")], reference=reference))
+            committed(store, expected, step(expected.orders["0"]))
+        for name, when, customer in product(
+            (*names, "second", "nothing", ""),
+            (When(), When(has={"sent"}, lacks={"paid"}), When(has={"paid"})),
+            (None, "ann"),
+        ):
+            query = Query(when, customer, reference=name)
+            assert store.find(query) == expected.find(query), f"find is wrong for {query}"
+        assert [order.id for order in store.find(Query(When(), reference="ch_1"))] == ["10", "0"]
+        after = Query(When(), after=cursor_at(expected.orders["10"]), reference="ch_1")
+        assert store.find(after) == expected.find(after), "a page of a reference continues after its cursor"
+        for query in (Query(When(), refund_due=True, reference="ch_1"), Query(When(), limit=1, reference="ch_1")):
+            assert store.find(query) == expected.find(query), f"find is wrong for {query}"
+        store.remove(expected.orders["0"])
+        expected.remove("0")
+        for name in ("ch_1", "second"):
+            query = Query(When(), reference=name)
+            assert store.find(query) == expected.find(query), "a removed order is found by none of its payments"
+        committed(store, expected, creation("0"))
+        assert store.find(Query(When(), reference="second")) == [], "a new order has no payment of a removed one"
+        assert list(store.faults()) == [], "a store that was not damaged has no fault"
+
     def test_s10_a_removed_order_is_found_no_more(self, store: Store) -> None:
         """Every query, the sums and the pages are those of the orders that are left."""
         expected = _shop(store, seeded("removed"))
@@ -158,8 +197,8 @@ class Found(StoreHarness):
         for customer in (None, *CUSTOMERS):
             assert set(store.tally(customer)) == expected.tally(customer), f"tally({customer!r}) is wrong"
         for order in gone:
-            with pytest.raises(OrderNotFound):
-                store.find(Query(When(), after=order.id))
+            query = Query(When(), after=cursor_at(order))
+            assert store.find(query) == expected.find(query), "a cursor must stay valid after the removal of its order"
 
     def test_s10_tally_agrees_with_the_orders(self, store: Store) -> None:
         """Numbers and sums by state, currency and refund due are those of the orders, for all and for each customer."""

@@ -1,11 +1,11 @@
-"""What all parts of the contract stand on: the factory that its user gives, and the fixtures made from it."""
+"""The base of all parts of the contract: the factory that a test class gives, and the fixtures made from it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -13,79 +13,88 @@ from typing import ClassVar
 import pytest
 
 from order_fsm.store import Store
-from order_fsm.testing.store_contract.calls import Calls
+from order_fsm.testing.store_contract.calls import Calls, Failing
 from order_fsm.testing.store_contract.crews import Crew, Processes, Threads
 
-KILL_ROUNDS = "ORDER_FSM_KILL_ROUNDS"
-"""The environment variable that goes before `StoreHarness.kill_rounds`, for a long run."""
+STRESS = "ORDER_FSM_STRESS"
+"""The environment variable that, set to 1, runs the long tests at full size."""
 
-_ROUNDS_OF_A_STORE = 10
-"""After so many the next store is begun: each round compares everything, so what there is must not grow for ever."""
+_ROUNDS_PER_STORE = 10
+"""Every round compares the whole content, so a new store is made after this many."""
+
+
+def stressed() -> bool:
+    """Return whether the long tests run at full size: in CI, and before a release of a store."""
+    return os.environ.get(STRESS, "0") not in {"", "0"}
 
 
 class StoreHarness:
-    """The factory of a store under test, and the fixtures made from it.
+    """The factory of the store under test, and the fixtures made from it.
 
     Attributes:
-        durable: whether the store outlives its process. Where it does not, S3 and the races of processes are skipped.
-        kill_rounds: how often a process that writes is killed; the environment variable ORDER_FSM_KILL_ROUNDS goes
-            before it. Processes that do other things are killed an eighth as often.
-        contention: how many changes each of eight workers makes on a few orders; the environment variable
-            ORDER_FSM_CONTENTION goes before it. To five of them come twenty other orders, two keys that all use
-            at once, and twenty orders that are cancelled and paid at once.
+        durable: whether the store outlives its process. If not, the tests of S3 and of several processes are skipped.
+        local_disk: whether the store keeps its content in files under `place`. If not (a server), the tests of full
+            and read-only disks, of file descriptors and of forks are skipped.
+        kill_rounds: how often a writing process is killed under stress. A tenth of it otherwise. Other processes are
+            killed an eighth as often.
+        contention: how many changes each of eight workers makes on a few orders under stress. A fifth otherwise.
     """
 
     durable: ClassVar[bool] = True
-    kill_rounds: ClassVar[int] = 20
+    local_disk: ClassVar[bool] = True
+    kill_rounds: ClassVar[int] = 200
     contention: ClassVar[int] = 25
 
     def make_store(self, place: Path) -> Store:
-        """Open the store that is kept at a place. This is what you give.
+        """Open the store that belongs to a folder. Your test class gives this method.
 
         Args:
-            place: a folder of the test's own, empty at first. A durable store is opened there several times, also at
-                once and by several processes, and must see the same content every time.
+            place: a folder of this test, empty at first. A durable store is opened there several times, also by several
+                processes at once, and must have the same content each time. A store on a server makes the name of
+                its database or schema from it.
         """
-        raise NotImplementedError("give your class make_store(self, place), which opens the store kept at that folder")
+        raise NotImplementedError("give your class make_store(self, place): it opens the store of that folder")
 
-    def close_store(self, store: Store) -> None:
-        """Close a store: calls its `close` where it has one."""
-        close = getattr(store, "close", None)
-        if close is not None:
-            close()
-
-    @contextmanager
-    def opened(self, place: Path) -> Iterator[Store]:
-        """Open the store kept at a place, and close it in the end."""
-        store = self.make_store(place)
-        try:
-            yield store
-        finally:
-            self.close_store(store)
+    def opened(self, place: Path) -> AbstractContextManager[Store]:
+        """Open the store of a folder for a `with` block."""
+        return self.make_store(place)
 
     def boundary(self, calls: Calls) -> AbstractContextManager[object]:
-        """Have every call by which a store reaches its disk or its server go through `calls.made`, within a block.
+        """Route every call of the store to its disk or server through `calls.made` within a block.
 
-        Give it to have the tests of failing calls; without it they are skipped.
+        Give this method to run the tests of failing calls. Without it they are skipped.
 
         Args:
-            calls: counts the calls, and lets one or some of them fail.
+            calls: counts the calls, and makes one or some of them fail.
         """
-        del calls
-        pytest.skip("what calls the store makes is not known: give your class boundary(self, calls)")
+        raise NotImplementedError(f"give your class boundary(self, calls) to make calls fail ({calls.how.value})")
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run the tests of failing calls in every way in which calls fail, and those of several workers with each crew.
+
+        A test that does not apply is skipped once, not once per way.
+        """
+        if "how" in metafunc.fixturenames:
+            given = type(self).boundary is not StoreHarness.boundary
+            reason = "the test class has no boundary(self, calls), so the calls of this store cannot be made to fail"
+            skipped = pytest.param(None, id="not given", marks=pytest.mark.skip(reason=reason))
+            ways = [pytest.param(how, id=how.name.lower()) for how in Failing]
+            metafunc.parametrize("how", ways if given else [skipped])
+        if "crew" in metafunc.fixturenames:
+            metafunc.parametrize("crew", ["threads", "processes"] if self.durable else ["threads"], indirect=True)
 
     def eras(self, place: Path, share: int = 1) -> Iterator[tuple[Path, range]]:
-        """Folders for new stores under a place, one after the other, each with the rounds of kills that it is for.
+        """Yield folders for new stores, one after the other, each with its rounds of kills.
 
         Args:
-            place: a folder of the test's own.
-            share: by how much the rounds are divided.
+            place: a folder of this test.
+            share: divides the number of rounds.
         """
-        rounds = -(-int(os.environ.get(KILL_ROUNDS, self.kill_rounds)) // share)
-        for first in range(0, rounds, _ROUNDS_OF_A_STORE):
+        rounds = -(-self.kill_rounds // (share if stressed() else 10 * share))
+        for first in range(0, rounds, _ROUNDS_PER_STORE):
             era = place / f"from round {first}"
             era.mkdir()
-            yield era, range(first, min(first + _ROUNDS_OF_A_STORE, rounds))
+            yield era, range(first, min(first + _ROUNDS_PER_STORE, rounds))
             shutil.rmtree(era)
 
     @pytest.fixture
@@ -97,10 +106,17 @@ class StoreHarness:
 
     @pytest.fixture
     def durable_place(self, place: Path) -> Path:
-        """The same, for tests of what outlives a process."""
+        """The same, for tests of content that outlives a process."""
         if not self.durable:
-            pytest.skip("what this store holds ends with its process (durable = False)")
+            pytest.skip("the content of this store ends with its process (durable = False)")
         return place
+
+    @pytest.fixture
+    def local_place(self, durable_place: Path) -> Path:
+        """The same, for tests of a local disk and its limits."""
+        if not self.local_disk:
+            pytest.skip("this store is not on a local disk (local_disk = False)")
+        return durable_place
 
     @pytest.fixture
     def store(self, place: Path) -> Iterator[Store]:
@@ -108,11 +124,11 @@ class StoreHarness:
         with self.opened(place) as store:
             yield store
 
-    @pytest.fixture(params=["threads", "processes"])
+    @pytest.fixture
     def crew(self, request: pytest.FixtureRequest) -> Iterator[Crew]:
-        """Workers on a new store: threads, then processes."""
+        """Workers on a new store: threads or processes."""
         if request.param == "threads":
             with self.opened(request.getfixturevalue("place")) as store:
                 yield Threads(store)
         else:
-            yield Processes(partial(self.opened, request.getfixturevalue("durable_place")))
+            yield Processes(partial(self.opened, request.getfixturevalue("place")))

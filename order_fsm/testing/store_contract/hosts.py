@@ -15,12 +15,13 @@ from threading import Event
 
 import pytest
 
+from order_fsm.errors import VersionConflict
 from order_fsm.model import Line
-from order_fsm.orders.service import Orders
 from order_fsm.store import Store
-from order_fsm.testing.store_contract.changes import creation, seeded, taken
-from order_fsm.testing.store_contract.crews import PATIENCE, Threads, Worker
-from order_fsm.testing.store_contract.expected import ALL, LATE, consistent
+from order_fsm.testing.store_contract import crews
+from order_fsm.testing.store_contract.changes import creation, seeded, step, taken
+from order_fsm.testing.store_contract.crews import Threads, Worker
+from order_fsm.testing.store_contract.expected import ALL, consistent, record_under
 from order_fsm.testing.store_contract.harness import StoreHarness
 
 SHARED = ("shared 0", "shared 1")
@@ -44,12 +45,12 @@ forks_with_threads = pytest.mark.filterwarnings("ignore:This process .* is multi
 
 
 class Hosts(StoreHarness):
-    """Stores that were opened before a fork. Skipped where `durable` is False."""
+    """Stores that were opened before a fork. Skipped if `durable` or `local_disk` is False."""
 
     @forks_with_threads
-    def test_s3_a_store_opened_before_a_fork_works_in_every_child(self, durable_place: Path) -> None:
+    def test_s3_a_store_opened_before_a_fork_works_in_every_child(self, local_place: Path) -> None:
         """Children that are forked while threads write, each with threads, change the same orders as their parent."""
-        with self.opened(durable_place) as store:
+        with self.opened(local_place) as store:
             _prepare(store)
             answered = Event()
 
@@ -76,27 +77,27 @@ class Hosts(StoreHarness):
             jobs += [partial(write, f"parent {number}") for number in range(THREADS - 1)]
             done += chain(*crew.run(jobs))
             _check(store, done)
-        with self.opened(durable_place) as another:
+        with self.opened(local_place) as another:
             _check(another, done)
 
     @forks_with_threads
-    @pytest.mark.parametrize("how", ["leaves", "closes", "forks", "is killed"])
-    def test_s3_a_child_that_ends_takes_nothing_along(self, durable_place: Path, how: str) -> None:
+    @pytest.mark.parametrize("ending", ["leaves", "closes", "forks", "is killed"])
+    def test_s3_a_child_that_ends_takes_nothing_along(self, local_place: Path, ending: str) -> None:
         """Whatever a child does in the end with the store that it was forked with, parent and siblings go on."""
         ways: dict[str, _Job] = {"leaves": _leave, "closes": self._close, "forks": _fork_again, "is killed": _go_on}
         done: list[str] = []
         under_way: set[str] = set()
-        with ExitStack() as ending:
-            with self.opened(durable_place) as store:
+        with ExitStack() as stack:
+            with self.opened(local_place) as store:
                 _prepare(store)
                 sibling = _forked(store, _serve_when_asked)
-                ending.callback(sibling.end)
+                stack.callback(sibling.end)
 
                 def fork(name: str, store: Store) -> list[str]:
-                    child = _forked(store, partial(ways[how], name))
+                    child = _forked(store, partial(ways[ending], name))
                     try:
                         said = [child.receive()]
-                        if how == "is killed":
+                        if ending == "is killed":
                             said += child.kill(seeded(name).uniform(*KILLED))
                             under_way.add(f"{name}, {len(said)}")
                     finally:
@@ -112,13 +113,13 @@ class Hosts(StoreHarness):
             # The parent has closed the store, its child has not.
             sibling.pipe.send("sibling alone")
             done += sibling.receive()
-        with self.opened(durable_place) as another:
+        with self.opened(local_place) as another:
             _check(another, done, under_way)
 
     def _close(self, name: str, store: Store, pipe: Connection) -> None:
         """Serve, close the store, and end as a process does that has nothing left to do."""
         done = _serve(name, store)
-        self.close_store(store)
+        store.close()
         pipe.send(done)
 
 
@@ -135,12 +136,21 @@ def _prepare(store: Store) -> None:
 
 def _serve(name: str, store: Store, first: int = 0, pieces: int = 2) -> list[str]:
     """Change an order that others change too, and make one, several times; gives what was done."""
-    orders = Orders(store)
     done = [f"{name}, {number}" for number in range(first, first + pieces)]
     for number, what in enumerate(done, first):
-        orders.comment(SHARED[number % len(SHARED)], what, key=what)
+        _comment(store, SHARED[number % len(SHARED)], what)
         store.commit(creation(what, lines=[Line("TEAPOT", 1)], stock=[taken("TEAPOT", 1)], topics=["order.paid"]))
     return done
+
+
+def _comment(store: Store, order_id: str, what: str) -> None:
+    """Add an entry to an order, again after each conflict."""
+    while True:
+        try:
+            store.commit(step(store.load(order_id), comment=what, key=what))
+        except VersionConflict:
+            continue
+        return
 
 
 def _serve_with_threads(name: str, store: Store, pipe: Connection) -> None:
@@ -168,7 +178,7 @@ def _fork_again(name: str, store: Store, pipe: Connection) -> None:
     child = os.fork()
     if not child:
         # It is nobody's to be waited for where it is stuck.
-        signal.alarm(int(PATIENCE))
+        signal.alarm(int(crews.PATIENCE))
         _serve(name, store, 2)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0, "a child of a child does not come to its end"
@@ -190,9 +200,9 @@ def _check(store: Store, done: list[str], under_way: set[str] | None = None) -> 
     made = {order.id for order in store.find(ALL)} - set(SHARED)
     assert set(done) <= made <= allowed, "orders are lost"
     assert store.stock(["TEAPOT"]) == {"TEAPOT": PIECES - len(made)}, "S8: every order has taken one piece"
-    told = Counter(message.order_id for message in store.claim(LATE, LATE, ALL.limit))
+    told = Counter(message.order_id for message in store.messages())
     assert told == Counter(made), "S9: every order has its message"
     for what in done:
-        keyed = store.keyed(what)
-        assert keyed is not None, "S4: a key is lost"
-        assert keyed.order_id in SHARED
+        record = record_under(store, what)
+        assert record is not None, "S4: a key is lost"
+        assert record.order_id in SHARED

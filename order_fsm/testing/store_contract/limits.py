@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from itertools import count, islice
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -31,10 +32,30 @@ _CAPABILITIES = 0x2008_0522
 _PASSES_PERMISSIONS = 1 << 1 | 1 << 2
 _GOING_ON = "going on"
 
-D = TypeVar("D")
+
+class Limit:
+    """Something that a process can be short of, in a folder.
+
+    Attributes:
+        needs: the permission that its user needs, for the reason of a skip.
+        place: an empty folder under the limit.
+    """
+
+    needs: ClassVar[str]
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare the limit.
+
+        Raises:
+            OSError: if the user may not.
+        """
+        self.place = folder
 
 
-def apart(kind: Callable[[Path], D], folder: Path, job: Callable[[D], Iterator[object]]) -> None:
+D = TypeVar("D", bound=Limit)
+
+
+def apart(kind: type[D], folder: Path, job: Callable[[D], Iterator[object]]) -> None:
     """Work on a disk in a process of its own, so that nobody else is short of what that one is.
 
     Args:
@@ -51,7 +72,7 @@ def apart(kind: Callable[[Path], D], folder: Path, job: Callable[[D], Iterator[o
         try:
             disk = kind(folder)
         except OSError as error:
-            pipe.send(f"{kind.__name__} cannot be made by this user ({error.strerror})")
+            pipe.send(f"this user may not {kind.needs} ({error.strerror}): run the tests in a privileged container")
             return
         for _step in job(disk):
             pipe.send(_GOING_ON)
@@ -67,7 +88,7 @@ def apart(kind: Callable[[Path], D], folder: Path, job: Callable[[D], Iterator[o
         pytest.skip(said)
 
 
-class SmallFiles:
+class SmallFiles(Limit):
     """No file may grow beyond a size (RLIMIT_FSIZE): what is written up to there is there, torn off.
 
     Attributes:
@@ -75,11 +96,13 @@ class SmallFiles:
             a file of 32 KB.
     """
 
+    needs = "limit the size of files"
+
     readable = False
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         _wait_for_no_flush(folder)
-        self.place = folder
 
     def used(self) -> int:
         """The size of the largest file."""
@@ -92,14 +115,16 @@ class SmallFiles:
             yield
 
 
-class _SmallDisk:
+class _SmallDisk(Limit):
     """A disk in memory, with what fills it up beside the stores."""
+
+    needs = "mount a small disk"
 
     readable = True
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder / "stores")
         _mount_memory(folder)
-        self.place = folder / "stores"
         self.place.mkdir()
         self._ballast = folder / "ballast"
 
@@ -145,12 +170,14 @@ class FewFiles(_SmallDisk):
             shutil.rmtree(self._ballast)
 
 
-class ReadOnlyMount:
+class ReadOnlyMount(Limit):
     """A disk that is mounted read-only within a block."""
 
+    needs = "mount a disk"
+
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         _mount_memory(folder)
-        self.place = folder
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
@@ -166,13 +193,15 @@ class ReadOnlyMount:
             _mount(b"none", self.place, _REMOUNT)
 
 
-class NoPermission:
+class NoPermission(Limit):
     """A folder that its owner has no leave to write to within a block."""
 
+    needs = "give up its privileges"
+
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         _wait_for_no_flush(folder)
         _obey_permissions()
-        self.place = folder
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
@@ -188,12 +217,14 @@ class NoPermission:
                 path.chmod(mode)
 
 
-class FewDescriptors:
+class FewDescriptors(Limit):
     """Few files can be opened (RLIMIT_NOFILE)."""
 
+    needs = "limit its open files"
+
     def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         _wait_for_no_flush(folder)
-        self.place = folder
 
     @contextmanager
     def only(self, room: int) -> Iterator[None]:
@@ -206,6 +237,8 @@ class FewDescriptors:
 
 def open_descriptors() -> set[int]:
     """The numbers of the files that this process has open."""
+    # An error that a test keeps refers to the frames that raised it, and they to their files and to the error.
+    gc.collect()
     found = {int(name) for name in os.listdir("/dev/fd")}
     # One of them was that of the list.
     return {number for number in found if _is_open(number)}

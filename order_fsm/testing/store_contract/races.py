@@ -12,9 +12,10 @@ from order_fsm.errors import KeyReused, OrderExists, VersionConflict
 from order_fsm.model import Order, When
 from order_fsm.orders.service import Orders
 from order_fsm.store import Change, Query, Store
-from order_fsm.testing.store_contract.changes import creation, given_back, moment, seeded, step, taken
+from order_fsm.testing.exact import exact
+from order_fsm.testing.store_contract.changes import creation, given_back, moment, order_of, seeded, step, taken
 from order_fsm.testing.store_contract.crews import Crew
-from order_fsm.testing.store_contract.expected import ALL, Expected, consistent, exact
+from order_fsm.testing.store_contract.expected import ALL, Expected, consistent, record_under
 from order_fsm.testing.store_contract.harness import StoreHarness
 from order_fsm.testing.store_contract.traffic import next_change, stocked
 
@@ -47,19 +48,19 @@ class Races(StoreHarness):
             store.commit(creation())
 
         def work(name: str, store: Store) -> list[str]:
-            order = creation().order
+            order = order_of(creation())
             outcomes = []
             for _ in range(versions):
                 change = step(order, by=name, topics=["order.updated"])
                 outcomes.append(_tried(store, change))
-                order = change.order
+                order = order_of(change)
             return outcomes
 
         names = [f"worker {number}" for number in range(crew.size)]
         outcomes = crew.run([partial(work, name) for name in names])
         with crew.opened() as store:
             winners = [entry.by for entry in consistent(store, "1001")[1:]]
-            told = store.claim(moment(1000), moment(2000), 1000)
+            told = list(store.messages())
         for version in range(versions):
             won = [name for name, of_name in zip(names, outcomes, strict=True) if of_name[version] == COMMITTED]
             assert len(won) == 1, f"version {version + 1} was won by {won}: compare and write under one lock"
@@ -95,11 +96,11 @@ class Races(StoreHarness):
             for number, key in enumerate(keys):
                 won = [name for name, of_name in zip(names, outcomes, strict=True) if of_name[number] == COMMITTED]
                 assert len(won) == 1, f"{key!r} was committed by {won}: check and record a key under one lock"
-                keyed = store.keyed(key)
-                assert keyed is not None
-                assert keyed.order_id == f"{won[0]} {key}", "keyed must name the order that was committed"
+                record = record_under(store, key)
+                assert record is not None
+                assert record.order_id == f"{won[0]} {key}", "the record must name the order that was committed"
             assert len(store.find(ALL)) == len(keys), "those who lost must leave no order"
-            assert len(store.claim(moment(1000), moment(2000), 1000)) == len(keys), "nor a message"
+            assert len(list(store.messages())) == len(keys), "nor a message"
 
     def test_s4_one_key_commits_once_on_one_order(self, crew: Crew) -> None:
         """Where all workers make one change under one key, it is there once, and the others raise KeyReused."""
@@ -186,9 +187,9 @@ class Races(StoreHarness):
             store.commit(change)
             for turn in range(10):
                 items = seeded(f"{number} {turn}").sample(skus, 3)
-                change = step(change.order, state="sent", stock=[taken(sku, 1, strict=False) for sku in items])
+                change = step(order_of(change), state="sent", stock=[taken(sku, 1, strict=False) for sku in items])
                 store.commit(change)
-                change = step(change.order, state="unfinished", stock=[given_back(sku, 1) for sku in items[::-1]])
+                change = step(order_of(change), state="unfinished", stock=[given_back(sku, 1) for sku in items[::-1]])
                 store.commit(change)
 
         crew.run([partial(work, number) for number in range(crew.size)])
@@ -202,7 +203,7 @@ class Races(StoreHarness):
             for number in range(6):
                 change = creation(f"order {number}", topics=["order.updated"] * 6)
                 store.commit(change)
-                wanted[change.order.id] = [message.id for message in change.messages]
+                wanted[order_of(change).id] = [message.id for message in change.messages]
 
         def work(limit: int, store: Store) -> list[tuple[int, str, str]]:
             held = []
@@ -210,7 +211,7 @@ class Races(StoreHarness):
                 now = time.monotonic_ns()
                 held += [(now, message.order_id, message.id) for message in claimed]
                 for message in claimed:
-                    store.delivered(message)
+                    store.delivered(message, moment(2000))
             return held
 
         held = sorted(chain(*crew.run([partial(work, 1 + number % 3) for number in range(crew.size)])))
@@ -233,7 +234,7 @@ class Races(StoreHarness):
             dice = seeded(number)
             for _ in range(4000):
                 _retried(store, dice.choice(ids), lambda order: step(order, state=dice.choice(states)))
-                if all(store.keyed(key) for key in done):
+                if all(record_under(store, key) for key in done):
                     break
 
         def read(key: str, store: Store) -> None:
@@ -271,8 +272,8 @@ class Races(StoreHarness):
                 change = next_change(own, number, name)
                 store.commit(change)
                 own.commit(change)
-                own.check_order(store, change.order.id)
-                assert store.keyed(change.key or "") == own.keys[change.key or ""]
+                own.check_order(store, order_of(change).id)
+                assert record_under(store, change.key or "") == own.records[change.key or ""]
                 assert store.find(Query(When(), customer="nobody")) == []
 
         names = [f"worker {number}" for number in range(crew.size)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from order_fsm.errors import VersionConflict
 from order_fsm.store import Store
-from order_fsm.testing.store_contract.changes import creation, given_back, seeded, step, taken
+from order_fsm.testing.store_contract.changes import creation, given_back, order_of, seeded, step, stock_change, taken
 from order_fsm.testing.store_contract.expected import Expected, committed, refused
 from order_fsm.testing.store_contract.harness import StoreHarness
 
@@ -24,11 +24,25 @@ class Stock(StoreHarness):
         assert store.stock(iter(["TEAPOT"])) == {"TEAPOT": 7}, "setting an item again replaces the number on hand"
         assert store.stock([]) == {}
 
-    def test_s8_items_that_are_not_tracked_are_passed_over(self, store: Store) -> None:
-        """A move of an item that was never set is no obstacle to the commit, and does not begin to track it."""
+    def test_s8_a_move_that_takes_from_an_untracked_item_conflicts(self, store: Store) -> None:
+        """The engine takes from tracked items only, so the item was tracked when it decided: nothing is written."""
+        expected = Expected()
         store.set_stock("TEAPOT", 2)
-        store.commit(creation(stock=[taken("SPOON", 5), taken("TEAPOT", 2), taken("FORK", 1, strict=False)]))
-        assert store.stock(["TEAPOT", "SPOON", "FORK"]) == {"TEAPOT": 0}
+        expected.stock["TEAPOT"] = 2
+        for strict in (True, False):
+            stock = [taken("TEAPOT", 1), taken("SPOON", 1, strict=strict)]
+            change = creation(f"{strict}", stock=stock, topics=["order.updated"], key=f"key {strict}")
+            refused(store, expected, change, VersionConflict, "SPOON is not tracked")
+            alone = stock_change(taken("SPOON", 1, strict=strict), key=f"alone {strict}")
+            refused(store, expected, alone, VersionConflict, "SPOON is not tracked")
+        assert store.stock(["TEAPOT", "SPOON"]) == {"TEAPOT": 2}
+
+    def test_s8_a_move_that_gives_back_to_an_untracked_item_is_ignored(self, store: Store) -> None:
+        """It does not prevent the commit, and does not track the item from then on."""
+        store.set_stock("TEAPOT", 2)
+        store.commit(creation(stock=[given_back("SPOON", 5), taken("TEAPOT", 2)]))
+        store.commit(stock_change(given_back("SPOON", 1)))
+        assert store.stock(["TEAPOT", "SPOON"]) == {"TEAPOT": 0}
 
     def test_s8_a_strict_move_stops_at_zero(self, store: Store) -> None:
         """A strict move may take the last piece, and not one more."""
@@ -50,7 +64,7 @@ class Stock(StoreHarness):
         committed(store, expected, change)
         assert store.stock(["TEAPOT"]) == {"TEAPOT": -3}
         refused(store, expected, creation("1002", stock=[taken("TEAPOT", 1)]), VersionConflict, "there are -3 pieces")
-        committed(store, expected, step(change.order, stock=[given_back("TEAPOT", 1)]))
+        committed(store, expected, step(order_of(change), stock=[given_back("TEAPOT", 1)]))
         expected.check(store)
 
     def test_s8_large_numbers_stay_exact(self, store: Store) -> None:
@@ -60,7 +74,7 @@ class Stock(StoreHarness):
         change = creation(stock=[taken("SAND", 1), taken("AIR", LARGEST, strict=False)])
         store.commit(change)
         assert store.stock(["SAND", "AIR"]) == {"SAND": LARGEST - 1, "AIR": -LARGEST}
-        store.commit(step(change.order, stock=[taken("SAND", LARGEST - 1), given_back("AIR", LARGEST - 1)]))
+        store.commit(step(order_of(change), stock=[taken("SAND", LARGEST - 1), given_back("AIR", LARGEST - 1)]))
         assert store.stock(["SAND", "AIR"]) == {"SAND": 0, "AIR": -1}
 
     def test_s8_items_that_only_look_alike_are_different(self, store: Store) -> None:
@@ -91,8 +105,8 @@ class Stock(StoreHarness):
             order_id = dice.choice(list(held))
             order = expected.orders[order_id]
             if held[order_id]:
-                moves = [given_back(sku, quantity) for sku, quantity in held[order_id].items()]
-                committed(store, expected, step(order, state="unfinished", stock=moves))
+                back = [given_back(sku, quantity) for sku, quantity in held[order_id].items()]
+                committed(store, expected, step(order, state="unfinished", stock=back))
                 held[order_id] = {}
             else:
                 wanted = {sku: dice.randint(1, 6) for sku in dice.sample(list(pieces), dice.randint(1, 3))}
