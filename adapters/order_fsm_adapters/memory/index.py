@@ -1,0 +1,208 @@
+"""Finding and counting orders in memory: by state and age, for all orders and for each customer."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_right, insort
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from order_fsm.model import Order, statuses_of
+from order_fsm.money import ZERO, minus, plus
+from order_fsm.store import Query, Tally
+
+_Group = tuple[str, str, bool, bool]
+"""A state, a currency, whether a refund is due, and whether money in another currency is held."""
+
+_Place = tuple[datetime, str]
+"""The creation time and the id of an order."""
+
+
+class OrderIndex:
+    """An index over the orders of a store."""
+
+    def __init__(self, orders: Mapping[str, Order]) -> None:
+        """Start empty.
+
+        Args:
+            orders: the store's orders by id. An indexed order must be in it.
+        """
+        self._orders = orders
+        self._all = _Section(orders)
+        self._customers: dict[str, _Section] = {}
+        self._references: dict[str, set[str]] = {}
+
+    def put(self, before: Order | None, order: Order) -> None:
+        """Index an order in place of its former version, if there is one."""
+        self._all.put(before, order)
+        if order.payments and (before is None or before.payments is not order.payments):
+            # No row of a ledger is ever removed.
+            for reference in order.references:
+                self._references.setdefault(reference, set()).add(order.id)
+        if before is not None and before.customer != order.customer:
+            self._forget_customer(before)
+            before = None
+        if order.customer is not None:
+            section = self._customers.get(order.customer)
+            if section is None:
+                section = self._customers[order.customer] = _Section(self._orders)
+            section.put(before, order)
+
+    def remove(self, order: Order) -> None:
+        """Drop an order."""
+        self._all.remove(order)
+        for reference in order.references:
+            self._references[reference].discard(order.id)
+            if not self._references[reference]:
+                del self._references[reference]
+        self._forget_customer(order)
+
+    def _forget_customer(self, order: Order) -> None:
+        if order.customer is not None:
+            section = self._customers[order.customer]
+            section.remove(order)
+            if not section.sums:
+                del self._customers[order.customer]
+
+    def found(self, query: Query) -> Iterator[Order]:
+        """Yield the orders that match a query, oldest first. Its limit is not applied."""
+        if query.reference is not None:
+            return self._with_reference(query.reference, query)
+        section = self._section(query.customer)
+        if section is None:
+            return iter(())
+        return section.found(query)
+
+    def _with_reference(self, reference: str, query: Query) -> Iterator[Order]:
+        orders = [self._orders[order_id] for order_id in self._references.get(reference, ())]
+        return (
+            order
+            for order in sorted(orders, key=_place)
+            if (query.after is None or _place(order) > query.after)
+            and query.when.matches(order.statuses)
+            and query.customer in (None, order.customer)
+            and (not query.refund_due or order.refund_due > 0)
+            and (not query.unmatched or order.unmatched)
+        )
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        """Answer `Store.tally`."""
+        section = self._section(customer)
+        return [] if section is None else section.tally()
+
+    def _section(self, customer: str | None) -> _Section | None:
+        return self._all if customer is None else self._customers.get(customer)
+
+
+class _Section:
+    """The index of all orders, or of those of one customer."""
+
+    __slots__ = ("_by_state", "_due", "_orders", "_unmatched", "sums")
+
+    def __init__(self, orders: Mapping[str, Order]) -> None:
+        self._orders = orders
+        self._by_state: dict[str, _ByAge] = {}
+        self._due: _ByAge | None = None
+        self._unmatched: _ByAge | None = None
+        self.sums: dict[_Group, tuple[int, Decimal]] = {}
+
+    def put(self, before: Order | None, order: Order) -> None:
+        group = _group(order)
+        if before is not None:
+            if (was := _group(before)) == group and before.total == order.total:
+                return
+            self._take_out(before, was, moved=was[0] != group[0])
+        place = _place(order)
+        if before is None or before.state != order.state:
+            by_age = self._by_state.get(order.state)
+            if by_age is None:
+                by_age = self._by_state[order.state] = _ByAge()
+            by_age.add(place)
+        if group[2]:
+            if self._due is None:
+                self._due = _ByAge()
+            self._due.add(place)
+        if group[3]:
+            if self._unmatched is None:
+                self._unmatched = _ByAge()
+            self._unmatched.add(place)
+        orders, total = self.sums.get(group, (0, ZERO))
+        self.sums[group] = (orders + 1, plus(total, order.total))
+
+    def remove(self, order: Order) -> None:
+        self._take_out(order, _group(order), moved=True)
+
+    def _take_out(self, order: Order, group: _Group, *, moved: bool) -> None:
+        if moved:
+            self._by_state[order.state].remove(_place(order))
+        if group[2] and self._due is not None:
+            self._due.remove(_place(order))
+        if group[3] and self._unmatched is not None:
+            self._unmatched.remove(_place(order))
+        orders, total = self.sums.pop(group)
+        if orders > 1:
+            self.sums[group] = (orders - 1, minus(total, order.total))
+
+    def tally(self) -> list[Tally]:
+        return [Tally(*group[:3], *sums, group[3]) for group, sums in self.sums.items()]
+
+    def found(self, query: Query) -> Iterator[Order]:
+        when, orders = query.when, self._orders
+        if query.refund_due or query.unmatched:
+            queue = self._due if query.refund_due else self._unmatched
+            found = queue.after(query.after) if queue is not None else iter(())
+            queued = (order for one in found if when.matches((order := orders[one[1]]).statuses))
+            return (order for order in queued if order.unmatched) if query.refund_due and query.unmatched else queued
+        lists = [
+            by_age.after(query.after) for state, by_age in self._by_state.items() if when.matches(statuses_of(state))
+        ]
+        return (orders[one[1]] for one in (lists[0] if len(lists) == 1 else heapq.merge(*lists)))
+
+
+def _group(order: Order) -> _Group:
+    if not order.payments:
+        return order.state, order.currency, False, False
+    return order.state, order.currency, order.refund_due > 0, bool(order.unmatched)
+
+
+def _place(order: Order) -> _Place:
+    return order.created_at, order.id
+
+
+class _ByAge:
+    """Places of orders, oldest first.
+
+    A place that left is only marked. The marked ones are swept out when they are half of the list: removing each at
+    once would move the rest of a long list every time.
+    """
+
+    __slots__ = ("_left", "_places")
+
+    def __init__(self) -> None:
+        self._places: list[_Place] = []
+        self._left: set[_Place] | None = None
+
+    def add(self, place: _Place) -> None:
+        if self._left is not None and place in self._left:
+            self._left.discard(place)
+        elif not self._places or self._places[-1] < place:
+            self._places.append(place)
+        else:
+            insort(self._places, place)
+
+    def remove(self, place: _Place) -> None:
+        if self._left is None:
+            self._left = set()
+        self._left.add(place)
+        if len(self._left) * 2 > len(self._places):
+            left = self._left
+            self._places = [one for one in self._places if one not in left]
+            self._left = None
+
+    def after(self, place: _Place | None) -> Iterator[_Place]:
+        places, left = self._places, self._left
+        start = 0 if place is None else bisect_right(places, place)
+        # By number: `islice` would step through the places before the start.
+        found = map(places.__getitem__, range(start, len(places)))
+        return found if not left else (one for one in found if one not in left)

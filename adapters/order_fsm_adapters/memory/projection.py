@@ -1,0 +1,212 @@
+"""The content of a store in memory, without locks: checks a change, and applies the results of commits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Generic, TypeVar
+
+from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
+from order_fsm.model import Message, Order
+from order_fsm.store import Change, IdempotencyRecord, Need, Query, Snapshot, Tally, one_by_one
+from order_fsm_adapters.memory.index import OrderIndex
+from order_fsm_adapters.memory.outbox import Outbox
+
+T = TypeVar("T")
+E = TypeVar("E")
+"""The type in which a store keeps the entries of a history."""
+
+
+class Projection(Generic[E]):
+    """Orders, histories, keys, stock and outbox. The values are frozen, so they are handed out as they are."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.orders: dict[str, Order] = {}
+        self.histories: dict[str, list[E]] = {}
+        self.records: dict[str, IdempotencyRecord] = {}
+        self.stock: dict[str, int] = {}
+        self.outbox = Outbox()
+        self._index = OrderIndex(self.orders)
+        self._keys: dict[str, list[str]] = {}
+
+    def keys_of(self, order_id: str) -> list[str]:
+        """Return the keys under which an order was changed."""
+        return self._keys.get(order_id, [])
+
+    def order(self, order_id: str) -> Order:
+        """Return an order.
+
+        Raises:
+            OrderNotFound: if there is no such order.
+        """
+        try:
+            return self.orders[order_id]
+        except KeyError:
+            raise OrderNotFound(f"there is no order {order_id!r}") from None
+
+    def history(self, order_id: str) -> list[E]:
+        """Return the entries of an order.
+
+        Raises:
+            OrderNotFound: if there is no such order.
+        """
+        self.order(order_id)
+        return list(self.histories[order_id])
+
+    def snapshot(self, need: Need) -> Snapshot:
+        """Answer one need of `Store.prepare_many`."""
+        order_id, key, skus = need
+        order = None if order_id is None else self.orders.get(order_id)
+        record = None if key is None else self.records.get(key)
+        stock: dict[str, int] = {}
+        if order is not None and order.reserved is None:
+            stock = self.available(line.sku for line in order.lines)
+        if skus:
+            stock |= self.available(skus)
+        return Snapshot(order, record, stock)
+
+    def available(self, skus: Iterable[str]) -> dict[str, int]:
+        """Return the available pieces of the tracked items among these."""
+        stock = self.stock
+        return {sku: stock[sku] for sku in skus if sku in stock}
+
+    def find(self, query: Query) -> list[Order]:
+        """Answer `Store.find`."""
+        return list(islice(self._index.found(query), query.limit))
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        """Answer `Store.tally`."""
+        return self._index.tally(customer)
+
+    def put(self, order: Order, entries: Iterable[E], messages: Iterable[Message]) -> None:
+        """Apply a committed change of an order.
+
+        Args:
+            order: after the change.
+            entries: to append to its history.
+            messages: to append to the outbox.
+        """
+        before = self.orders.get(order.id)
+        self.orders[order.id] = order
+        history = self.histories.get(order.id)
+        if history is None:
+            self.histories[order.id] = list(entries)
+        else:
+            history.extend(entries)
+        for message in messages:
+            self.outbox.add(message)
+        self._index.put(before, order)
+
+    def put_record(self, key: str, record: IdempotencyRecord) -> None:
+        """Add the record of a committed key."""
+        self.records[key] = record
+        if record.order_id is not None:
+            self._keys.setdefault(record.order_id, []).append(key)
+
+    def check_removal(self, order: Order) -> None:
+        """Raise unless an order can be removed.
+
+        Raises:
+            OrderNotFound, VersionConflict: as `Store.remove` does.
+        """
+        present = self.order(order.id)
+        if present.version != order.version:
+            raise mismatch(order.id, present.version, order.version)
+
+    def remove(self, order_id: str) -> None:
+        """Remove an order with all that belongs to it."""
+        self._index.remove(self.orders[order_id])
+        del self.orders[order_id], self.histories[order_id]
+        for key in self._keys.pop(order_id, ()):
+            del self.records[key]
+        self.outbox.forget(order_id)
+
+
+class CommitCheck(Generic[E]):
+    """Checks changes one after the other, each on the outcome of those noted before it. Applies none."""
+
+    def __init__(self, projection: Projection[E]) -> None:
+        """Start with no changes.
+
+        Args:
+            projection: the content before them.
+        """
+        self._projection = projection
+        self._versions: dict[str, int] = {}
+        self._keys: set[str] = set()
+        self._stock: dict[str, int] = {}
+
+    def check(self, change: Change) -> dict[str, int]:
+        """Return the available pieces after a change, of the items that it moves.
+
+        Raises:
+            KeyReused, OrderExists, OrderNotFound, VersionConflict: as `Store.commit` does.
+        """
+        key, order = change.key, change.order
+        if key is not None and (key in self._projection.records or key in self._keys):
+            raise KeyReused(f"the key {key!r} was committed before")
+        if order is not None:
+            version = self._versions.get(order.id)
+            if version is None:
+                before = self._projection.orders.get(order.id)
+                version = 0 if before is None else before.version
+            if version != change.expected_version:
+                raise mismatch(order.id, version, change.expected_version)
+        return self._moved(change) if change.stock else {}
+
+    def accepted(
+        self, changes: Sequence[Change], result: Callable[[Change, dict[str, int]], T]
+    ) -> tuple[list[T], list[OrderFsmError | None]]:
+        """Check changes, and take those that are allowed into account.
+
+        Args:
+            changes: one after the other.
+            result: takes an allowed change and the answer of `check`. It may refuse the change, too.
+
+        Returns:
+            The results of the allowed changes, and the answer of `Store.commit_all`.
+        """
+        results: list[T] = []
+
+        def add(change: Change) -> None:
+            stock = self.check(change)
+            results.append(result(change, stock))
+            self._note(change, stock)
+
+        return results, one_by_one(add, changes)
+
+    def _note(self, change: Change, stock: Mapping[str, int]) -> None:
+        self._stock.update(stock)
+        if change.key is not None:
+            self._keys.add(change.key)
+        if change.order is not None:
+            self._versions[change.order.id] = change.order.version
+
+    def _moved(self, change: Change) -> dict[str, int]:
+        tracked = self._projection.stock
+        stock: dict[str, int] = {}
+        for sku, quantity, strict in change.stock:
+            if sku not in tracked:
+                if quantity < 0:
+                    raise stock_conflict(change, sku)
+                continue
+            stock[sku] = stock.get(sku, self._stock.get(sku, tracked[sku])) + quantity
+            if strict and stock[sku] < 0:
+                raise stock_conflict(change, sku)
+        return stock
+
+
+def stock_conflict(change: Change, sku: str) -> VersionConflict:
+    """Return the error for a move that the available pieces do not allow any more."""
+    about = "" if change.order is None else f"order {change.order.id!r}: "
+    return VersionConflict(f"{about}the stock of {sku!r} has changed: load it again")
+
+
+def mismatch(order_id: str, version: int, expected_version: int) -> OrderFsmError:
+    """Return the error for an order that is not at the expected version. 0 stands for no order."""
+    if not version:
+        return OrderNotFound(f"there is no order {order_id!r}")
+    if not expected_version:
+        return OrderExists(f"there is already an order {order_id!r}")
+    return VersionConflict(f"order {order_id!r} is at version {version}, not {expected_version}: load it again")

@@ -1,0 +1,67 @@
+"""The calls that only read, answered from a projection: the same for all stores that keep their content in memory."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Generic, Self
+
+from order_fsm.errors import StoreUnavailable
+from order_fsm.model import Message, Order
+from order_fsm.store import Need, Query, Snapshot, Tally
+from order_fsm_adapters.memory.projection import E, Projection, T
+
+
+class ProjectionReader(ABC, Generic[E]):
+    """Answers from a projection. A store adds the calls that change it."""
+
+    joined = False
+    _closed = False
+
+    @abstractmethod
+    def _read(self, ask: Callable[[Projection[E]], T]) -> T:
+        """Ask the content while nothing changes it.
+
+        Raises:
+            StoreUnavailable: if the store is closed.
+        """
+
+    def load(self, order_id: str) -> Order:
+        return self._read(lambda content: content.order(order_id))
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return self._read(lambda content: [content.snapshot(need) for need in needs])
+
+    def find(self, query: Query) -> list[Order]:
+        return self._read(lambda content: content.find(query))
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        return self._read(lambda content: content.tally(customer))
+
+    def stock(self, skus: Iterable[str]) -> dict[str, int]:
+        return self._read(lambda content: content.available(skus))
+
+    def dead_letters(self, limit: int) -> list[Message]:
+        return self._read(lambda content: content.outbox.dead_letters(limit))
+
+    def order_ids(self) -> Iterator[str]:
+        return iter(self._read(lambda content: list(content.orders)))
+
+    def messages(self) -> Iterator[Message]:
+        return self._read(lambda content: iter(content.outbox))
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("this store is closed: make a new one")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
