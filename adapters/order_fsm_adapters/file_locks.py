@@ -1,168 +1,142 @@
-"""A lock between processes and threads: exclusive, blocking, on a file that is there for nothing else.
+"""Locks between processes, on files that exist for nothing else, and between the threads of one process.
 
-The system wakes those who wait one after the other, so each gets its share, and frees the lock of a process that dies.
-A lock file is never removed: who waits on a removed one would hold another lock than who comes after.
+The system wakes the waiters one after the other, and frees the lock of a process that dies. Never delete a lock file: a
+waiter would lock a different inode.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
+from collections.abc import Callable
 from contextlib import suppress
-from weakref import ref
+from io import FileIO
+from threading import Lock
+from typing import TypeVar
+
+from order_fsm_adapters.files import take_owner
+
+T = TypeVar("T")
 
 if sys.platform == "win32":
-    import filelock
+    import msvcrt
 
-    class LockFile:
-        """A lock file, kept open; a `with` block by one thread excludes whoever else has it open."""
+    def _lock(descriptor: int) -> None:
+        while True:
+            # It gives up after ten seconds.
+            with suppress(PermissionError, InterruptedError):
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                return msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
 
-        def __init__(self, path: str) -> None:
-            self._lock = filelock.FileLock(path)
-            self.is_usable = True
+    def _try_lock(descriptor: int) -> None:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 
-        def __enter__(self) -> None:
-            self._lock.acquire()
-
-        def __exit__(self, *_: object) -> None:
-            self._lock.release()
-
-        def close(self) -> None:
-            """Release the lock, if it is held, and close the file."""
-            self.is_usable = False
-            self._lock.release(force=True)
+    def _unlock(descriptor: int) -> None:
+        with suppress(PermissionError):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
 
-    _CLOSED = -1
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-    class LockFile:
-        """A lock file, kept open; a `with` block by one thread excludes whoever else has it open.
+    def _try_lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-        A forked child has it closed, and opens its own.
-        """
-
-        _descriptor = _CLOSED
-
-        def __init__(self, path: str) -> None:
-            """Open the file; make it where it is not there.
-
-            Raises:
-                OSError: it cannot be opened.
-            """
-            self._path = path
-            with _between_forks:
-                self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-                _open_files[self._descriptor] = ref(self)
-
-        @property
-        def is_usable(self) -> bool:
-            """Whether it is open, and still what its path leads to: another file excludes nobody who comes later."""
-            if self._descriptor == _CLOSED:
-                return False
-            try:
-                return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
-            except OSError:
-                return False
-
-        def __enter__(self) -> None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-        def __exit__(self, *_: object) -> None:
-            if self._descriptor != _CLOSED:  # In a child that was forked in the block it is, and the lock its parent's.
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-
-        def close(self) -> None:
-            """Release the lock, if it is held, and close the file."""
-            if self._descriptor != _CLOSED:
-                try:
-                    # Closing alone does not release it while a child that is just being forked has the file open too.
-                    fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-                finally:
-                    self.forget()
-
-        def forget(self) -> None:
-            """Close the file, and leave the lock to the process that it was inherited from."""
-            if self._descriptor != _CLOSED:
-                with _between_forks:
-                    # Whatever closing answers, the descriptor is not ours afterwards.
-                    descriptor, self._descriptor = self._descriptor, _CLOSED
-                    _open_files.pop(descriptor, None)
-                    os.close(descriptor)
-
-        def __del__(self) -> None:
-            # Not `close`: in a child those of other threads end before it can forget them, and the lock is theirs.
-            if self._descriptor != _CLOSED:
-                with suppress(OSError):  # There is nobody left to tell.
-                    self.forget()
-
-    _open_files: dict[int, ref[LockFile]] = {}
-    """Those that are open, by their descriptors. Written while `_between_forks` is held."""
-
-    def _forget_inherited() -> None:
-        """Let a forked child go of its parent's locks: they end with the last process that has them open."""
-        for file in [open_file() for open_file in _open_files.values()]:
-            if file is not None:
-                file.forget()
-        _between_forks.release()
-
-    _between_forks = threading.RLock()
-    """Held while a file is opened or closed, and across a fork: a child must not have one open that no object knows of,
-    as it would keep the lock for a holder that is killed. Reentrant, as a signal's handler may fork amid an opening."""
-
-    os.register_at_fork(
-        before=_between_forks.acquire,
-        after_in_parent=_between_forks.release,
-        after_in_child=_forget_inherited,
-    )
+    def _unlock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
-class FileLock:
-    """A lock on a file, held in a `with` block. One object serves all threads; none may take it twice at a time.
+class LockFile(FileIO):
+    """An open lock file. Open one for each `with` block:
 
-    The file stays open after the block, for the next one; `close` closes it, until it is needed again. Entering raises
-    OSError where it cannot be opened or made.
+        with LockFile(path) as lock:
+            lock.acquire()
+            ...
+
+    Leaving the block closes the file, and that frees the lock. `FileIO` opens and closes it in C, so an exception that
+    a signal handler raises cannot come between. A child that is forked within the block holds the lock too, until it
+    closes the file or runs another program.
     """
 
-    def __init__(self, path: str) -> None:
-        """Name the lock file; it is made when the lock is first taken."""
-        self._path = path
-        self._mine = threading.local()
-        self._free: list[LockFile] = []
+    # An exception that a signal handler raises before the block closes the file without a warning.
+    __del__ = FileIO.close
 
-    def __enter__(self) -> None:
-        file = self._opened()
+    def __init__(self, path: str, like: str | None = None) -> None:
+        """Open the file, or create it.
+
+        Args:
+            path: of the lock file.
+            like: a file or folder. A new lock file takes its owner, and its permissions to read and write.
+
+        Raises:
+            OSError: if the file cannot be opened.
+        """
         try:
-            file.__enter__()
-        except BaseException:
-            file.close()
-            raise
-        self._mine.file = file
+            super().__init__(path, "rb+")
+        except FileNotFoundError:
+            with suppress(FileExistsError), FileIO(path, "xb") as created:
+                if like is not None:
+                    take_owner(created.fileno(), like)
+            super().__init__(path, "rb+")
 
-    def __exit__(self, *_: object) -> None:
-        file = self._mine.file
-        del self._mine.file
-        if self._free:  # One is enough, but where threads want it at the same time.
-            file.close()
-            return
+    def acquire(self) -> None:
+        """Wait until nobody else holds the lock, and take it.
+
+        Raises:
+            OSError: if the file system has no locks.
+        """
+        _lock(self.fileno())
+
+    def try_acquire(self) -> bool:
+        """Take the lock if nobody else holds it. Return whether it is taken."""
         try:
-            file.__exit__()
-        except BaseException:
-            file.close()
-            raise
-        self._free.append(file)
+            _try_lock(self.fileno())
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
 
-    def close(self) -> None:
-        """Close what stays open for the next block; who is in one goes on."""
-        with suppress(IndexError):
-            while True:
-                self._free.pop().close()
+    def hold(self, work: Callable[[], object], *, wait: bool = True) -> None:
+        """Work under the lock.
 
-    def _opened(self) -> LockFile:
+        Args:
+            work: what to do.
+            wait: whether to wait for the lock. Otherwise nothing is done if somebody else holds it.
+        """
         try:
-            file = self._free.pop()
-        except IndexError:
-            return LockFile(self._path)
-        return file if file.is_usable else LockFile(self._path)
+            if wait:
+                self.acquire()
+            if wait or self.try_acquire():
+                work()
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Free the lock before the file is closed: a child that was forked since has the file open, too.
+
+        Nothing happens if the lock is not held.
+        """
+        _unlock(self.fileno())
+
+
+class ThreadLock:
+    """A lock between the threads of a process. A forked child has one of its own, as that of its parent may be held."""
+
+    def __init__(self) -> None:
+        """Hold nothing yet."""
+        self._locks: dict[int, Lock] = {}
+
+    def hold(self, work: Callable[[], T]) -> T:
+        """Work under the lock."""
+        process = os.getpid()
+        lock = self._locks.get(process) or self._locks.setdefault(process, Lock())
+        # `with` enters and leaves it in C, and on one line nothing is traced in between: no exception leaves it held.
+        with lock: return work()  # fmt: skip # noqa: E701
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a thread of this process holds it."""
+        return any(lock.locked() for lock in self._locks.values())

@@ -1,4 +1,4 @@
-"""Orders in a folder of JSON files: one readable file for each order, with everything of the order in it."""
+"""Orders in a folder of JSON lines: one append-only log, readable by grep and jq."""
 
 from order_fsm_adapters.json_files.store import JsonStore
 

@@ -1,0 +1,95 @@
+"""Copies of a store: files and folders that get their names when they are complete.
+
+They are written under a temporary name, flushed to the disk, and only then get their own. A killed process may leave
+one that ends in `.tmp`. It can be deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from hashlib import sha256
+from secrets import token_hex
+from urllib.parse import quote
+
+from order_fsm.errors import InvalidInput
+from order_fsm_adapters.files import disk_errors, flush_folder, take_owner, write_file
+
+
+def publish(path: str, write: Callable[[str], None]) -> None:
+    """Make a new file or folder, which appears when it is complete.
+
+    Args:
+        path: absolute.
+        write: makes it at another path in the same folder, and flushes it.
+
+    Raises:
+        InvalidInput: if there is something at `path`.
+        StoreFull, StoreUnavailable: if it cannot be written. Then no part of it is left.
+    """
+    if os.path.lexists(path):
+        raise _in_the_way(path)
+    draft = f"{path}.{token_hex(4)}.tmp"
+    with disk_errors(f"the copy {path!r}"):
+        try:
+            write(draft)
+            _name(draft, path)
+        finally:
+            if os.path.isdir(draft):
+                shutil.rmtree(draft, ignore_errors=True)
+            else:
+                with suppress(FileNotFoundError):
+                    os.unlink(draft)
+        flush_folder(os.path.dirname(path))
+
+
+def publish_folder(path: str, files: Iterable[tuple[str, Iterable[bytes]]], like: str, *, durable: bool) -> None:
+    """Make a new folder of files, which appears when it is complete.
+
+    Args:
+        path: absolute.
+        files: names and contents.
+        like: the file whose owner and permissions the files take. The folder takes those of its folder.
+        durable: whether to flush the files to the disk.
+
+    Raises:
+        InvalidInput: if there is something at `path`.
+        StoreFull, StoreUnavailable: if it cannot be written. Then no part of it is left.
+    """
+
+    def write(draft: str) -> None:
+        os.mkdir(draft, 0o700)
+        for name, parts in files:
+            write_file(os.path.join(draft, name), parts, like, durable=durable)
+        take_owner(draft, os.path.dirname(like))
+        flush_folder(draft)
+
+    publish(path, write)
+
+
+def _name(draft: str, path: str) -> None:
+    """Give a file or folder its name, if nothing has it."""
+    try:
+        # Unlike a rename, a link never replaces a file.
+        os.link(draft, path)
+    except FileExistsError:
+        raise _in_the_way(path) from None
+    except OSError:
+        # It is a folder, or the file system has no links.
+        if os.path.lexists(path):
+            raise _in_the_way(path) from None
+        os.rename(draft, path)
+
+
+def _in_the_way(path: str) -> InvalidInput:
+    return InvalidInput(f"{path!r} exists, and a copy never overwrites: use another path")
+
+
+def file_name(order_id: str) -> str:
+    """Return the name of an order's file: its id, if every file system can have it."""
+    name = quote(order_id, safe="")
+    if len(name) > 100 or name != name.lower():
+        name = f"{name[:100]}-{sha256(order_id.encode()).hexdigest()[:16]}"
+    return f"{name}.json"

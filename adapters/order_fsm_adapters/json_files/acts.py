@@ -1,0 +1,121 @@
+"""The acts of the log as JSON. An act is the result of a call: applying it takes no decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+
+from order_fsm.errors import InvalidInput
+from order_fsm.store import Change, IdempotencyRecord, record_of
+from order_fsm_adapters import wire
+from order_fsm_adapters.memory.projection import Projection
+
+Content = Projection[bytes]
+"""A projection whose histories are JSON arrays of entries, decoded when they are asked for."""
+
+_NO_ENTRIES = msgspec.Raw(b"[]")
+
+
+class Wait(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """How a message waits: until when, after how many failed deliveries."""
+
+    due: datetime
+    attempts: int
+
+
+class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """What one call changed.
+
+    Attributes:
+        order, entries: an order after a commit, and the entries to append to its history.
+        keys: the records of keys.
+        stock: the available pieces of items.
+        messages: rows to append to the outbox.
+        remaining: recipients still to be reached, by the id of the message.
+        waits: messages that are leased or postponed, by id.
+        dead: messages that became dead letters, by id, with their attempts.
+        dead_letters: dead letters of a compacted log.
+        requeued, gone: ids of dead letters that became messages, and of delivered messages.
+        removed: the id of a removed order.
+    """
+
+    order: wire.OrderForm | None = None
+    entries: msgspec.Raw = _NO_ENTRIES
+    keys: dict[str, IdempotencyRecord] = {}
+    stock: dict[str, int] = {}
+    messages: list[wire.MessageForm] = []
+    remaining: dict[str, tuple[str, ...]] = {}
+    waits: dict[str, Wait] = {}
+    dead: dict[str, int] = {}
+    dead_letters: list[wire.MessageForm] = []
+    requeued: list[str] = []
+    gone: list[str] = []
+    removed: str | None = None
+
+    def apply(self, content: Content) -> None:
+        """Apply the act, once, to a content that has all acts before it."""
+        outbox = content.outbox
+        content.stock.update(self.stock)
+        for key, record in self.keys.items():
+            content.put_record(key, record)
+        if self.order is not None:
+            content.put(wire.to_order(self.order), [bytes(self.entries)], ())
+        for form in self.messages:
+            outbox.add(wire.to_message(form), form.due)
+        for message_id, recipients in self.remaining.items():
+            outbox.narrow(message_id, recipients)
+        for message_id, wait in self.waits.items():
+            outbox.wait(message_id, wait.due, wait.attempts)
+        for message_id, attempts in self.dead.items():
+            outbox.give_up(message_id, attempts)
+        for form in self.dead_letters:
+            outbox.add_dead(wire.to_message(form))
+        for message_id in self.requeued:
+            outbox.requeue(message_id)
+        for message_id in self.gone:
+            outbox.drop(message_id)
+        if self.removed is not None:
+            content.remove(self.removed)
+
+
+def of_change(change: Change, stock: dict[str, int]) -> msgspec.Raw:
+    """Return the act of a checked commit, with the available pieces after it. InvalidInput if JSON cannot hold it."""
+    act = Act(stock=stock)
+    try:
+        if change.key is not None:
+            act.keys = {change.key: record_of(change)}
+        if change.order is not None:
+            act.order = wire.order_form(change.order)
+            act.entries = msgspec.Raw(wire.encode([wire.entry_form(entry) for entry in change.entries]))
+            act.messages = [wire.message_form(message) for message in change.messages]
+        return msgspec.Raw(wire.encode(act))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidInput(f"the change cannot be stored as JSON: {error}") from error
+
+
+def of_content(content: Content) -> Iterator[Act]:
+    """Yield the acts that make up a content, those of the orders first."""
+    for order_id, order in content.orders.items():
+        keys = {key: content.records[key] for key in content.keys_of(order_id)}
+        history = b",".join([part[1:-1] for part in content.histories[order_id] if len(part) > 2])
+        yield Act(wire.order_form(order), msgspec.Raw(b"[%b]" % history), keys)
+    for key, record in content.records.items():
+        if record.order_id is None:
+            yield Act(keys={key: record})
+    yield Act(stock=content.stock)
+    for message, due in content.outbox.rows():
+        yield Act(messages=[wire.message_form(message, due)])
+    for message in content.outbox.dead():
+        yield Act(dead_letters=[wire.message_form(message)])
+
+
+def exported(content: Content) -> Iterator[tuple[str, bytes]]:
+    """Yield the id of each order, and its document for people."""
+    messages: dict[str, list[wire.MessageForm]] = {}
+    for message, due in content.outbox.rows():
+        messages.setdefault(message.order_id, []).append(wire.message_form(message, due))
+    for order_id, order in content.orders.items():
+        history = wire.to_entries(content.histories[order_id])
+        yield order_id, wire.document(order, history, content.keys_of(order_id), messages.get(order_id, []))

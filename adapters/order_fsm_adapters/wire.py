@@ -1,0 +1,177 @@
+"""The JSON form of values: facts, orders, entries and messages. Lines and payments need no form of their own.
+
+A new field of a value needs one line in its form, with a default if older stores lack it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from decimal import Decimal
+from operator import attrgetter
+from typing import Any, TypedDict
+
+import msgspec
+from attrs import AttrsInstance, fields
+
+from order_fsm.model import Entry, Fact, Line, Message, Order, Owned, Payment
+
+encode = msgspec.json.Encoder().encode
+
+
+class TaggedDecimal(TypedDict):
+    """A Decimal in JSON. Without the tag it would come back as a string."""
+
+    decimal: str
+
+
+WireFact = str | int | bool | TaggedDecimal | None
+
+
+def facts_form(facts: Mapping[str, Fact]) -> dict[str, WireFact]:
+    """Return facts as JSON values."""
+    return {name: {"decimal": str(value)} if isinstance(value, Decimal) else value for name, value in facts.items()}
+
+
+def to_facts(facts: Mapping[str, WireFact]) -> dict[str, Fact]:
+    """Return the facts that `facts_form` was given."""
+    return {name: Decimal(value["decimal"]) if isinstance(value, dict) else value for name, value in facts.items()}
+
+
+class OrderForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """An order in JSON."""
+
+    id: str
+    state: str
+    counted: bool
+    version: int
+    total: Decimal
+    currency: str
+    created_at: datetime
+    updated_at: datetime
+    lines: tuple[Line, ...] = ()
+    customer: str | None = None
+    email: str | None = None
+    payments: tuple[Payment, ...] = ()
+    reserved: tuple[Line, ...] | None = None
+    data: dict[str, Any] = {}
+    invoiced_by_payment: bool = False
+
+
+class EntryForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """An entry of a history in JSON."""
+
+    version: int
+    trigger: str
+    state_before: str = msgspec.field(name="before")
+    state_after: str = msgspec.field(name="after")
+    at: datetime
+    by: str | None = None
+    comment: str = ""
+    visible: bool = False
+    notify: bool = False
+    key: str | None = None
+    override: bool = False
+    facts: dict[str, WireFact] = {}
+    rules_fingerprint: str | None = None
+
+
+class MessageForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
+    """A message in JSON: its fields in their sequence, and until when it waits."""
+
+    id: str
+    order_id: str
+    topic: str
+    payload: dict[str, Any]
+    created_at: datetime
+    attempts: int = 0
+    remaining: tuple[str, ...] = ()
+    due: datetime | None = None
+
+
+_decode_entries = msgspec.json.Decoder(tuple[EntryForm, ...]).decode
+
+
+def _arguments(value: type[AttrsInstance]) -> Any:
+    """Return a function that takes a value or its form, and returns the arguments of the value by position."""
+    return attrgetter(*[field.alias for field in fields(value)])
+
+
+# By position, and the values are taken out in C: keywords would make opening a store take half as long again.
+_of_order, _of_entry, _of_message = _arguments(Order), _arguments(Entry), _arguments(Message)
+_to_order_form, _to_entry_form = attrgetter(*OrderForm.__struct_fields__), attrgetter(*EntryForm.__struct_fields__)
+
+
+def order_form(order: Order) -> OrderForm:
+    """Return the form of an order."""
+    return OrderForm(*_to_order_form(order))
+
+
+def to_order(form: OrderForm) -> Order:
+    """Return the order of a form, which must not be used after that."""
+    form.data = Owned(form.data)
+    return Order(*_of_order(form))
+
+
+def entry_form(entry: Entry) -> EntryForm:
+    """Return the form of an entry."""
+    form = EntryForm(*_to_entry_form(entry))
+    form.facts = facts_form(entry.facts)
+    return form
+
+
+def to_entry(form: EntryForm) -> Entry:
+    """Return the entry of a form, which must not be used after that."""
+    if form.facts:
+        form.facts = to_facts(form.facts)  # type: ignore[assignment]
+    return Entry(*_of_entry(form))
+
+
+def to_entries(history: Iterable[bytes]) -> tuple[Entry, ...]:
+    """Return the entries of a history that is kept as JSON arrays of their forms."""
+    return tuple([to_entry(form) for part in history for form in _decode_entries(part)])
+
+
+def message_form(message: Message, due: datetime | None = None) -> MessageForm:
+    """Return the form of a message that waits until then."""
+    form = MessageForm(*_of_message(message))
+    form.due = due
+    return form
+
+
+def to_message(form: MessageForm) -> Message:
+    """Return the message of a form, which must not be used after that."""
+    form.payload = Owned(form.payload)
+    return Message(*_of_message(form))
+
+
+def document(order: Order, entries: Iterable[Entry], keys: Iterable[str], messages: list[MessageForm]) -> bytes:
+    """Return an order with all that belongs to it as JSON for people."""
+    content = {
+        "about": "a copy for reading: the store does not read it",
+        "order": order_form(order),
+        "history": list(map(entry_form, entries)),
+        "keys": list(keys),
+        "messages": messages,
+    }
+    return msgspec.json.format(encode(content), indent=2) + b"\n"
+
+
+@contextmanager
+def collector_paused(pauses: bool) -> Iterator[None]:
+    """Decode many values without the garbage collector, which would take as long as that."""
+    pauses = pauses and gc.isenabled()
+    # Two blocks: one exception of a signal handler cannot leave it paused.
+    try:
+        try:
+            if pauses:
+                gc.disable()
+            yield
+        finally:
+            if pauses:
+                gc.enable()
+    finally:
+        if pauses:
+            gc.enable()
