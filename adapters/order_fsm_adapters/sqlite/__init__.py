@@ -1,4 +1,4 @@
-"""Orders in SQLite: in a file of the store's own, or in the shop's database beside the shop's tables."""
+"""Orders in SQLite: in one file of the store's own, or in the shop's database."""
 
 from order_fsm_adapters.sqlite.store import SqliteStore
 

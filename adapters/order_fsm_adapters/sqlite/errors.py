@@ -1,54 +1,55 @@
-"""What an error of SQLite or of a file means to the caller of a store."""
+"""Errors of SQLite and of files as errors of the store."""
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 
 from order_fsm.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from order_fsm_adapters.files import disk_error
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+_NOT_WRITABLE = "it must be a file in a writable folder"
 
 _CORRUPT = {"CORRUPT", "NOTADB", "ERROR", "CONSTRAINT", "MISMATCH", "FORMAT"}
-"""Names of errors that tell of content that the store has not written. The statements are constant and tried, so a
-plain ERROR means that a table is not as it was made."""
-
+"""The statements are constant and tested. So a plain ERROR means that a table is not as it was created."""
 
 FAILURES = (sqlite3.Error, OSError, UnicodeDecodeError)
-"""What SQLite and the file system raise. The last one comes from the sqlite3 module, where SQLite's own message quotes
-a broken database."""
+"""The exceptions of SQLite and the file system. The sqlite3 module raises UnicodeDecodeError if SQLite's message quotes
+a damaged database."""
 
 
 def store_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str) -> StoreError:
-    """The store's error for one of `FAILURES`.
+    """Return the store's error for one of `FAILURES`.
 
     Args:
-        error: what was raised.
-        where: what to call the database in the message.
+        error: the exception.
+        where: names the database in the message.
     """
     if isinstance(error, OSError):
-        if error.errno in _NO_ROOM:
-            return StoreFull(f"{where}: {error.strerror}: make room, then retry")
-        return StoreUnavailable(f"{where}: {error.strerror}: it must be a file in a folder that can be written to")
+        return disk_error(error, where, _NOT_WRITABLE)
     if isinstance(error, UnicodeDecodeError):
         said = error.object.decode(errors="backslashreplace")
-        return StoreCorrupt(f"{where} holds what the store did not write: {said:.200}: restore it from a backup")
-    name = getattr(error, "sqlite_errorname", None)
-    if name is None:
-        # Raised by the sqlite3 module itself: a connection that is closed or another thread's, or text that is none.
+        return StoreCorrupt(f"{where} is damaged or was edited: {said:.200}: restore it from a backup")
+    name = error_name(error)
+    if not name:
+        # From the sqlite3 module: the connection is closed or another thread's, or a text is not valid Unicode.
         if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
             return StoreUnavailable(f"{where} cannot be used: {error}")
-        return StoreCorrupt(f"{where} holds what the store did not write: {error}: restore it from a backup")
+        return StoreCorrupt(f"{where} is damaged or was edited: {error}: restore it from a backup")
     kind = name.split("_")[1]
     if kind == "FULL":
         return StoreFull(f"{where}: {error} ({name}): make room, then retry")
     if kind == "NOTADB":
-        return StoreCorrupt(f"{where} is no SQLite database ({name}): restore it from a backup, or give another path")
+        return StoreCorrupt(f"{where} is not a SQLite database ({name}): restore it from a backup, or use another path")
     if kind in _CORRUPT:
-        return StoreCorrupt(f"{where} holds what the store did not write: {error} ({name}): restore it from a backup")
+        return StoreCorrupt(f"{where} is damaged or was edited: {error} ({name}): restore it from a backup")
     if kind in {"CANTOPEN", "READONLY"}:
-        return StoreUnavailable(f"{where}: {error} ({name}): it must be a file in a folder that can be written to")
+        return StoreUnavailable(f"{where}: {error} ({name}): {_NOT_WRITABLE}")
     if kind == "IOERR":
-        # One of them is that a file may not grow. SQLite tells neither that, nor whether its commit is on the disk.
-        return StoreUnavailable(f"{where}: {error} ({name}): see that its disk is well and has room, then retry")
+        # A file that may not grow is one of its causes. It is unknown whether a commit reached the disk.
+        return StoreUnavailable(f"{where}: {error} ({name}): check the disk and its free space, then retry")
     return StoreUnavailable(f"{where}: {error} ({name}): retry later")
+
+
+def error_name(error: BaseException) -> str:
+    """Return SQLite's name of an error, such as `SQLITE_BUSY`. It is empty if the error is not SQLite's own."""
+    return getattr(error, "sqlite_errorname", None) or ""

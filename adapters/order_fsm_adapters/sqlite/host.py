@@ -1,85 +1,120 @@
-"""The shop's own connection to SQLite, on which the store is a guest."""
+"""The shop's own connection, on which the store is a guest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from sqlite3 import Connection, Cursor
+from collections.abc import Callable
+from sqlite3 import Connection, Error
 
-from order_fsm.errors import InvalidInput
-from order_fsm_adapters.sqlite import schema, transactions
-from order_fsm_adapters.sqlite.errors import FAILURES, store_error
-from order_fsm_adapters.sqlite.rows import Row
-from order_fsm_adapters.sqlite.transactions import Result, roll_back, savepoint
+from order_fsm.errors import StoreUnavailable
+from order_fsm_adapters.sql.database import Result, Row, Transaction
+from order_fsm_adapters.sqlite import schema
+from order_fsm_adapters.sqlite.session import Session
 
 
 class HostConnection:
-    """The shop's connection: its transaction is the shop's to commit or roll back, whole with what is written here."""
+    """The shop's connection. The shop commits or rolls back the transactions that it began.
+
+    If no transaction is open, a write depends on the mode of the connection. In autocommit it commits at its end. In
+    the legacy mode of the sqlite3 module it begins a transaction, as any other statement that changes rows does, and
+    the shop commits it.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        """Make or migrate the tables: in the shop's transaction where one is open, otherwise at once."""
-        self._connection = connection
-        self._schema_in_doubt = True
-        with self._errors():
-            # Not connection.cursor(), which takes the shop's row_factory over.
-            self._cursor = Cursor(connection)
-            self._prepare()
+        """Create or upgrade the tables, in the shop's transaction if one is open."""
+        self._session = Session(connection, "the shop's database")
+        self._schema_is_certain = False
+        self._closed = False
+        self._prepare()
+
+    @property
+    def joined(self) -> bool:
+        return self._session.in_transaction
 
     def rows(self, statement: str, values: Row) -> list[Row]:
-        with self._errors():
-            self._prepare()
-            return self._cursor.execute(statement, values).fetchall()
+        self._prepare()
+        self._session.is_joined = self._session.in_transaction
+        return self._session.rows(statement, values)
 
-    @contextmanager
-    def reading(self) -> Iterator[Cursor]:
-        with self._errors():
-            self._prepare()
-            with savepoint(self._cursor):
-                yield self._cursor
+    def read(self, work: Callable[[Transaction], Result]) -> Result:
+        self._prepare()
+        return self._joined(work) if self._session.in_transaction else self._alone("BEGIN", work)
 
-    def write(self, work: Callable[[Cursor], Result]) -> Result:
-        """Do some work in the shop's transaction, or begin one; the work is whole or undone."""
-        with self._errors():
-            self._prepare()
-            if self._connection.in_transaction:
-                with savepoint(self._cursor):
-                    return work(self._cursor)
-            self._cursor.execute("BEGIN IMMEDIATE")
-            try:
-                return work(self._cursor)
-            except BaseException:
-                roll_back(self._cursor)  # The shop has no part in this transaction yet.
-                raise
+    def write(self, work: Callable[[Transaction], Result]) -> Result:
+        self._prepare()
+        if self._session.in_transaction:
+            return self._joined(lambda session: session.part(work))
+        if self._commits_by_itself:
+            return self._alone("BEGIN IMMEDIATE", work)
+        return self._begun(work)
 
-    def backup(self, path: str) -> None:
-        """Refuse: what is in the database beside the orders, and when it may be copied, the shop knows."""
-        raise InvalidInput(f"the database is the shop's, so it is the shop that copies it to {path!r}")
+    def write_at_once(self, work: Callable[[Transaction], Result]) -> Result:
+        self._prepare()
+        if self._session.in_transaction:
+            return self._joined(lambda session: session.part(work))
+        return self._alone("BEGIN IMMEDIATE", work)
 
     def close(self) -> None:
-        """Nothing: the connection is the shop's."""
+        """Refuse further calls. The connection stays open: it is the shop's."""
+        self._closed = True
+
+    @property
+    def _commits_by_itself(self) -> bool:
+        connection = self._session.connection
+        try:
+            # The attribute came with Python 3.12. Without it, and if it is not a bool, isolation_level decides.
+            autocommit = getattr(connection, "autocommit", None)
+            return autocommit if isinstance(autocommit, bool) else connection.isolation_level is None
+        except Error as error:
+            # Python 3.12 refuses both to other threads.
+            raise self._session.failure(error) from error
+
+    def _joined(self, work: Callable[[Transaction], Result]) -> Result:
+        """Do work in the shop's transaction."""
+        self._session.is_joined = True
+        return work(self._session)
+
+    def _alone(self, begin: str, work: Callable[[Transaction], Result]) -> Result:
+        """Do work in a transaction of its own."""
+        session = self._session
+        session.is_joined = False
+        try:
+            session.run(begin)
+            result = work(session)
+            session.run("COMMIT")
+        finally:
+            self._roll_back()
+        return result
+
+    def _begun(self, work: Callable[[Transaction], Result]) -> Result:
+        """Do work in a new transaction, and leave it open."""
+        session = self._session
+        session.is_joined = False
+        try:
+            session.run("BEGIN IMMEDIATE")
+            return work(session)
+        except BaseException:
+            # The shop has no part in it yet.
+            self._roll_back()
+            raise
+
+    def _roll_back(self) -> None:
+        # After some errors, such as a full disk, SQLite has done so itself.
+        if self._session.in_transaction:
+            self._session.run("ROLLBACK")
 
     def _prepare(self) -> None:
-        """Make or migrate the tables, unless they are known to be there for good: the shop may have rolled back the
-        transaction in which they were made."""
-        if not self._schema_in_doubt:
-            return
-        open_transaction = self._connection.in_transaction
-        if not schema.is_current(self._cursor):
-            if open_transaction:
-                with savepoint(self._cursor):
-                    schema.migrate(self._cursor)
-            else:
-                transactions.write(self._cursor, schema.migrate)
-        self._schema_in_doubt = open_transaction
+        """Create or upgrade the tables, unless they are certain to exist.
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        open_before = False
-        try:
-            open_before = self._connection.in_transaction
-            yield
-        except FAILURES as error:
-            where = "the shop's database"
-            if open_before and not self._connection.in_transaction:
-                where += ", whose whole transaction SQLite has rolled back"
-            raise store_error(error, where) from error
+        The shop may roll back the transaction in which they were created.
+        """
+        if self._closed:
+            raise StoreUnavailable(f"{self._session.where}: this store is closed: make a new one")
+        if self._schema_is_certain:
+            return
+        joined = self._session.is_joined = self._session.in_transaction
+        if not schema.is_current(self._session):
+            if joined:
+                self._session.part(schema.migrate)
+            else:
+                self._alone("BEGIN IMMEDIATE", schema.migrate)
+        self._schema_is_certain = not joined

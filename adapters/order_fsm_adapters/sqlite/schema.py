@@ -1,36 +1,43 @@
-"""The tables of the SQLite store, and the steps that lead to them from any older version of them."""
+"""The tables in SQLite, and their upgrades."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from sqlite3 import Cursor
 
 from order_fsm.errors import StoreCorrupt, StoreUnavailable
-from order_fsm_adapters.sqlite import upgrade
+from order_fsm_adapters.sql.database import Transaction
 
-Step = tuple[str | Callable[[Cursor], None], ...]
-"""What leads from one version of the schema to the next: statements, and what they cannot say."""
+Step = tuple[str | Callable[[Transaction], None], ...]
+"""Statements, and functions for what statements cannot do."""
 
-_TABLES = (
-    # `refund_is_due` only serves to find orders: whether order.refund_due is more than nothing.
-    """
+_ORDERS = """
     CREATE TABLE order_fsm_order (
         id TEXT NOT NULL PRIMARY KEY,
         state TEXT NOT NULL,
         counted INTEGER NOT NULL,
+        invoiced_by_payment INTEGER NOT NULL,
         version INTEGER NOT NULL,
+        reserved TEXT,
+        payments TEXT NOT NULL,
+        updated_at TEXT NOT NULL,
+        refund_is_due INTEGER NOT NULL,
+        is_unmatched INTEGER NOT NULL,
+        last_seal BLOB NOT NULL,
+        seal BLOB NOT NULL,
         total TEXT NOT NULL,
         currency TEXT NOT NULL,
+        lines TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        units INTEGER NOT NULL,
         customer TEXT,
         email TEXT,
-        lines TEXT NOT NULL,
         data TEXT NOT NULL,
-        created_at TEXT NOT NULL,
-        updated_at TEXT NOT NULL,
-        refund_is_due INTEGER NOT NULL
+        salt BLOB,
+        personal BLOB,
+        created_at TEXT NOT NULL
     ) STRICT
-    """,
-    """
+"""
+_ENTRIES = """
     CREATE TABLE order_fsm_entry (
         order_id TEXT NOT NULL,
         version INTEGER NOT NULL,
@@ -45,34 +52,39 @@ _TABLES = (
         key TEXT,
         override INTEGER NOT NULL,
         facts TEXT NOT NULL,
+        rules_fingerprint TEXT,
+        salt BLOB,
+        personal BLOB,
+        seal BLOB NOT NULL,
         PRIMARY KEY (order_id, version)
     ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE order_fsm_payment (
-        order_id TEXT NOT NULL,
-        number INTEGER NOT NULL,
-        kind TEXT NOT NULL,
-        amount TEXT NOT NULL,
-        reference TEXT,
-        at TEXT NOT NULL,
-        version INTEGER NOT NULL,
-        PRIMARY KEY (order_id, number)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
+"""
+_KEYS = """
     CREATE TABLE order_fsm_key (
         key TEXT NOT NULL PRIMARY KEY,
-        order_id TEXT NOT NULL,
+        order_id TEXT,
         first INTEGER NOT NULL,
         last INTEGER NOT NULL,
-        content TEXT NOT NULL
+        request_fingerprint TEXT NOT NULL,
+        seal BLOB NOT NULL
     ) STRICT, WITHOUT ROWID
-    """,
-    "CREATE TABLE order_fsm_stock (sku TEXT NOT NULL PRIMARY KEY, on_hand INTEGER NOT NULL) STRICT, WITHOUT ROWID",
-    # A new number is higher than those there, and so tells the order of the commits. `not_before` is the end of a
-    # claim or of a pause.
-    """
+"""
+_REFERENCES = """
+    CREATE TABLE order_fsm_reference (
+        reference TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        PRIMARY KEY (reference, order_id)
+    ) STRICT, WITHOUT ROWID
+"""
+_STOCK = """
+    CREATE TABLE order_fsm_stock (
+        sku TEXT NOT NULL PRIMARY KEY,
+        available INTEGER NOT NULL,
+        seal BLOB NOT NULL
+    ) STRICT, WITHOUT ROWID
+"""
+# A new number is higher than those present, so numbers give the sequence of the commits.
+_MESSAGES = """
     CREATE TABLE order_fsm_message (
         number INTEGER NOT NULL PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -80,136 +92,162 @@ _TABLES = (
         topic TEXT NOT NULL,
         payload TEXT NOT NULL,
         created_at TEXT NOT NULL,
+        remaining TEXT NOT NULL,
+        seal BLOB NOT NULL,
         attempts INTEGER NOT NULL,
-        not_before TEXT
+        due TEXT NOT NULL,
+        head INTEGER NOT NULL
     ) STRICT
+"""
+_DEAD_LETTERS = """
+    CREATE TABLE order_fsm_dead_letter (
+        number INTEGER NOT NULL PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        order_id TEXT NOT NULL,
+        topic TEXT NOT NULL,
+        payload TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        remaining TEXT NOT NULL,
+        seal BLOB NOT NULL,
+        attempts INTEGER NOT NULL
+    ) STRICT
+"""
+
+_GROUP = "state, currency, refund_is_due, is_unmatched, unit"
+
+
+def _columns(group: str, row: str) -> str:
+    return ", ".join(f"{row}.{column}" for column in group.split(", "))
+
+
+def _count_in(tally: str, group: str) -> str:
+    return f"""
+        INSERT INTO {tally} SELECT {_columns(group, "new")}, 1, new.units WHERE {_is_counted(group, "new")}
+        ON CONFLICT DO UPDATE SET orders = orders + 1, units = units + excluded.units;
+    """
+
+
+def _count_out(tally: str, group: str) -> str:
+    statements = f"""
+        UPDATE {tally} SET orders = orders - 1, units = units - old.units
+        WHERE ({group}) = ({_columns(group, "old")});
+    """  # noqa: S608
+    if _is_of_customer(group):
+        # A row of no orders would keep the customer's name.
+        statements += f"DELETE FROM {tally} WHERE ({group}) = ({_columns(group, 'old')}) AND orders = 0;"  # noqa: S608
+    return statements
+
+
+def _is_of_customer(group: str) -> bool:
+    return group.startswith("customer")
+
+
+def _is_counted(group: str, row: str) -> str:
+    """Return the condition on which a tally counts an order."""
+    return f"{row}.customer IS NOT NULL" if _is_of_customer(group) else "true"
+
+
+def _tally(tally: str, group: str) -> Step:
+    """Return the statements that create a tally of orders, and the triggers that keep it."""
+    types = {"refund_is_due": "INTEGER", "is_unmatched": "INTEGER"}
+    columns = ", ".join(f"{column} {types.get(column, 'TEXT')} NOT NULL" for column in group.split(", "))
+    observed = f"{group}, units"
+    return (
+        f"""
+        CREATE TABLE {tally} ({columns}, orders INTEGER NOT NULL, units INTEGER NOT NULL, PRIMARY KEY ({group}))
+        STRICT, WITHOUT ROWID
+        """,
+        f"""
+        CREATE TRIGGER {tally}_comes AFTER INSERT ON order_fsm_order WHEN {_is_counted(group, "new")}
+        BEGIN {_count_in(tally, group)} END
+        """,
+        f"""
+        CREATE TRIGGER {tally}_goes AFTER DELETE ON order_fsm_order WHEN {_is_counted(group, "old")}
+        BEGIN {_count_out(tally, group)} END
+        """,
+        f"""
+        CREATE TRIGGER {tally}_moves AFTER UPDATE OF {observed} ON order_fsm_order
+        WHEN ({_columns(observed, "old")}) IS NOT ({_columns(observed, "new")})
+            AND ({_is_counted(group, "old")} OR {_is_counted(group, "new")})
+        BEGIN {_count_out(tally, group)} {_count_in(tally, group)} END
+        """,
+    )
+
+
+_VERSION_1: Step = (
+    _ORDERS,
+    "CREATE INDEX order_fsm_order_by_state ON order_fsm_order (state, created_at, id)",
+    """
+    CREATE INDEX order_fsm_order_by_customer ON order_fsm_order (customer, state, created_at, id)
+    WHERE customer IS NOT NULL
     """,
+    "CREATE INDEX order_fsm_order_refund_due ON order_fsm_order (created_at, id) WHERE refund_is_due = 1",
+    """
+    CREATE INDEX order_fsm_order_refund_due_by_customer ON order_fsm_order (customer, created_at, id)
+    WHERE refund_is_due = 1 AND customer IS NOT NULL
+    """,
+    "CREATE INDEX order_fsm_order_unmatched ON order_fsm_order (created_at, id) WHERE is_unmatched = 1",
+    _ENTRIES,
+    _KEYS,
+    _REFERENCES,
+    _STOCK,
+    _MESSAGES,
+    "CREATE INDEX order_fsm_message_by_order ON order_fsm_message (order_id, number)",
+    "CREATE INDEX order_fsm_message_claimable ON order_fsm_message (due, number) WHERE head = 1",
+    _DEAD_LETTERS,
+    "CREATE INDEX order_fsm_dead_letter_by_age ON order_fsm_dead_letter (created_at, number)",
+    "CREATE INDEX order_fsm_dead_letter_by_order ON order_fsm_dead_letter (order_id)",
+    *_tally("order_fsm_tally", _GROUP),
+    *_tally("order_fsm_customer_tally", f"customer, {_GROUP}"),
     "CREATE TABLE order_fsm_schema (version INTEGER NOT NULL) STRICT",
     "INSERT INTO order_fsm_schema VALUES (1)",
 )
 
-_INDEXES = (
-    # The last three columns are what a tally reads: it need not open the orders.
-    """
-    CREATE INDEX order_fsm_order_by_state
-    ON order_fsm_order (state, created_at, id, currency, refund_is_due, total)
-    """,
-    "CREATE INDEX order_fsm_order_by_customer ON order_fsm_order (customer, created_at, id)",
-    "CREATE INDEX order_fsm_order_refund_due ON order_fsm_order (created_at, id) WHERE refund_is_due = 1",
-    "CREATE INDEX order_fsm_message_by_order ON order_fsm_message (order_id, number)",
-    "UPDATE order_fsm_schema SET version = 2",
-)
-
-_DEAD_LETTERS = (
-    # A table of their own, so that a claim does not step over them.
-    """
-    CREATE TABLE order_fsm_dead_letter (
-        order_id TEXT NOT NULL,
-        id TEXT NOT NULL,
-        topic TEXT NOT NULL,
-        payload TEXT NOT NULL,
-        created_at TEXT NOT NULL,
-        attempts INTEGER NOT NULL,
-        PRIMARY KEY (order_id, id)
-    ) STRICT, WITHOUT ROWID
-    """,
-    "UPDATE order_fsm_schema SET version = 3",
-)
-
-_COUNT_IN = """
-    INSERT INTO order_fsm_tally VALUES (new.state, new.currency, new.refund_is_due, new.unit, 1, new.units)
-    ON CONFLICT DO UPDATE SET orders = orders + 1, units = units + excluded.units;
-"""
-_COUNT_OUT = """
-    UPDATE order_fsm_tally SET orders = orders - 1, units = units - old.units
-    WHERE (state, currency, refund_is_due, unit) = (old.state, old.currency, old.refund_is_due, old.unit);
-"""
-
-_SEALS = (
-    "ALTER TABLE order_fsm_order ADD COLUMN payments TEXT NOT NULL DEFAULT '[]'",
-    # The total as a whole number of units: see `rows.in_units`.
-    "ALTER TABLE order_fsm_order ADD COLUMN unit TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE order_fsm_order ADD COLUMN units INTEGER NOT NULL DEFAULT 0",
-    "ALTER TABLE order_fsm_order ADD COLUMN last_seal BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE order_fsm_order ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE order_fsm_entry ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE order_fsm_key ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE order_fsm_stock ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE order_fsm_message ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
-    "ALTER TABLE order_fsm_dead_letter ADD COLUMN seal BLOB NOT NULL DEFAULT x''",
-    upgrade.to_seals,
-    "DROP TABLE order_fsm_payment",
-    # Without what a tally used to read from it.
-    "DROP INDEX order_fsm_order_by_state",
-    "CREATE INDEX order_fsm_order_by_state ON order_fsm_order (state, created_at, id)",
-    # How many orders stand in each state, and what they come to. The triggers keep it, whoever changes an order.
-    """
-    CREATE TABLE order_fsm_tally (
-        state TEXT NOT NULL,
-        currency TEXT NOT NULL,
-        refund_is_due INTEGER NOT NULL,
-        unit TEXT NOT NULL,
-        orders INTEGER NOT NULL,
-        units INTEGER NOT NULL,
-        PRIMARY KEY (state, currency, refund_is_due, unit)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    INSERT INTO order_fsm_tally SELECT state, currency, refund_is_due, unit, count(*), sum(units)
-    FROM order_fsm_order GROUP BY 1, 2, 3, 4
-    """,
-    f"CREATE TRIGGER order_fsm_order_comes AFTER INSERT ON order_fsm_order BEGIN {_COUNT_IN} END",
-    f"CREATE TRIGGER order_fsm_order_goes AFTER DELETE ON order_fsm_order BEGIN {_COUNT_OUT} END",
-    f"""
-    CREATE TRIGGER order_fsm_order_moves
-    AFTER UPDATE OF state, currency, refund_is_due, unit, units ON order_fsm_order
-    WHEN (old.state, old.currency, old.refund_is_due, old.unit, old.units)
-        IS NOT (new.state, new.currency, new.refund_is_due, new.unit, new.units)
-    BEGIN {_COUNT_OUT} {_COUNT_IN} END
-    """,
-    "UPDATE order_fsm_schema SET version = 4",
-)
-
-STEPS: tuple[Step, ...] = (_TABLES, _INDEXES, _DEAD_LETTERS, _SEALS)
-"""What leads from each version of the schema to the next, from none at all on; each ends by stating its version."""
+STEPS: tuple[Step, ...] = (_VERSION_1,)
+"""The steps from each version of the schema to the next, beginning with an empty database."""
 
 _HAS_TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'order_fsm_schema'"
 
 
-def is_current(cursor: Cursor) -> bool:
-    """Whether the database has the tables as they are now.
+def is_current(transaction: Transaction) -> bool:
+    """Return whether the database has the tables of the present version.
 
     Raises:
-        StoreUnavailable: a newer version of order_fsm wrote it.
-        StoreCorrupt: it does not say which version it has.
+        StoreUnavailable: if a newer version of order_fsm wrote it.
+        StoreCorrupt: if it has no valid version.
     """
-    return _version(cursor) == len(STEPS)
+    return _version(transaction) == len(STEPS)
 
 
-def migrate(cursor: Cursor) -> None:
-    """Bring the tables, if any, up to the present version. The caller holds a write transaction.
+def migrate(transaction: Transaction) -> None:
+    """Create the tables, or upgrade them to the present version.
+
+    Args:
+        transaction: a write transaction.
 
     Raises:
-        StoreUnavailable, StoreCorrupt: as in `is_current`.
+        StoreUnavailable, StoreCorrupt: as `is_current` does.
     """
-    for step in STEPS[_version(cursor) :]:
+    present = _version(transaction)
+    for version, step in enumerate(STEPS[present:], present + 1):
         for part in step:
             if isinstance(part, str):
-                cursor.execute(part)
+                transaction.run(part, ())
             else:
-                part(cursor)
+                part(transaction)
+        transaction.run("UPDATE order_fsm_schema SET version = ?", (version,))
 
 
-def _version(cursor: Cursor) -> int:
-    if cursor.execute(_HAS_TABLES).fetchall() == [(0,)]:
+def _version(transaction: Transaction) -> int:
+    if transaction.rows(_HAS_TABLES) == [(0,)]:
         return 0
-    rows = cursor.execute("SELECT version FROM order_fsm_schema").fetchall()
+    rows = transaction.rows("SELECT version FROM order_fsm_schema")
     if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
         raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
     version: int = rows[0][0]
     if version > len(STEPS):
         raise StoreUnavailable(
-            f"the database was written by a newer version of order_fsm: schema {version}, this one knows up to"
-            f" {len(STEPS)}; update order_fsm"
+            f"a newer version of order_fsm wrote the database: schema {version}, this one knows {len(STEPS)}: update"
+            " order_fsm"
         )
     return version

@@ -1,0 +1,5 @@
+"""Orders in a SQL database: all that does not depend on which database it is."""
+
+from order_fsm_adapters.sql.store import SqlStore
+
+__all__ = ["SqlStore"]

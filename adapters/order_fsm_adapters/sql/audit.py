@@ -1,0 +1,136 @@
+"""What an audit asks: ids and messages, a page at a time, and the faults that no order shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from order_fsm.errors import StoreCorrupt
+from order_fsm.model import Message
+from order_fsm_adapters.sql import outbox
+from order_fsm_adapters.sql.codec import UNREADABLE, payments_of
+from order_fsm_adapters.sql.database import Row, Transaction
+from order_fsm_adapters.sql.rows import available_of, message_of
+
+_PAGE = 500
+
+_IDS = "SELECT id FROM order_fsm_order WHERE id > ? ORDER BY id LIMIT ?"
+_MESSAGES = """
+    SELECT number, id, order_id, topic, payload, created_at, remaining, seal, attempts
+    FROM order_fsm_message WHERE number > ? ORDER BY number LIMIT ?
+"""
+
+_STRAY_KEYS = """
+    SELECT "key", order_id FROM order_fsm_key AS one WHERE order_id IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM order_fsm_entry AS entry
+        WHERE entry.order_id = one.order_id AND entry.version = one."last" AND entry."key" = one."key"
+    )
+"""
+_STRAY_ENTRIES = """
+    SELECT DISTINCT order_id FROM order_fsm_entry AS entry
+    WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order AS one WHERE one.id = entry.order_id)
+"""
+_PAID = "SELECT id, payments FROM order_fsm_order WHERE id > ? AND payments <> '[]' ORDER BY id LIMIT ?"
+_HAS_REFERENCE = "SELECT 1 FROM order_fsm_reference WHERE reference = ? AND order_id = ?"
+_REFERENCES = """
+    SELECT of_payment.reference, of_payment.order_id, one.payments FROM order_fsm_reference AS of_payment
+    LEFT JOIN order_fsm_order AS one ON one.id = of_payment.order_id
+    WHERE (of_payment.reference, of_payment.order_id) > (?, ?)
+    ORDER BY of_payment.reference, of_payment.order_id LIMIT ?
+"""
+_STOCK = "SELECT sku, available, seal FROM order_fsm_stock"
+_HEADLESS = """
+    SELECT DISTINCT order_id FROM order_fsm_message AS one
+    WHERE head <> CASE WHEN remaining = '' AND EXISTS (
+        SELECT 1 FROM order_fsm_message AS other
+        WHERE other.order_id = one.order_id AND other.remaining = '' AND other.number < one.number
+    ) THEN 0 ELSE 1 END
+"""
+
+
+def _miscounted(tally: str, group: str, orders: str) -> str:
+    """Return a statement that finds rows in which a tally differs from its orders."""
+    kept = f'SELECT {group}, "orders", units FROM {tally} WHERE "orders" <> 0'  # noqa: S608
+    counted = f"SELECT {group}, count(*), sum(units) FROM {orders} GROUP BY {group}"  # noqa: S608
+    return f"""
+        SELECT * FROM (SELECT * FROM ({kept}) AS a EXCEPT SELECT * FROM ({counted}) AS b) AS c
+        UNION SELECT * FROM (SELECT * FROM ({counted}) AS d EXCEPT SELECT * FROM ({kept}) AS e) AS f
+    """  # noqa: S608
+
+
+# An audit compares the tally of all orders itself.
+_MISCOUNTED = _miscounted(
+    "order_fsm_customer_tally",
+    "customer, state, currency, refund_is_due, is_unmatched, unit",
+    "(SELECT * FROM order_fsm_order WHERE customer IS NOT NULL) AS own",
+)
+
+Rows = Callable[[str, Row], list[Row]]
+
+
+def order_ids(rows: Rows) -> Iterator[str]:
+    """Answer `Store.order_ids`."""
+    return (order_id for (order_id,) in _paged(rows, _IDS, ""))
+
+
+def messages(rows: Rows) -> Iterator[Message]:
+    """Answer `Store.messages`."""
+    return (message_of(row[1:]) for row in _paged(rows, _MESSAGES, -(2**63)))
+
+
+def _paged(rows: Rows, statement: str, after: Any) -> Iterator[Row]:
+    """Yield rows in the sequence of their first column. No transaction is open between two pages."""
+    while page := rows(statement, (after, _PAGE)):
+        for row in page:
+            # A walk along a damaged index might never end.
+            if not isinstance(row[0], type(after)) or row[0] <= after:
+                raise StoreCorrupt("an index of the database is damaged: rebuild it (SQLite: REINDEX)")
+            yield row
+            after = row[0]
+
+
+def faults(transaction: Transaction) -> list[str]:
+    """Answer `Store.faults`, without the database's own check of itself."""
+    found = [
+        f"key {key!r} belongs to order {order_id!r}, which has no entry with it"
+        for key, order_id in transaction.rows(_STRAY_KEYS)
+    ]
+    for row in transaction.rows(_STOCK):
+        try:
+            available_of(row)
+        except StoreCorrupt as error:
+            found.append(str(error))
+    for (order_id,) in transaction.rows(_STRAY_ENTRIES):
+        found.append(f"there are entries of order {order_id!r}, which is gone")
+    for (order_id,) in transaction.rows(_HEADLESS):
+        found.append(f"the oldest message of order {order_id!r} is not the one that can be claimed")
+    found += _references(transaction)
+    found += outbox.damaged_dead_letters(transaction)
+    for customer in sorted({row[0] for row in transaction.rows(_MISCOUNTED)}):
+        found.append(f"the tally of customer {customer!r} differs from the orders")
+    return found
+
+
+def _references(transaction: Transaction) -> Iterator[str]:
+    """Yield a sentence for each payment that does not lead to its order, and for each that leads astray."""
+    for order_id, payments in _paged(transaction.rows, _PAID, ""):
+        for reference in _references_in(payments):
+            if not transaction.rows(_HAS_REFERENCE, (reference, order_id)):
+                yield f"the payment {reference!r} does not lead to order {order_id!r}, which has it"
+    place = "", ""
+    while page := transaction.rows(_REFERENCES, (*place, _PAGE)):
+        for reference, order_id, payments in page:
+            # A walk along a damaged index might never end.
+            if not isinstance(reference, str) or not isinstance(order_id, str) or (reference, order_id) <= place:
+                raise StoreCorrupt("an index of the database is damaged: rebuild it (SQLite: REINDEX)")
+            place = reference, order_id
+            if payments is None or reference not in _references_in(payments, reference):
+                yield f"the payment {reference!r} leads to order {order_id!r}, which does not have it"
+
+
+def _references_in(payments: str, *unreadable: str) -> set[str]:
+    """Return the references of a ledger, or these if it is damaged: an audit finds that when it reads the order."""
+    try:
+        return {row.reference for row in payments_of(payments) if row.reference is not None}
+    except UNREADABLE:
+        return set(unreadable)

@@ -1,0 +1,128 @@
+"""Writing a change, and removing an order."""
+
+from __future__ import annotations
+
+from order_fsm.errors import KeyReused, OrderExists, VersionConflict
+from order_fsm.model import Order
+from order_fsm.store import Change, record_of
+from order_fsm_adapters.sql import orders, outbox, stock
+from order_fsm_adapters.sql.database import Transaction
+from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, EntryRow, entry_row
+from order_fsm_adapters.sql.order_rows import (
+    AMENDED_COLUMNS,
+    CHANGING_COLUMNS,
+    ORDER_COLUMNS,
+    OrderRow,
+    order_of,
+    order_row,
+)
+from order_fsm_adapters.sql.rows import record_row
+
+
+def _places(number: int) -> str:
+    return ", ".join("?" * number)
+
+
+def _update(*columns: str) -> str:
+    return f"UPDATE order_fsm_order SET {' = ?, '.join(columns)} = ? WHERE id = ?"  # noqa: S608
+
+
+_INSERT_ORDER = f"INSERT INTO order_fsm_order ({ORDER_COLUMNS}) VALUES ({_places(len(OrderRow._fields))})"  # noqa: S608
+_CHANGE_ORDER = _update(*CHANGING_COLUMNS)
+_AMEND_ORDER = _update(*CHANGING_COLUMNS, *AMENDED_COLUMNS)
+_INSERT_ENTRY = f"INSERT INTO order_fsm_entry ({ENTRY_COLUMNS}) VALUES ({_places(len(EntryRow._fields))})"  # noqa: S608
+_HAS_KEY = 'SELECT 1 FROM order_fsm_key WHERE "key" = ?'
+_INSERT_KEY = f"""
+    INSERT INTO order_fsm_key ("key", order_id, "first", "last", request_fingerprint, seal) VALUES ({_places(6)})
+"""  # noqa: S608
+
+_INSERT_REFERENCE = "INSERT INTO order_fsm_reference (reference, order_id) VALUES (?, ?)"
+_DELETE_REFERENCE = "DELETE FROM order_fsm_reference WHERE reference = ? AND order_id = ?"
+
+# The entries committed under a key carry it, so its row is found without an index on order_id.
+_REMOVE = (
+    """
+    DELETE FROM order_fsm_key
+    WHERE order_id = ? AND "key" IN (SELECT "key" FROM order_fsm_entry WHERE order_id = ?)
+    """,
+    "DELETE FROM order_fsm_entry WHERE order_id = ?",
+    "DELETE FROM order_fsm_order WHERE id = ?",
+)
+
+
+def write(transaction: Transaction, change: Change) -> None:
+    """Write a change. If it is refused, nothing of it is written.
+
+    Raises:
+        OrderExists, OrderNotFound, VersionConflict, KeyReused, StoreCorrupt: as `Store.commit` does.
+    """
+    key, order = change.key, change.order
+    if key is not None and transaction.rows(_HAS_KEY, (key,)):
+        raise KeyReused(f"the key {key!r} was committed before")
+    before = None if order is None else _before(transaction, order.id, change.expected_version)
+    pieces = stock.moved(transaction, change) if change.stock else {}
+    # Nothing is refused from here on.
+    if order is not None:
+        last_seal = b"" if before is None else before.last_seal
+        for entry in change.entries:
+            row = entry_row(order.id, entry, last_seal)
+            last_seal = row.seal
+            transaction.run(_INSERT_ENTRY, row)
+        _put_order(transaction, before, order_row(order, before, last_seal))
+        if change.payments:
+            _put_references(transaction, order, change.expected_version)
+    if key is not None:
+        transaction.run(_INSERT_KEY, record_row(key, record_of(change)))
+    for sku, available in pieces.items():
+        stock.put(transaction, sku, available)
+    for message in change.messages:
+        outbox.add(transaction, message)
+
+
+def remove(transaction: Transaction, order: Order) -> None:
+    """Answer `Store.remove`."""
+    before = _before(transaction, order.id, order.version)
+    if before is None:
+        raise orders.not_found(order.id)
+    for reference in order_of(before).references:
+        transaction.run(_DELETE_REFERENCE, (reference, order.id))
+    keys, *others = _REMOVE
+    transaction.run(keys, (order.id, order.id))
+    for statement in others:
+        transaction.run(statement, (order.id,))
+    outbox.forget(transaction, order.id)
+
+
+def _before(transaction: Transaction, order_id: str, version: int) -> OrderRow | None:
+    """Return the row of an order, checked. None if there is no such order, and `version` is 0.
+
+    Raises:
+        OrderExists, OrderNotFound, VersionConflict: if the order is not at `version`.
+        StoreCorrupt: if the row is not as it was written.
+    """
+    row = orders.row_of(transaction, order_id)
+    if row is None:
+        if version:
+            raise orders.not_found(order_id)
+        return None
+    if not version:
+        raise OrderExists(f"there is already an order {order_id!r}")
+    present = order_of(row).version
+    if present != version:
+        raise VersionConflict(f"order {order_id!r} is at version {present}, not {version}: load it again")
+    return row
+
+
+def _put_references(transaction: Transaction, order: Order, expected_version: int) -> None:
+    known = {row.reference for row in order.payments if row.version <= expected_version}
+    for reference in sorted(order.references - known):
+        transaction.run(_INSERT_REFERENCE, (reference, order.id))
+
+
+def _put_order(transaction: Transaction, before: OrderRow | None, row: OrderRow) -> None:
+    if before is None:
+        transaction.run(_INSERT_ORDER, row)
+    elif before.amended == row.amended:
+        transaction.run(_CHANGE_ORDER, (*row.changing, row.id))
+    else:
+        transaction.run(_AMEND_ORDER, (*row.changing, *row.amended, row.id))

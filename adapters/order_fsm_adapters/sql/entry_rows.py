@@ -1,0 +1,160 @@
+"""The entries of a history as rows, and back. Reading a row checks its seal."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from order_fsm.errors import StoreCorrupt
+from order_fsm.model import Entry
+from order_fsm_adapters.sql import codec
+from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
+from order_fsm_adapters.sql.database import Row
+from order_fsm_adapters.sql.order_rows import OrderRow
+from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, seal
+from order_fsm_adapters.wire import WireFact, facts_form
+
+
+class EntryRow(NamedTuple):
+    """A row of order_fsm_entry.
+
+    Attributes:
+        salt, personal: the commitment to `comment`.
+        seal: follows that of the entry before.
+    """
+
+    order_id: str
+    version: int
+    trigger: str
+    state_before: str
+    state_after: str
+    at: str
+    by: str | None
+    comment: str
+    visible: int
+    notify: int
+    key: str | None
+    override: int
+    facts: str
+    rules_fingerprint: str | None
+    salt: bytes | None
+    personal: bytes | None
+    seal: bytes
+
+
+ENTRY_COLUMNS = ", ".join(f'"{column}"' for column in EntryRow._fields)
+
+
+def entry_row(order_id: str, entry: Entry, before: bytes) -> EntryRow:
+    """Return the row of an entry.
+
+    Args:
+        order_id: whose it is.
+        entry: as it shall be stored.
+        before: the seal of the entry before it, empty for the first one.
+    """
+    personal = commitment((entry.comment,)) if entry.comment else NOTHING
+    facts = facts_form(entry.facts)
+    return EntryRow(
+        order_id,
+        entry.version,
+        entry.trigger,
+        entry.state_before,
+        entry.state_after,
+        time_text(entry.at),
+        entry.by,
+        entry.comment,
+        1 if entry.visible else 0,
+        1 if entry.notify else 0,
+        entry.key,
+        1 if entry.override else 0,
+        json_text(facts) if facts else "{}",
+        entry.rules_fingerprint,
+        personal.salt,
+        personal.digest,
+        _entry_seal(order_id, entry, facts, personal.digest, before),
+    )
+
+
+def entry_of(row: EntryRow, before: bytes) -> Entry:
+    """Return the entry of a row.
+
+    Args:
+        row: the row.
+        before: the seal of the entry before it, empty for the first one.
+
+    Raises:
+        StoreCorrupt: if the row is not as it was written, or does not follow that entry.
+    """
+    name = f"entry {row.version} of order {row.order_id!r}"
+    try:
+        wire, facts = codec.facts_of(row.facts)
+        entry = Entry(
+            version=row.version,
+            trigger=row.trigger,
+            state_before=row.state_before,
+            state_after=row.state_after,
+            at=time_of(row.at),
+            by=row.by,
+            comment=row.comment,
+            visible=flag_of(row.visible),
+            notify=flag_of(row.notify),
+            key=row.key,
+            override=flag_of(row.override),
+            facts=facts,
+            rules_fingerprint=row.rules_fingerprint,
+        )
+        fits = row.seal == _entry_seal(row.order_id, entry, wire, row.personal, before)
+        fits = fits and Commitment(row.salt, row.personal).covers((row.comment,), blank=not row.comment)
+    except UNREADABLE as error:
+        raise corrupt(name, error) from error
+    if not fits:
+        raise corrupt(name)
+    return entry
+
+
+def _entry_seal(
+    order_id: str, entry: Entry, facts: dict[str, WireFact], personal: bytes | None, before: bytes
+) -> bytes:
+    values = (
+        "entry",
+        order_id,
+        entry.version,
+        entry.trigger,
+        entry.state_before,
+        entry.state_after,
+        entry.at,
+        entry.by,
+        entry.visible,
+        entry.notify,
+        entry.key,
+        entry.override,
+        facts,
+        entry.rules_fingerprint,
+        personal,
+    )
+    return seal(values, before)
+
+
+def history_of(order: OrderRow, rows: list[Row]) -> tuple[Entry, ...]:
+    """Return the history of an order.
+
+    Args:
+        order: its row.
+        rows: those of its entries, by version.
+
+    Raises:
+        StoreCorrupt: if an entry is damaged, missing, inserted or moved.
+    """
+    entries = []
+    last = b""
+    for number, row in enumerate(map(EntryRow._make, rows), 1):
+        if row.version != number:
+            raise corrupt(f"entry {number} of order {order.id!r}")
+        entries.append(entry_of(row, last))
+        last = row.seal
+    if last != order.last_seal or len(entries) != order.version:
+        raise StoreCorrupt(
+            f"order {order.id!r}: its history ends with entry {len(entries)}, not with the last one that was written:"
+            " restore it from a backup"
+        )
+    return tuple(entries)

@@ -1,0 +1,185 @@
+"""Orders as rows, and back. Reading a row checks its seal."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
+
+from order_fsm.model import Order
+from order_fsm_adapters.sql import codec
+from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
+from order_fsm_adapters.sql.database import Row
+from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, seal
+
+
+class OrderRow(NamedTuple):
+    """A row of order_fsm_order.
+
+    Attributes:
+        refund_is_due, is_unmatched, unit, units: derived from the order, to find and to count it.
+        salt, personal: the commitment to `customer`, `email` and `data`.
+        last_seal: the seal of the order's last entry.
+    """
+
+    id: str
+    # Every change writes these.
+    state: str
+    counted: int
+    invoiced_by_payment: int
+    version: int
+    reserved: str | None
+    payments: str
+    updated_at: str
+    refund_is_due: int
+    is_unmatched: int
+    last_seal: bytes
+    seal: bytes
+    # Few changes write these.
+    total: str
+    currency: str
+    lines: str
+    unit: str
+    units: int
+    customer: str | None
+    email: str | None
+    data: str
+    salt: bytes | None
+    personal: bytes | None
+    created_at: str
+
+    @property
+    def changing(self) -> Row:
+        """The columns that every change writes."""
+        return self[1:12]
+
+    @property
+    def amended(self) -> Row:
+        """The columns that few changes write."""
+        return self[12:22]
+
+
+ORDER_COLUMNS = ", ".join(OrderRow._fields)
+CHANGING_COLUMNS = OrderRow._fields[1:12]
+AMENDED_COLUMNS = OrderRow._fields[12:22]
+
+
+def queues_of(order: Order) -> tuple[bool, bool]:
+    """Return whether money of the order is due back, and whether money in another currency is unmatched."""
+    if not order.payments:
+        return False, False
+    return order.refund_due > 0, bool(order.unmatched)
+
+
+def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderRow:
+    """Return the row of an order.
+
+    Args:
+        order: as it shall be stored.
+        before: its row before the change, if it has one.
+        last_seal: the seal of its last entry.
+    """
+    customer, email, data = order.customer, order.email, "{}"
+    if blob := order.data:
+        data = json_text(blob)
+    if before is not None and (before.customer, before.email, before.data) == (customer, email, data):
+        personal = Commitment(before.salt, before.personal)
+    else:
+        values = _personal(order)
+        personal = commitment(values) if any(values) else NOTHING
+    due, unmatched = queues_of(order)
+    total = str(order.total)
+    if before is not None and before.total == total:
+        unit, units = before.unit, before.units
+    else:
+        unit, units = codec.in_units(order.total)
+    return OrderRow(
+        order.id,
+        order.state,
+        1 if order.counted else 0,
+        1 if order.invoiced_by_payment else 0,
+        order.version,
+        None if order.reserved is None else json_text(order.reserved),
+        json_text(order.payments) if order.payments else "[]",
+        time_text(order.updated_at),
+        1 if due else 0,
+        1 if unmatched else 0,
+        last_seal,
+        _order_seal(order, (due, unmatched), (unit, units), personal.digest, last_seal),
+        total,
+        order.currency,
+        json_text(order.lines) if order.lines else "[]",
+        unit,
+        units,
+        customer,
+        email,
+        data,
+        personal.salt,
+        personal.digest,
+        time_text(order.created_at),
+    )
+
+
+@lru_cache(maxsize=1024)  # A change reads the row to decide and again to commit, and most of the time it is the same.
+def order_of(row: OrderRow) -> Order:
+    """Return the order of a row.
+
+    Raises:
+        StoreCorrupt: if the row is not as it was written.
+    """
+    try:
+        order = Order(
+            id=row.id,
+            state=row.state,
+            counted=flag_of(row.counted),
+            version=row.version,
+            total=Decimal(row.total),
+            currency=row.currency,
+            lines=codec.lines_of(row.lines),
+            customer=row.customer,
+            email=row.email,
+            payments=codec.payments_of(row.payments),
+            created_at=time_of(row.created_at),
+            updated_at=time_of(row.updated_at),
+            reserved=None if row.reserved is None else codec.lines_of(row.reserved),
+            invoiced_by_payment=flag_of(row.invoiced_by_payment),
+            data=codec.object_of(row.data),
+        )
+        derived = (flag_of(row.refund_is_due), flag_of(row.is_unmatched)), (row.unit, row.units)
+        fits = row.seal == _order_seal(order, *derived, row.personal, row.last_seal)
+        values = _personal(order)
+        fits = fits and Commitment(row.salt, row.personal).covers(values, blank=not any(values))
+    except UNREADABLE as error:
+        raise corrupt(f"order {row.id!r}", error) from error
+    if not fits:
+        raise corrupt(f"order {row.id!r}")
+    return order
+
+
+def _personal(order: Order) -> Row:
+    return order.customer, order.email, order.data
+
+
+def _order_seal(
+    order: Order, queues: tuple[bool, bool], units: tuple[str, int], personal: bytes | None, last_seal: bytes
+) -> bytes:
+    values = (
+        "order",
+        order.id,
+        order.state,
+        order.counted,
+        order.invoiced_by_payment,
+        order.version,
+        order.total,
+        order.currency,
+        order.lines,
+        order.reserved,
+        order.payments,
+        order.created_at,
+        order.updated_at,
+        queues,
+        units,
+        personal,
+        last_seal,
+    )
+    return seal(values)

@@ -1,0 +1,75 @@
+"""Reading orders by id, with all that the engine needs to decide a change."""
+
+from __future__ import annotations
+
+from order_fsm.errors import OrderNotFound, StoreCorrupt
+from order_fsm.model import Entry, Order
+from order_fsm.store import IdempotencyRecord, Need, Snapshot
+from order_fsm_adapters.sql import stock
+from order_fsm_adapters.sql.database import Transaction
+from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, history_of
+from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow, order_of
+from order_fsm_adapters.sql.rows import record_of
+
+ORDER = f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id = ?"  # noqa: S608
+_ENTRIES = f"SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? ORDER BY version"  # noqa: S608
+_HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
+RECORD = 'SELECT "key", order_id, "first", "last", request_fingerprint, seal FROM order_fsm_key WHERE "key" = ?'
+
+
+def row_of(transaction: Transaction, order_id: str) -> OrderRow | None:
+    """Return the row of an order, None if there is no such order.
+
+    Raises:
+        StoreCorrupt: if the row is missing and the history is not.
+    """
+    for row in transaction.rows(ORDER, (order_id,)):
+        return OrderRow._make(row)
+    if transaction.rows(_HAS_ENTRIES, (order_id,)):
+        raise StoreCorrupt(f"order {order_id!r} is gone and its history is not: restore it from a backup")
+    return None
+
+
+def not_found(order_id: str) -> OrderNotFound:
+    """Return the error for an unknown order."""
+    return OrderNotFound(f"there is no order {order_id!r}")
+
+
+def load(transaction: Transaction, order_id: str) -> Order:
+    """Answer `Store.load`."""
+    row = row_of(transaction, order_id)
+    if row is None:
+        raise not_found(order_id)
+    return order_of(row)
+
+
+def history(transaction: Transaction, order_id: str) -> tuple[Entry, ...]:
+    """Answer `Store.history`."""
+    row = row_of(transaction, order_id)
+    if row is None:
+        raise not_found(order_id)
+    order_of(row)
+    return history_of(row, transaction.rows(_ENTRIES, (order_id,)))
+
+
+def record(transaction: Transaction, key: str) -> IdempotencyRecord | None:
+    """Return the record under a key, or None."""
+    for row in transaction.rows(RECORD, (key,)):
+        return record_of(row)
+    return None
+
+
+def snapshot(transaction: Transaction, need: Need) -> Snapshot:
+    """Answer one need of `Store.prepare_many`."""
+    try:
+        order = found = None
+        skus = list(need.skus)
+        if need.order_id is not None and (row := row_of(transaction, need.order_id)) is not None:
+            order = order_of(row)
+            if order.reserved is None:
+                skus += [line.sku for line in order.lines]
+        if need.key is not None:
+            found = record(transaction, need.key)
+        return Snapshot(order, found, stock.available(transaction, skus) if skus else {})
+    except StoreCorrupt as fault:
+        return Snapshot(None, None, {}, fault)

@@ -1,0 +1,90 @@
+"""Records of keys, stock and messages as rows, and back. Reading a row checks its seal."""
+
+from __future__ import annotations
+
+from order_fsm.model import Message
+from order_fsm.store import IdempotencyRecord
+from order_fsm_adapters.sql import codec
+from order_fsm_adapters.sql.codec import UNREADABLE, json_text, time_of, time_text
+from order_fsm_adapters.sql.database import Row
+from order_fsm_adapters.sql.seals import corrupt, seal
+
+
+def record_row(key: str, record: IdempotencyRecord) -> Row:
+    """Return the row of a key's record."""
+    return (key, *record, seal(("key", key, *record)))
+
+
+def record_of(row: Row) -> IdempotencyRecord:
+    """Return the record of a key's row.
+
+    Raises:
+        StoreCorrupt: if the row is not as it was written.
+    """
+    if _seal_of("key", row[:5]) != row[5]:
+        raise corrupt(f"key {row[0]!r}")
+    return IdempotencyRecord(*row[1:5])
+
+
+def stock_row(sku: str, available: int) -> Row:
+    """Return the row of an item."""
+    return sku, available, seal(("stock", sku, available))
+
+
+def available_of(row: Row) -> int:
+    """Return the available pieces of an item's row.
+
+    Raises:
+        StoreCorrupt: if the row is not as it was written.
+    """
+    available: int = row[1]
+    if _seal_of("stock", row[:2]) != row[2]:
+        raise corrupt(f"the stock of {row[0]!r}")
+    return available
+
+
+def message_row(message: Message) -> Row:
+    """Return the columns of a message without its attempts, and their seal."""
+    values = (message.id, message.order_id, message.topic)
+    payload, remaining = message.payload, message.remaining
+    sealed = seal(("message", *values, payload, message.created_at, remaining))
+    return (*values, json_text(payload), time_text(message.created_at), _remaining_text(message), sealed)
+
+
+def remaining_columns(message: Message) -> Row:
+    """Return the columns of a message that change with its remaining recipients: those and the seal."""
+    return message_row(message)[5:7]
+
+
+def _remaining_text(message: Message) -> str:
+    return json_text(message.remaining) if message.remaining else ""
+
+
+def message_of(row: Row) -> Message:
+    """Return the message of a row: the columns of `message_row`, and the attempts.
+
+    Raises:
+        StoreCorrupt: if the row is not as it was written.
+    """
+    message_id, order_id, topic, payload, created_at, remaining, sealed, attempts = row
+    try:
+        if not isinstance(attempts, int):
+            raise ValueError(f"attempts must be a whole number, not {attempts!r}")
+        recipients = codec.names_of(remaining) if remaining else ()
+        message = Message(
+            message_id, order_id, topic, codec.object_of(payload), time_of(created_at), attempts, recipients
+        )
+        fits = sealed == message_row(message)[6]
+    except UNREADABLE as error:
+        raise corrupt(f"message {message_id!r}", error) from error
+    if not fits:
+        raise corrupt(f"message {message_id!r}")
+    return message
+
+
+def _seal_of(kind: str, values: Row) -> bytes:
+    try:
+        return seal((kind, *values))
+    except UNREADABLE:
+        # A damaged column may hold text that is not valid Unicode.
+        return b""

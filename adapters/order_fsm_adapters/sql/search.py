@@ -1,0 +1,160 @@
+"""Finding and counting orders, each by an index, so that a page costs the same among many orders."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import islice
+
+from order_fsm.errors import StoreCorrupt
+from order_fsm.model import Order, statuses_of
+from order_fsm.money import EXACT, ZERO, plus
+from order_fsm.store import Query, Tally
+from order_fsm_adapters.sql import orders
+from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, time_text
+from order_fsm_adapters.sql.database import Row, Transaction
+from order_fsm_adapters.sql.order_rows import OrderRow, order_of, queues_of
+
+_log = logging.getLogger(__name__)
+
+Place = tuple[str, str]
+"""The position of an order among all: its created_at and its id."""
+
+_START: Place = ("", "")
+
+
+def _states(condition: str) -> str:
+    """Return a statement that finds the states of some orders, by one step into an index for each."""
+    return f"""
+        WITH RECURSIVE present (state) AS (
+            SELECT min(state) FROM order_fsm_order WHERE {condition}
+            UNION ALL
+            SELECT (SELECT min(state) FROM order_fsm_order WHERE {condition} AND state > present.state)
+            FROM present WHERE state IS NOT NULL
+        )
+        SELECT state FROM present WHERE state IS NOT NULL
+    """  # noqa: S608
+
+
+def _page(condition: str) -> str:
+    """Return a statement for a page of places."""
+    return f"""
+        SELECT created_at, id FROM order_fsm_order
+        WHERE {condition} AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?
+    """  # noqa: S608
+
+
+_ALL_STATES = _states("state IS NOT NULL")
+_STATES_OF_CUSTOMER = _states("customer = ?")
+_IN_STATE = _page("state = ?")
+_IN_STATE_OF_CUSTOMER = _page("customer = ? AND state = ?")
+_REFUND_DUE = _page("refund_is_due = 1")
+_REFUND_DUE_OF_CUSTOMER = _page("customer = ? AND refund_is_due = 1")
+_UNMATCHED = _page("is_unmatched = 1")
+
+_OF_REFERENCE = """
+    SELECT one.created_at, one.id FROM order_fsm_reference AS of_payment
+    JOIN order_fsm_order AS one ON one.id = of_payment.order_id
+    WHERE of_payment.reference = ? AND (one.created_at, one.id) > (?, ?) ORDER BY one.created_at, one.id LIMIT ?
+"""
+
+# Triggers keep these rows up to date.
+_TALLY = """
+    SELECT state, currency, refund_is_due, is_unmatched, unit, "orders", units FROM order_fsm_tally
+    WHERE "orders" <> 0
+"""
+_TALLY_OF_CUSTOMER = """
+    SELECT state, currency, refund_is_due, is_unmatched, unit, "orders", units FROM order_fsm_customer_tally
+    WHERE customer = ? AND "orders" <> 0
+"""
+
+
+def find(transaction: Transaction, query: Query) -> list[Order]:
+    """Answer `Store.find`.
+
+    Raises:
+        StoreCorrupt: if an index is damaged.
+    """
+    after = _START if query.after is None else (time_text(query.after.created_at), query.after.order_id)
+    return list(islice(_readable(transaction, query, _places(transaction, query, after)), query.limit))
+
+
+def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
+    """Yield the places of the orders that may match a query, oldest first."""
+    if query.reference is not None:
+        return _paged(transaction, _OF_REFERENCE, (query.reference,), after, query.limit)
+    if query.unmatched:  # Few orders are, so those of one customer need no index of their own.
+        return _paged(transaction, _UNMATCHED, (), after, query.limit)
+    of_customer = () if query.customer is None else (query.customer,)
+    if query.refund_due:
+        statement = _REFUND_DUE_OF_CUSTOMER if of_customer else _REFUND_DUE
+        return _paged(transaction, statement, of_customer, after, query.limit)
+    found = transaction.rows(_STATES_OF_CUSTOMER if of_customer else _ALL_STATES, of_customer * 2)
+    states = [state for (state,) in found if query.when.matches(statuses_of(state))]
+    statement = _IN_STATE_OF_CUSTOMER if of_customer else _IN_STATE
+    # Most of a page comes from a few of the states.
+    size = min(query.limit, query.limit // max(len(states), 1) + 5)
+    return heapq.merge(*[_paged(transaction, statement, (*of_customer, state), after, size) for state in states])
+
+
+def _paged(transaction: Transaction, statement: str, values: Row, after: Place, size: int) -> Iterator[Place]:
+    while page := transaction.rows(statement, (*values, *after, size)):
+        for row in page:
+            # A walk along a damaged index might never end.
+            if not isinstance(row[0], str) or not isinstance(row[1], str) or row <= after:
+                raise StoreCorrupt("an index of the orders is damaged: rebuild it (SQLite: REINDEX)")
+            yield row
+            after = row
+        if len(page) < size:
+            return
+
+
+def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -> Iterator[Order]:
+    """Yield the orders at some places. Damaged ones are logged and left out."""
+    for place in places:
+        order = None
+        try:
+            for row in transaction.rows(orders.ORDER, (place[1],)):
+                order = order_of(OrderRow._make(row))
+        except StoreCorrupt:
+            order = None
+        if order is None or (time_text(order.created_at), order.id) != place:
+            _log.error("order %r is damaged and left out: run an audit", place[1])
+        elif _matches(query, order):
+            yield order
+        elif not (query.refund_due or query.unmatched or query.reference):
+            _log.error("an index does not fit order %r, which is left out: run an audit", place[1])
+
+
+def _matches(query: Query, order: Order) -> bool:
+    refund_is_due, is_unmatched = queues_of(order)
+    return (
+        query.when.matches(order.statuses)
+        and (query.customer is None or order.customer == query.customer)
+        and (not query.refund_due or refund_is_due)
+        and (not query.unmatched or is_unmatched)
+        and (query.reference is None or query.reference in order.references)
+    )
+
+
+def tally(transaction: Transaction, customer: str | None) -> list[Tally]:
+    """Answer `Store.tally`.
+
+    Raises:
+        StoreCorrupt: if a row of the tally is damaged.
+    """
+    rows = transaction.rows(_TALLY) if customer is None else transaction.rows(_TALLY_OF_CUSTOMER, (customer,))
+    groups: dict[tuple[str, str, bool, bool], tuple[int, Decimal]] = {}
+    try:
+        for state, currency, due, unmatched, unit, number, units in rows:
+            group = state, currency, flag_of(due), flag_of(unmatched)
+            orders_, total = groups.get(group, (0, ZERO))
+            groups[group] = orders_ + number, plus(total, EXACT.multiply(Decimal(unit), units))
+    except UNREADABLE as error:
+        raise StoreCorrupt(f"a row of the tally is damaged ({error}): restore it from a backup") from error
+    return [
+        Tally(state, currency, due, number, total, unmatched)
+        for (state, currency, due, unmatched), (number, total) in groups.items()
+    ]

@@ -1,0 +1,98 @@
+"""The store over a SQL database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from order_fsm.errors import InvalidInput, OrderFsmError
+from order_fsm.model import Entry, Message, Order
+from order_fsm.store import Change, Need, Query, Snapshot, Tally, one_by_one
+from order_fsm_adapters.sql import audit, commits, orders, outbox, search, stock
+from order_fsm_adapters.sql.database import Database, Transaction
+
+
+class SqlStore:
+    """A store in a SQL database. Each call is one transaction, or part of the host's."""
+
+    def __init__(self, database: Database) -> None:
+        """Use a database that has the tables."""
+        self._database = database
+
+    @property
+    def joined(self) -> bool:
+        return self._database.joined
+
+    def load(self, order_id: str) -> Order:
+        return self._database.read(lambda transaction: orders.load(transaction, order_id))
+
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        return self._database.read(lambda transaction: orders.history(transaction, order_id))
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return self._database.read(lambda transaction: [orders.snapshot(transaction, need) for need in needs])
+
+    def commit(self, change: Change) -> None:
+        self._database.write(lambda transaction: commits.write(transaction, change))
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        def write(transaction: Transaction) -> list[OrderFsmError | None]:
+            return one_by_one(lambda change: transaction.part(partial(commits.write, change=change)), changes)
+
+        return self._database.write(write)
+
+    def find(self, query: Query) -> list[Order]:
+        return self._database.read(lambda transaction: search.find(transaction, query))
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        return self._database.read(lambda transaction: search.tally(transaction, customer))
+
+    def stock(self, skus: Iterable[str]) -> dict[str, int]:
+        return self._database.read(lambda transaction: stock.available(transaction, skus))
+
+    def set_stock(self, sku: str, available: int) -> None:
+        self._database.write(lambda transaction: stock.put(transaction, sku, available))
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        if self._database.joined:
+            # Its write lock would be held while mail is sent.
+            raise InvalidInput("deliver messages with no transaction open: commit first")
+        return self._database.write_at_once(lambda transaction: outbox.claim(transaction, now, until, limit))
+
+    def delivered(self, message: Message, until: datetime) -> None:
+        self._database.write_at_once(lambda transaction: outbox.delivered(transaction, message, until))
+
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        self._database.write_at_once(lambda transaction: outbox.retry_later(transaction, message, until, due))
+
+    def dead_letters(self, limit: int) -> list[Message]:
+        return self._database.read(lambda transaction: outbox.dead_letters(transaction, limit))
+
+    def requeue(self, message: Message) -> None:
+        self._database.write_at_once(lambda transaction: outbox.requeue(transaction, message))
+
+    def remove(self, order: Order) -> None:
+        self._database.write(lambda transaction: commits.remove(transaction, order))
+
+    def order_ids(self) -> Iterator[str]:
+        return audit.order_ids(self._database.rows)
+
+    def messages(self) -> Iterator[Message]:
+        return audit.messages(self._database.rows)
+
+    def faults(self) -> list[str]:
+        return self._database.read(audit.faults)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

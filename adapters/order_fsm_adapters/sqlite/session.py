@@ -1,0 +1,80 @@
+"""Statements on one connection to SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from sqlite3 import Connection, Cursor, Error
+
+from order_fsm.errors import StoreCorrupt, StoreError, StoreUnavailable, TransactionLost
+from order_fsm_adapters.sql.database import Result, Row, Transaction
+from order_fsm_adapters.sqlite.errors import FAILURES, error_name, store_error
+
+
+class Session:
+    """A connection, which raises the store's errors.
+
+    Each statement has a cursor of its own. So a signal handler that uses the store between two steps of a statement
+    cannot take its rows away.
+    """
+
+    __slots__ = ("__weakref__", "connection", "is_joined", "where")
+
+    def __init__(self, connection: Connection, where: str) -> None:
+        """Use an open connection.
+
+        Args:
+            connection: its text_factory is str.
+            where: names the database in messages.
+        """
+        self.connection = connection
+        self.where = where
+        self.is_joined = False
+        """Whether the present call is part of a transaction that the host began."""
+
+    def rows(self, statement: str, values: Row = ()) -> list[Row]:
+        try:
+            # Not connection.execute, which applies the host's row_factory.
+            return Cursor(self.connection).execute(statement, values).fetchall()
+        except FAILURES as error:
+            raise self.failure(error) from error
+
+    def run(self, statement: str, values: Row = ()) -> int:
+        try:
+            return Cursor(self.connection).execute(statement, values).rowcount
+        except FAILURES as error:
+            raise self.failure(error) from error
+
+    def part(self, work: Callable[[Transaction], Result]) -> Result:
+        try:
+            self.run("SAVEPOINT order_fsm")
+            result = work(self)
+            self.run("RELEASE order_fsm")
+        except BaseException as error:
+            if self.in_transaction:
+                # There is none if a signal handler raised before it was made, or after it was released.
+                with suppress(Error):
+                    self.connection.execute("ROLLBACK TO order_fsm")
+                    self.connection.execute("RELEASE order_fsm")
+            elif isinstance(error, StoreCorrupt):
+                raise StoreUnavailable(f"{self.where}: SQLite rolled back the whole transaction: {error}") from error
+            raise
+        return result
+
+    def failure(self, error: Error | OSError | UnicodeDecodeError) -> StoreError:
+        """Return the store's error for one of `FAILURES`."""
+        if self.is_joined and (error_name(error) == "SQLITE_BUSY_SNAPSHOT" or not self.in_transaction):
+            return TransactionLost(f"{self.where}: {error} ({error_name(error)}): restart the transaction")
+        return store_error(error, self.where)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open.
+
+        Raises:
+            StoreUnavailable: if the connection is closed.
+        """
+        try:
+            return self.connection.in_transaction
+        except FAILURES as error:
+            raise store_error(error, self.where) from error
