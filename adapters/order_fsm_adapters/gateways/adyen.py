@@ -1,0 +1,183 @@
+"""Adyen: HMAC signatures per item, and a parser for standard webhooks.
+
+Use the order number as the payment's `reference`. Adyen answers a refund or capture with `received` only: record it
+when its notification arrives. Enable `CAPTURE_FAILED`, `REFUND_FAILED`, `REFUNDED_REVERSED` and the dispute webhooks.
+
+The signature covers eight members of an item: pspReference, originalReference, merchantAccountCode,
+merchantReference, amount.value, amount.currency, eventCode and success. `live` and `eventDate` are not signed; live and
+test endpoints have different keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from order_fsm.errors import InvalidInput
+from order_fsm.payments import HmacSignature, Ignore, PaymentEvent, Verified, decode, member, minor, optional_member
+from order_fsm_adapters.gateways.reading import text_of, text_to_instant
+
+__all__ = ["UNITS", "AdyenEvents", "AdyenSignature", "parse"]
+
+UNITS = {"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
+"""The currencies whose amounts at Adyen have other fraction digits than in ISO 4217.
+
+(docs.adyen.com/development-resources/currency-codes: for these four the table on that page counts, not the standard.)
+"""
+
+_SUCCEEDED = {
+    "CAPTURE": "captured",
+    "CAPTURE_FAILED": "reversed",
+    "CANCELLATION": "voided",
+    "TECHNICAL_CANCEL": "voided",
+    "REFUND": "refunded",
+    "REFUND_FAILED": "refund_failed",
+    "REFUNDED_REVERSED": "refund_failed",
+    "CHARGEBACK": "reversed",
+    "SECOND_CHARGEBACK": "reversed",
+    "CHARGEBACK_REVERSED": "restored",
+}
+_OWN_REFERENCE = {"CANCEL_OR_REFUND", "REFUND", "REFUND_FAILED", "REFUNDED_REVERSED"}
+"""The events whose merchantReference is that of the refund, which need not be the order number."""
+
+
+class AdyenSignature:
+    """HMAC-SHA256 of each item, in `additionalData.hmacSignature`. A body with one forged item is rejected as a whole.
+
+    Raises:
+        InvalidInput: if there is no key, or one is not hexadecimal.
+    """
+
+    def __init__(self, *keys: str) -> None:
+        """Take the HMAC keys in hexadecimal, more than one while an old one is being replaced."""
+        try:
+            raw = [bytes.fromhex(key) for key in keys]
+            self._signature = HmacSignature(*raw, header="hmacsignature", encoding="base64")
+        except (TypeError, ValueError):
+            raise InvalidInput("give at least one HMAC key in hexadecimal, as Adyen's Customer Area shows it") from None
+
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
+        """Return `Verified` with the items if every one of them is signed by one of the keys."""
+        items = _items_of(decode(body))
+        for item in items:
+            given = text_of(member(item, "additionalData", "hmacSignature"), "hmacSignature")
+            self._signature.verify(_signed_text(item).encode(), {"hmacsignature": given}, now)
+        return Verified({}, items)
+
+
+class AdyenEvents:
+    """A parser for one item, or for a whole body of items."""
+
+    def __init__(self, *, automatic_capture: bool = False) -> None:
+        """Set which event reports the money.
+
+        Args:
+            automatic_capture: True if the merchant account captures at once: then AUTHORISATION is the capture, and
+                Adyen sends no other. False if captures are requested: then each CAPTURE is one.
+        """
+        self._automatic_capture = automatic_capture
+
+    def __call__(self, data: Any, headers: Mapping[str, str]) -> list[PaymentEvent] | Ignore:  # noqa: ARG002
+        """Parse an item.
+
+        Returns:
+            The events; `Ignore` if no item names an order or a payment, as reports do.
+
+        Raises:
+            InvalidInput: if a member is missing or not valid.
+        """
+        items = _items_of(data) if optional_member(data, "notificationItems") is not None else [data]
+        events = [event for item in items if (event := self._event(item)) is not None]
+        return events or Ignore("the notification names no order and no payment")
+
+    def _event(self, item: Any) -> PaymentEvent | None:
+        code = text_of(member(item, "eventCode"), "eventCode")
+        success = _success(item)
+        psp = text_of(member(item, "pspReference"), "pspReference")
+        payment = _optional_text(item, "originalReference") or (psp if code == "AUTHORISATION" else None)
+        order_id = None if code in _OWN_REFERENCE else _optional_text(item, "merchantReference")
+        kind = self._kind(item, code, success)
+        if payment is None and order_id is None:
+            return None
+        moves = kind not in {"voided", "failed"} and not kind.startswith("note:")
+        currency = text_of(member(item, "amount", "currency"), "amount.currency") if moves else None
+        return PaymentEvent(
+            kind,
+            order_id=order_id,
+            reference=payment,
+            # Both charge-backs of one dispute have its pspReference.
+            transaction_id=None if kind.startswith("note:") else f"{psp}:2" if code == "SECOND_CHARGEBACK" else psp,
+            amount=minor(member(item, "amount", "value"), currency, UNITS) if currency else None,
+            currency=currency,
+            id=f"{psp}:{code}:{str(success).lower()}",
+            provider="adyen",
+            live=_live(item),
+            account=_optional_text(item, "merchantAccountCode"),
+            occurred_at=text_to_instant(optional_member(item, "eventDate")),
+        )
+
+    def _kind(self, item: Any, code: str, success: bool) -> str:
+        if code == "AUTHORISATION":
+            if not success:
+                return "failed"
+            if not member(item, "amount", "value"):
+                return f"note:{code}"  # It only stores a card.
+            return "captured" if self._automatic_capture else "authorised"
+        if code == "CAPTURE" and success and self._automatic_capture:
+            return f"note:{code}"
+        if code == "CANCEL_OR_REFUND" and success:
+            action = optional_member(item, "additionalData", "modification.action")
+            return {"refund": "refunded", "cancel": "voided"}.get(str(action), f"note:{code}")
+        if not success:
+            # The request failed: no money moved, so a failed REFUND is not the failure of one that counts.
+            return "failed" if code in {"CAPTURE", "REFUND", "CANCELLATION"} else f"note:{code}:false"
+        return _SUCCEEDED.get(code, f"note:{code}")
+
+
+parse = AdyenEvents()
+"""The parser for a merchant account with manual capture."""
+
+
+def _items_of(data: Any) -> list[Any]:
+    wrapped = member(data, "notificationItems")
+    if not isinstance(wrapped, list) or not wrapped:
+        raise InvalidInput("notificationItems must be a list that is not empty")
+    live = optional_member(data, "live")
+    items = [member(item, "NotificationRequestItem") for item in wrapped]
+    if not all(isinstance(item, Mapping) for item in items):
+        raise InvalidInput("every NotificationRequestItem must be an object")
+    return [{**item, "live": live} for item in items]
+
+
+def _signed_text(item: Any) -> str:
+    """Join the signed members. Only merchantReference may hold the separator, so the text splits in one way."""
+    value = member(item, "amount", "value")
+    if type(value) is not int:
+        raise InvalidInput("amount.value must be a whole number")
+    before = [_text_or_empty(item, name) for name in ("pspReference", "originalReference", "merchantAccountCode")]
+    currency = text_of(member(item, "amount", "currency"), "amount.currency")
+    after = [str(value), currency, text_of(member(item, "eventCode"), "eventCode"), member(item, "success")]
+    if any(":" in text_of(part, "a signed member") for part in (*before, *after)):
+        raise InvalidInput("a signed member holds the separator")
+    return ":".join((*before, _text_or_empty(item, "merchantReference"), *after))
+
+
+def _text_or_empty(item: Any, name: str) -> str:
+    value = optional_member(item, name)
+    return "" if value is None else text_of(value, name)
+
+
+def _optional_text(item: Any, name: str) -> str | None:
+    return _text_or_empty(item, name) or None
+
+
+def _success(item: Any) -> bool:
+    value = member(item, "success")
+    if value not in ("true", "false"):
+        raise InvalidInput("success must be 'true' or 'false'")
+    return bool(value == "true")
+
+
+def _live(item: Any) -> bool | None:
+    return {"true": True, "false": False}.get(str(optional_member(item, "live")))

@@ -1,0 +1,132 @@
+"""GoCardless: HMAC signatures, and a parser for batches of events about payments and refunds.
+
+The events hold no amounts, so the parser asks the API through the shop's `lookup`. Give the payment the metadata
+`order_id`.
+
+A payment counts when it is `confirmed`. It may fail days later, even after it was paid out. A failure takes the money
+back if the payment was confirmed before. Otherwise it is a failed attempt. Events that are not about money are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from order_fsm.errors import InvalidInput, OrderFsmError
+from order_fsm.payments import HmacSignature, Ignore, PaymentEvent, TryAgain, member, minor, optional_member
+from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
+
+__all__ = ["GoCardlessEvents", "GoCardlessSignature"]
+
+_KINDS = {
+    ("payments", "confirmed"): "captured",
+    ("payments", "cancelled"): "voided",
+    ("payments", "customer_approval_denied"): "voided",
+    ("payments", "failed"): "failed",
+    ("payments", "charged_back"): "reversed",
+    ("payments", "chargeback_cancelled"): "restored",
+    ("refunds", "created"): "refunded",  # Counts at once, under its id. `failed` takes it back.
+    ("refunds", "paid"): "refunded",
+    ("refunds", "failed"): "refund_failed",
+    ("refunds", "bounced"): "refund_failed",
+    ("refunds", "funds_returned"): "refund_failed",
+}
+_HELD_AFTER = ("confirmed", "paid_out", "chargeback_cancelled")
+_LOST_AFTER = ("failed", "charged_back")
+_ID = re.compile(r"[A-Za-z0-9]{1,60}", re.ASCII)
+
+
+class GoCardlessSignature(HmacSignature):
+    """HMAC-SHA256 of the body in the header `webhook-signature`, in hexadecimal."""
+
+    def __init__(self, *secrets: str) -> None:
+        """Take the secrets of the webhook endpoint, more than one while an old one is being replaced."""
+        super().__init__(*secrets, header="webhook-signature")
+
+
+class GoCardlessEvents:
+    """A parser that looks up the amounts of the payments and refunds that a batch names."""
+
+    def __init__(self, lookup: Callable[[str], Any]) -> None:
+        """Take the shop's request to the API.
+
+        Args:
+            lookup: takes a path such as `payments/PM123` or `events?payment=PM123`. It returns the decoded JSON of
+                `GET https://api.gocardless.com/{path}`, or None if GoCardless answers 404. It may raise anything: the
+                callback is then answered with 503.
+        """
+        self._lookup = lookup
+
+    def __call__(self, data: Any, headers: Mapping[str, str]) -> list[PaymentEvent] | Ignore:  # noqa: ARG002
+        """Parse a batch.
+
+        Returns:
+            The events; `Ignore` if none is about money.
+
+        Raises:
+            TryAgain: if the API cannot be asked.
+            InvalidInput: if a member is missing or not valid.
+        """
+        batch = member(data, "events")
+        if not isinstance(batch, list):
+            raise InvalidInput("events must be a list")
+        events = [event for one in batch if (event := self._event(one)) is not None]
+        return events or Ignore("no event of the batch is about money")
+
+    def _event(self, data: Any) -> PaymentEvent | None:
+        resource = text_of(member(data, "resource_type"), "resource_type")
+        kind = _KINDS.get((resource, text_of(member(data, "action"), "action")))
+        if kind is None:
+            return None
+        event_id = text_of(member(data, "id"), "id")
+        own_id = _checked_id(member(data, "links", resource.removesuffix("s")))
+        about = optional_member(self._asked(f"{resource}/{own_id}"), resource)
+        if about is None:
+            return None
+        if kind == "failed" and self._was_confirmed(own_id, event_id):
+            kind = "reversed"
+        payment = own_id if resource == "payments" else _checked_id(member(about, "links", "payment"))
+        moves = kind not in {"voided", "failed"}
+        currency = text_of(member(about, "currency"), "currency") if moves else None
+        return PaymentEvent(
+            kind,
+            # A refund has metadata of its own; its payment names the order.
+            order_id=order_number(optional_member(about, "metadata"), "order_id") if resource == "payments" else None,
+            reference=payment,
+            # A payment may be confirmed again after a failure, and charged back twice: the event tells them apart.
+            transaction_id=own_id if resource == "refunds" else event_id,
+            amount=minor(member(about, "amount"), currency) if currency else None,
+            currency=currency,
+            id=event_id,
+            provider="gocardless",
+            account=optional_member(data, "links", "organisation"),
+            occurred_at=text_to_instant(optional_member(data, "created_at")),
+        )
+
+    def _was_confirmed(self, payment: str, event_id: str) -> bool:
+        """Return whether the shop held the money when the event with this id took place."""
+        listed = optional_member(self._asked(f"events?payment={payment}"), "events")
+        events = listed if isinstance(listed, list) else []
+        confirmed = False
+        for one in sorted(events, key=lambda one: str(optional_member(one, "created_at"))):
+            if optional_member(one, "id") == event_id:
+                break
+            action = optional_member(one, "action")
+            confirmed = action in _HELD_AFTER or (confirmed and action not in _LOST_AFTER)
+        return confirmed
+
+    def _asked(self, path: str) -> Any:
+        try:
+            return self._lookup(path)
+        except OrderFsmError:
+            raise
+        except Exception as error:
+            raise TryAgain(f"GoCardless cannot be asked ({type(error).__name__})") from error
+
+
+def _checked_id(value: Any) -> str:
+    """Return an id that can be part of a path."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise InvalidInput("the id is not one of GoCardless")
+    return value
