@@ -1,215 +1,248 @@
-"""A handler for `Orders.deliver` that mails: the customer about the order, the merchant about money and stock.
+"""A handler for `Orders.deliver` that mails the customer about the order, and the merchant about orders and money.
 
-Each mail is made of three Jinja templates, `<mail>.subject.txt`, `<mail>.txt` and `<mail>.html`; the HTML ones extend
-`frame.html`. A shop puts its own into a folder; those that it leaves out come from the package. Templates are the
-shop's own files and trusted as its code is. What they show is data: escaped in HTML, one line in a subject.
+Each mail is made of three Jinja templates: `<mail>.subject.txt`, `<mail>.txt` and `<mail>.html`. They extend
+`customer.txt`, `customer.html`, `merchant.txt`, `merchant.html`, and these `frame.html`. `wording.txt` has the
+sentences for the customer. A shop puts templates of its own into a folder, and the package's are used for the others.
+Templates are trusted like code. The values that they show are data: escaped in HTML, one line in a subject.
 
-A template may name `order_id`, `shop`, `state`, `customer`, `email`, what `VALUES` has for its topic, and `message`:
-the whole message, where facts of a shop's own rules are found (`message.payload.weight`).
+A template may name the values of `rendering.ALWAYS` and, by topic, `rendering.VALUES`. Amounts are text with their
+currency. `statuses`, `added` and `dropped` are lists of words for the reader, and `name` of a word is the status.
+`order` is the order as it is at delivery, `is_latest` whether it is unchanged since the message. `message.payload` has
+the facts of a shop's own rules.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 import smtplib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from decimal import Decimal
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from order_fsm import validation
-from order_fsm.errors import InvalidInput
-from order_fsm.model import Message
+from order_fsm import InvalidInput, Message, Order, OrderNotFound, Orders, Status, Undelivered, validation
+from order_fsm.currencies import fraction_digits
+from order_fsm_adapters.mail.addresses import address_of, header_line
+from order_fsm_adapters.mail.rendering import MAILS, Templates
 
-if TYPE_CHECKING:
-    from jinja2 import Template
 
-# The merchant's copy goes first: where one address is refused again and again, it is the merchant who gets the other
-# mail again, and never a customer.
-MAILS = {
-    "order.updated": ("customer.updated",),
-    "order.paid": ("merchant.paid", "customer.paid"),
-    "refund.due": ("merchant.refund_due",),
-    "stock.short": ("merchant.stock_short",),
-}
-"""By topic, the mails that a message leads to, in their order. Of another topic, none."""
+class Word(str):
+    """The label of a status. `name` is the status."""
 
-VALUES = {
-    "order.updated": {"triggers", "added", "dropped", "comment"},
-    "order.paid": {"amount", "currency", "reference"},
-    "refund.due": {"amount", "refund_due", "currency"},
-    "stock.short": {"items"},
-}
-"""By topic, what a template may name beside the values that all have."""
-
-_ALWAYS = {"order_id", "shop", "state", "customer", "email", "message"}
-_PARTS = ("subject.txt", "txt", "html")
-
-_OWN_TEMPLATES = Path(__file__).parent / "templates"
-
-_NOT_IN_LINE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
+    __slots__ = ("name",)
+    name: str
 
 
 class Mailer:
-    """Mails each message to those whom it concerns; give it to `Orders.deliver`.
+    """Mails each message to the people whom it concerns. Give it to `Orders.deliver`.
 
-    A message that is delivered again is mailed again, with the same Message-IDs: at least once. Of its two mails the
-    first may have gone out before the second failed; then it goes out again.
+    The order, its address and its comment are read at delivery. If the order is gone, nobody is mailed. An order
+    without an email has no mails to the customer.
 
-    An order without an email has no mails to the customer. A domain with letters beyond ASCII is written in its ASCII
-    form where that is certain to be the same domain; other letters beyond ASCII in an address need a mail server that
-    knows SMTPUTF8.
+    Every recipient is mailed by itself. If a mail to one fails, only that one is repeated, and no other message of the
+    order waits. If the server refuses a recipient for good (5xx), the message becomes a dead letter at once: correct
+    the address, then `Orders.requeue` it. A mail is repeated with the same Message-ID.
+
+    A domain with letters beyond ASCII is written in its ASCII form if that is certain to be the same domain. Other
+    letters beyond ASCII in an address need a mail server that supports SMTPUTF8.
     """
 
     def __init__(
         self,
+        orders: Orders,
         connect: Callable[[], smtplib.SMTP],
         sender: str,
         merchant: str,
         shop: str,
         templates: str | PathLike[str] | None = None,
     ) -> None:
-        """Put the parts together, and load all templates.
+        """Create the mailer and load all templates.
 
         Args:
-            connect: opens a connection to the mail server, with TLS and login where it wants them, such as
-                `partial(smtplib.SMTP, "localhost", timeout=30)`. Each message opens one. Without a timeout, a server
-                that does not answer is waited for without end.
+            orders: the orders that the messages are about. Their workflow has the words for statuses.
+            connect: opens a connection to the mail server, with TLS and login if it needs them, such as
+                `partial(smtplib.SMTP, "localhost", timeout=30)`. Every mail opens one. Set a timeout, or a server that
+                does not answer blocks the delivery.
             sender: the address that mails come from.
-            merchant: the address that the merchant's mails go to.
+            merchant: the address of the merchant's mails.
             shop: the name that mails come from and are signed with.
             templates: a folder of the shop's own templates, read once.
 
         Raises:
-            ImportError: Jinja is missing: `pip install 'order-fsm[mail]'`.
-            InvalidInput: an address, a name or a folder that is none; a template that is wrong, or names what there is
-                not.
+            MissingDependency: if Jinja2 is not installed.
+            InvalidInput: if an argument is not valid, or a template is not valid or names an unknown value.
         """
+        if not isinstance(orders, Orders):
+            raise InvalidInput(f"orders must be an Orders, not {validation.shown(orders)}")
         if not callable(connect):
             raise InvalidInput(
                 f"connect must be a function that opens an smtplib.SMTP, not {validation.shown(connect)}"
             )
+        self._orders = orders
         self._connect = connect
-        self._sender = _address(sender, "sender")
+        self._sender = address_of(sender, "sender")
         if not self._sender.isascii():
-            raise InvalidInput(f"sender must be ASCII, or few servers would take mails from it: {sender!r}")
-        self._merchant = _address(merchant, "merchant")
+            raise InvalidInput(f"sender must be ASCII, because few servers accept other senders: {sender!r}")
+        self._merchant = address_of(merchant, "merchant")
         self._shop = validation.name(shop, "shop")
-        self._templates = _load(templates)
+        self._templates = Templates(templates)
 
     def __call__(self, message: Message) -> None:
-        """Send the mails of a message, if there are any.
+        """Send the mails of a message, if it has any.
 
         Raises:
-            smtplib.SMTPException, OSError: the server did not take a mail, or is not there.
-            InvalidInput: the order's email cannot be mailed to.
-            jinja2.TemplateError: a template went wrong over these values.
+            Undelivered: if some recipients were not reached. It names them as `customer` or `merchant`.
+            OSError, smtplib.SMTPException: if the mail server cannot be reached, so that nobody was mailed.
         """
-        recipients = [(mail, to) for mail in MAILS.get(message.topic, ()) if (to := self._recipient(message, mail))]
-        if not recipients:
+        mails = {mail.partition(".")[0]: mail for mail in MAILS.get(message.topic, ())}
+        if message.remaining:
+            mails = {recipient: mail for recipient, mail in mails.items() if recipient in message.remaining}
+        try:
+            order, comment = self._read(message) if mails else (None, "")
+        except OrderNotFound:
             return
-        with self._connect() as server:
-            for mail, to in recipients:
-                address = _address(to, "the order's email")
-                utf8 = not address.isascii()
-                content = self._written(message, mail, address).as_bytes(policy=SMTP.clone(utf8=utf8))
-                # Not `send_message`, which writes ">From" where a line begins with "From".
-                server.sendmail(self._sender, [address], content, ["SMTPUTF8"] if utf8 else [])
+        if order is None:
+            return
+        failures: dict[str, Exception] = {}
+        is_mailed = False
+        for recipient, mail in mails.items():
+            to = order.email if recipient == "customer" else self._merchant
+            if to is None:
+                continue
+            try:
+                self._send(self._written(message, mail, to, order, comment), to)
+                is_mailed = True
+            except Exception as error:
+                failures[recipient] = error
+        errors = list(failures.values())
+        for failure in errors:
+            if isinstance(failure, _UnreachableError) and not is_mailed:
+                raise failure.error  # Nobody was mailed, so the message keeps its place among those of its order.
+        if errors:
+            # A permanent refusal is a dead letter only if nothing else is left to repeat: none may get lost.
+            permanent = all(map(_is_permanent, errors))
+            raise Undelivered(failures, ", ".join(map(_reason, errors)), permanent=permanent) from errors[-1]
 
-    def _recipient(self, message: Message, mail: str) -> str | None:
-        return message.payload["email"] if mail.startswith("customer.") else self._merchant
+    def _read(self, message: Message) -> tuple[Order | None, str]:
+        """Return the order and the comment that the customer may read, or None if the id is another order's now."""
+        history = self._orders.history(message.order_id)
+        entry = history[message.version - 1] if 0 < message.version <= len(history) else None
+        if entry is None or entry.at != message.created_at:
+            return None, ""
+        return self._orders.get(message.order_id), entry.comment if entry.visible else ""
 
-    def _written(self, message: Message, mail: str, to: str) -> EmailMessage:
-        values = {**message.payload, "order_id": message.order_id, "shop": self._shop, "message": message}
-        subject, text, html = (self._templates[f"{mail}.{part}"].render(values) for part in _PARTS)
+    def _written(self, message: Message, mail: str, to: str, order: Order, comment: str) -> EmailMessage:
+        values = self._values(message, order, comment, for_customer=mail.startswith("customer."))
+        subject, text, html = self._templates.render(mail, values)
         written = EmailMessage(policy=SMTP)
         name, _, domain = self._sender.rpartition("@")
-        written["Subject"] = _line(subject)
-        written["From"] = Address(_line(self._shop), name, domain)
-        written["To"] = to
+        written["Subject"] = header_line(subject)
+        written["From"] = Address(header_line(self._shop), name, domain)
+        written["To"] = address_of(to, "the order's email")
         written["Date"] = message.created_at
-        # The same for every delivery; a digest, as an order's id may hold what a header may not.
+        # The same for every delivery. A digest, because an order's id may hold what a header may not.
         written["Message-ID"] = f"<{hashlib.sha256(f'{mail} {message.id}'.encode()).hexdigest()[:40]}@{domain}>"
         # RFC 3834: keeps vacation responders quiet.
         written["Auto-Submitted"] = "auto-generated"
-        # This encoding holds whatever a comment may: lines of any length, control characters, leading dots.
+        # This encoding holds everything that a comment may hold: long lines, control characters, leading dots.
         written.set_content(text, cte="quoted-printable")
         written.add_alternative(html, subtype="html", cte="quoted-printable")
         return written
 
+    def _values(self, message: Message, order: Order, comment: str, *, for_customer: bool) -> dict[str, Any]:
+        facts = message.payload
+        unpaid = for_customer and not order.payments  # A free order is paid, but nobody paid for it.
 
-def _address(value: str, what: str) -> str:
-    """An address that is itself in a header and on the wire, its domain in ASCII where that means the same."""
-    try:
-        address = validation.email(value)
-    except InvalidInput as error:
-        raise InvalidInput(f"{what}: {error}") from None
-    name, _, domain = address.rpartition("@")
-    return address if domain.isascii() else f"{name}@{_ascii(domain)}"
+        def words(names: Iterable[str]) -> list[Word]:
+            return _words(self._orders.workflow.statuses, set(names) - ({"paid"} if unpaid else set()), for_customer)
 
+        return {
+            "order": order,
+            "order_id": order.id,
+            "customer": order.customer,
+            "email": order.email,
+            "shop": self._shop,
+            "message": message,
+            "is_latest": message.version == order.version,
+            "statuses": words(order.statuses),
+            "total": _money(order.total, order.currency),
+            "cost": _money(order.cost, order.currency),
+            "outstanding": _money(order.outstanding, order.currency),
+            "refund_due": _money(order.refund_due, order.currency),
+            "added": words(facts.get("added", ())),
+            "dropped": words(facts.get("dropped", ())),
+            "comment": comment,
+            "amount": _money(facts.get("amount", "0"), facts.get("currency", order.currency)),
+            "reference": facts.get("reference"),
+            "items": facts.get("items", ()),
+        }
 
-def _ascii(domain: str) -> str:
-    """The form of a domain that all servers know. The codec is of IDNA 2003: what it would change, such as ß into
-    another domain's ss, is left to the server.
-    """
-    try:
-        encoded = domain.encode("idna")
-    except UnicodeError:
-        return domain
-    return encoded.decode() if encoded.decode("idna") == domain.lower() else domain
-
-
-def _line(text: str) -> str:
-    """Text as a header may hold it: one line, without control characters.
-
-    `email` decodes what looks like an encoded word (`=?utf-8?q?=0AX?=`) when a header is set, line breaks included; so
-    nothing may look like one. The character put in between is invisible.
-    """
-    return _NOT_IN_LINE.sub(" ", text).strip().replace("=?", "=\u2060?")
-
-
-def _load(folder: str | PathLike[str] | None) -> dict[str, Template]:
-    """All templates by their names: the shop's, and the package's where it has none."""
-    try:
-        import jinja2
-        import jinja2.meta
-    except ImportError as error:
-        raise ImportError("Mailer needs a library: pip install 'order-fsm[mail]'") from error
-    folders = [_OWN_TEMPLATES]
-    if folder is not None:
-        if not isinstance(folder, str | PathLike) or not Path(folder).is_dir():
-            raise InvalidInput(f"templates must be a folder, not {folder!r:.200}")
-        folders.insert(0, Path(folder))
-    loader = jinja2.FileSystemLoader(folders)
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=jinja2.select_autoescape(["html"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-    def load(name: str, known: set[str]) -> Template:
+    def _send(self, mail: EmailMessage, to: str) -> None:
+        address = address_of(to, "the order's email")
+        utf8 = not address.isascii()
+        content = mail.as_bytes(policy=SMTP.clone(utf8=utf8))
         try:
-            template = environment.get_template(name)
-            source, path, _ = loader.get_source(environment, name)
-            unknown = jinja2.meta.find_undeclared_variables(environment.parse(source, name, path)) - known
-        except jinja2.TemplateSyntaxError as error:
-            raise InvalidInput(f"the template {error.filename} is wrong in line {error.lineno}: {error}") from error
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"the template {name} must be text in UTF-8: {error}") from error
-        if unknown:
-            raise InvalidInput(f"the template {path} names {min(unknown)!r}; there are {', '.join(sorted(known))}")
-        return template
+            server = self._connect()
+        except Exception as error:
+            raise _UnreachableError(error) from error
+        try:
+            # Not `send_message`, which writes ">From" if a line begins with "From".
+            server.sendmail(self._sender, [address], content, ["SMTPUTF8"] if utf8 else [])
+        finally:
+            # The mail is sent, or has failed. A server that then hangs up changes nothing.
+            with suppress(OSError, smtplib.SMTPException):
+                server.quit()
+            server.close()
 
-    load("frame.html", _ALWAYS)
-    return {
-        f"{mail}.{part}": load(f"{mail}.{part}", _ALWAYS | VALUES[topic])
-        for topic, mails in MAILS.items()
-        for mail in mails
-        for part in _PARTS
-    }
+
+class _UnreachableError(Exception):
+    """No connection could be opened, because of an error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(error)
+
+
+def _words(statuses: Iterable[Status], names: set[str], for_customer: bool) -> list[Word]:
+    """Return the labels of statuses in declared order. A status that the workflow lacks now has its name."""
+    known = {status.name: status for status in statuses}
+    found = []
+    for status in [*known.values(), *(Status(name) for name in sorted(names - known.keys()))]:
+        if status.name in names:
+            word = Word(status.customer_label if for_customer else status.label)
+            word.name = status.name
+            found.append(word)
+    return found
+
+
+def _money(amount: Decimal | str, currency: str) -> str:
+    """Return money as people write it: 20 GBP is `20.00 GBP`."""
+    with suppress(InvalidInput):  # A currency of the shop's own is shown as it was given.
+        given = f"{Decimal(amount):f}"
+        padded = f"{Decimal(amount):.{fraction_digits(currency)}f}"
+        amount = max(given, padded, key=len)  # Never rounded.
+    return f"{amount} {currency}"
+
+
+def _code(error: Exception) -> int | None:
+    """Return the code with which the server refused a mail, if it did."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return next(code for code, _ in error.recipients.values())
+    return error.smtp_code if isinstance(error, smtplib.SMTPResponseException) else None
+
+
+def _reason(error: Exception) -> str:
+    """Return a text for the log. The server's own text may hold the address."""
+    code = _code(error)
+    return type(error.error if isinstance(error, _UnreachableError) else error).__name__ + (f" {code}" if code else "")
+
+
+def _is_permanent(error: Exception) -> bool:
+    """Return whether the recipient cannot be mailed. A refused sender or login is for the shop to correct."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError):
+        return (_code(error) or 0) >= 500
+    return isinstance(error, smtplib.SMTPNotSupportedError | InvalidInput)
