@@ -14,6 +14,8 @@ from typing import Any
 from unittest.mock import patch
 
 from order_fsm.testing.store_contract.calls import Calls
+from order_fsm_adapters import file_locks
+from order_fsm_adapters.sqlite import session
 
 FILE_CALLS = ("open", "read", "write", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "listdir", "stat")
 """Those of `os` that the stores use; `os.path.exists` and `os.path.isdir` call `stat`."""
@@ -85,21 +87,27 @@ def files(calls: Calls, number: int = errno.EACCES) -> Iterator[None]:
 
 @contextmanager
 def sqlite(calls: Calls, name: str = "SQLITE_IOERR_WRITE") -> Iterator[None]:
-    """Connections to SQLite, their statements, COMMIT and ROLLBACK among them; and the calls of the lock file.
+    """Route connections to SQLite, their statements and the lock file through `calls` within a block.
 
-    Every statement made while this is on goes through it, but those of connections that were opened before: so open
-    the store within.
+    Connections that were opened before the block are routed too. Open the store within `connections`.
 
     Args:
-        calls: what they go through.
+        calls: counts the calls, and makes some fail.
         name: of the error with which they fail.
     """
     _Cursor.calls, _Cursor.name = calls, name
     try:
-        with files(calls):
+        with patch.object(file_locks, "_lock", partial(_Cursor.file_made, file_locks._lock)), files(calls):
             yield
     finally:
         _Cursor.calls = None
+
+
+@contextmanager
+def connections() -> Iterator[None]:
+    """Open all connections of a block so that `sqlite` can make their calls fail."""
+    with patch.object(sqlite3, "connect", _connected), patch.object(session, "Cursor", _Cursor):
+        yield
 
 
 class _Cursor(sqlite3.Cursor):
@@ -114,6 +122,11 @@ class _Cursor(sqlite3.Cursor):
         return call() if cls.calls is None else cls.calls.made(call, cls._error, takes_effect=takes_effect)
 
     @classmethod
+    def file_made(cls, call: Callable[..., Any], *given: Any) -> Any:
+        error = partial(OSError, errno.EACCES, os.strerror(errno.EACCES))
+        return call(*given) if cls.calls is None else cls.calls.made(partial(call, *given), error)
+
+    @classmethod
     def _error(cls) -> sqlite3.Error:
         error = sqlite3.OperationalError("the disk has failed")
         error.sqlite_errorname = cls.name
@@ -122,23 +135,38 @@ class _Cursor(sqlite3.Cursor):
     def execute(self, *given: Any) -> Any:
         return self.made(super().execute, *given)
 
-    def executemany(self, *given: Any) -> Any:
-        return self.made(super().executemany, *given)
-
     def fetchall(self) -> Any:
-        return self.made(super().fetchall)
-
-
-class _Connection(sqlite3.Connection):
-    """A connection whose cursors fail while `sqlite` is on."""
-
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        return super().cursor(factory)
+        try:
+            return self.made(super().fetchall)
+        except sqlite3.Error:
+            # sqlite3 ends a statement that fails.
+            self.close()
+            raise
 
 
 _connect = sqlite3.connect
 
 
-def connect(*given: Any, **named: Any) -> Any:
-    """In place of `sqlite3.connect`, all the time: a connection whose calls can be made to fail later."""
-    return _Cursor.made(_connect, *given, factory=_Connection, **named)
+def _connected(*given: Any, **named: Any) -> Any:
+    class Connection(named.pop("factory", sqlite3.Connection)):  # type: ignore[misc]
+        """A connection whose statements, COMMIT and ROLLBACK fail while `sqlite` is on."""
+
+        def execute(self, *given: Any) -> Any:
+            return _Cursor(self).execute(*given)
+
+        def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+            _Cursor.made(super().__exit__, kind, error, traceback)
+
+    opened: list[sqlite3.Connection] = []
+
+    def connect() -> None:
+        opened.append(_connect(*given, factory=Connection, **named))
+
+    try:
+        _Cursor.made(connect)
+    except sqlite3.Error:
+        # It was opened, but the caller has no reference to it.
+        for connection in opened:
+            connection.close()
+        raise
+    return opened[0]

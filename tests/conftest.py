@@ -6,21 +6,22 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import order_fsm.rules.shop
-from order_fsm import Line, Message, Order, Orders, When, Workflow, shop_workflow
+from order_fsm import Line, Message, Order, Orders, Refused, When, Workflow, shop_workflow, validation
 from order_fsm.rules.decide import Decision, decide
-from order_fsm.rules.request import Request, money_facts
-from order_fsm.rules.rule import Edge
+from order_fsm.rules.request import Request
 from order_fsm.rules.shop import Dispatch
-from order_fsm.store import Query, Store
+from order_fsm.store import IdempotencyRecord, Need, Query, Store
 from order_fsm.testing import FrozenClock
+from order_fsm.testing.store_contract.harness import STRESS
 from order_fsm_adapters.memory import MemoryStore
 from tests.stores import KINDS, opened
 
@@ -57,32 +58,40 @@ class Shop:
 
     def bring(self, state: str, order_id: str = "1001", total: str = "10.00") -> Order:
         """A new order, brought into a state by the fewest real triggers that lead there."""
-        self.create(order_id, total)
-        for edge in _path(self.orders.workflow, state):
-            facts = _facts_for(self.orders.workflow, self.orders.get(order_id), edge)
-            self.orders.fire(order_id, edge.rule.trigger, **facts)
+        order = self.create(order_id, total)
+        for trigger, said in _route(self.orders.workflow, order, state):
+            self.orders.fire(order_id, trigger, **said)
         return self.orders.get(order_id)
 
     def all(self) -> list[Order]:
         return self.store.find(Query(When(), limit=EVERYTHING))
 
     def messages(self, topic: str | None = None) -> list[Message]:
-        """What waits in the outbox. The claim on it ends in the moment in which it begins, so it is only a look."""
-        waiting = self.store.claim(self.clock.now, self.clock.now, EVERYTHING)
-        return [message for message in waiting if topic in (None, message.topic)]
+        """Return the undelivered messages, oldest first, without claiming any."""
+        waiting = [message for message in self.store.messages() if topic in (None, message.topic)]
+        return sorted(waiting, key=lambda message: (message.created_at, message.order_id, message.version, message.id))
+
+    def comment_of(self, message: Message) -> str:
+        """Return the comment of the entry that a message is about."""
+        return self.orders.history(message.order_id)[message.version - 1].comment
 
     def topics(self) -> list[str]:
         return [message.topic for message in self.messages()]
 
+    def record(self, key: str) -> IdempotencyRecord | None:
+        """Return the record under a key, None if nothing was committed under it."""
+        (snapshot,) = self.store.prepare_many([Need(None, key)])
+        return snapshot.record
+
     def dump(self, skus: Iterable[str] = ("TEAPOT", "CUP")) -> dict[str, Any]:
-        """All that the store holds, to tell that a call changed nothing."""
+        """Return everything that the store holds, to show that a call changed nothing."""
         found = self.all()
         histories = {order.id: self.store.history(order.id) for order in found}
         keys = {entry.key for history in histories.values() for entry in history if entry.key is not None}
         return {
             "orders": found,
             "histories": histories,
-            "keys": {key: self.store.keyed(key) for key in sorted(keys)},
+            "keys": {key: self.record(key) for key in sorted(keys)},
             "stock": self.store.stock(skus),
             "outbox": self.messages(),
             "dead_letters": self.store.dead_letters(EVERYTHING),
@@ -90,33 +99,39 @@ class Shop:
         }
 
 
-def _path(workflow: Workflow, state: str) -> list[Edge]:
-    paths: dict[str, list[Edge]] = {workflow.states[0]: []}
-    ahead = deque(paths)
+_WAYS: tuple[dict[str, Any], ...] = (
+    {},
+    {"comment": "a reason"},
+    {"comment": "a reason", "override": True},
+    {"reference": "ch_1"},
+    {"amount": "1.00"},
+)
+"""Ways to fire a trigger, the plainest first."""
+
+
+def _route(workflow: Workflow, order: Order, state: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the triggers that lead an order into a state, each with its arguments."""
+    routes: dict[str, list[tuple[str, dict[str, Any]]]] = {order.state: []}
+    ahead = deque([order])
     while ahead:
-        source = ahead.popleft()
-        if source == state:
-            return paths[source]
-        for edge in workflow.edges:
-            if edge.source == source and edge.target not in paths:
-                paths[edge.target] = [*paths[source], edge]
-                ahead.append(edge.target)
+        here = ahead.popleft()
+        if here.state == state:
+            return routes[state]
+        for trigger, way in product(workflow.triggers, _WAYS):
+            outcome = _decided(workflow, here, trigger, way)
+            if isinstance(outcome, Decision) and outcome.order.state not in routes:
+                routes[outcome.order.state] = [*routes[here.state], (trigger, way)]
+                ahead.append(outcome.order)
     raise LookupError(f"no way to {state}")
 
 
-def _facts_for(workflow: Workflow, order: Order, edge: Edge) -> Mapping[str, Any]:
-    """The least that makes a trigger take an edge, or one to the same state."""
-    comment = {"comment": "a reason"}
-    ways: list[dict[str, Any]] = [{}, comment, {**comment, "override": True}]
-    if edge.rule.ledger is not None:
-        ways += [{"reference": "ch_1"}, {"amount": "1.00"}, {"amount": "1.00", **comment}]
-    for way in ways:
-        facts = {name: value for name, value in way.items() if name in {"amount", "reference"}}
-        said = {name: value for name, value in way.items() if name not in facts}
-        outcome = decide(workflow, order, Request(edge.rule.trigger, order.updated_at, money_facts(facts), **said))
-        if isinstance(outcome, Decision) and outcome.order.state == edge.target:
-            return way
-    raise LookupError(f"no facts take {edge.rule.trigger} from {edge.source} to {edge.target}")
+def _decided(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> Decision | Refused | None:
+    facts = {name: value for name, value in way.items() if name in workflow.facts_of(trigger)}
+    said = {name: value for name, value in way.items() if name in {"comment", "override"}}
+    if len(facts) + len(said) < len(way):
+        return None
+    checked = validation.facts(facts, workflow.facts_of(trigger), trigger, ledger=True)
+    return decide(workflow, order, Request(trigger, order.updated_at, checked, **said))
 
 
 @pytest.fixture
@@ -159,6 +174,18 @@ def _workflows_are_built_anew() -> None:
     """Under mutmut: a mutant of what builds a workflow is only seen by tests that build it."""
     if "MUTANT_UNDER_TEST" in os.environ:
         order_fsm.rules.shop._built.cache_clear()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--stress", action="store_true", help="run the long tests at full size, as ORDER_FSM_STRESS=1 does"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the variable that the contract of stores reads: workers of pytest-xdist and forked processes inherit it."""
+    if config.getoption("--stress"):
+        os.environ[STRESS] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,4 +1,4 @@
-"""A store in a log file, plain and right, and durable stores with one deliberate fault each made from it."""
+"""A plain store in a log file, and durable stores with one deliberate fault each made from it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import Any, BinaryIO, TypeVar, cast
+from types import TracebackType
+from typing import Any, BinaryIO, Self, TypeVar, cast
 from weakref import WeakSet
 
 from attrs import evolve
 
 from order_fsm.errors import OrderFsmError, StoreFull, StoreUnavailable
 from order_fsm.model import Entry, Message, Order
-from order_fsm.store import Change, Keyed, Query, Tally, one_by_one
+from order_fsm.store import Change, Need, Query, Snapshot, Tally, one_by_one
 from order_fsm_adapters.memory import MemoryStore
 
 T = TypeVar("T")
@@ -30,14 +31,16 @@ _held: list[LogStore] = []
 
 
 def _before_fork() -> None:
-    """See to it that no thread has a file open, which the child would have open too: the lock on it would stay as long
-    as the child, who waits for it. A store that keeps its lock between its calls is not waited for."""
+    """Wait until no thread has a file open: the child would inherit it, and with it the lock that the child waits for.
+
+    A store that keeps its lock between its calls is not waited for.
+    """
     _forks.acquire()
     _held[:] = [store for store in list(_stores) if store.turn.acquire(timeout=1)]
 
 
 def _after_fork_in_parent() -> None:
-    while _held:  # None is kept: a store that is held from fork to fork never goes, and makes every fork slower.
+    while _held:  # Keep none: a store that is held from fork to fork is never freed, and makes every fork slower.
         _held.pop().turn.release()
     _forks.release()
 
@@ -53,16 +56,19 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, 
 
 
 class LogStore:
-    """Every call that changed something is a record of the file; every call first catches up with the file."""
+    """Every call that changes something is a record of the file. Every call first catches up with the file."""
+
+    joined = False
 
     def __init__(self, place: Path) -> None:
         self._path = place / "log"
         self._open: BinaryIO | None = None
+        self._closed = False
         self.begin()
         _stores.add(self)
 
     def begin(self) -> None:
-        """Begin anew, as a forked child must: another thread of its parent may have held the lock, amid a change.
+        """Start from nothing, as a forked child must: a thread of its parent may have held the lock, amid a change.
 
         The file that this thread has open is the parent's lock: it would outlive a parent that is killed.
         """
@@ -73,12 +79,14 @@ class LogStore:
         self._forget()
 
     def _forget(self) -> None:
-        """Know nothing of what is in the file."""
+        """Read the whole file at the next call."""
         self._read = 0
         self._memory = MemoryStore()
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
+        if self._closed:
+            raise StoreUnavailable("this store is closed: make a new one")
         with self.turn, self._errors(), self._path.open("ab+", buffering=0) as file:
             self._open = cast(BinaryIO, file)
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -86,7 +94,7 @@ class LogStore:
                 yield self._open
             finally:
                 self._open = None
-                # Closing alone does not do it: a child that is forked meanwhile has the file open too.
+                # Closing does not unlock it if a child was forked since, which has the file open too.
                 fcntl.flock(file, fcntl.LOCK_UN)
 
     @contextmanager
@@ -94,7 +102,7 @@ class LogStore:
         try:
             yield
         except OSError as error:
-            # What could not be written must go from the memory as well.
+            # Forget what could not be written.
             self._forget()
             if error.errno in {errno.ENOSPC, errno.EFBIG}:
                 raise StoreFull(str(error)) from error
@@ -112,7 +120,7 @@ class LogStore:
         self._cut(file)
 
     def _cut(self, file: BinaryIO) -> None:
-        """Cut off a record that was not finished, for want of room or because its process was killed."""
+        """Cut off a record that was not finished: there was no room, or its process was killed."""
         file.truncate(self._read)
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
@@ -139,8 +147,8 @@ class LogStore:
     def history(self, order_id: str) -> tuple[Entry, ...]:
         return self._asked(lambda memory: memory.history(order_id))
 
-    def keyed(self, key: str) -> Keyed | None:
-        return self._asked(lambda memory: memory.keyed(key))
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return self._asked(lambda memory: memory.prepare_many(needs))
 
     def find(self, query: Query) -> list[Order]:
         return self._asked(lambda memory: memory.find(query))
@@ -157,26 +165,46 @@ class LogStore:
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
-    def set_stock(self, sku: str, on_hand: int) -> None:
-        self._done("set_stock", sku, on_hand)
+    def set_stock(self, sku: str, available: int) -> None:
+        self._done("set_stock", sku, available)
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         return list(self._done("claim", now, until, limit))
 
-    def delivered(self, message: Message) -> None:
-        self._done("delivered", message)
+    def delivered(self, message: Message, until: datetime) -> None:
+        self._done("delivered", message, until)
 
-    def postpone(self, message: Message, until: datetime | None) -> None:
-        self._done("postpone", message, until)
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        self._done("retry_later", message, until, due)
 
     def dead_letters(self, limit: int) -> list[Message]:
         return self._asked(lambda memory: memory.dead_letters(limit))
 
-    def revive(self, message: Message) -> None:
-        self._done("revive", message)
+    def requeue(self, message: Message) -> None:
+        self._done("requeue", message)
 
     def remove(self, order: Order) -> None:
         self._done("remove", order)
+
+    def order_ids(self) -> Iterator[str]:
+        return self._asked(lambda memory: memory.order_ids())
+
+    def messages(self) -> Iterator[Message]:
+        return self._asked(lambda memory: memory.messages())
+
+    def faults(self) -> list[str]:
+        return self._asked(lambda memory: memory.faults())
+
+    def close(self) -> None:
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class AnswersBeforeWriting(LogStore):
@@ -194,8 +222,8 @@ class AnswersBeforeWriting(LogStore):
             self._pending.clear()
 
 
-def meanwhile() -> None:
-    """Take some time: all but a little of what a commit takes, so that a kill hardly ever misses it."""
+def take_time() -> None:
+    """Take almost all of the time of a commit, so that a kill hardly ever misses it."""
     sha256(bytes(4_000_000)).digest()
 
 
@@ -207,7 +235,7 @@ class WritesInTwoSteps(LogStore):
             self._catch_up(file)
             self._memory.commit(change)
             self._write(file, "commit", (evolve(change, stock=(), messages=()),))
-            meanwhile()
+            take_time()
             self._write(file, "finish", (change,))
 
     def _catch_up(self, file: BinaryIO) -> None:
@@ -216,9 +244,10 @@ class WritesInTwoSteps(LogStore):
 
     def _finish(self, change: Change) -> None:
         for move in change.stock:
-            for sku, on_hand in self._memory.stock([move.sku]).items():
-                self._memory.set_stock(sku, on_hand + move.quantity)
-        vars(self._memory)["_outbox"].update((message.id, message) for message in change.messages)
+            for sku, available in self._memory.stock([move.sku]).items():
+                self._memory.set_stock(sku, available + move.quantity)
+        for message in change.messages:
+            self._memory._content.outbox.add(message)
 
 
 class ReadsOnce(LogStore):
@@ -227,21 +256,6 @@ class ReadsOnce(LogStore):
     def _catch_up(self, file: BinaryIO) -> None:
         if not self._read:
             super()._catch_up(file)
-
-
-class RecallsForGood(LogStore):
-    """What it recalls is compared with nothing."""
-
-    def __init__(self, place: Path) -> None:
-        super().__init__(place)
-        self._written: dict[str, Order] = {}
-
-    def commit(self, change: Change) -> None:
-        super().commit(change)
-        self._written[change.order.id] = change.order
-
-    def recall(self, order_id: str) -> Order | None:
-        return self._written.get(order_id)
 
 
 class LocksNothing(LogStore):
@@ -272,11 +286,12 @@ class KeepsTheLock(LogStore):
         yield self._file
 
     def close(self) -> None:
+        super().close()
         self._kept.close()
 
 
 class GivesUpAtALock(LogStore):
-    """Where another process has the lock, the caller is told so."""
+    """It raises if another process has the lock."""
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -293,13 +308,13 @@ class ForgetsClaims(LogStore):
 
 
 class ForgetsDeadLetters(LogStore):
-    """They end with the process; the next one delivers them again."""
+    """They end with the process, and the next one delivers them again."""
 
-    def postpone(self, message: Message, until: datetime | None) -> None:
-        if until is None:
-            self._asked(lambda memory: memory.postpone(message, until))
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        if due is None:
+            self._asked(lambda memory: memory.retry_later(message, until, due))
         else:
-            super().postpone(message, until)
+            super().retry_later(message, until, due)
 
 
 class RemovesInTwoSteps(LogStore):
@@ -308,24 +323,36 @@ class RemovesInTwoSteps(LogStore):
     def remove(self, order: Order) -> None:
         with self._locked() as file:
             self._catch_up(file)
-            for message in list(vars(self._memory)["_outbox"].values()):
-                if message.order_id == order.id:
-                    self._memory.delivered(message)
-                    self._write(file, "delivered", (message,))
-            meanwhile()
+            self._forget_messages(order.id)
+            self._write(file, "forget", (order.id,))
+            take_time()
             self._memory.remove(order)
             self._write(file, "remove", (order,))
 
+    def _catch_up(self, file: BinaryIO) -> None:
+        vars(self._memory)["forget"] = self._forget_messages
+        super()._catch_up(file)
+
+    def _forget_messages(self, order_id: str) -> None:
+        self._memory._content.outbox.forget(order_id)
+
 
 class ForgetsDeliveries(LogStore):
-    """What was delivered is remembered by the process alone."""
+    """A delivery is known to its process alone."""
 
-    def delivered(self, message: Message) -> None:
-        self._asked(lambda memory: memory.delivered(message))
+    def delivered(self, message: Message, until: datetime) -> None:
+        self._asked(lambda memory: memory.delivered(message, until))
 
 
-class WritesAnewAsItOpens(LogStore):
-    """Who opens the log empties it, and after some time writes what was in it."""
+class StaysOpen(LogStore):
+    """It works on after it was closed."""
+
+    def close(self) -> None:
+        pass
+
+
+class RewritesTheLogAsItOpens(LogStore):
+    """Opening it empties the log, and writes its content again after some time."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)
@@ -333,5 +360,5 @@ class WritesAnewAsItOpens(LogStore):
             file.seek(0)
             content = file.read()
             file.truncate(0)
-            meanwhile()
+            take_time()
             file.write(content)

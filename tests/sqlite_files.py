@@ -1,56 +1,74 @@
-"""What the tests of the SQLite store do beside it."""
+"""Helpers for tests of the SQLite store: edits of its file by another program, and an order with every kind of row."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
 from pathlib import Path
+from unittest.mock import ANY, patch
 
-from order_fsm import Line
-from order_fsm.model import Order
-from order_fsm.testing.store_contract.changes import creation, step, taken
-from order_fsm_adapters.sqlite import SqliteStore, commits, seals
-from order_fsm_adapters.sqlite.rows import LAST_SEAL
-from order_fsm_adapters.sqlite.store import ENTRIES
+from order_fsm.model import Entry, Line, Order
+from order_fsm.store import Store
+from order_fsm.testing.store_contract.changes import creation, order_of, reserving, step, taken
+from order_fsm_adapters.sql import entry_rows, order_rows, seals
+from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, EntryRow
+from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow
 
 
 def by_hand(path: Path, *statements: str) -> list[tuple[object, ...]]:
-    """What another program does to the file; returns the rows of the last statement."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
+    """Run statements as another program does. Return the rows of the last one."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return [connection.execute(statement).fetchall() for statement in statements][-1]
-    finally:
-        connection.close()
 
 
 def by_hand_and_sealed(path: Path, *statements: str) -> None:
-    """What another program does to the orders in the file that makes their seals anew."""
+    """Run statements as another program does that computes all seals of orders and entries again."""
     by_hand(path, *statements)
-    connection = sqlite3.connect(path, isolation_level=None)
-    seal_entry = "UPDATE order_fsm_entry SET seal = ? WHERE order_id = ? AND version = ?"
-    for (order_id,) in connection.execute("SELECT id FROM order_fsm_order").fetchall():
-        entries = connection.execute(ENTRIES, (order_id,)).fetchall()
-        sealed = seals.chained(b"", [entry[:-1] for entry in entries])
-        connection.executemany(seal_entry, [(entry[-1], *entry[:2]) for entry in sealed])
-        (row,) = connection.execute(commits.ORDER, (order_id,)).fetchall()
-        last = sealed[-1][-1]
-        statement = "UPDATE order_fsm_order SET last_seal = ?, seal = ? WHERE id = ?"
-        connection.execute(statement, (last, seals.seal((*row[:LAST_SEAL], last)), order_id))
-    connection.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA recursive_triggers = ON")  # A replaced row leaves the tallies.
+        for found in connection.execute(f"SELECT {ORDER_COLUMNS} FROM order_fsm_order").fetchall():  # noqa: S608
+            order_row = OrderRow._make(found)
+            statement = f"SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? ORDER BY version"  # noqa: S608
+            found = connection.execute(statement, (order_row.id,)).fetchall()
+            order, entries = _decoded(order_row, map(EntryRow._make, found))
+            last = b""
+            for entry in entries:
+                sealed = entry_rows.entry_row(order.id, entry, last)
+                _replace(connection, "order_fsm_entry", ENTRY_COLUMNS, sealed)
+                last = sealed.seal
+            _replace(connection, "order_fsm_order", ORDER_COLUMNS, order_rows.order_row(order, None, last))
 
 
-def paid_order(store: SqliteStore, order_id: str = "1001") -> Order:
-    """An order with something in every table."""
+def _decoded(order_row: OrderRow, found: Iterable[EntryRow]) -> tuple[Order, list[Entry]]:
+    """Return an order and its history from their rows, without a look at their seals."""
+    with ExitStack() as stack:
+        for module in (order_rows, entry_rows, seals):
+            stack.enter_context(patch.object(module, "seal", lambda *_: ANY))
+        return order_rows.order_of.__wrapped__(order_row), [entry_rows.entry_of(row, b"") for row in found]
+
+
+def _replace(connection: sqlite3.Connection, table: str, columns: str, row: tuple[object, ...]) -> None:
+    places = ", ".join("?" * len(row))
+    connection.execute(f"REPLACE INTO {table} ({columns}) VALUES ({places})", row)  # noqa: S608
+
+
+def paid_order(store: Store, order_id: str = "1001") -> Order:
+    """Commit an order with something in every table but the dead letters. Return it."""
     store.set_stock("TEAPOT", 10)
-    change = creation(order_id, lines=[Line("TEAPOT", 2)], customer="ann", data={"gift": True})
+    line = Line("TEAPOT", 2)
+    change = creation(order_id, lines=[line], customer="ann", email="ann@example.com", data={"gift": True})
     store.commit(change)
     change = step(
-        change.order,
+        order_of(change),
         state="sent+paid",
+        comment="thank you",
         facts={"reference": "ch_1"},
         payments=[("captured", "49.90"), ("captured", "5")],
         stock=[taken("TEAPOT", 2)],
         topics=["order.paid"],
         key=f"evt {order_id}",
     )
+    change = reserving(change, [line])
     store.commit(change)
-    return change.order
+    return order_of(change)

@@ -8,24 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from order_fsm.store import Store
-from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
-from order_fsm_adapters.sqlite import SqliteStore
 
 KINDS = ("memory", "sqlite", "json")
 
 
 @contextmanager
 def opened(kind: str, place: Path) -> Iterator[Store]:
-    """A new store of a kind, in an empty folder."""
+    """Open a new store of a kind, in an empty folder."""
+    with _made(kind, place) as store:
+        yield store
+
+
+def _made(kind: str, place: Path) -> Store:
     if kind == "sqlite":
-        store = SqliteStore(place / "orders.db")
-        try:
-            yield store
-        finally:
-            store.close()
-    else:
-        yield MemoryStore() if kind == "memory" else JsonStore(place / "orders")
+        from order_fsm_adapters.sqlite import SqliteStore
+
+        return SqliteStore(place / "orders.db")
+    if kind == "json":
+        from order_fsm_adapters.json_files import JsonStore
+
+        return JsonStore(place / "orders")
+    return MemoryStore()
 
 
 def precede(store: Store, method: str, act: Callable[..., object]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,12 +19,15 @@ from order_fsm import (
     Receipt,
     Refused,
     Rule,
+    StoreCorrupt,
     UnknownTrigger,
     VersionConflict,
     shop_workflow,
 )
-from order_fsm.store import Change
+from order_fsm.store import Change, Need, Snapshot
 from order_fsm_adapters.memory import MemoryStore
+from tests.damaged import Damaged
+from tests.stores import precede
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -142,7 +146,7 @@ def test_a_batch_that_is_over_takes_no_more(shop: Shop) -> None:
     with shop.orders.batch() as batch:
         pass
     assert batch.results == []
-    with pytest.raises(InvalidInput, match="begin another"):
+    with pytest.raises(InvalidInput, match="start another"):
         batch.fire("1001", "place")
     assert shop.orders.get("1001").version == 1
 
@@ -155,8 +159,13 @@ def test_an_order_that_others_keep_changing_is_given_up(shop: Shop) -> None:
 
         def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
             self.attempts += 1
-            errors = super().commit_all([change for change in changes if change.order.id != "1001"])
-            return [VersionConflict("changed meanwhile") if one.order.id == "1001" else errors.pop() for one in changes]
+            return [None if self._others(change) else VersionConflict("it changed") for change in changes]
+
+        def _others(self, change: Change) -> bool:
+            if change.order is None or change.order.id == "1001":
+                return False
+            self.commit(change)
+            return True
 
     store = Contended()
     orders = Orders(store, clock=shop.clock)
@@ -167,3 +176,149 @@ def test_an_order_that_others_keep_changing_is_given_up(shop: Shop) -> None:
         batch.fire("1002", "place")
     assert [type(result) for result in batch.results] == [VersionConflict, Receipt]
     assert store.attempts == 100
+
+
+def test_piece_given_back_in_a_batch_is_taken_by_a_later_call(any_shop: Shop) -> None:
+    any_shop.orders.set_stock("TEAPOT", 1)
+    for number in ("1001", "1002"):
+        any_shop.create(number, lines=[Line("TEAPOT", 1)])
+    any_shop.orders.fire("1001", "place")
+    with any_shop.orders.batch() as batch:
+        batch.fire("1001", "cancel")
+        batch.fire("1002", "place")
+    assert [type(result) for result in batch.results] == [Receipt, Receipt]
+    assert any_shop.orders.get("1002").reserved == (Line("TEAPOT", 1),)
+    assert any_shop.orders.stock("TEAPOT") == 0
+
+
+def test_piece_passed_along_in_a_batch_reaches_the_last_order(any_shop: Shop) -> None:
+    """One piece goes from order to order, and back to the first one."""
+    any_shop.orders.set_stock("TEAPOT", 1)
+    ids = [f"{number}" for number in range(5)]
+    for order_id in ids:
+        any_shop.create(order_id, lines=[Line("TEAPOT", 1)])
+    with any_shop.orders.batch() as batch:
+        for order_id in ids:
+            batch.fire(order_id, "place")
+            batch.fire(order_id, "cancel")
+        batch.fire("0", "reinstate")
+        batch.fire("1", "reinstate")
+    *done, refused = batch.results
+    assert {type(result) for result in done} == {Receipt}
+    assert isinstance(refused, Refused)
+    assert [reason.code for reason in refused.reasons] == ["out_of_stock"]
+    assert any_shop.orders.get("0").reserved == (Line("TEAPOT", 1),)
+    assert any_shop.orders.stock("TEAPOT") == 0
+    assert any_shop.orders.audit().ok
+
+
+class Counting(MemoryStore):
+    """Counts its calls, and lets others commit before one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int]] = []
+        self.others: list[Callable[[], object]] = []
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        self.calls.append(("prepare_many", len(needs)))
+        return super().prepare_many(needs)
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        while self.others:
+            self.others.pop()()
+        self.calls.append(("commit_all", len(changes)))
+        return super().commit_all(changes)
+
+
+def test_many_changes_of_one_order_are_read_and_written_once(new_shop: type[Shop]) -> None:
+    store = Counting()
+    shop = new_shop(store=store)
+    shop.create()
+    with shop.orders.batch() as batch:
+        for number in range(50):
+            batch.comment("1001", f"{number}", key=f"k{number}")
+    assert store.calls == [("prepare_many", 50), ("commit_all", 50)]
+    assert {type(result) for result in batch.results} == {Receipt}
+    assert [entry.comment for entry in shop.orders.history("1001")[1:]] == [f"{number}" for number in range(50)]
+
+
+def test_call_after_a_conflicting_one_is_decided_again(new_shop: type[Shop]) -> None:
+    """1001 conflicts. So 1002, refused because 1001 was to hold the last piece, is asked again after it."""
+    store = Counting()
+    shop = new_shop(store=store)
+    shop.orders.set_stock("TEAPOT", 1)
+    for number in ("1001", "1002"):
+        shop.create(number, lines=[Line("TEAPOT", 1)])
+    store.others.append(lambda: shop.orders.fire("1001", "cancel"))
+    with shop.orders.batch() as batch:
+        batch.fire("1001", "place")
+        batch.fire("1002", "place")
+    refused, placed = batch.results
+    assert isinstance(refused, Refused)
+    assert refused.state == "cancelled"
+    assert isinstance(placed, Receipt)
+    assert placed.order.reserved == (Line("TEAPOT", 1),)
+
+
+def test_conflict_in_a_chain_decides_the_whole_chain_again(new_shop: type[Shop]) -> None:
+    store = Counting()
+    shop = new_shop(store=store)
+    shop.create()
+    shop.create("1002")
+    store.others.append(lambda: shop.orders.comment("1001", "me first"))
+    with shop.orders.batch() as batch:
+        batch.fire("1001", "place")
+        batch.fire("1002", "place")
+        batch.fire("1001", "invoice")
+        batch.fire("1001", "dispatch")
+    assert {type(result) for result in batch.results} == {Receipt}
+    triggers = ["create", "comment", "place", "invoice", "dispatch"]
+    assert [entry.trigger for entry in shop.orders.history("1001")] == triggers
+    assert len(shop.orders.history("1002")) == 2
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_damaged_order_fails_its_own_calls_of_a_batch(new_shop: type[Shop], found: bool) -> None:
+    store = Damaged("1002", found)
+    shop = new_shop(store=store)
+    for number in ("1001", "1002", "1003"):
+        shop.create(number)
+    store.begin()
+    with shop.orders.batch() as batch:
+        for number in ("1001", "1002", "1003", "1002"):
+            batch.fire(number, "place")
+    assert [type(result) for result in batch.results] == [Receipt, StoreCorrupt, Receipt, StoreCorrupt]
+    assert shop.orders.get("1001").state == shop.orders.get("1003").state == "sent"
+
+
+def test_damaged_order_fails_only_its_own_thread_of_a_group(new_shop: type[Shop]) -> None:
+    store = Damaged("1002")
+    shop = new_shop(store=store)
+    orders = Orders(store, clock=shop.clock, group_commit=True)
+    for number in ("1001", "1002", "1003"):
+        shop.create(number)
+    store.begin()
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(orders.fire, number, "place") for number in ("1001", "1002", "1003")]
+    assert [type(call.exception()) for call in calls] == [type(None), StoreCorrupt, type(None)]
+
+
+@pytest.mark.parametrize("others", ["comment", "pay"])
+def test_change_of_others_within_a_batch_is_not_overwritten(any_shop: Shop, others: str) -> None:
+    """It leads the order to the version on which the second call of the batch was decided."""
+    any_shop.create()
+    acts: dict[str, Callable[[], object]] = {
+        "comment": lambda: any_shop.orders.comment("1001", "me first"),
+        "pay": lambda: any_shop.orders.fire("1001", "pay", amount="4", reference="theirs"),
+    }
+    waiting = [acts[others]]
+    precede(any_shop.store, "commit_all", lambda _: waiting.pop()() if waiting else None)
+    with any_shop.orders.batch() as batch:
+        batch.fire("1001", "pay", amount="1", reference="first")
+        batch.fire("1001", "pay", amount="2", reference="second")
+        batch.comment("1001", "done")
+    assert {type(result) for result in batch.results} == {Receipt}
+    assert any_shop.orders.get("1001").captured == (7 if others == "pay" else 3)
+    assert [entry.version for entry in any_shop.orders.history("1001")] == [1, 2, 3, 4, 5]
+    assert any_shop.orders.audit().ok

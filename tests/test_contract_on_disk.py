@@ -10,16 +10,12 @@ from order_fsm_adapters.sqlite import SqliteStore
 class TestSqliteStore(StoreContract):
     """One SQLite file."""
 
-    kill_rounds = 200
-
     def make_store(self, place: Path) -> SqliteStore:
         return SqliteStore(place / "orders.db")
 
 
 class TestJsonStore(StoreContract):
     """A folder of JSON files."""
-
-    kill_rounds = 200
 
     def make_store(self, place: Path) -> JsonStore:
         return JsonStore(place / "orders")

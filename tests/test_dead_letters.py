@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from order_fsm import InvalidInput, Message
 from order_fsm.orders.relay import ATTEMPTS, LEASE, LONGEST_PAUSE
+from tests.stores import precede
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
 class Post:
     """A handler that fails for some comments, and keeps the others."""
 
-    def __init__(self, *failing: str) -> None:
+    def __init__(self, shop: Shop, *failing: str) -> None:
+        self.shop = shop
         self.failing = set(failing)
         self.sent: list[str] = []
 
     def __call__(self, message: Message) -> None:
-        if message.payload["comment"] in self.failing:
+        if self.shop.comment_of(message) in self.failing:
             raise ConnectionError("mailbox full")
-        self.sent.append(message.payload["comment"])
+        self.sent.append(self.shop.comment_of(message))
 
 
 def tell(shop: Shop, order_id: str, *comments: str) -> None:
@@ -42,12 +44,12 @@ def test_a_message_is_given_up_after_the_last_attempt(any_shop: Shop) -> None:
     """Not before; and then it is not tried any more, and not lost."""
     any_shop.create()
     tell(any_shop, "1001", "a")
-    post = Post("a")
+    post = Post(any_shop, "a")
     try_for_days(any_shop, post, ATTEMPTS - 1)
     assert any_shop.orders.dead_letters() == []
     try_for_days(any_shop, post, 1)
     (letter,) = any_shop.orders.dead_letters()
-    assert (letter.id, letter.attempts, letter.payload["comment"]) == ("1001#2.1", ATTEMPTS, "a")
+    assert (letter.version, letter.attempts, any_shop.comment_of(letter)) == (2, ATTEMPTS, "a")
     post.failing.clear()
     try_for_days(any_shop, post)
     assert post.sent == []
@@ -58,21 +60,21 @@ def test_nobody_waits_for_a_dead_letter(any_shop: Shop) -> None:
     """Later messages of its order are delivered, in their order, in the very run in which it is given up."""
     any_shop.create()
     tell(any_shop, "1001", "a", "b", "c")
-    post = Post("a")
+    post = Post(any_shop, "a")
     try_for_days(any_shop, post, ATTEMPTS - 1)
     assert post.sent == []
     assert any_shop.orders.deliver(post) == 2
     assert post.sent == ["b", "c"]
 
 
-def test_a_dead_letter_is_revived(any_shop: Shop) -> None:
+def test_dead_letter_requeued_is_delivered(any_shop: Shop) -> None:
     """Delivered under its id, once, with all its attempts before it again."""
     any_shop.create()
     tell(any_shop, "1001", "a")
-    post = Post("a")
+    post = Post(any_shop, "a")
     try_for_days(any_shop, post)
     (letter,) = any_shop.orders.dead_letters()
-    any_shop.orders.revive(letter)
+    any_shop.orders.requeue(letter)
     assert any_shop.orders.dead_letters() == []
     try_for_days(any_shop, post, ATTEMPTS - 1)
     assert any_shop.orders.dead_letters() == []
@@ -82,17 +84,17 @@ def test_a_dead_letter_is_revived(any_shop: Shop) -> None:
     assert any_shop.messages() == []
 
 
-def test_reviving_what_is_no_dead_letter_does_nothing(any_shop: Shop) -> None:
-    """Twice, or one that was delivered meanwhile."""
+def test_message_requeued_twice_is_delivered_once(any_shop: Shop) -> None:
+    """Requeueing ignores a message that is not a dead letter: one that waits again, or was delivered since."""
     any_shop.create()
     tell(any_shop, "1001", "a")
-    try_for_days(any_shop, Post("a"))
+    try_for_days(any_shop, Post(any_shop, "a"))
     (letter,) = any_shop.orders.dead_letters()
     for _ in range(2):
-        any_shop.orders.revive(letter)
-    post = Post()
+        any_shop.orders.requeue(letter)
+    post = Post(any_shop)
     assert any_shop.orders.deliver(post) == 1
-    any_shop.orders.revive(letter)
+    any_shop.orders.requeue(letter)
     assert any_shop.orders.deliver(post) == 0
     assert any_shop.messages() == []
 
@@ -102,7 +104,7 @@ def test_dead_letters_are_listed_oldest_first(any_shop: Shop) -> None:
         any_shop.create(order_id)
         tell(any_shop, order_id, "a")
         any_shop.clock.pass_by(seconds=1)
-    try_for_days(any_shop, Post("a"))
+    try_for_days(any_shop, Post(any_shop, "a"))
     assert [letter.order_id for letter in any_shop.orders.dead_letters()] == ["1003", "1001", "1002"]
     assert [letter.order_id for letter in any_shop.orders.dead_letters(limit=2)] == ["1003", "1001"]
     with pytest.raises(InvalidInput):
@@ -113,7 +115,7 @@ def test_fifty_dead_letters_are_listed_where_no_limit_is_given(shop: Shop) -> No
     for number in range(51):
         shop.create(str(number))
         tell(shop, str(number), "a")
-    try_for_days(shop, Post("a"))
+    try_for_days(shop, Post(shop, "a"))
     assert [len(shop.orders.dead_letters()), len(shop.orders.dead_letters(limit=51))] == [50, 51]
 
 
@@ -121,7 +123,7 @@ def test_a_dead_letter_goes_with_its_order(any_shop: Shop) -> None:
     """When the order is purged there is nobody left to write to."""
     any_shop.create()
     tell(any_shop, "1001", "a")
-    try_for_days(any_shop, Post("a"))
+    try_for_days(any_shop, Post(any_shop, "a"))
     any_shop.clock.pass_by(days=1)
     assert any_shop.orders.purge(timedelta(days=1)) == ["1001"]
     assert any_shop.orders.dead_letters() == []
@@ -133,25 +135,27 @@ def test_messages_that_wait_do_not_use_up_the_limit(shop: Shop) -> None:
     shop.create("1002")
     tell(shop, "1001", *"abcdefgh")
     tell(shop, "1002", "x", "y")
-    post = Post("a")
+    post = Post(shop, "a")
     assert shop.orders.deliver(post, limit=3) == 2
     assert post.sent == ["x", "y"]
 
 
 def test_a_slow_handler_does_not_hold_what_another_relay_may_claim(shop: Shop) -> None:
-    """Every message is begun well within its lease, or it is left to whoever claims it next; none is sent twice."""
-    shop.create()
-    tell(shop, "1001", *"abcdefgh")
+    """Each message is begun well within its lease, or left for the next claim. None is sent twice."""
+    for comment in "abcdefgh":
+        shop.create(comment)
+        tell(shop, comment, comment)
     sent: list[str] = []
     begun: list[timedelta] = []
+    claims: list[datetime] = []
 
     def slow(message: Message) -> None:
-        begun.append(shop.clock.now - claimed)
+        begun.append(shop.clock.now - claims[-1])
         shop.clock.now += LEASE * 0.3
-        sent.append(message.payload["comment"])
+        sent.append(shop.comment_of(message))
 
+    precede(shop.store, "claim", lambda now, *_: claims.append(now))
     while len(sent) < 8:
-        claimed = shop.clock.now
         shop.orders.deliver(slow)
         shop.clock.now += LEASE
     assert sent == list("abcdefgh")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import shutil
 import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import Entry, Guard, InvalidInput, Rule, Status, ToolMissing, When, Workflow, shop_workflow
-from order_fsm.diagram import dot, mermaid, picture
+from order_fsm import Entry, Guard, InvalidInput, MissingDependency, Rule, Status, When, Workflow, shop_workflow
+from order_fsm.diagram import dot, html, mermaid, picture
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -46,7 +47,7 @@ def named(*names: str) -> Workflow:
                 needs=set(names[:number]),
                 forbids={name},
                 adds={name},
-                guards=(Guard(f"{name}\n", name, lambda order, facts: True),),
+                guards=(Guard(name, name, lambda order, facts: True),),
             )
             for number, name in enumerate(names)
         ],
@@ -101,6 +102,7 @@ def test_guards_stand_below_their_trigger_and_policy_ones_in_italics() -> None:
         "<i>not_paid_nor_invoiced</i>",
         "/ undispatch",
         "reason_required",
+        "outstanding",
     ]
 
 
@@ -108,7 +110,7 @@ def test_of_parallel_rows_the_guards_stand_that_all_of_them_have() -> None:
     """Without an invoice by itself, paying online and by hand lead to the same state: that it is online is no need."""
     graph = dot(shop_workflow(invoice_on_payment=False))
     assert "not_online" not in graph
-    assert "not_covered" in graph
+    assert "outstanding" in graph
     assert "not_online" in dot(shop_workflow())
 
 
@@ -167,7 +169,7 @@ def test_dot_highlights_the_way_of_an_order(shop: Shop) -> None:
 
 
 def test_an_arrow_that_was_only_gone_back_points_back(shop: Shop) -> None:
-    """What came with one payment and went box by box."""
+    """Here one payment ticks three boxes, and its reversal unticks two of them."""
     shop.create()
     shop.orders.fire("1001", "pay", reference="ch_1")
     shop.orders.fire("1001", "unpay", comment="a reason")
@@ -176,7 +178,7 @@ def test_an_arrow_that_was_only_gone_back_points_back(shop: Shop) -> None:
     states = dict(MERMAID_NODE.findall(drawn))
     back = [way for way in MERMAID_WAY.findall(drawn) if "3 unpay" in way[2]]
     assert [(states[source], arrow, states[target]) for source, arrow, _, target in back] == [
-        ("sent<br>invoiced<br>paid", "-->", "sent<br>invoiced")
+        ("sent<br>invoiced<br>paid", "-->", "sent")
     ]
     assert re.search(r"3 unpay</b>.*dir=back", dot(shop_workflow(), path=history))
 
@@ -232,5 +234,105 @@ def test_an_unknown_form_is_refused(form: Any) -> None:
 
 def test_without_graphviz_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissing, match="install it"):
+    with pytest.raises(MissingDependency, match="install it"):
         picture(dot(shop_workflow()))
+
+
+# The page
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the text of each table cell."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag in {"td", "th"}:
+            self.cells.append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+        if self.cells:
+            self.cells[-1] += data
+
+
+def without_graphviz(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def test_page_lists_every_state_trigger_guard_and_queue(workflow: Workflow) -> None:
+    page = Page(html(workflow))
+    cells = [cell.strip() for cell in page.cells]
+    for state in workflow.states:
+        assert state.replace("+", " ") in cells
+    for rule in workflow.rules:
+        assert rule.trigger in cells
+        for guard in rule.guards:
+            assert guard.code in cells
+            assert guard.message in cells
+    for queue in (*workflow.queues, "refund_due", "unmatched"):
+        assert queue in cells
+
+
+def test_page_shows_the_outcomes_of_a_trigger_in_declared_order() -> None:
+    row = re.search(r'<tr><td><span class="chip">unfinished</span></td>(.*?)</tr>', html(shop_workflow()))
+    assert row is not None
+    cells = [re.sub("<br>", "|", re.sub("</?span.*?>", "", cell)) for cell in re.findall("<td>(.*?)</td>", row[1])]
+    assert cells[:4] == ["+sent +paid|+sent", "+sent +invoiced +paid|+sent +paid|+sent", "", ""]
+
+
+def test_page_loads_nothing(shop: Shop) -> None:
+    page = Page(html(shop_workflow(), path=travelled(shop)))
+    assert not {tag for tag, _ in page.elements} & {"script", "link", "img", "iframe", "object"}
+    assert not [attributes for _, attributes in page.elements if {"src", "href"} & set(attributes)]
+
+
+def test_page_marks_the_path_of_an_order(shop: Shop) -> None:
+    page = html(shop_workflow(), "Order 1001", path=travelled(shop))
+    marked = re.findall(r'<tr class="visited"><td>(.*?)</td>', page)
+    assert [re.sub("<.*?>", "", cell) for cell in marked] == [
+        "unfinished",
+        "sent",
+        "sent invoiced paid",
+        "sent invoiced",
+    ]
+    assert "<h1>Order 1001</h1>" in page
+
+
+@pytest.mark.parametrize("drawn", [pytest.param(True, marks=needs_dot), False])
+def test_page_escapes_every_name(drawn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not drawn:
+        without_graphviz(tmp_path, monkeypatch)
+    names = [name for name in HOSTILE if "\n" not in name]
+    plain = {tag for tag, _ in Page(html(named("a", "b"))).elements}
+    page = Page(html(named(*names), title="<script>alert(1)</script>"))
+    assert {tag for tag, _ in page.elements} <= plain
+    cells = [cell.strip() for cell in page.cells]
+    for name in names:
+        assert name in cells
+
+
+@needs_dot
+def test_page_holds_the_picture_of_graphviz() -> None:
+    page = html(shop_workflow())
+    svg = page[page.index("<svg") : page.index("</svg>") + 6]
+    assert "dispatched" in text_of(svg.encode())
+    assert "<?xml" not in page
+
+
+def test_page_without_graphviz_has_the_mermaid_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_graphviz(tmp_path, monkeypatch)
+    page = Page(html(shop_workflow()))
+    assert mermaid(shop_workflow()) in "".join(page.text)
+
+
+@pytest.mark.parametrize("title", [None, "", "two\nlines"])
+def test_page_needs_a_title_of_one_line(title: Any) -> None:
+    with pytest.raises(InvalidInput, match="title must"):
+        html(shop_workflow(), title)

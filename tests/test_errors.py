@@ -10,6 +10,7 @@ import pytest
 from order_fsm import (
     InvalidInput,
     KeyReused,
+    MissingDependency,
     OrderExists,
     OrderFsmError,
     OrderNotFound,
@@ -19,15 +20,16 @@ from order_fsm import (
     StoreError,
     StoreFull,
     StoreUnavailable,
-    ToolMissing,
+    TransactionLost,
+    Undelivered,
     UnknownTrigger,
     VersionConflict,
     WorkflowError,
     errors,
 )
 
-OF_STORES = {OrderNotFound, OrderExists, VersionConflict, StoreUnavailable, StoreFull, StoreCorrupt}
-OF_CALLS = {InvalidInput, KeyReused, Refused, UnknownTrigger, WorkflowError, StoreError, ToolMissing}
+OF_STORES = {OrderNotFound, OrderExists, VersionConflict, StoreUnavailable, TransactionLost, StoreFull, StoreCorrupt}
+OF_CALLS = {InvalidInput, KeyReused, Refused, UnknownTrigger, WorkflowError, StoreError, MissingDependency, Undelivered}
 REASONS = (Reason("not_paid", "it is not paid"), Reason("needs_sent", "the order is not sent"))
 
 

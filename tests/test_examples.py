@@ -1,13 +1,12 @@
-"""Every example runs as it stands, in a process of its own, and prints what its golden file holds.
+"""Every example runs in a process of its own and prints the content of its golden file.
 
-After a change of what an example prints, RENEW_GOLDEN=1 python -m pytest tests/test_examples.py writes the golden files
-anew: read the difference before it is committed.
+If the output of an example changes, RENEW_GOLDEN=1 python -m pytest tests/test_examples.py rewrites the golden files.
+Read the difference before the commit.
 """
 
 import csv
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -37,7 +36,6 @@ PRINTING = (
     "cancel_and_restock",
     "admin_form",
     "custom_rules",
-    "draw_rules",
     "custom_store",
     "embed_in_a_shop",
     "verify_rules/parcels",
@@ -76,6 +74,7 @@ PLAYED = {
     "complete": "4",
     "cancelled": "3",
     "refund_due": "2",
+    "unmatched": "0",
     "cancel: forbids_dispatched": "1",
     "dispatch: not_paid_nor_invoiced": "2",
 }
@@ -94,6 +93,7 @@ REAL = {
     "complete": "2463",
     "cancelled": "22",
     "refund_due": "17",
+    "unmatched": "0",
     "cancel: forbids_dispatched": "1",
     "dispatch: not_paid_nor_invoiced": "33",
 }
@@ -162,14 +162,18 @@ def assert_fails(done: subprocess.CompletedProcess[str], *said: str) -> None:
 def test_every_example_is_tested() -> None:
     names = {path.relative_to(EXAMPLES).with_suffix("").as_posix() for path in EXAMPLES.rglob("*.py")}
     # The callback's example has tests of its own: test_payment_callback.
-    assert {name for name in names if not name.startswith("payment_callback/")} == {*PRINTING, REPLAY.stem}
+    assert {name for name in names if not name.startswith("payment_callback/")} == {
+        *PRINTING,
+        "draw_rules",
+        REPLAY.stem,
+    }
 
 
 @pytest.mark.parametrize("name", PRINTING)
 def test_an_example_prints_what_its_golden_file_holds_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
     done = run(EXAMPLES / f"{name}.py", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    # How many tests the contract has is not the example's matter.
+    # The number of tests of the contract is not part of the example.
     printed = PASSED_TESTS.sub("", done.stdout)
     golden = GOLDEN / f"{name}.txt"
     if os.environ.get("RENEW_GOLDEN"):
@@ -179,12 +183,29 @@ def test_an_example_prints_what_its_golden_file_holds_and_leaves_nothing_behind(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
-def test_the_rules_are_drawn_into_the_folder_that_is_named(tmp_path: Path) -> None:
-    done = run(EXAMPLES / "draw_rules.py", tmp_path, cwd=tmp_path)
+@pytest.mark.parametrize("arguments", [(), ("pages",)])
+def test_drawn_pages_are_where_the_example_prints(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    done = run(EXAMPLES / "draw_rules.py", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["order-1001.svg", "rules.svg"]
-    assert "2 place" in (tmp_path / "order-1001.svg").read_text(encoding="utf-8")
+    rules, order = map(Path, done.stdout.splitlines())
+    assert rules.parent == order.parent == tmp_path.joinpath(*arguments).resolve()
+    assert "<h1>Order rules</h1>" in rules.read_text(encoding="utf-8")
+    assert 'class="visited"' in order.read_text(encoding="utf-8")
+
+
+def test_custom_store_without_pytest_names_the_command_that_installs_it(tmp_path: Path) -> None:
+    script = f"""
+import runpy, sys
+sys.modules["pytest"] = None
+runpy.run_path({str(EXAMPLES / "custom_store.py")!r}, run_name="__main__")
+"""
+    done = run("-c", script, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "An order on LogStore: sent+paid, 8 teapots left",
+        "To run the contract on it, install pytest: pip install 'order-fsm[testing]'",
+    ]
 
 
 def test_the_quickstart_keeps_its_order_in_the_file_that_is_named(tmp_path: Path) -> None:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from itertools import count
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
-from order_fsm import Orders, StoreUnavailable
+from order_fsm import StoreUnavailable
 from order_fsm.testing.store_contract.calls import Calls, Failing
+from order_fsm.testing.store_contract.changes import creation, step
 from order_fsm.testing.store_contract.expected import ALL
 from order_fsm.testing.store_contract.failures import FailingCommits, Failures
-from order_fsm_adapters.json_files import JsonStore
-from order_fsm_adapters.sqlite import SqliteStore
+from order_fsm_adapters.sqlite import SqliteStore, schema
 
 from . import boundaries
-
-GOLDEN = Path(__file__).parent / "golden"
+from .sqlite_files import by_hand
 
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The power does not fail here: a flush is a call, and may fail, but need not reach the disk."""
+    """A flush may fail here, and need not reach the disk: the power does not fail."""
 
     def fsync(descriptor: int) -> None:
         os.fstat(descriptor)
@@ -38,7 +34,7 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _skip_what_cannot_be(calls: Calls) -> None:
     if calls.how is Failing.AFTER:
-        pytest.skip("what has no room takes no effect")
+        pytest.skip("a call without room takes no effect, so its answer cannot be lost")
 
 
 class TestSqliteStore(Failures):
@@ -46,7 +42,7 @@ class TestSqliteStore(Failures):
 
     @pytest.fixture(autouse=True)
     def _connections(self) -> Iterator[None]:
-        with patch.object(sqlite3, "connect", boundaries.connect):
+        with boundaries.connections():
             yield
 
     def make_store(self, place: Path) -> SqliteStore:
@@ -61,7 +57,7 @@ class TestSqliteStoreWithoutRoom(FailingCommits):
 
     @pytest.fixture(autouse=True)
     def _connections(self) -> Iterator[None]:
-        with patch.object(sqlite3, "connect", boundaries.connect):
+        with boundaries.connections():
             yield
 
     def make_store(self, place: Path) -> SqliteStore:
@@ -72,44 +68,25 @@ class TestSqliteStoreWithoutRoom(FailingCommits):
         return boundaries.sqlite(calls, "SQLITE_FULL")
 
 
-class TestJsonStore(Failures):
-    """A folder of JSON files; every call of the file system."""
-
-    def make_store(self, place: Path) -> JsonStore:
-        return JsonStore(place / "orders")
-
-    def boundary(self, calls: Calls) -> AbstractContextManager[object]:
-        return boundaries.files(calls)
-
-
-class TestJsonStoreWithoutRoom(FailingCommits):
-    """Its commits, where the disk is full."""
-
-    def make_store(self, place: Path) -> JsonStore:
-        return JsonStore(place / "orders")
-
-    def boundary(self, calls: Calls) -> AbstractContextManager[object]:
-        _skip_what_cannot_be(calls)
-        return boundaries.files(calls, errno.ENOSPC)
-
-
 @pytest.mark.parametrize("how", Failing)
-def test_an_old_database_whose_calls_fail_is_brought_up_to_date_later(how: Failing, tmp_path: Path) -> None:
-    """Opening one of schema 1 fails with an error of the store; what was in it is there when it is opened again."""
-    old = sqlite3.connect(tmp_path / "old.db")
-    old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
-    old.close()
-    with patch.object(sqlite3, "connect", boundaries.connect):
+def test_database_whose_upgrade_fails_is_upgraded_later(
+    how: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening it raises an error of the store. The orders in it are there when it is opened again."""
+    with SqliteStore(tmp_path / "old.db") as old:
+        old.commit(creation("1001"))
+    second = ("ALTER TABLE order_fsm_order ADD COLUMN gift INTEGER", "CREATE TABLE order_fsm_gift (id TEXT) STRICT")
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, second))
+    with boundaries.connections():
         for number in count(1):
             path = shutil.copy(tmp_path / "old.db", tmp_path / f"{number}.db")
             calls = Calls(number, how)
             with boundaries.sqlite(calls), suppress(StoreUnavailable):
                 SqliteStore(path).close()
-            store = SqliteStore(path)
-            assert [order.id for order in store.find(ALL)] == ["1001", "1002"]
-            assert [entry.trigger for entry in store.history("1001")] == ["create", "place", "pay"]
-            assert Orders(store).fire("1001", "dispatch").order.version == 4
-            store.close()
+            with SqliteStore(path) as store:
+                assert [order.id for order in store.find(ALL)] == ["1001"]
+                assert by_hand(Path(path), "SELECT count(gift) FROM order_fsm_order, order_fsm_gift") == [(0,)]
+                store.commit(step(store.load("1001")))
             if not calls.failed:
                 assert number > 20, "opening makes calls"
                 return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_fsm import InvalidInput, Line, Order
+from tests.damaged import Damaged
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -127,8 +128,20 @@ def test_the_queue_of_refunds_follows_the_ledger(shop: Shop) -> None:
     assert ids(shop.orders.queue("refund_due")) == []
 
 
+def test_the_queue_of_unmatched_money_follows_the_ledger(shop: Shop) -> None:
+    for order_id in ("1", "2", "3"):
+        shop.create(order_id)
+        shop.orders.fire(order_id, "pay", amount="5", currency="EUR")
+    assert ids(shop.orders.queue("unmatched")) == ["1", "2", "3"]
+    shop.orders.fire("2", "refund", amount="5", currency="EUR")
+    assert ids(shop.orders.queue("unmatched")) == ["1", "3"]
+    assert ids(shop.orders.queue("unmatched", after="1", limit=1)) == ["3"]
+    assert shop.orders.counts()["unmatched"] == 2
+    assert shop.orders.counts()["refund_due"] == 0
+
+
 def test_counts_name_every_queue(shop: Shop) -> None:
-    names = {*shop.orders.workflow.queues, "refund_due"}
+    names = {*shop.orders.workflow.queues, "refund_due", "unmatched"}
     assert shop.orders.counts() == dict.fromkeys(names, 0)
     shop.create()
     assert shop.orders.counts() == {**dict.fromkeys(names, 0), "unfinished": 1}
@@ -174,3 +187,14 @@ def test_totals_are_by_currency_and_customer(shop: Shop) -> None:
     assert shop.orders.totals() == {"GBP": Decimal("12.10"), "EUR": Decimal("4.40")}
     assert shop.orders.totals("ann") == {"GBP": Decimal("1.10"), "EUR": Decimal("4.40")}
     assert shop.orders.totals(customer="nobody") == {}
+
+
+def test_damaged_order_stops_no_queue(new_shop: type[Shop]) -> None:
+    store = Damaged("1002")
+    shop = new_shop(store=store)
+    for number in ("1001", "1002", "1003"):
+        shop.bring("sent", number)
+    store.begin()
+    assert [order.id for order in shop.orders.queue("to_pay")] == ["1001", "1003"]
+    assert [order.id for order in shop.orders.queue("to_pay", after="1001", limit=1)] == ["1003"]
+    assert shop.orders.counts()["to_pay"] == 3

@@ -13,6 +13,7 @@ from attrs import evolve
 from transitions import Machine
 
 from order_fsm import Guard, Order, Refused, Rule, Status, When, Workflow, shop_workflow
+from order_fsm.model import Fact
 from order_fsm.rules.decide import Decision, decide
 from order_fsm.rules.request import Request
 from order_fsm.rules.rule import STOCK_SUFFICES, Facts
@@ -26,8 +27,8 @@ def order(shop: Shop) -> Order:
     return shop.bring("sent")
 
 
-def request_for(order: Order, trigger: str, **said: Any) -> Request:
-    return Request(trigger, order.updated_at, **said)
+def request_for(order: Order, trigger: str, facts: Mapping[str, Fact] | None = None, **said: Any) -> Request:
+    return Request(trigger, order.updated_at, facts or {}, **said)
 
 
 def codes(outcome: Decision | Refused) -> list[str]:
@@ -123,10 +124,10 @@ def test_every_state_trigger_and_guard_outcome_agrees(dispatch: Any, order: Orde
         here = evolve(order, state=state)
         request = request_for(here, trigger, comment="a reason", override=override)
         for _ in stubs.outcomes(trigger):
-            short = () if stubs.outcome.get(STOCK_SUFFICES, True) else ("TEAPOT",)
-            facts = {"short": short, "comment": "a reason"}
+            shortages = () if stubs.outcome.get(STOCK_SUFFICES, True) else ("TEAPOT",)
+            facts = {"shortages": shortages, "comment": "a reason"}
             wanted = stubs.target(here, trigger, override)
-            outcome = decide(workflow, here, request, short)
+            outcome = decide(workflow, here, request, shortages)
             fired = SimpleNamespace(state=state, order=here, facts=facts, override=False)
             done = workflow.machine.events[trigger].trigger(fired)
             if not done and override:
@@ -203,7 +204,19 @@ def test_a_guard_sees_the_order_and_the_facts(order: Order) -> None:
     here = evolve(order, state="unfinished")
     request = request_for(order, "charge", comment="why")
     assert isinstance(decide(small_workflow(Rule("x", adds={"done"}), rule), here, request, {"TEAPOT"}), Decision)
-    assert seen == [{"amount": order.total, "currency": "GBP", "comment": "why", "short": {"TEAPOT"}}]
+    assert seen == [
+        {
+            "amount": order.total,
+            "currency": "GBP",
+            "bound": None,
+            "several": False,
+            "comment": "why",
+            "gateway": False,
+            "shortages": {"TEAPOT"},
+            "outstanding": 0,
+            "online": False,
+        }
+    ]
 
 
 # Reasons

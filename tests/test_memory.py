@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class TestMemoryStore(StoreContract):
-    """All guarantees but S3: what is in memory ends with the process."""
+    """All guarantees except S3: the content ends with the process."""
 
     durable = False
 

@@ -161,7 +161,7 @@ def test_a_mapping_that_leads_nowhere_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("comment", ["", "  ", None])
 def test_a_comment_is_required(shop: Shop, comment: Any) -> None:
-    with pytest.raises(InvalidInput, match=r"^comment must not be blank: say why"):
+    with pytest.raises(InvalidInput, match=r"^comment must not be blank: give the reason"):
         shop.orders.migrate(LEFT, comment=comment)
 
 

@@ -218,7 +218,7 @@ def test_the_redirect_records_no_payment_that_the_gateway_has_not_captured(examp
 
 def test_the_redirect_shows_the_order_where_its_payment_cannot_be_recorded(example: Example) -> None:
     """The webhook leaves the shop a note of it."""
-    event = example.captures("ch_1", currency="USD")
+    event = example.captures("ch_1", currency="XBT")
     answer = example.returns("ch_1")
     assert (answer.status, answer.content["state"]) == (200, "unfinished")
     assert example.recorded() == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from order_fsm import InvalidInput, StoreCorrupt, StoreFull, StoreUnavailable, VersionConflict, shop_workflow
 from order_fsm.orders.executor import ATTEMPTS
-from order_fsm.payments import Outcome, PaymentEvent, PaymentReceiver, StandardWebhooks, StripeSignature
+from order_fsm.payments import Outcome, PaymentEvent, PaymentReceiver, StandardWebhooks, StripeSignature, Verified
+from order_fsm.testing.store_contract.harness import stressed
 from tests.gateway import SECRET, Gateway, body_of
 from tests.stores import interrupted
 from tests.test_signatures import stripe
@@ -53,7 +54,7 @@ def test_a_payment_in_full_is_applied(any_shop: Shop, gateway: Gateway) -> None:
     assert any_shop.orders.stock("TEAPOT") == 8
     assert any_shop.topics() == ["order.paid"]
     (entry,) = any_shop.orders.progress("1001")
-    assert (entry.trigger, entry.by, entry.key) == ("pay", "gateway", "evt_1")
+    assert (entry.trigger, entry.by, entry.key) == ("pay", "gateway", "gateway:evt_1")
 
 
 def test_an_event_that_comes_again_is_a_duplicate(any_shop: Shop, gateway: Gateway) -> None:
@@ -117,23 +118,42 @@ def test_only_kinds_that_mean_money_move_money(any_shop: Shop, gateway: Gateway,
         assert named(gateway.send(kind, "evt_2", reference="ch_2")) == (outcome, 200)
     order = any_shop.orders.get("1001")
     assert (order.state, order.payments) == (paid.state, paid.payments)
-    assert notes(any_shop) == [f"gateway: {kind}, 10.00 GBP, ch_2"]
+    about = kind if kind == "failed" else f"payment.{kind}"
+    assert notes(any_shop) == [f"gateway: {about}, 10.00 GBP, ch_2"]
     assert any_shop.topics() == ["order.paid"]
 
 
 def test_a_note_needs_no_money(any_shop: Shop, gateway: Gateway) -> None:
     nothing: dict[str, Any] = dict.fromkeys(("amount", "currency", "reference"), ...)
     assert named(gateway.send("failed", **nothing)) == ("recorded", 200)
-    assert named(gateway.send("failed", "evt_2", **nothing | {"amount": "3"})) == ("recorded", 200)
-    assert notes(any_shop) == ["gateway: failed", "gateway: failed, 3 of no currency"]
+    assert named(gateway.send("failed", "evt_2", **nothing | {"amount": "3"})) == ("rejected", 400)
+    assert notes(any_shop) == ["gateway: failed"]
 
 
-def test_money_of_another_currency_is_noted_and_ticks_nothing(any_shop: Shop, gateway: Gateway) -> None:
+def test_money_of_another_currency_is_recorded_and_pays_for_nothing(any_shop: Shop, gateway: Gateway) -> None:
+    """M9: it is a fact in its own currency. The shop is told, and the timer leaves the order alone."""
     for outcome in ("recorded", "duplicate"):
-        assert named(gateway.send(currency="EUR")) == (outcome, 200)
+        assert named(gateway.send(currency="EUR", amount="11.70")) == (outcome, 200)
+    order = any_shop.orders.get("1001")
+    assert (order.state, order.outstanding, order.unmatched) == ("sent", Decimal(10), {"EUR": Decimal("11.70")})
+    assert any_shop.topics() == ["payment.unmatched"]
+    any_shop.clock.pass_by(days=30)
+    assert any_shop.orders.expire(timedelta(days=7)) == []
+    assert named(gateway.send("refunded", "evt_2", currency="EUR", amount="11.70")) == ("recorded", 200)
+    assert any_shop.orders.get("1001").unmatched == {}
+
+
+@pytest.mark.parametrize("money", [{"currency": "XBT"}, {"amount": "10.001"}, {"currency": "JPY", "amount": "0.5"}])
+def test_money_that_no_ledger_can_hold_is_noted_and_the_shop_is_told(
+    any_shop: Shop, gateway: Gateway, money: dict[str, str]
+) -> None:
+    """An unknown currency, or an amount finer than its smallest unit."""
+    for outcome in ("recorded", "duplicate"):
+        assert named(gateway.send(**money)) == (outcome, 200)
     order = any_shop.orders.get("1001")
     assert (order.state, order.payments) == ("unfinished", ())
-    assert notes(any_shop) == ["gateway: captured, 10.00 EUR, ch_1"]
+    assert len(notes(any_shop)) == 1
+    assert any_shop.topics() == ["payment.unmatched"]
 
 
 def test_a_payment_of_nothing_is_noted(any_shop: Shop, gateway: Gateway) -> None:
@@ -157,14 +177,27 @@ def test_one_payment_is_refunded_in_several_parts(any_shop: Shop, gateway: Gatew
     assert named(gateway.send("refunded", "evt_4", amount="1.00")) == ("duplicate", 200)
 
 
-def test_a_refund_beyond_its_payment_is_noted(any_shop: Shop, gateway: Gateway) -> None:
-    """It can never be applied, so the gateway need not send it again."""
+@pytest.mark.parametrize("kind", ["refunded", "reversed"])
+def test_a_fact_beyond_its_payment_is_unmatched_after_a_day(any_shop: Shop, gateway: Gateway, kind: str) -> None:
+    """M14: it is parked as long as an earlier fact may still come, and no gateway repeats it for ever."""
     gateway.send()
-    gateway.send("refunded", "evt_2", amount="8.00")
+    gateway.send(kind, "evt_2", amount="8.00")
+    any_shop.orders.deliver(lambda message: None)
+    for hours in (0, 12, 11.9):
+        any_shop.clock.pass_by(hours=hours)
+        assert named(gateway.send(kind, "evt_3", amount="2.01")) == ("parked", 503)
+    any_shop.clock.pass_by(hours=0.1)
     for outcome in ("recorded", "duplicate"):
-        assert named(gateway.send("refunded", "evt_3", amount="2.01")) == (outcome, 200)
-    assert any_shop.orders.get("1001").refunded == 8
-    assert notes(any_shop) == ["gateway: refunded, 2.01 GBP, ch_1"]
+        assert named(gateway.send(kind, "evt_3", amount="2.01")) == (outcome, 200)
+    order = any_shop.orders.get("1001")
+    assert order.refunded + order.reversed == 8
+    told = f"gateway: {kind}, 2.01 GBP, ch_1"
+    assert notes(any_shop) == [f"{told}: an earlier fact of its payment has not come yet", told]
+    assert not any(entry.visible for entry in any_shop.orders.history("1001") if entry.trigger == "comment")
+    (message,) = any_shop.messages("payment.unmatched")
+    assert message.payload["kind"] == kind
+    assert (message.payload["amount"], message.payload["reference"]) == ("2.01", "ch_1")
+    assert any_shop.orders.audit().ok
 
 
 @pytest.mark.parametrize("kind", ["refunded", "reversed"])
@@ -173,42 +206,38 @@ def test_what_is_given_back_before_it_came_is_parked(any_shop: Shop, gateway: Ga
     for _ in range(2):
         assert named(gateway.send(kind, "evt_2")) == ("parked", 503)
     assert any_shop.orders.get("1001").payments == ()
-    assert notes(any_shop) == [f"gateway: {kind}, 10.00 GBP, ch_1: its payment has not come yet"]
+    assert notes(any_shop) == [f"gateway: {kind}, 10.00 GBP, ch_1: an earlier fact of its payment has not come yet"]
     gateway.send()
     assert gateway.send(kind, "evt_2").outcome in {"applied", "recorded"}
     assert named(gateway.send(kind, "evt_2")) == ("duplicate", 200)
     assert any_shop.orders.get("1001").held == 0
 
 
-def test_a_refund_waits_while_another_payment_is_still_to_come(any_shop: Shop, gateway: Gateway) -> None:
-    """A refund of ch_2 was taken from the money of ch_1; the refund of ch_1 has its turn when ch_2 has come."""
+def test_a_refund_waits_for_its_own_payment_only(any_shop: Shop, gateway: Gateway) -> None:
+    """Money of another payment does not stand in for it."""
     gateway.send(amount="5.00")
-    gateway.send("refunded", "evt_2", reference="ch_2", amount="5.00")
-    assert named(gateway.send("refunded", "evt_3", amount="5.00")) == ("parked", 503)
-    gateway.send(event_id="evt_4", reference="ch_2", amount="5.00")
+    assert named(gateway.send("refunded", "evt_2", reference="ch_2", amount="5.00")) == ("parked", 503)
     assert named(gateway.send("refunded", "evt_3", amount="5.00")) == ("recorded", 200)
+    gateway.send(event_id="evt_4", reference="ch_2", amount="5.00")
+    assert named(gateway.send("refunded", "evt_2", reference="ch_2", amount="5.00")) == ("recorded", 200)
     order = any_shop.orders.get("1001")
     assert (order.captured, order.refunded) == (Decimal(10), Decimal(10))
 
 
-def test_a_charge_back_waits_while_another_payment_is_still_to_come(any_shop: Shop, gateway: Gateway) -> None:
-    """What was refunded of its payment is no limit to it: the bank takes back what it takes."""
+def test_a_charge_back_is_not_limited_by_refunds(any_shop: Shop, gateway: Gateway) -> None:
+    """The bank takes back what it takes."""
     gateway.send()
     gateway.send("refunded", "evt_2", amount="6.00")
-    gateway.send("reversed", "evt_3", reference="ch_2", amount="5.00")
-    assert named(gateway.send("reversed", "evt_4", amount="8.00")) == ("parked", 503)
-    gateway.send(event_id="evt_5", reference="ch_2", amount="5.00")
     assert gateway.send("reversed", "evt_4", amount="8.00").http_status == 200
-    assert any_shop.orders.get("1001").reversed == 13
+    order = any_shop.orders.get("1001")
+    assert (order.reversed, order.held) == (Decimal(8), Decimal(-4))
 
 
-@pytest.mark.parametrize("never", [{"amount": "0"}, {"currency": "EUR"}])
-@pytest.mark.parametrize("kind", ["refunded", "reversed"])
-def test_what_can_never_be_given_back_is_noted_before_its_payment_too(
-    gateway: Gateway, kind: str, never: dict[str, str]
-) -> None:
-    """No payment that is still to come makes it right."""
-    assert named(gateway.send(kind, **never)) == ("recorded", 200)
+def test_a_payment_of_nothing_given_back_is_noted_at_once(any_shop: Shop, gateway: Gateway) -> None:
+    """No payment that is still to come makes it right, and no money is missing."""
+    for kind in ("refunded", "reversed", "refund_failed", "restored"):
+        assert named(gateway.send(kind, f"evt_{kind}", amount="0")) == ("recorded", 200)
+    assert any_shop.topics() == []
 
 
 def test_a_payment_that_a_shops_own_rule_forbids_is_noted(new_shop: type[Shop]) -> None:
@@ -217,6 +246,7 @@ def test_a_payment_that_a_shops_own_rule_forbids_is_noted(new_shop: type[Shop]) 
     shop.bring("sent+invoiced+dispatched")
     assert named(Gateway(shop).send()) == ("recorded", 200)
     assert notes(shop) == ["gateway: captured, 10.00 GBP, ch_1"]
+    assert shop.topics()[-1:] == ["payment.unmatched"]
 
 
 def test_a_reversal_unpays(any_shop: Shop, gateway: Gateway) -> None:
@@ -225,17 +255,8 @@ def test_a_reversal_unpays(any_shop: Shop, gateway: Gateway) -> None:
     read = any_shop.orders.progress("1001")
     assert named(gateway.send("reversed", "evt_2")) == ("applied", 200)
     order = any_shop.orders.get("1001")
-    assert (order.state, order.reversed) == ("sent+invoiced", Decimal(10))
+    assert (order.state, order.reversed) == ("sent", Decimal(10))
     assert any_shop.orders.progress("1001") == read
-
-
-def test_a_reversal_beyond_its_payment_is_noted(any_shop: Shop, gateway: Gateway) -> None:
-    gateway.send()
-    gateway.send("refunded", "evt_2", amount="4.00")
-    gateway.send("reversed", "evt_3", amount="7.00")
-    assert named(gateway.send("reversed", "evt_4", amount="3.01")) == ("recorded", 200)
-    assert any_shop.orders.get("1001").reversed == 7
-    assert notes(any_shop) == ["gateway: reversed, 3.01 GBP, ch_1"]
 
 
 # Parked
@@ -340,14 +361,12 @@ UNREADABLE: dict[str, bytes] = {
     **{f"amount {value}": body_of().replace(b'"10.00"', value.encode()) for value in ("NaN", "Infinity", "-Infinity")},
     **{f"amount {value!r}": body_of(amount=value) for value in [*NO_AMOUNTS, "\u0661\u0660"]},
     "amount 1e400": body_of().replace(b'"10.00"', b"1e400"),
-    "amount of nine decimals": body_of(amount="0.000000001"),
     **{f"currency {value!r}": body_of(currency=value) for value in NO_CURRENCIES},
     **{f"{name} {value!r:.20}": body_of(**{name: value}) for name in ("order_id", "reference") for value in NO_NAMES},
     "an order outside of the store": body_of(order_id="../1001"),
-    "no order": body_of(order_id=...),
+    "no order and no payment": body_of(order_id=..., reference=...),
     "a kind over several lines": body_of("failed\nby: boss"),
     "half of a surrogate pair as the kind": body_of("\ud800"),
-    "no kind": body_of(""),
 }
 
 
@@ -380,7 +399,7 @@ def test_an_event_needs_an_id(shop: Shop, event_id: str) -> None:
         ("49.90", "49.90"),
         ("0.1", "0.1"),
         ("1e1", "10"),
-        ("999999999999999.99999999",) * 2,
+        ("999999999999999.99",) * 2,
     ],
 )
 def test_an_amount_that_is_a_number_is_exact(shop: Shop, written: str, amount: str) -> None:
@@ -494,7 +513,7 @@ def test_a_shop_reads_its_own_gateways_events(shop: Shop) -> None:
     headers = stripe(body, "whsec_x", str(int(shop.clock.now.timestamp())))
     assert named(receiver.receive(body, headers)) == ("applied", 200)
     assert named(receiver.receive(body, headers)) == ("duplicate", 200)
-    assert shop.orders.history("1001")[-1].key == "evt_1"
+    assert shop.orders.history("1001")[-1].key == "gateway:evt_1"
 
 
 def test_an_event_id_that_is_not_signed_is_not_read(shop: Shop) -> None:
@@ -507,13 +526,13 @@ def test_an_event_id_that_is_not_signed_is_not_read(shop: Shop) -> None:
         outcomes = [receiver.receive(body, {**headers, "webhook-id": f"evt_{n}"}).outcome for n in range(3)]
         assert outcomes == ["recorded", "duplicate", "duplicate"]
     assert shop.orders.get("1001").refunded == 3
-    assert shop.orders.history("1001")[-1].key == "evt_2"
+    assert shop.orders.history("1001")[-1].key == "gateway:evt_2"
 
 
 def test_a_signed_event_id_comes_before_one_in_the_body(shop: Shop) -> None:
     shop.create()
     Gateway(shop).deliver(body_of()[:-1] + b', "id": "other"}', "evt_1")
-    assert shop.orders.history("1001")[-1].key == "evt_1"
+    assert shop.orders.history("1001")[-1].key == "gateway:evt_1"
 
 
 @pytest.mark.parametrize("made", [None, {}, Exception])
@@ -559,7 +578,7 @@ HEADERS = st.dictionaries(
 
 
 @pytest.mark.no_cover
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000 if stressed() else 200, deadline=None)
 @given(body=BODIES | st.just(body_of()), headers=HEADERS, stripe_form=st.booleans())
 def test_nothing_moves_money_that_is_not_verified(
     new_shop: type[Shop], body: bytes, headers: dict[str, str], stripe_form: bool
@@ -577,15 +596,15 @@ def test_nothing_moves_money_that_is_not_verified(
 class Credulous:
     """Lets every body in, as if the gateway itself had gone mad."""
 
-    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Mapping[str, str]:  # noqa: ARG002
-        return headers
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
+        return Verified(headers)
 
 
 EVENT_IDS = st.sampled_from(["evt_1", "evt_2", "evt_3"]) | st.text(min_size=1, max_size=5)
 
 
 @pytest.mark.no_cover
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if stressed() else 100, deadline=None)
 @given(sent=st.lists(st.tuples(BODIES, EVENT_IDS), max_size=8))
 def test_whatever_is_signed_has_an_outcome(new_shop: type[Shop], sent: list[tuple[bytes, str]]) -> None:
     """Never an exception; and each row of the ledger is of one applied or recorded callback."""
@@ -597,7 +616,7 @@ def test_whatever_is_signed_has_an_outcome(new_shop: type[Shop], sent: list[tupl
         outcome = receiver.receive(body, {"webhook-id": event_id})
         assert named(outcome) in {
             *(("applied", 200), ("recorded", 200), ("duplicate", 200), ("parked", 503)),
-            *(("rejected", 400), ("rejected", 409)),
+            *(("ignored", 200), ("rejected", 400), ("rejected", 409)),
         }
         payments = len(shop.orders.get("1001").payments) - len(before["orders"][0].payments)
         assert payments <= (outcome.outcome in {"applied", "recorded"})
@@ -614,7 +633,7 @@ EVENTS = st.tuples(
 
 
 @pytest.mark.no_cover
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300 if stressed() else 100, deadline=None)
 @given(events=st.lists(EVENTS, max_size=20))
 def test_each_amount_is_recorded_at_most_once(new_shop: type[Shop], events: list[tuple[str, str, str, str]]) -> None:
     """A payment by its reference, all else by the event's id; and paid is ticked as the ledger says."""
@@ -632,4 +651,4 @@ def test_each_amount_is_recorded_at_most_once(new_shop: type[Shop], events: list
     assert {(one.kind, one.reference, one.amount) for one in order.payments} <= sent
     assert order.refunded <= order.captured
     assert order.reversed <= order.captured
-    assert ("paid" in order.statuses) == (order.received >= order.total)
+    assert not order.counted or ("paid" in order.statuses) == (not order.outstanding)

@@ -106,12 +106,23 @@ def test_a_form_and_a_comment_have_their_words_under_their_key(shop: Shop) -> No
     assert shop.dump() == before
 
 
-def test_a_refund_under_a_reference_is_no_payment(shop: Shop) -> None:
-    """What is given back under a reference does not stand for money that comes under the same one."""
+def test_refund_under_an_id_is_no_payment_under_it(shop: Shop) -> None:
+    """Money that goes back under an id does not stand for money that comes under the same one."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="4", reference="ch_1", transaction_id="t_1")
+    shop.orders.fire("1001", "refund", amount="4", reference="ch_1", transaction_id="t_2")
+    again = shop.orders.fire("1001", "pay", amount="4", reference="ch_1", transaction_id="t_2")
+    assert (again.duplicate, again.order.captured, again.order.held) == (False, Decimal(8), Decimal(4))
+
+
+def test_refund_beyond_its_payment_is_refused(shop: Shop) -> None:
+    """Money that came by hand does not go back under the reference of a gateway."""
     shop.create()
     shop.orders.fire("1001", "pay", amount="4")
-    shop.orders.fire("1001", "refund", amount="4", reference="ch_1")
-    assert not shop.orders.fire("1001", "pay", amount="4", reference="ch_1").duplicate
+    before = shop.dump()
+    with pytest.raises(Refused, match="beyond_bound"):
+        shop.orders.fire("1001", "refund", amount="4", reference="ch_1")
+    assert shop.dump() == before
 
 
 def test_a_payment_that_was_reversed_does_not_come_again(shop: Shop) -> None:
@@ -131,7 +142,7 @@ def test_cancelled_twice_is_told_once(shop: Shop) -> None:
     assert shop.orders.fire("1001", "cancel", notify=True, key="k1").duplicate
     with pytest.raises(Refused, match="forbids_cancelled"):
         shop.orders.fire("1001", "cancel", notify=True)
-    assert shop.topics() == ["order.updated"]
+    assert shop.topics() == ["order.placed", "order.updated"]
 
 
 @pytest.mark.parametrize(
@@ -174,10 +185,10 @@ def test_what_is_kept_with_a_key_stays_what_it_was(shop: Shop) -> None:
         data={"a": 1},
         key="b",
     )
-    created = shop.store.keyed("b")
+    created = shop.record("b")
     assert created is not None
-    assert created.content == "a0475de6e55650acddb12240c27e4a9a4a564bb0f40f132f1c592f9996295a97"
+    assert created.request_fingerprint == "a0475de6e55650acddb12240c27e4a9a4a564bb0f40f132f1c592f9996295a97"
     shop.orders.fire("1001", "pay", amount="10.00", currency="GBP", reference="ch_é", key="k")
-    keyed = shop.store.keyed("k")
-    assert keyed is not None
-    assert keyed.content == "095f738d259a4019249aa99b83f0b53d0b04799b5e670a69e7aa55676dc2be5a"
+    record = shop.record("k")
+    assert record is not None
+    assert record.request_fingerprint == "095f738d259a4019249aa99b83f0b53d0b04799b5e670a69e7aa55676dc2be5a"

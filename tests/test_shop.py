@@ -33,7 +33,12 @@ def test_the_shop_names_its_triggers(workflow: Workflow) -> None:
         "dispatched": ("dispatch", "undispatch"),
         "cancelled": ("cancel", "reinstate"),
     }
-    assert set(workflow.triggers) == {trigger for pair in ticks.values() for trigger in pair} | {"refund", "expire"}
+    assert set(workflow.triggers) == {trigger for pair in ticks.values() for trigger in pair} | {
+        "refund",
+        "refund_failed",
+        "restore_payment",
+        "expire",
+    }
 
 
 QUEUES = {

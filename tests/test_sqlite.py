@@ -1,4 +1,4 @@
-"""The SQLite store on a file of its own: what it opens, and what it does where it cannot."""
+"""The SQLite store on a file of its own: opening it, its schema, and files that cannot be used."""
 
 from __future__ import annotations
 
@@ -8,35 +8,25 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
-from datetime import timedelta
+from contextlib import closing
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
-from order_fsm import (
-    InvalidInput,
-    Line,
-    OrderFsmError,
-    Orders,
-    StoreCorrupt,
-    StoreError,
-    StoreFull,
-    StoreUnavailable,
-    When,
-)
+from order_fsm import InvalidInput, OrderFsmError, StoreCorrupt, StoreError, StoreFull, StoreUnavailable, When
 from order_fsm.store import Query
-from order_fsm.testing.store_contract.changes import START, step
-from order_fsm_adapters.sqlite import SqliteStore, upgrade
+from order_fsm.testing.store_contract.changes import order_of, step
+from order_fsm_adapters.sql.database import Transaction
+from order_fsm_adapters.sqlite import SqliteStore, schema
 from order_fsm_adapters.sqlite.errors import store_error
 
 from .sqlite_files import by_hand, paid_order
 
 resource = pytest.importorskip("resource", reason="these tests use processes and limits as Unix has them")
 
-GOLDEN = Path(__file__).parent / "golden"
-LATER = START + timedelta(days=1)
+needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
 
 
 @pytest.fixture
@@ -56,10 +46,10 @@ def schema_of(path: Path) -> list[tuple[object, ...]]:
     return [*by_hand(path, schema), *by_hand(path, "SELECT version FROM order_fsm_schema")]
 
 
-# What it is given
+# Arguments
 
 
-def test_a_path_and_a_connection_exclude_each_other(path: Path) -> None:
+def test_path_and_connection_together_are_refused(path: Path) -> None:
     connection = sqlite3.connect(":memory:")
     with pytest.raises(InvalidInput, match="not both"):
         SqliteStore(path, connection=connection)
@@ -67,25 +57,30 @@ def test_a_path_and_a_connection_exclude_each_other(path: Path) -> None:
     assert not path.exists()
 
 
-def test_neither_a_path_nor_a_connection_is_refused() -> None:
+def test_connection_in_place_of_the_path_is_refused_with_advice() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(InvalidInput, match="connection="):
+        SqliteStore(connection)  # type: ignore[arg-type]
+
+
+def test_store_without_path_and_connection_is_refused() -> None:
     with pytest.raises(InvalidInput, match="either"):
         SqliteStore()
 
 
 @pytest.mark.parametrize("path", ["", ":memory:", "shop\0.db", 7, b"shop.db"])
-def test_a_path_that_is_none_is_refused(path: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_path_is_refused(path: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InvalidInput, match=r"path must be that of a file, such as 'shop\.db'"):
         SqliteStore(path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_stays_that_file_wherever_the_program_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_stays_valid_after_a_change_of_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     store = SqliteStore("shop.db")
     os.chdir("elsewhere")
-    # A forked child has to open it anew.
+    # A forked child opens the file again.
     child = get_context("fork").Process(target=store.set_stock, args=("TEAPOT", 1))
     child.start()
     child.join()
@@ -94,7 +89,7 @@ def test_a_path_stays_that_file_wherever_the_program_goes(tmp_path: Path, monkey
     assert list(Path().iterdir()) == []
 
 
-def test_a_symbolic_link_leads_to_the_same_lock(tmp_path: Path, path: Path, store: SqliteStore) -> None:
+def test_symbolic_link_leads_to_the_same_lock(tmp_path: Path, path: Path, store: SqliteStore) -> None:
     (tmp_path / "link.db").symlink_to(path)
     linked = SqliteStore(tmp_path / "link.db")
     linked.set_stock("TEAPOT", 3)
@@ -105,122 +100,64 @@ def test_a_symbolic_link_leads_to_the_same_lock(tmp_path: Path, path: Path, stor
 
 # Schemas
 
-
-def test_a_file_of_schema_1_is_migrated_with_all_that_it_holds(path: Path, tmp_path: Path) -> None:
-    old = sqlite3.connect(path)
-    old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
-    old.close()
-    store = SqliteStore(path)
-    order = store.load("1001")
-    assert (order.state, order.version, str(order.refund_due)) == ("sent+paid", 3, "2.00")
-    assert order.data == {"gift": True}
-    assert order.lines == (Line("TEAPOT", 2),)
-    assert [entry.trigger for entry in store.history("1001")] == ["create", "place", "pay"]
-    assert store.find(Query(When(), refund_due=True)) == store.find(Query(When(), customer="ann")) == [order]
-    assert [found.id for found in store.find(Query(When()))] == ["1001", "1002"]
-    assert [message.id for message in store.claim(LATER, LATER, 10)] == ["1001#3.1"]
-    assert Orders(store).fire("1001", "dispatch").order.version == 4
-    store.close()
-    SqliteStore(tmp_path / "new.db").close()
-    assert schema_of(path) == schema_of(tmp_path / "new.db")
+SECOND_VERSION: tuple[str, ...] = (
+    "ALTER TABLE order_fsm_order ADD COLUMN gift INTEGER NOT NULL DEFAULT 0",
+    "CREATE TABLE order_fsm_gift (id TEXT NOT NULL PRIMARY KEY) STRICT",
+)
 
 
-def test_a_file_of_schema_2_is_migrated_with_all_that_it_holds(path: Path, tmp_path: Path) -> None:
-    """Its messages are delivered, given up and revived as those of a new file."""
-    old = sqlite3.connect(path)
-    old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
-    old.executescript((GOLDEN / "sqlite_schema_2.sql").read_text())
-    old.close()
-    store = SqliteStore(path)
-    (claimed,) = store.claim(LATER, LATER, 10)
-    store.postpone(claimed, None)
-    (dead,) = store.dead_letters(10)
-    assert (dead.id, dead.payload, dead.attempts) == ("1001#3.1", {"state": "sent+paid"}, 1)
-    store.revive(dead)
-    assert store.claim(LATER, LATER, 10) == [claimed]
-    assert store.load("1001").version == len(store.history("1001")) == 3
-    store.close()
-    SqliteStore(tmp_path / "new.db").close()
-    assert schema_of(path) == schema_of(tmp_path / "new.db")
+def test_database_of_an_older_version_is_upgraded_with_its_orders(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgraded: list[int] = []
+
+    def count(transaction: Transaction) -> None:
+        upgraded.append(len(transaction.rows("SELECT id FROM order_fsm_gift")))
+
+    with SqliteStore(path) as store:
+        order = paid_order(store)
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, (*SECOND_VERSION, count)))
+    for _ in range(2):
+        with SqliteStore(path) as store:
+            assert store.load("1001") == order
+            assert store.faults() == []
+    assert by_hand(path, "SELECT version FROM order_fsm_schema") == [(2,)]
+    assert by_hand(path, "SELECT gift FROM order_fsm_order") == [(0,)]
+    assert upgraded == [0]
 
 
-@pytest.mark.parametrize("page", [1, 500])
-def test_a_file_of_schema_3_is_migrated_with_all_that_it_holds(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int
-) -> None:
-    """Its rows get their seals, the payments move into the rows of their orders, and the orders are counted; however
-    few rows are read at a time."""
-    monkeypatch.setattr(upgrade, "_PAGE", page)
-    old = sqlite3.connect(path)
-    for number in (1, 2, 3):
-        old.executescript((GOLDEN / f"sqlite_schema_{number}.sql").read_text())
-    (before,) = old.execute("SELECT count(*) FROM order_fsm_dead_letter").fetchone()
-    old.close()
-    store = SqliteStore(path)
-    assert len(store.dead_letters(10)) == before == 2
-    (payment,) = store.load("1001").payments
-    assert (payment.kind, str(payment.amount), payment.reference, payment.version) == ("captured", "12.00", "ch_1", 3)
-    assert payment.at == store.history("1001")[2].at
-    assert store.keyed("evt_1") == ("1001", 3, 3, "c0ffee")
-    assert store.stock(["TEAPOT"]) == {"TEAPOT": 8}
-    assert store.faults() == []
-    assert by_hand(path, "SELECT unit, units FROM order_fsm_order ORDER BY id") == [("0.01", 1000), ("0.01", 750)]
-    assert [len(store.history(order_id)) for order_id in store.order_ids()] == [3, 1]
-    assert sorted((tally.state, tally.refund_due, tally.orders, str(tally.total)) for tally in store.tally(None)) == [
-        ("sent+paid", True, 1, "10.00"),
-        ("unfinished", False, 1, "7.50"),
-    ]
-    store.close()
-    SqliteStore(tmp_path / "new.db").close()
-    assert schema_of(path) == schema_of(tmp_path / "new.db")
-
-
-def test_a_total_that_is_none_does_not_keep_a_file_of_schema_3_from_being_opened(path: Path) -> None:
-    """It is found where it is read."""
-    old = sqlite3.connect(path)
-    for number in (1, 2, 3):
-        old.executescript((GOLDEN / f"sqlite_schema_{number}.sql").read_text())
-    old.execute("UPDATE order_fsm_order SET total = 'ten' WHERE id = '1001'")
-    old.commit()
-    old.close()
-    store = SqliteStore(path)
-    assert store.load("1002").version == 1
-    with pytest.raises(StoreCorrupt, match="'1001'"):
-        store.load("1001")
-    with pytest.raises(StoreCorrupt, match="'ten'"):
-        store.tally(None)
-    store.close()
-
-
-def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> None:
-    old = sqlite3.connect(path)
-    old.executescript((GOLDEN / "sqlite_schema_1.sql").read_text())
-    old.execute("CREATE TABLE order_fsm_message_by_order (in_the_way)")
-    old.close()
+def test_upgrade_that_fails_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqliteStore(path).close()
+    by_hand(path, "CREATE TABLE order_fsm_gift (in_the_way)")
     before = schema_of(path)
-    with pytest.raises(StoreCorrupt, match="order_fsm_message_by_order"):
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, SECOND_VERSION))
+    with pytest.raises(StoreCorrupt, match="order_fsm_gift"):
         SqliteStore(path)
     assert schema_of(path) == before
 
 
-def test_a_file_of_a_newer_schema_is_refused_and_left_alone(path: Path) -> None:
+def test_new_database_gets_the_latest_version_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, SECOND_VERSION))
     SqliteStore(path).close()
-    by_hand(path, "UPDATE order_fsm_schema SET version = 5", "CREATE TABLE order_fsm_new (id)")
+    assert by_hand(path, "SELECT version FROM order_fsm_schema") == [(2,)]
+
+
+def test_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+    SqliteStore(path).close()
+    by_hand(path, "UPDATE order_fsm_schema SET version = 2", "CREATE TABLE order_fsm_new (id)")
     before = schema_of(path)
-    with pytest.raises(StoreUnavailable, match="schema 5, this one knows up to 4; update order_fsm"):
+    with pytest.raises(StoreUnavailable, match="schema 2, this one knows 1: update order_fsm"):
         SqliteStore(path)
     assert schema_of(path) == before
 
 
 @pytest.mark.parametrize("edit", ["DELETE FROM order_fsm_schema", "UPDATE order_fsm_schema SET version = -1"])
-def test_a_file_that_does_not_say_its_schema_is_corrupt(path: Path, edit: str) -> None:
+def test_database_without_a_valid_version_is_corrupt(path: Path, edit: str) -> None:
     SqliteStore(path).close()
     by_hand(path, edit)
     with pytest.raises(StoreCorrupt, match="order_fsm_schema"):
         SqliteStore(path)
 
 
-def test_the_tables_of_a_shop_in_the_same_file_are_left_alone(path: Path) -> None:
+def test_tables_of_a_shop_in_the_same_file_stay_as_they_are(path: Path) -> None:
     by_hand(path, "CREATE TABLE invoice (id)", "PRAGMA user_version = 7")
     SqliteStore(path).close()
     assert by_hand(path, "PRAGMA user_version") == [(7,)]
@@ -228,36 +165,56 @@ def test_the_tables_of_a_shop_in_the_same_file_are_left_alone(path: Path) -> Non
     assert {str(name).startswith("order_fsm_") for (name,) in ours if name != "invoice"} == {True}
 
 
-def test_an_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 36, 0))
     with pytest.raises(StoreUnavailable, match=r"SQLite must be 3\.37\.0 or newer"):
         SqliteStore(path)
 
 
+@needs_root
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_new_files_take_the_owner_and_mode_of_the_database(path: Path, umask: int) -> None:
+    """Otherwise a task of root would leave files that the web server cannot write to."""
+    path.touch()
+    path.chmod(0o660)
+    os.chown(path, 65534, 65533)
+    before = os.umask(umask)
+    try:
+        with SqliteStore(path) as store:
+            store.set_stock("TEAPOT", 1)
+            store.backup(path.with_name("copy.db"))
+            files = {file.name: file.stat() for file in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+    names = ["copy.db", "shop.db", "shop.db-shm", "shop.db-wal", "shop.db.lock"]
+    found = {name: (stat.S_IMODE(of.st_mode), of.st_uid, of.st_gid) for name, of in files.items()}
+    assert found == dict.fromkeys(names, (0o660, 65534, 65533))
+
+
 # Files that cannot be used
 
 
-def test_an_empty_file_becomes_a_store(path: Path) -> None:
+def test_empty_file_becomes_a_store(path: Path) -> None:
     path.touch()
     store = SqliteStore(path)
     assert store.find(Query(When())) == []
     store.close()
 
 
-def test_a_file_that_is_no_database_is_corrupt_and_left_alone(path: Path) -> None:
+def test_file_that_is_not_a_database_is_corrupt_and_left_alone(path: Path) -> None:
     path.write_text("order;total\n1001;49.90\n" * 100)
-    with pytest.raises(StoreCorrupt, match=r"shop\.db' is no SQLite database.*give another path"):
+    with pytest.raises(StoreCorrupt, match=r"shop\.db' is not a SQLite database.*use another path"):
         SqliteStore(path)
     assert path.read_text() == "order;total\n1001;49.90\n" * 100
 
 
-def test_a_missing_folder_is_unavailable(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="a folder that can be written to"):
+def test_missing_folder_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="a writable folder"):
         SqliteStore(tmp_path / "missing" / "shop.db")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_place_of_the_file_is_unavailable(path: Path) -> None:
+def test_folder_in_place_of_the_file_is_unavailable(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StoreUnavailable, match="must be a file"):
         SqliteStore(path)
@@ -268,14 +225,14 @@ def test_a_folder_in_place_of_the_file_is_unavailable(path: Path) -> None:
     ("name", "kind", "advice"),
     [
         ("SQLITE_FULL", StoreFull, "make room, then retry"),
-        ("SQLITE_IOERR_WRITE", StoreUnavailable, "see that its disk is well and has room, then retry"),
-        ("SQLITE_READONLY", StoreUnavailable, "it must be a file in a folder that can be written to"),
-        ("SQLITE_CANTOPEN", StoreUnavailable, "it must be a file in a folder that can be written to"),
+        ("SQLITE_IOERR_WRITE", StoreUnavailable, "check the disk and its free space, then retry"),
+        ("SQLITE_READONLY", StoreUnavailable, "it must be a file in a writable folder"),
+        ("SQLITE_CANTOPEN", StoreUnavailable, "it must be a file in a writable folder"),
         ("SQLITE_BUSY", StoreUnavailable, "retry later"),
         ("SQLITE_CORRUPT_INDEX", StoreCorrupt, "restore it from a backup"),
     ],
 )
-def test_what_sqlite_says_becomes_an_error_with_advice(name: str, kind: type[StoreError], advice: str) -> None:
+def test_error_of_sqlite_becomes_an_error_with_advice(name: str, kind: type[StoreError], advice: str) -> None:
     error = sqlite3.OperationalError("it says so")
     error.sqlite_errorname = name
     known = store_error(error, "shop.db")
@@ -289,10 +246,10 @@ def test_what_sqlite_says_becomes_an_error_with_advice(name: str, kind: type[Sto
     [
         (errno.ENOSPC, StoreFull, "make room, then retry"),
         (errno.EDQUOT, StoreFull, "make room, then retry"),
-        (errno.EACCES, StoreUnavailable, "it must be a file in a folder that can be written to"),
+        (errno.EACCES, StoreUnavailable, "it must be a file in a writable folder"),
     ],
 )
-def test_what_a_file_system_says_becomes_an_error_with_advice(number: int, kind: type[StoreError], advice: str) -> None:
+def test_error_of_a_file_becomes_an_error_with_advice(number: int, kind: type[StoreError], advice: str) -> None:
     known = store_error(OSError(number, "it says so"), "shop.db")
     assert type(known) is kind
     assert str(known) == f"shop.db: it says so: {advice}"
@@ -311,7 +268,7 @@ def _opened_by_nobody(path: Path, answer: Connection) -> None:
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_folder_that_is_read_only_is_unavailable(there: bool) -> None:
+def test_read_only_folder_is_unavailable(there: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "shop.db")
         if there:
@@ -327,7 +284,7 @@ def test_a_folder_that_is_read_only_is_unavailable(there: bool) -> None:
         os.chmod(folder, stat.S_IRWXU)
 
 
-def test_a_commit_for_which_there_is_no_room_is_undone_and_can_be_repeated(path: Path, store: SqliteStore) -> None:
+def test_commit_without_room_is_undone_and_can_be_repeated(path: Path, store: SqliteStore) -> None:
     order = paid_order(store)
     change = step(order, comment="x" * 50_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -339,12 +296,12 @@ def test_a_commit_for_which_there_is_no_room_is_undone_and_can_be_repeated(path:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert store.load("1001") == order
     store.commit(change)
-    assert store.load("1001") == change.order
+    assert store.load("1001") == order_of(change)
     assert by_hand(path, "PRAGMA integrity_check") == [("ok",)]
 
 
-def test_a_broken_schema_that_is_no_text_is_corrupt(path: Path) -> None:
-    """SQLite's message quotes it, and the sqlite3 module cannot read that message."""
+def test_damaged_schema_that_is_not_valid_unicode_is_corrupt(path: Path) -> None:
+    """SQLite's message quotes it, and the sqlite3 module cannot decode that message."""
     SqliteStore(path).close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(

@@ -1,15 +1,14 @@
-"""A database with any byte changed and cut at any length: found, or of no consequence.
+"""A database with any byte changed and cut at any length: reads or an audit detect it, or it does no harm.
 
-`ORDER_FSM_FLIPS` says which bytes: every one where it is 1, every so manieth where it is more.
+Under stress every 101st byte is flipped, otherwise every 1009th.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -18,23 +17,26 @@ import pytest
 from order_fsm import Line, Orders, When, shop_workflow
 from order_fsm.audit.auditor import audit
 from order_fsm.store import Query
+from order_fsm.testing.store_contract.expected import record_under
+from order_fsm.testing.store_contract.harness import stressed
 from order_fsm_adapters.sqlite import SqliteStore
 
 from .damage import Asked, changed, cut, verdict
 
 NOW = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+LATER = NOW + timedelta(minutes=5)
 IDS = ("1001", "1002", "1003")
 KEYS = ("evt 1001", "evt 1002")
-STRIDE = int(os.environ.get("ORDER_FSM_FLIPS", "101"))
+STRIDE = 101 if stressed() else 1009
 
 PROMISED: Asked = {
     **{f"load {one}": lambda store, one=one: store.load(one) for one in IDS},  # type: ignore[misc]
     **{f"history {one}": lambda store, one=one: store.history(one) for one in IDS},  # type: ignore[misc]
 }
-"""What is right or raises StoreCorrupt or StoreUnavailable, whatever was changed."""
+"""These answers are right, or raise StoreCorrupt or StoreUnavailable."""
 
 AUDITED: Asked = {
-    **{f"keyed {one}": lambda store, one=one: store.keyed(one) for one in KEYS},  # type: ignore[misc]
+    **{f"keyed {one}": lambda store, one=one: record_under(store, one) for one in KEYS},  # type: ignore[misc]
     "stock": lambda store: store.stock(["TEAPOT", "CUP"]),
     "find": lambda store: store.find(Query(When())),
     "find by state": lambda store: store.find(Query(When(has={"paid"}))),
@@ -44,7 +46,7 @@ AUDITED: Asked = {
     "dead letters": lambda store: store.dead_letters(10),
     "messages": lambda store: [message.id for message in store.messages()],
 }
-"""What may be wrong where a row or the place of one in an index was changed; then an audit finds it."""
+"""These answers may be wrong if a row or an index was changed. Then an audit finds the damage."""
 
 
 def fill(store: SqliteStore) -> None:
@@ -61,7 +63,7 @@ def fill(store: SqliteStore) -> None:
         orders.fire(order_id, "pay", amount="20", reference="ch_1", key=f"evt {order_id}")
         orders.fire(order_id, "pay", amount="40", reference="ch_2")
         orders.fire(order_id, "dispatch", by="bob", comment="by mail", visible=True, notify=True)
-    store.postpone(store.claim(NOW, NOW, 1)[0], None)
+    store.retry_later(store.claim(NOW, LATER, 1)[0], LATER, None)
 
 
 def answers(store: SqliteStore) -> dict[str, object]:
@@ -83,12 +85,12 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(path: Path, contents: Iterable[bytes], right: dict[str, object]) -> Counter[str]:
-    """How often which verdict is given on a database.
+    """Return how often each verdict is given on a database.
 
     Args:
-        path: where to put it.
-        contents: what the file holds, one after the other.
-        right: the answers of the undamaged one.
+        path: the path of the database.
+        contents: the damaged contents of the file, one after the other.
+        right: the answers of the undamaged database.
     """
     verdicts: Counter[str] = Counter()
     for content in contents:
@@ -99,7 +101,7 @@ def judged(path: Path, contents: Iterable[bytes], right: dict[str, object]) -> C
     return verdicts
 
 
-def test_a_database_with_any_byte_changed(shop: Path, tmp_path: Path) -> None:
+def test_changed_byte_of_a_database_is_detected_or_harmless(shop: Path, tmp_path: Path) -> None:
     content = shop.read_bytes()
     store = SqliteStore(shop)
     right = answers(store)
@@ -109,8 +111,8 @@ def test_a_database_with_any_byte_changed(shop: Path, tmp_path: Path) -> None:
     assert min(verdicts["found"], verdicts["found by an audit"], verdicts["harmless"]) > 0
 
 
-def test_a_database_cut_at_any_length(shop: Path, tmp_path: Path) -> None:
-    """But to nothing, or to the one byte that SQLite takes for nothing: an empty file becomes a new store."""
+def test_database_cut_at_any_length_is_corrupt(shop: Path, tmp_path: Path) -> None:
+    """Except to nothing, or to the one byte that SQLite takes for nothing: an empty file becomes a new store."""
     content = shop.read_bytes()
     store = SqliteStore(shop)
     right = answers(store)
@@ -121,10 +123,8 @@ def test_a_database_cut_at_any_length(shop: Path, tmp_path: Path) -> None:
     assert verdicts["found by an audit"] == 0
 
 
-def test_a_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(
-    tmp_path: Path,
-) -> None:
-    """SQLite takes what is not as written for the end of the log. So commits are lost; none is wrong or by half."""
+def test_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(tmp_path: Path) -> None:
+    """SQLite ends the log at the first damaged frame. So commits are lost, and none is wrong or half there."""
     path = tmp_path / "shop.db"
     SqliteStore(path).close()
     keeper = sqlite3.connect(path)
@@ -146,7 +146,7 @@ def test_a_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(
     seen = set()
     copy = tmp_path / "copy" / "shop.db"
     copy.parent.mkdir()
-    for damaged in (*changed(log, STRIDE * 30), *cut(log, STRIDE * 30)):
+    for damaged in (*changed(log, STRIDE * 15), *cut(log, STRIDE * 15)):
         for file in copy.parent.iterdir():
             file.unlink()
         copy.write_bytes(main)
@@ -158,8 +158,8 @@ def test_a_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(
     assert {0, 2} <= seen <= {0, 1, 2, 3}
 
 
-def test_a_damage_that_no_audit_sees_would_fail(shop: Path, tmp_path: Path) -> None:
-    """An order that is gone with all that there was of it: this is what seals do not show."""
+def test_verdict_on_damage_that_no_audit_detects_fails(shop: Path, tmp_path: Path) -> None:
+    """Seals do not detect that all rows of an order are gone."""
     store = SqliteStore(shop)
     right = answers(store)
     store.close()

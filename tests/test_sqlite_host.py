@@ -1,28 +1,60 @@
-"""The SQLite store on a shop's own connection: the shop's rows and the orders are one transaction, the shop's."""
+"""The SQLite store on the shop's own connection: the shop's rows and the orders are one transaction."""
 
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from order_fsm import (
+from order_fsm.errors import (
     InvalidInput,
-    Line,
+    KeyReused,
     OrderNotFound,
-    Orders,
-    Refused,
-    StoreFull,
+    StoreError,
     StoreUnavailable,
+    TransactionLost,
     VersionConflict,
-    When,
 )
-from order_fsm.store import Query
-from order_fsm.testing.store_contract.changes import creation, step
+from order_fsm.model import When
+from order_fsm.store import Cursor, Need, Query
+from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, step, stock_change, taken
 from order_fsm_adapters.sqlite import SqliteStore
+
+from .sqlite_files import by_hand
+
+needs_python_3_12 = pytest.mark.skipif(sys.version_info < (3, 12), reason="Connection.autocommit came with Python 3.12")
+
+LEGACY = "legacy mode"
+AUTOCOMMIT = "isolation_level=None"
+ALWAYS = "autocommit=True"
+NEVER = "autocommit=False"
+
+
+def connected(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a connection in a mode, with a table of the shop's own."""
+    if mode == AUTOCOMMIT:
+        connection = sqlite3.connect(path, isolation_level=None)
+    elif mode == LEGACY:
+        connection = sqlite3.connect(path)
+    else:
+        new: dict[str, Any] = {"autocommit": mode == ALWAYS}
+        connection = sqlite3.connect(path, **new)
+    connection.execute("CREATE TABLE IF NOT EXISTS invoice (number TEXT)")
+    connection.commit()
+    return connection
+
+
+_NEW = [pytest.param(mode, marks=needs_python_3_12) for mode in (ALWAYS, NEVER)]
+all_modes = pytest.mark.parametrize("mode", [LEGACY, AUTOCOMMIT, *_NEW])
+autocommit_modes = pytest.mark.parametrize("mode", [AUTOCOMMIT, _NEW[0]])
+modes_with_begin = pytest.mark.parametrize("mode", [LEGACY, AUTOCOMMIT, _NEW[0]])
 
 
 @pytest.fixture
@@ -30,122 +62,129 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "shop.db"
 
 
-@pytest.fixture(params=["the default isolation level", "no isolation level", "rows by name"])
-def host(path: Path, request: pytest.FixtureRequest) -> Iterator[sqlite3.Connection]:
-    """The connection of a shop with a table of its own."""
-    if request.param == "no isolation level":
-        connection = sqlite3.connect(path, isolation_level=None)
-    else:
-        connection = sqlite3.connect(path)
-    if request.param == "rows by name":
-        connection.row_factory = sqlite3.Row
-    connection.execute("CREATE TABLE invoice (number TEXT)")
-    yield connection
-    connection.close()
+@pytest.fixture
+def mode() -> str:
+    """The mode of `host`, unless a test is run in others."""
+    return LEGACY
+
+
+@pytest.fixture
+def host(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    with closing(connected(path, mode)) as connection:
+        yield connection
 
 
 @pytest.fixture
 def store(host: sqlite3.Connection) -> SqliteStore:
-    return SqliteStore(connection=host)
+    store = SqliteStore(connection=host)
+    finish(host, "COMMIT")
+    return store
 
 
 def begin(host: sqlite3.Connection, invoice: str = "before") -> None:
-    """The shop opens a transaction and writes a row of its own."""
-    host.execute("BEGIN")
+    """The shop begins a transaction, unless one is open, and writes a row of its own."""
+    if not host.in_transaction:
+        host.execute("BEGIN")
     host.execute("INSERT INTO invoice VALUES (?)", (invoice,))
 
 
+def finish(host: sqlite3.Connection, how: str) -> None:
+    """The shop ends its transaction, if one is open."""
+    if getattr(host, "autocommit", None) is False:
+        (host.commit if how == "COMMIT" else host.rollback)()
+    elif host.in_transaction:
+        host.execute(how)
+
+
 def held(path: Path) -> tuple[list[str], list[str]]:
-    """The invoices and the orders that another connection sees."""
-    connection = sqlite3.connect(path)
-    store = SqliteStore(connection=connection)
-    invoices = [number for (number,) in connection.execute("SELECT number FROM invoice ORDER BY rowid")]
-    orders = [order.id for order in store.find(Query(When()))]
-    connection.close()
-    return invoices, orders
+    """Return the invoices and the orders that another connection sees."""
+    with closing(sqlite3.connect(path)) as connection:
+        invoices = [number for (number,) in connection.execute("SELECT number FROM invoice ORDER BY rowid")]
+        tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'order_fsm_order'"
+        if connection.execute(tables).fetchone() == (0,):
+            return invoices, []
+        return invoices, [found for (found,) in connection.execute("SELECT id FROM order_fsm_order ORDER BY id")]
 
 
 # One transaction
 
 
-def test_the_shop_commits_its_rows_and_the_order_together(
-    path: Path, host: sqlite3.Connection, store: SqliteStore
-) -> None:
+@all_modes
+def test_shop_commits_its_rows_and_the_order_together(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
     begin(host)
+    assert store.joined
     store.commit(creation("1001"))
     host.execute("INSERT INTO invoice VALUES ('after')")
     assert held(path) == ([], [])
-    host.commit()
+    finish(host, "COMMIT")
     assert held(path) == (["before", "after"], ["1001"])
 
 
-def test_the_shop_rolls_back_its_rows_and_the_order_together(
+@all_modes
+def test_shop_rolls_back_its_rows_and_the_order_together(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
     begin(host)
     change = creation("1001", topics=["order.updated"], key="key")
     store.commit(change)
     store.set_stock("TEAPOT", 3)
-    host.rollback()
+    assert store.commit_all([creation("1002"), creation("1001")])[0] is None
+    finish(host, "ROLLBACK")
     assert held(path) == ([], [])
-    assert store.keyed("key") is None
-    assert store.stock(["TEAPOT"]) == {}
+    assert store.prepare_many([Need("1001", "key", ("TEAPOT",))]) == [(None, None, {}, None)]
     store.commit(change)
-    host.commit()
+    finish(host, "COMMIT")
     assert held(path) == ([], ["1001"])
 
 
-def test_a_removal_and_a_dead_letter_are_undone_with_the_shop_s_rows(
-    path: Path, host: sqlite3.Connection, store: SqliteStore
-) -> None:
+@all_modes
+def test_removal_is_undone_with_the_shop_s_rows(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
     change = creation("1001", topics=["order.updated"], key="key")
     store.commit(change)
-    host.commit()
+    finish(host, "COMMIT")
     begin(host)
-    (message,) = store.claim(change.order.created_at, change.order.created_at, 10)
-    store.postpone(message, None)
-    store.remove(change.order)
+    store.remove(order_of(change))
     assert held(path) == ([], ["1001"])
-    host.rollback()
+    finish(host, "ROLLBACK")
     assert store.load("1001") == change.order
-    assert store.keyed("key") is not None
-    assert store.dead_letters(10) == []
-    assert store.claim(change.order.created_at, change.order.created_at, 10) == [message]
-    host.rollback()
+    assert len(list(store.messages())) == 1
 
 
-def test_an_order_that_is_refused_leaves_what_the_shop_wrote_before(
+@all_modes
+def test_refused_change_leaves_what_the_shop_wrote_before(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
-    orders = Orders(store)
-    orders.create("1001", total="10.00", currency="GBP", lines=[Line("TEAPOT", 1)])
-    host.commit()
+    change = creation("1001", key="key")
     begin(host)
-    with pytest.raises(Refused):
-        orders.fire("1001", "dispatch")
+    store.commit(change)
+    with pytest.raises(KeyReused):
+        store.commit(creation("1002", key="key"))
     with pytest.raises(VersionConflict):
-        store.commit(step(step(orders.get("1001")).order, key="key"))
+        store.commit(step(order_of(step(order_of(change)))))
+    with pytest.raises(VersionConflict):
+        store.commit(stock_change(taken("TEAPOT", 1)))
     host.execute("INSERT INTO invoice VALUES ('after')")
-    host.commit()
+    finish(host, "COMMIT")
     assert held(path) == (["before", "after"], ["1001"])
-    assert orders.get("1001").version == 1
-    assert store.keyed("key") is None
 
 
-def test_of_several_orders_in_a_transaction_the_shop_can_undo_those_after_its_own_savepoint(
+def test_shop_can_undo_the_orders_after_its_own_savepoint(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
+    """Even if it has the name that the store uses."""
     begin(host)
     store.commit(creation("1001"))
     host.execute("SAVEPOINT order_fsm")
     store.commit(creation("1002"))
+    with pytest.raises(OrderNotFound):
+        store.commit(step(order_of(creation("1003"))))
     host.execute("ROLLBACK TO order_fsm")
     host.execute("RELEASE order_fsm")
     host.commit()
     assert held(path) == (["before"], ["1001"])
 
 
-def test_a_row_of_the_shop_that_fails_takes_the_order_with_it(
+def test_failing_row_of_the_shop_takes_the_order_with_it(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
     def sell() -> None:
@@ -159,52 +198,132 @@ def test_a_row_of_the_shop_that_fails_takes_the_order_with_it(
     assert held(path) == ([], [])
 
 
-def test_without_an_open_transaction_the_first_write_begins_one(
+# No open transaction
+
+
+@autocommit_modes
+def test_each_call_in_autocommit_commits_by_itself(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
+    """An open transaction would swallow the shop's later rows."""
+    change = creation("1001", topics=["order.paid"])
+    calls: list[Callable[[], object]] = [
+        lambda: store.set_stock("TEAPOT", 3),
+        lambda: store.commit(change),
+        lambda: store.commit_all([step(order_of(change)), creation("1002")]),
+        lambda: store.load("1001"),
+        lambda: store.find(Query(When())),
+        lambda: store.remove(store.load("1002")),
+    ]
+    for call in calls:
+        assert not store.joined
+        call()
+        assert not host.in_transaction
+    host.execute("INSERT INTO invoice VALUES ('later')")
+    assert held(path) == (["later"], ["1001"])
+    with SqliteStore(path) as other:
+        assert other.load("1001").version == 2
+        assert other.stock(["TEAPOT"]) == {"TEAPOT": 3}
+
+
+def test_first_write_in_legacy_mode_begins_the_transaction_that_the_shop_commits(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
+    assert not store.joined
     store.commit(creation("1001"))
     assert host.in_transaction
+    assert store.joined
     store.commit(creation("1002"))
     assert held(path) == ([], [])
     host.commit()
     assert held(path) == ([], ["1001", "1002"])
 
 
-def test_a_first_write_that_raises_leaves_no_transaction_open(host: sqlite3.Connection, store: SqliteStore) -> None:
+@modes_with_begin
+def test_first_write_that_raises_leaves_no_transaction_open(host: sqlite3.Connection, store: SqliteStore) -> None:
     with pytest.raises(OrderNotFound):
-        store.commit(step(creation("1001").order))
+        store.commit(step(order_of(creation("1001"))))
     assert not host.in_transaction
 
 
+@all_modes
 def test_reading_neither_begins_nor_ends_a_transaction(host: sqlite3.Connection, store: SqliteStore) -> None:
     def read() -> None:
         with pytest.raises(OrderNotFound):
             store.load("1001")
-        with pytest.raises(OrderNotFound):
-            store.find(Query(When(), after="1001"))
-        assert (store.find(Query(When())), store.tally(None), store.stock(["TEAPOT"])) == ([], [], {})
+        assert store.find(Query(When(), after=Cursor(START, "1001"))) == []
+        assert (store.tally(None), store.stock(["TEAPOT"]), list(store.order_ids())) == ([], {}, [])
 
+    before = host.in_transaction
     read()
-    assert not host.in_transaction
+    assert host.in_transaction is before
     begin(host)
     read()
     assert host.in_transaction
-    host.rollback()
+    finish(host, "ROLLBACK")
     assert host.execute("SELECT count(*) FROM invoice").fetchone()[0] == 0
 
 
-def test_a_transaction_in_which_the_database_has_moved_on_is_to_be_begun_again(
-    path: Path, host: sqlite3.Connection, store: SqliteStore
-) -> None:
+@needs_python_3_12
+@pytest.mark.parametrize("mode", [NEVER])
+def test_store_is_always_joined_without_autocommit(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
+    assert store.joined
+    store.commit(creation("1001"))
+    assert held(path) == ([], [])
+    host.commit()
+    assert store.joined
+    assert held(path) == ([], ["1001"])
+
+
+# Relays
+
+
+@modes_with_begin
+def test_delivery_commits_by_itself_and_holds_no_lock(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
+    """Other programs write while mail is sent."""
+
+    def claimed(seconds: int) -> None:
+        (message,) = store.claim(moment(seconds), moment(seconds + 1), 10)
+        assert not host.in_transaction
+        by_hand(path, "INSERT INTO invoice VALUES ('other')")
+        settle = {
+            0: partial(store.retry_later, message, moment(1), moment(2)),
+            2: partial(store.retry_later, message, moment(3), None),
+            4: partial(store.delivered, message, moment(5)),
+        }
+        settle[seconds]()
+        assert not host.in_transaction
+
+    store.commit(creation("1001", topics=["order.paid"]))
+    finish(host, "COMMIT")
+    claimed(0)
+    claimed(2)
+    store.requeue(store.dead_letters(1)[0])
+    assert not host.in_transaction
+    claimed(4)
+    assert list(store.messages()) == []
+
+
+@all_modes
+def test_claim_in_an_open_transaction_is_refused(host: sqlite3.Connection, store: SqliteStore) -> None:
+    store.commit(creation("1001", topics=["order.paid"]))
+    finish(host, "COMMIT")
+    begin(host)
+    with pytest.raises(InvalidInput, match="deliver messages with no transaction open"):
+        store.claim(moment(0), moment(1), 1)
+    finish(host, "COMMIT")
+
+
+# Lost transactions
+
+
+def test_transaction_on_an_old_snapshot_is_lost(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
     host.execute("PRAGMA journal_mode = WAL")
     store.commit(creation("1001"))
     host.commit()
     host.execute("BEGIN")
     order = store.load("1001")
-    other = SqliteStore(path)
-    other.set_stock("TEAPOT", 1)
-    other.close()
-    with pytest.raises(StoreUnavailable, match="SQLITE_BUSY_SNAPSHOT"):
+    with SqliteStore(path) as other:
+        other.set_stock("TEAPOT", 1)
+    with pytest.raises(TransactionLost, match="SQLITE_BUSY_SNAPSHOT"):
         store.commit(step(order))
     host.rollback()
     store.commit(step(order))
@@ -212,48 +331,110 @@ def test_a_transaction_in_which_the_database_has_moved_on_is_to_be_begun_again(
     assert store.load("1001").version == 2
 
 
+def _limit(host: sqlite3.Connection, more: int) -> None:
+    (pages,) = host.execute("PRAGMA page_count").fetchone()
+    host.execute(f"PRAGMA max_page_count = {pages + more}")
+
+
+def test_full_disk_of_the_shop_leaves_its_rows_or_loses_the_transaction(
+    path: Path, host: sqlite3.Connection, store: SqliteStore
+) -> None:
+    """SQLite decides which. The error tells, and the transaction is never half there."""
+    _limit(host, 0)
+    begin(host)
+    with pytest.raises(StoreError) as raised:
+        store.set_stock("x" * 100_000, 1)
+    assert isinstance(raised.value, TransactionLost) is not host.in_transaction
+    assert held(path) == ([], [])
+    finish(host, "ROLLBACK")
+    _limit(host, 100)
+    begin(host)
+    store.commit(creation("1001", data={"note": "x" * 100_000}))
+    host.commit()
+    assert held(path) == (["before"], ["1001"])
+
+
+def test_transaction_that_sqlite_rolled_back_is_lost(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
+    """A trigger of the shop rolls it back here."""
+    host.execute("CREATE TRIGGER stop BEFORE INSERT ON order_fsm_entry BEGIN SELECT RAISE(ROLLBACK, 'stopped'); END")
+    begin(host)
+    with pytest.raises(TransactionLost, match=r"stopped.*restart the transaction"):
+        store.commit(creation("1001"))
+    assert not host.in_transaction
+    begin(host, "again")
+    with pytest.raises(TransactionLost):
+        store.commit_all([creation("1001"), creation("1002")])
+    assert held(path) == ([], [])
+
+
+def test_lock_of_another_program_leaves_the_transaction_of_the_shop(
+    path: Path, host: sqlite3.Connection, store: SqliteStore
+) -> None:
+    host.execute("PRAGMA journal_mode = WAL")
+    host.execute("PRAGMA busy_timeout = 0")
+    host.execute("BEGIN")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="SQLITE_BUSY"):
+            store.set_stock("TEAPOT", 1)
+        assert host.in_transaction
+        other.execute("ROLLBACK")
+    store.set_stock("TEAPOT", 2)
+    host.commit()
+    assert store.stock(["TEAPOT"]) == {"TEAPOT": 2}
+
+
 # The tables
 
 
-def test_without_an_open_transaction_the_tables_are_made_at_once(path: Path, host: sqlite3.Connection) -> None:
+@modes_with_begin
+def test_tables_are_created_at_once_without_an_open_transaction(path: Path, host: sqlite3.Connection) -> None:
     SqliteStore(connection=host)
     assert not host.in_transaction
     assert b"order_fsm_order" in path.read_bytes()
 
 
-def test_tables_made_in_a_transaction_that_is_rolled_back_are_made_again(path: Path, host: sqlite3.Connection) -> None:
+@all_modes
+def test_tables_created_in_a_transaction_that_is_rolled_back_are_created_again(
+    path: Path, host: sqlite3.Connection
+) -> None:
     begin(host)
     store = SqliteStore(connection=host)
     store.commit(creation("1001"))
-    host.rollback()
+    finish(host, "ROLLBACK")
     with pytest.raises(OrderNotFound):
         store.load("1001")
     begin(host)
     store.commit(creation("1002"))
-    host.rollback()
+    finish(host, "ROLLBACK")
     begin(host, "kept")
     store.commit(creation("1003"))
-    host.commit()
+    finish(host, "COMMIT")
     assert held(path) == (["kept"], ["1003"])
 
 
-def test_tables_made_in_a_transaction_are_committed_with_it(path: Path, host: sqlite3.Connection) -> None:
+@all_modes
+def test_tables_created_in_a_transaction_are_committed_with_it(path: Path, host: sqlite3.Connection) -> None:
     begin(host)
     SqliteStore(connection=host)
     assert b"order_fsm_order" not in path.read_bytes()
-    host.commit()
+    finish(host, "COMMIT")
     assert held(path) == (["before"], [])
 
 
 # The connection
 
 
-def test_closing_the_store_leaves_the_connection_open(host: sqlite3.Connection, store: SqliteStore) -> None:
+def test_closed_store_leaves_the_connection_open(host: sqlite3.Connection, store: SqliteStore) -> None:
     store.close()
     assert host.execute("SELECT 1").fetchone()[0] == 1
+    for call in (partial(store.load, "1001"), partial(store.commit, creation()), partial(store.set_stock, "CUP", 1)):
+        with pytest.raises(StoreUnavailable, match="this store is closed"):
+            call()
 
 
-def test_what_the_shop_has_set_on_its_connection_stays(path: Path, host: sqlite3.Connection) -> None:
+@pytest.mark.parametrize("row_factory", [None, sqlite3.Row])
+def test_settings_of_the_connection_stay(path: Path, host: sqlite3.Connection, row_factory: type | None) -> None:
     def settings() -> list[object]:
         pragmas = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys", "user_version")
         return [
@@ -262,35 +443,38 @@ def test_what_the_shop_has_set_on_its_connection_stays(path: Path, host: sqlite3
             *(host.execute(f"PRAGMA {name}").fetchone()[0] for name in pragmas),
         ]
 
+    host.row_factory = row_factory
     before = settings()
-    SqliteStore(connection=host).commit(creation("1001"))
+    store = SqliteStore(connection=host)
+    change = creation("1001", customer="ann")
+    store.commit(change)
     host.commit()
+    assert store.load("1001") == change.order
     assert settings() == before
     assert [one.name for one in path.parent.iterdir()] == ["shop.db"]
 
 
-def test_a_connection_that_gives_bytes_for_text_is_refused(host: sqlite3.Connection) -> None:
+def test_connection_that_returns_bytes_for_text_is_refused(host: sqlite3.Connection) -> None:
     host.text_factory = bytes
     with pytest.raises(InvalidInput, match="text_factory"):
         SqliteStore(connection=host)
 
 
-def test_something_else_than_a_connection_is_refused() -> None:
+def test_connection_of_another_type_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"sqlite3\.Connection"):
         SqliteStore(connection="shop.db")  # type: ignore[arg-type]
 
 
-def test_a_closed_connection_is_unavailable(host: sqlite3.Connection, store: SqliteStore) -> None:
+def test_closed_connection_is_unavailable(host: sqlite3.Connection, store: SqliteStore) -> None:
     host.close()
-    with pytest.raises(StoreUnavailable, match="closed database"):
-        store.load("1001")
-    with pytest.raises(StoreUnavailable, match="closed database"):
-        store.commit(creation("1001"))
+    for call in (partial(store.load, "1001"), partial(store.commit, creation("1001")), lambda: store.joined):
+        with pytest.raises(StoreUnavailable, match="closed database"):
+            call()
     with pytest.raises(StoreUnavailable, match="closed database"):
         SqliteStore(connection=host)
 
 
-def test_the_connection_of_another_thread_is_unavailable(host: sqlite3.Connection, store: SqliteStore) -> None:
+def test_connection_of_another_thread_is_unavailable(host: sqlite3.Connection, store: SqliteStore) -> None:
     raised: list[Exception] = []
 
     def use() -> None:
@@ -304,33 +488,3 @@ def test_the_connection_of_another_thread_is_unavailable(host: sqlite3.Connectio
     thread.join()
     assert "thread" in str(raised)
     assert not host.in_transaction
-
-
-def test_a_full_database_is_full_and_can_be_written_to_once_there_is_room(
-    path: Path, host: sqlite3.Connection, store: SqliteStore
-) -> None:
-    """What the shop wrote before in its transaction is there."""
-    change = creation("1001", data={"note": "x" * 100_000})
-    (pages,) = host.execute("PRAGMA page_count").fetchone()
-    host.execute(f"PRAGMA max_page_count = {pages}")
-    begin(host)
-    with pytest.raises(StoreFull, match="make room"):
-        store.commit(change)
-    assert held(path) == ([], [])
-    host.execute(f"PRAGMA max_page_count = {pages + 100}")
-    store.commit(change)
-    host.commit()
-    assert store.load("1001") == change.order
-    assert held(path) == (["before"], ["1001"])
-
-
-def test_it_says_so_where_sqlite_has_rolled_the_whole_transaction_back(
-    path: Path, host: sqlite3.Connection, store: SqliteStore
-) -> None:
-    (pages,) = host.execute("PRAGMA page_count").fetchone()
-    host.execute(f"PRAGMA max_page_count = {pages}")
-    begin(host)
-    with pytest.raises(StoreFull, match=r"whose whole transaction SQLite has rolled back.*make room"):
-        store.set_stock("x" * 100_000, 1)
-    assert not host.in_transaction
-    assert held(path) == ([], [])

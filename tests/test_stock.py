@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import Guard, Line, Refused, Rule, VersionConflict, Workflow, shop_workflow
+from order_fsm import (
+    Guard,
+    InvalidInput,
+    KeyReused,
+    Line,
+    Refused,
+    Rule,
+    VersionConflict,
+    Workflow,
+    shop_workflow,
+)
 from order_fsm.store import Change
 from order_fsm.testing.store_contract.changes import creation, given_back, taken
 from order_fsm_adapters.memory import MemoryStore
+from tests.stores import interrupted
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -164,7 +175,7 @@ def test_a_part_payment_does_not_wait_for_stock_either(shop: Shop) -> None:
     shop.create()
     shop.orders.fire("1001", "pay", amount="1.00")
     assert shop.orders.stock("TEAPOT") == -2
-    assert shop.topics() == ["stock.short"]
+    assert shop.topics() == ["payment.received", "stock.short"]
 
 
 def test_what_an_order_holds_it_may_keep(shop: Shop) -> None:
@@ -174,12 +185,12 @@ def test_what_an_order_holds_it_may_keep(shop: Shop) -> None:
     shop.orders.fire("1001", "invoice")
     shop.orders.fire("1001", "pay")
     assert shop.orders.fire("1001", "dispatch").order.state == "sent+invoiced+paid+dispatched"
-    assert shop.topics() == []
+    assert shop.topics() == ["order.placed"]
 
 
 def test_nothing_is_short_for_an_order_that_holds_its_pieces(new_shop: type[Shop]) -> None:
     """A guard of a shop's own sees as short only what the order would still have to take."""
-    in_stock = Guard("short", "it is short", lambda order, facts: not facts["short"])
+    in_stock = Guard("short", "it is short", lambda order, facts: not facts["shortages"])
     shop = new_shop(shop_workflow().extend(rules=[Rule("pack", guards=(in_stock,))]))
     shop.bring("sent", "1001")
     shop.create("1002")
@@ -229,7 +240,7 @@ class Interrupted(MemoryStore):
         self.other: Callable[[], object] | None = None
 
     def commit(self, change: Change) -> None:
-        if self.other is not None and change.expected:
+        if self.other is not None and change.expected_version:
             other, self.other = self.other, None
             other()
         super().commit(change)
@@ -287,3 +298,87 @@ def test_moves_of_one_item_in_one_commit_add_up(any_shop: Shop) -> None:
     with pytest.raises(VersionConflict, match="'TEAPOT'"):
         any_shop.store.commit(creation("1002", stock=[taken("TEAPOT", 3), taken("TEAPOT", 2)]))
     assert any_shop.orders.stock("TEAPOT") == 4
+
+
+# Changes by a difference
+
+
+def test_adjusted_stock_is_changed_by_the_difference(any_shop: Shop) -> None:
+    """Nothing that orders took or gave back in between is lost."""
+    assert any_shop.orders.adjust_stock("TEAPOT", +5) == 15
+    any_shop.bring("sent")
+    assert any_shop.orders.adjust_stock("TEAPOT", -3) == 10
+    assert any_shop.orders.adjust_stock("TEAPOT", 0) == 10
+    assert any_shop.orders.stock("TEAPOT") == 10
+    any_shop.orders.fire("1001", "cancel")
+    assert any_shop.orders.stock("TEAPOT") == 12
+    assert any_shop.orders.audit().ok
+
+
+def test_adjustment_repeated_under_its_key_happens_once(any_shop: Shop) -> None:
+    assert [any_shop.orders.adjust_stock("TEAPOT", +5, key="delivery 7") for _ in range(3)] == [15, 15, 15]
+    assert [any_shop.orders.adjust_stock("TEAPOT", +5) for _ in range(2)] == [20, 25]
+
+
+@pytest.mark.parametrize(("sku", "by"), [("TEAPOT", 4), ("TEAPOT", -5), ("CUP", 5)])
+def test_key_of_an_adjustment_is_refused_for_another(any_shop: Shop, sku: str, by: int) -> None:
+    any_shop.orders.set_stock("CUP", 1)
+    any_shop.orders.adjust_stock("TEAPOT", +5, key="k")
+    with pytest.raises(KeyReused, match="'k' was already used for a different request"):
+        any_shop.orders.adjust_stock(sku, by, key="k")
+    assert (any_shop.orders.stock("TEAPOT"), any_shop.orders.stock("CUP")) == (15, 1)
+
+
+def test_key_of_an_order_is_refused_for_an_adjustment_and_the_other_way_round(any_shop: Shop) -> None:
+    any_shop.bring("sent")
+    any_shop.orders.fire("1001", "pay", key="paid")
+    with pytest.raises(KeyReused):
+        any_shop.orders.adjust_stock("TEAPOT", 1, key="paid")
+    any_shop.orders.adjust_stock("TEAPOT", 1, key="counted")
+    with pytest.raises(KeyReused, match="on the stock"):
+        any_shop.orders.comment("1001", "x", key="counted")
+    with pytest.raises(KeyReused, match="on the stock"):
+        any_shop.orders.create("1002", total=1, currency="GBP", key="counted")
+    assert any_shop.orders.stock("TEAPOT") == 9
+
+
+def test_adjustment_of_an_untracked_item_is_refused(any_shop: Shop) -> None:
+    with pytest.raises(InvalidInput, match=r"the stock of 'CUP' is not tracked: call set_stock first"):
+        any_shop.orders.adjust_stock("CUP", 1, key="k")
+    assert any_shop.orders.stock("CUP") is None
+    assert any_shop.record("k") is None
+
+
+def test_adjustment_below_zero_is_refused(any_shop: Shop) -> None:
+    with pytest.raises(InvalidInput, match="the stock of 'TEAPOT' is 10, so 11 pieces cannot be taken out"):
+        any_shop.orders.adjust_stock("TEAPOT", -11)
+    assert any_shop.orders.adjust_stock("TEAPOT", -10) == 0
+
+
+def test_adjustment_that_adds_is_allowed_below_zero(any_shop: Shop) -> None:
+    """Paid orders wait for it."""
+    any_shop.create(lines=[Line("TEAPOT", 13)])
+    any_shop.orders.fire("1001", "pay", reference="ch_1")
+    assert any_shop.orders.adjust_stock("TEAPOT", +2) == -1
+
+
+def test_adjustments_from_eight_threads_are_all_counted(any_shop: Shop) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: any_shop.orders.adjust_stock("TEAPOT", 1, key=f"{number // 2}"), range(40)))
+    assert any_shop.orders.stock("TEAPOT") == 30
+
+
+def test_pieces_taken_before_the_commit_are_seen_by_the_adjustment(any_shop: Shop) -> None:
+    any_shop.create(lines=[Line("TEAPOT", 8)])
+    before_commit = interrupted(any_shop.store)
+    before_commit.append(lambda: any_shop.orders.fire("1001", "place"))
+    with pytest.raises(InvalidInput, match="is 2, so 5 pieces cannot be taken out"):
+        any_shop.orders.adjust_stock("TEAPOT", -5)
+    assert any_shop.orders.stock("TEAPOT") == 2
+
+
+@pytest.mark.parametrize("by", [1.0, "1", None, True, 2**63, -(2**63)])
+def test_difference_that_is_not_a_whole_number_is_refused(any_shop: Shop, by: Any) -> None:
+    with pytest.raises(InvalidInput, match="by must be"):
+        any_shop.orders.adjust_stock("TEAPOT", by)
+    assert any_shop.orders.stock("TEAPOT") == 10

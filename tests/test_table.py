@@ -30,7 +30,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "reason": {"comment": "a reason"},
     "no reason": {"override": True},
     "override": OVERRIDE,
-    "no stock": {**OVERRIDE, "short": {"TEAPOT"}},
+    "no stock": {**OVERRIDE, "shortages": {"TEAPOT"}},
 }
 MONEY_WAYS: dict[str, dict[str, Any]] = {
     "reference": {**OVERRIDE, "facts": {"reference": "ch_2"}},
@@ -40,6 +40,10 @@ MONEY_WAYS: dict[str, dict[str, Any]] = {
     "nothing": {**OVERRIDE, "facts": {"amount": Decimal(0)}},
     "euros": {**OVERRIDE, "facts": {"currency": "EUR"}},
     "part, euros": {**OVERRIDE, "facts": {"amount": Decimal(1), "currency": "EUR"}},
+}
+CREDIT_WAYS: dict[str, dict[str, Any]] = {
+    "part, credit": {**OVERRIDE, "facts": {"amount": Decimal(1), "credit": True}},
+    "part, no credit": {**OVERRIDE, "facts": {"amount": Decimal(1), "credit": False}},
 }
 
 LEGEND = """\
@@ -53,6 +57,7 @@ An order over 10.00 GBP in each state that it can come to, and what each trigger
   part · too much   as override, with an amount of 1.00 · of 99.00
   nothing           as override, with an amount of 0.00
   euros             as override, in another currency than the order's
+  part, (no) credit as part, and the refund lowers the cost, or does not
   always            each of these
   otherwise         each of these that the trigger's other lines do not list
 
@@ -61,18 +66,23 @@ or the codes of all reasons why it is refused. An order with a plus is one to wh
 state tells; it has the lines only in which it differs from one without.
 """
 
+PAID_STEPS = ([("pay", "5.00")], [("refund", "4.00")], [("unpay", "4.00")])
+UNPAID_STEPS = ([("pay", "4.00")], [("pay", "4.00"), ("refund", "4.00")], [("pay", "4.00"), ("unpay", "4.00")])
+
 Table = dict[tuple[str, str], list[str]]
 """What comes of a trigger (the second name) on an order (the first), line by line."""
 
 
 def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> str:
     said = dict(way)
-    short = said.pop("short", ())
-    outcome = decide(workflow, order, Request(trigger, order.updated_at, **said), short)
+    shortages = said.pop("shortages", ())
+    outcome = decide(workflow, order, Request(trigger, order.updated_at, said.pop("facts", {}), **said), shortages)
     if isinstance(outcome, Refused):
         return "refused: " + ", ".join(reason.code for reason in outcome.reasons)
     done = [f"-> {outcome.order.state}"]
-    done += [f"{row.kind} {row.amount:.2f}" for row in outcome.order.payments[len(order.payments) :]]
+    for row in outcome.order.payments[len(order.payments) :]:
+        credit = f" credit {row.credit:.2f}" if row.credit else ""
+        done.append(f"{row.kind} {row.amount:.2f}{credit}")
     if outcome.entry.override:
         done.append("overridden")
     assert outcome.edge is not None
@@ -83,6 +93,7 @@ def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, An
 
 def rows_of(workflow: Workflow, order: Order, trigger: str) -> Iterator[str]:
     ways = WAYS | (MONEY_WAYS if workflow.ledger_of(trigger) else {})
+    ways |= CREDIT_WAYS if "credit" in workflow.facts_of(trigger) else {}
     by_outcome: dict[str, list[str]] = {}
     for way, said in ways.items():
         by_outcome.setdefault(outcome_of(workflow, order, trigger, said), []).append(way)
@@ -93,20 +104,24 @@ def rows_of(workflow: Workflow, order: Order, trigger: str) -> Iterator[str]:
             when = "always"
         elif len(asked) > len(ways) // 2:
             when = "otherwise"
-        yield f"  {label:<11} {outcome:<67} {when}"
+        yield f"  {label:<15} {outcome:<67} {when}"
         label = ""
 
 
 def money_apart(workflow: Workflow, new_shop: type[Shop]) -> Iterator[tuple[str, Order]]:
-    """Orders whose money is not what their state alone tells: overpaid, paid in part, and that given back."""
+    """Yield orders whose money is not what their state alone tells.
+
+    Overpaid; paid by hand and refunded in part, or refunded in full while cancelled; paid in part, and that given back
+    or taken back.
+    """
     for state in workflow.states:
-        shop = new_shop(workflow)
-        order = shop.bring(state)
-        if "paid" in order.statuses:
-            yield state, shop.orders.fire("1001", "pay", amount="5.00").order
-        elif "sent" in order.statuses:
-            yield state, shop.orders.fire("1001", "pay", amount="4.00").order
-            yield state, shop.orders.fire("1001", "refund").order
+        for steps in (PAID_STEPS if "paid" in state else UNPAID_STEPS) if "sent" in state else ():
+            shop = new_shop(workflow)
+            order = shop.bring(state)
+            for trigger, amount in steps:
+                order = shop.orders.fire("1001", trigger, amount=amount, comment="a reason").order
+            if order.state == state:
+                yield state, order
 
 
 def table_of(workflow: Workflow, new_shop: type[Shop]) -> Table:
@@ -116,7 +131,7 @@ def table_of(workflow: Workflow, new_shop: type[Shop]) -> Table:
         for trigger in workflow.triggers
     }
     for state, order in money_apart(workflow, new_shop):
-        label = f"{state}  + received {order.received:.2f}, refunded {order.refunded:.2f}"
+        label = f"{state}  + " + ", ".join(f"{row.kind} {row.amount:.2f}" for row in order.payments)
         for trigger in workflow.triggers:
             rows = list(rows_of(workflow, order, trigger))
             if rows != table[state, trigger]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from order_fsm import Guard, InvalidInput, Rule, Status, UnknownTrigger, When, Workflow, WorkflowError, shop_workflow
 from order_fsm.model import statuses_of
+from order_fsm.rules.shop import Dispatch
+from order_fsm.testing.store_contract.harness import stressed
 from order_fsm.verify import (
     Always,
     CanAlwaysReach,
@@ -46,7 +48,8 @@ TO_C = Rule("to_c", needs={"b"}, forbids={"c"}, adds={"c"})
 
 def table(*rules: Rule, **conditions: When) -> Workflow:
     whole: Mapping[str, Any] = {"holds_stock": When(has={"a"}), "counts": When(has={"a"}), **conditions}
-    return Workflow([Status("a"), Status("b"), Status("c")], rules, queues={}, **whole)
+    ticked = frozenset().union(*(rule.adds for rule in rules))
+    return Workflow([Status(name) for name in "abc" if name in ticked], rules, queues={}, **whole)
 
 
 def failure(workflow: Workflow, claim: Claim) -> tuple[str, tuple[str, ...], str]:
@@ -114,10 +117,6 @@ def test_reachable_names_the_nearest_state_and_the_rows_that_are_closed_there() 
     assert "row 3 (to_c), closed there: the order is b" in text
 
 
-def test_reachable_says_where_no_rule_ticks_a_status() -> None:
-    assert "c: no rule ticks it" in failure(table(TO_A), Reachable(has={"c"}))[2]
-
-
 def test_can_always_reach_finds_the_state_that_leads_nowhere() -> None:
     trap = Rule("trap", needs={"a"}, forbids={"b"}, adds={"c"})
     to_b = Rule("to_b", needs={"a"}, forbids={"b", "c"}, adds={"b"})
@@ -140,7 +139,7 @@ def test_requires_is_broken_by_a_state_in_which_the_trigger_fires() -> None:
 
 
 def test_what_is_undone_leads_back() -> None:
-    back = Rule("back", needs={"a"}, forbids={"b"}, drops={"a"})
+    back = Rule("back", needs={"a"}, drops={"a"})
     assert prove(table(TO_A, back), Undoes("to_a", by="back")).ok
     assert (
         "it leads to b, not back to unfinished"
@@ -312,6 +311,7 @@ def test_a_proof_in_a_test_fails_with_what_to_change() -> None:
     [
         pytest.param(given, id=name, marks=[pytest.mark.no_cover] * (name != "on_account"))
         for name, given in POLICIES.items()
+        if name in get_args(Dispatch) or stressed()
     ],
 )
 def test_the_shop_keeps_all_its_claims(options: Any) -> None:
@@ -325,6 +325,8 @@ def test_claims_of_another_policy_do_not_hold() -> None:
     proof = prove(shop_workflow("cod"), *shop_claims("prepaid"))
     assert [str(failed.claim) for failed in proof.failures] == [
         "without override nothing is dispatched that is not paid",
+        "an order in to_dispatch is covered",
+        "an order whose money has all gone back leaves to_dispatch",
         "without override a dispatched order loses its invoice only when it is paid",
     ]
     assert proof.failures[0].path == ("place", "dispatch")
@@ -340,7 +342,7 @@ def test_every_order_is_looked_at_with_its_money_and_stock() -> None:
             lambda world: not any(row.kind == "reversed" for row in world.order.payments),
             ("pay", "unpay"),
         ),
-        "never more than two rows": (lambda world: len(world.order.payments) < 3, ("pay", "pay", "pay")),
+        "never more than one row": (lambda world: len(world.order.payments) < 2, ("pay", "pay")),
         "never short": (lambda world: world.on_hand >= 0, ("pay",)),
         "never sold to another": (lambda world: not world.taken, ()),
     }
@@ -373,3 +375,41 @@ def test_the_ledger_of_a_failure_is_told() -> None:
     assert statuses_of(failed.state) >= {"sent"}
     assert "the ledger: captured" in str(failed)
     assert "an order over 2.00" in str(failed)
+
+
+# Counterexamples that need an override
+
+
+UNPAID = Never(has={"dispatched"}, lacks={"paid", "invoiced"})
+
+
+def test_counterexample_that_needs_an_override_says_so() -> None:
+    (failure,) = prove(shop_workflow(), UNPAID).failures
+    assert failure.path == ("place", "dispatch")
+    assert [("override" in step) for step in failure.steps] == [False, True]
+    assert "(with an override of not_paid_nor_invoiced)" in str(failure)
+
+
+def test_counterexample_that_needs_no_override_names_none() -> None:
+    (failure,) = prove(shop_workflow("cod"), UNPAID).failures
+    assert "override" not in str(failure)
+    (failure,) = prove(shop_workflow(), Never(has={"dispatched", "invoiced"}, lacks={"paid"})).failures
+    assert "override" not in str(failure)
+
+
+def test_counterexample_names_no_override_of_a_guard_that_the_claim_knows() -> None:
+    """Nobody overrides a guard that a claim names."""
+    holds = Never(has={"dispatched"}, lacks={"paid", "invoiced"}, guards={"not_paid_nor_invoiced": True})
+    (failure,) = prove(shop_workflow(), holds).failures
+    assert "override" not in str(failure)
+    paid = When(has_any={"paid", "invoiced"})
+    known = {"not_paid_nor_invoiced": paid, "dispatched_on_invoice": paid}
+    assert prove(shop_workflow(), Requires("dispatch", has_any={"paid", "invoiced"}, guards=known)).ok
+
+
+def test_counterexample_with_money_that_needs_an_override_says_so() -> None:
+    claim = EveryChange(
+        "nothing unpaid is dispatched", lambda step: "paid" in step.after.order.statuses, of=("dispatch",)
+    )
+    (failure,) = prove(shop_workflow("prepaid"), claim).failures
+    assert "dispatch (a reason, override)" in str(failure)

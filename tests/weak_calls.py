@@ -1,18 +1,19 @@
-"""A store on a server that may not answer, plain and right, and stores with one deliberate fault each made from it."""
+"""A plain store on a server that may not answer, and stores with one deliberate fault each made from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from attrs import evolve
 
 from order_fsm.errors import StoreUnavailable
-from order_fsm.model import Order
-from order_fsm.store import Change, Keyed
+from order_fsm.model import Message, Order
+from order_fsm.store import Change, Snapshot, record_of
 from order_fsm.testing.store_contract.calls import Calls
 from order_fsm_adapters.memory import MemoryStore
 
@@ -22,6 +23,7 @@ class RemoteStore:
 
     calls: ClassVar[Calls | None] = None
     servers: ClassVar[dict[Path, MemoryStore]] = {}
+    _closed = False
 
     def __init__(self, place: Path) -> None:
         self._memory = self._called(lambda: self.servers.setdefault(place, MemoryStore()))
@@ -31,7 +33,18 @@ class RemoteStore:
             raise AttributeError(method)
         return lambda *given: self._called(lambda: getattr(self._memory, method)(*given))
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed = True
+
     def _called(self, call: Callable[[], Any]) -> Any:
+        if self._closed:
+            raise StoreUnavailable("this store is closed: make a new one")
         try:
             return self._sent(call)
         except ConnectionError as error:
@@ -59,8 +72,16 @@ class GivesRawErrors(RemoteStore):
         return self._sent(call)
 
 
+NOTHING: dict[str, Any] = {
+    "stock": {},
+    "prepare_many": [Snapshot(None, None, {})],
+    **dict.fromkeys(("claim", "find", "tally", "dead_letters", "order_ids", "messages"), ()),
+}
+"""What an answer without content is."""
+
+
 class SwallowsErrors(RemoteStore):
-    """Where the server does not answer it goes on as if it had said "nothing"."""
+    """If the server does not answer, it goes on as if there was nothing."""
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         call = super().__getattr__(method)
@@ -69,7 +90,7 @@ class SwallowsErrors(RemoteStore):
             try:
                 return call(*given)
             except StoreUnavailable:
-                return {} if method == "stock" else [] if method in {"claim", "find", "tally", "dead_letters"} else None
+                return NOTHING.get(method)
 
         return silent
 
@@ -79,8 +100,8 @@ class MovesStockByItself(RemoteStore):
 
     def commit(self, change: Change) -> None:
         for move in change.stock:
-            on_hand = self._memory.stock([move.sku]).get(move.sku, 0)
-            self._called(partial(self._memory.set_stock, move.sku, on_hand + move.quantity))
+            available = self._memory.stock([move.sku]).get(move.sku, 0)
+            self._called(partial(self._memory.set_stock, move.sku, available + move.quantity))
         self._called(lambda: self._memory.commit(evolve(change, stock=())))
 
 
@@ -88,24 +109,23 @@ class WritesTheKeyLast(RemoteStore):
     """The key is a call of its own, after the rest."""
 
     def commit(self, change: Change) -> None:
-        self._called(lambda: self._memory.commit(evolve(change, key=None, content=None)))
-        keyed = Keyed(change.order.id, change.expected + 1, change.order.version, change.content or "")
-        self._called(lambda: vars(self._memory)["_keys"].update({change.key: keyed}))
+        self._called(lambda: self._memory.commit(evolve(change, key=None, request_fingerprint=None)))
+        self._called(lambda: self._memory._content.records.update({change.key or "": record_of(change)}))
 
 
-class TellsLast(RemoteStore):
+class AddsLast(RemoteStore):
     """A message is brought back by a call of its own, after it was taken away."""
 
-    def postpone(self, message: Any, until: Any) -> None:  # noqa: ARG002
-        self._called(lambda: self._memory.delivered(message))
-        self._called(lambda: vars(self._memory)["_outbox"].update({message.id: evolve(message, attempts=1)}))
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        del due
+        outbox = self._memory._content.outbox
+        self._called(lambda: self._memory.delivered(message, until))
+        self._called(lambda: outbox.add(evolve(message, attempts=1)))
 
 
 class RemovesMessagesByItself(RemoteStore):
-    """The messages of an order are removed by calls of their own, before the rest."""
+    """The messages of an order are removed by a call of their own, before the rest."""
 
     def remove(self, order: Order) -> None:
-        for message in list(vars(self._memory)["_outbox"].values()):
-            if message.order_id == order.id:
-                self._called(lambda: self._memory.delivered(message))  # noqa: B023 - called at once
+        self._called(lambda: self._memory._content.outbox.forget(order.id))
         self._called(lambda: self._memory.remove(order))

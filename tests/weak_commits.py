@@ -12,15 +12,20 @@ from functools import partial
 from attrs import evolve
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Order
-from order_fsm.store import Change, Keyed, StockMove, refusal
+from order_fsm.model import Message, Order
+from order_fsm.store import Change, IdempotencyRecord, Need, Snapshot, StockMove, record_of, refusal
 from order_fsm_adapters.memory import MemoryStore
 
 
 def let_others_go_on() -> None:
-    """Give other threads a turn, where a fault lies in what they can do meanwhile."""
+    """Give other threads a turn, if the fault lies in what they can do in between."""
     for _ in range(20):
         time.sleep(0)
+
+
+def _add(store: MemoryStore, messages: Iterable[Message]) -> None:
+    for message in messages:
+        store._content.outbox.add(message)
 
 
 def _lenient(change: Change) -> tuple[StockMove, ...]:
@@ -33,13 +38,13 @@ class ForgetsTheSecondMove(MemoryStore):
 
 
 class StopsAtARefusal(MemoryStore):
-    """What was to be committed with a refused change is not."""
+    """The changes behind a refused one lose their keys."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         errors = list(map(refusal, (partial(self.commit, change) for change in changes)))
         first = next((number for number, error in enumerate(errors) if error is not None), len(errors))
         for change in changes[first:]:
-            self._keys.pop(change.key or "", None)
+            self._content.records.pop(change.key or "", None)
         return errors
 
 
@@ -54,44 +59,44 @@ class KeepsTheLastEntryOnly(MemoryStore):
 
 
 class WritesTheKeyFirst(MemoryStore):
-    """The key stays where the rest of the commit is refused."""
+    """The key stays if the rest of the commit is refused."""
 
     def commit(self, change: Change) -> None:
         try:
             super().commit(change)
         except VersionConflict:
             if change.key is not None:
-                self._keys[change.key] = Keyed(change.order.id, change.expected + 1, change.order.version, "")
+                self._content.records[change.key] = record_of(change)
             raise
 
 
 class WritesMessagesFirst(MemoryStore):
-    """They stay where the rest of the commit is refused."""
+    """They stay if the rest of the commit is refused."""
 
     def commit(self, change: Change) -> None:
-        self._outbox.update((message.id, message) for message in change.messages)
+        _add(self, change.messages)
         super().commit(change)
 
 
 class WritesMessagesLast(MemoryStore):
-    """They are missing where they cannot be written."""
+    """They are missing if they cannot be written."""
 
     def commit(self, change: Change) -> None:
         super().commit(evolve(change, messages=()))
         json.dumps([message.payload for message in change.messages])
-        self._outbox.update((message.id, message) for message in change.messages)
+        _add(self, change.messages)
 
 
 class MovesStockFirst(MemoryStore):
-    """Outside of the lock, and it stays moved where the rest of the commit is refused."""
+    """Outside of the lock, and it stays moved if the rest of the commit is refused."""
 
     def commit(self, change: Change) -> None:
         for move in change.stock:
-            for sku, on_hand in self.stock([move.sku]).items():
+            for sku, available in self.stock([move.sku]).items():
                 let_others_go_on()
-                if move.strict and on_hand + move.quantity < 0:
+                if move.strict and available + move.quantity < 0:
                     raise VersionConflict("short")
-                self.set_stock(sku, on_hand + move.quantity)
+                self.set_stock(sku, available + move.quantity)
         super().commit(evolve(change, stock=()))
 
 
@@ -102,19 +107,29 @@ class ChecksNoStock(MemoryStore):
 
 class ChecksStockOutsideTheLock(ChecksNoStock):
     def commit(self, change: Change) -> None:
-        on_hand = self.stock(move.sku for move in change.stock)
-        if any(move.strict and on_hand.get(move.sku, 0) + move.quantity < 0 for move in change.stock):
+        available = self.stock(move.sku for move in change.stock)
+        if any(move.strict and available.get(move.sku, 0) + move.quantity < 0 for move in change.stock):
             raise VersionConflict("short")
         let_others_go_on()
         super().commit(change)
 
 
 class TracksEveryItem(MemoryStore):
+    """From the first piece that is given back."""
+
     def commit(self, change: Change) -> None:
         for move in change.stock:
-            if not self.stock([move.sku]):
+            if move.quantity > 0 and not self.stock([move.sku]):
                 self.set_stock(move.sku, 0)
-        super().commit(evolve(change, stock=_lenient(change)))
+        super().commit(change)
+
+
+class PassesOverUntrackedItems(MemoryStore):
+    """As if nothing was taken from them."""
+
+    def commit(self, change: Change) -> None:
+        tracked = self.stock(move.sku for move in change.stock)
+        super().commit(evolve(change, stock=tuple(move for move in change.stock if move.sku in tracked)))
 
 
 class KnowsEveryItem(MemoryStore):
@@ -135,12 +150,21 @@ class CountsInFloats(MemoryStore):
 
 class ChecksNoVersion(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, expected=self.load(change.order.id).version) if change.expected else change)
+        super().commit(_expecting(change, self._content.orders.get(_id(change))))
+
+
+def _expecting(change: Change, order: Order | None) -> Change:
+    """Return a change of an order as if it was decided on the version that is there."""
+    return evolve(change, expected_version=order.version) if order and change.expected_version else change
+
+
+def _id(change: Change) -> str:
+    return "" if change.order is None else change.order.id
 
 
 class ChecksTheVersionOutsideTheLock(ChecksNoVersion):
     def commit(self, change: Change) -> None:
-        if change.expected and self.load(change.order.id).version != change.expected:
+        if change.expected_version and self.load(_id(change)).version != change.expected_version:
             raise VersionConflict("stale")
         let_others_go_on()
         super().commit(change)
@@ -148,11 +172,8 @@ class ChecksTheVersionOutsideTheLock(ChecksNoVersion):
 
 class TakesVersionsAhead(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(
-            evolve(change, expected=min(change.expected, self.load(change.order.id).version))
-            if change.expected
-            else change
-        )
+        order = self._content.orders.get(_id(change))
+        super().commit(_expecting(change, order) if order and change.expected_version > order.version else change)
 
 
 class OverwritesOrders(MemoryStore):
@@ -160,7 +181,8 @@ class OverwritesOrders(MemoryStore):
         try:
             super().commit(change)
         except OrderExists:
-            self._orders[change.order.id] = change.order
+            assert change.order is not None
+            self._content.orders[change.order.id] = change.order
 
 
 class MakesMissingOrders(MemoryStore):
@@ -168,7 +190,7 @@ class MakesMissingOrders(MemoryStore):
         try:
             super().commit(change)
         except OrderNotFound:
-            super().commit(evolve(change, expected=0))
+            super().commit(evolve(change, expected_version=0))
 
 
 class ForgetsKeys(MemoryStore):
@@ -178,26 +200,150 @@ class ForgetsKeys(MemoryStore):
 
 class KeepsKeysPerOrder(MemoryStore):
     def commit(self, change: Change) -> None:
-        key = None if change.key is None else f"{change.order.id} {change.key}"
+        key = None if change.key is None else f"{_id(change)} {change.key}"
         super().commit(evolve(change, key=key))
         if change.key is not None:
-            self._keys.setdefault(change.key, self._keys[key or ""])
+            self._content.records.setdefault(change.key, record_of(change))
+
+
+class ChecksKeysOfOrdersOnly(MemoryStore):
+    """A key of a stock move alone commits again and again."""
+
+    def commit(self, change: Change) -> None:
+        if change.order is None and change.key is not None:
+            self._content.records.pop(change.key, None)
+        super().commit(change)
+
+
+class RemovesKeysWithoutAnOrder(MemoryStore):
+    """With any order."""
+
+    def remove(self, order: Order) -> None:
+        super().remove(order)
+        records = self._content.records
+        for key in [key for key, record in records.items() if record.order_id is None]:
+            del records[key]
 
 
 class ChecksTheKeyOutsideTheLock(ForgetsKeys):
     def commit(self, change: Change) -> None:
-        if change.key is not None and self.keyed(change.key) is not None:
+        if change.key in self._content.records:
             raise KeyReused("used")
         let_others_go_on()
         super().commit(change)
         if change.key is not None:
-            self._keys[change.key] = Keyed(change.order.id, change.expected + 1, change.order.version, "")
+            self._content.records[change.key] = record_of(change)
 
 
-class KnowsNotWhichEntriesAKeyMade(MemoryStore):
-    def keyed(self, key: str) -> Keyed | None:
-        keyed = super().keyed(key)
-        return None if keyed is None else Keyed(keyed.order_id, 1, keyed.last, keyed.content)
+class ChangesSnapshots(MemoryStore):
+    """Gives every snapshot through a function that loses something."""
+
+    def change(self, need: Need, snapshot: Snapshot) -> Snapshot:
+        raise NotImplementedError
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return list(map(self.change, needs, super().prepare_many(needs)))
+
+
+class KnowsNotWhichEntriesAKeyMade(ChangesSnapshots):
+    def change(self, need: Need, snapshot: Snapshot) -> Snapshot:  # noqa: ARG002
+        record = snapshot.record
+        if record is None:
+            return snapshot
+        return snapshot._replace(record=IdempotencyRecord(record.order_id, 1, record.last, record.request_fingerprint))
+
+
+class ForgetsExtraItems(ChangesSnapshots):
+    """A snapshot has the stock of the order's lines alone."""
+
+    def change(self, need: Need, snapshot: Snapshot) -> Snapshot:
+        lines = () if snapshot.order is None else snapshot.order.lines
+        return snapshot._replace(stock=self.stock(line.sku for line in lines if line.sku not in need.skus))
+
+
+class AnswersInItsOwnSequence(MemoryStore):
+    """Snapshots come by the ids of their orders."""
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return super().prepare_many(sorted(needs, key=lambda need: need.order_id or ""))
+
+
+class CachesSnapshots(MemoryStore):
+    """A record, and the order and stock with it, are those of the first look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str | None, Snapshot] = {}
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return [
+            self._seen.setdefault(need.key, snapshot) if need.key in self._seen or snapshot.record else snapshot
+            for need, snapshot in zip(needs, super().prepare_many(needs), strict=True)
+        ]
+
+
+class CachesOrders(MemoryStore):
+    """Snapshots have the order as it was first seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, Order] = {}
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return [
+            one if one.order is None else one._replace(order=self._seen.setdefault(one.order.id, one.order))
+            for one in super().prepare_many(needs)
+        ]
+
+
+class ChecksAGroupAtOnce(MemoryStore):
+    """Strict moves are checked on the stock before the whole group."""
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        before = self.stock(move.sku for change in changes for move in change.stock)
+
+        def commit(change: Change) -> None:
+            for move in change.stock:
+                if move.strict and before.get(move.sku, 0) + move.quantity < 0:
+                    raise VersionConflict("short")
+            self.commit(evolve(change, stock=_lenient(change)))
+
+        return [refusal(partial(commit, change)) for change in changes]
+
+
+class ChecksVersionsOfAGroupAtOnce(MemoryStore):
+    """A second change of one order is decided on a version that is not there yet."""
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        known = {one.id: one.version for one in self._content.orders.values()}
+
+        def commit(change: Change) -> None:
+            if change.expected_version != known.get(_id(change), 0):
+                raise VersionConflict("stale")
+            self.commit(change)
+
+        return [refusal(partial(commit, change)) for change in changes]
+
+
+class ForgetsRefusedChanges(MemoryStore):
+    """A change is committed if its version fits, also if it builds on a change of its group that was refused."""
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        return [refusal(partial(self.commit, change)) for change in changes]
+
+
+class ChecksKeysOfAGroupAtOnce(ForgetsKeys):
+    """Two changes of one group may have one key."""
+
+    def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        return [refusal(partial(self.commit, change)) for change in changes]
+
+
+class LimitsCreations(MemoryStore):
+    """A new order has its last entry alone."""
+
+    def commit(self, change: Change) -> None:
+        super().commit(change if change.expected_version else evolve(change, entries=change.entries[-1:]))
 
 
 class Folding(MemoryStore):
@@ -208,17 +354,17 @@ class Folding(MemoryStore):
     def commit(self, change: Change) -> None:
         moves = [StockMove(self.fold(move.sku), move.quantity, move.strict) for move in change.stock]
         key = None if change.key is None else self.fold(change.key)
-        order = evolve(change.order, id=self.fold(change.order.id))
+        order = change.order and evolve(change.order, id=self.fold(change.order.id))
         super().commit(evolve(change, order=order, stock=tuple(moves), key=key))
 
-    def keyed(self, key: str) -> Keyed | None:
-        return super().keyed(self.fold(key))
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return super().prepare_many([need._replace(key=need.key and self.fold(need.key)) for need in needs])
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return {sku: number for sku in skus for number in super(Folding, self).stock([self.fold(sku)]).values()}
 
-    def set_stock(self, sku: str, on_hand: int) -> None:
-        super().set_stock(self.fold(sku), on_hand)
+    def set_stock(self, sku: str, available: int) -> None:
+        super().set_stock(self.fold(sku), available)
 
 
 class FoldingLetters(Folding):
@@ -235,32 +381,32 @@ class FoldingBlanks(Folding):
 
 class RemovesNoMessages(MemoryStore):
     def remove(self, order: Order) -> None:
-        outbox = dict(self._outbox)
+        messages = [message for message in self.messages() if message.order_id == order.id]
         super().remove(order)
-        self._outbox = outbox
+        _add(self, messages)
 
 
 class RemovesNoDeadLetters(MemoryStore):
     def remove(self, order: Order) -> None:
-        dead = dict(self._dead)
+        dead = dict(self._content.outbox._dead)
         super().remove(order)
-        self._dead = dead
+        self._content.outbox._dead = dead
 
 
 class RemovesNoKeys(MemoryStore):
     def remove(self, order: Order) -> None:
-        keys = dict(self._keys)
+        records = dict(self._content.records)
         super().remove(order)
-        self._keys = keys
+        self._content.records.update(records)
 
 
 class RemovesNoHistory(MemoryStore):
-    """A new order of the same id goes on with it."""
+    """A new order of the same id continues it."""
 
     def remove(self, order: Order) -> None:
-        history = self._histories[order.id]
+        history = self._content.histories[order.id]
         super().remove(order)
-        self._histories[order.id] = history
+        self._content.histories[order.id] = history
 
 
 class GivesStockBack(MemoryStore):
@@ -269,8 +415,8 @@ class GivesStockBack(MemoryStore):
     def remove(self, order: Order) -> None:
         super().remove(order)
         for line in order.lines:
-            for sku, on_hand in self.stock([line.sku]).items():
-                self.set_stock(sku, on_hand + line.quantity)
+            for sku, available in self.stock([line.sku]).items():
+                self.set_stock(sku, available + line.quantity)
 
 
 class RemovesAnyVersion(MemoryStore):
@@ -281,7 +427,7 @@ class RemovesAnyVersion(MemoryStore):
 class ChecksARemovalOutsideTheLock(RemovesAnyVersion):
     def commit(self, change: Change) -> None:
         for _ in range(10):
-            let_others_go_on()  # Or who only commits would be done with all orders before the others have begun.
+            let_others_go_on()  # Or those that only commit would finish before the others start.
         super().commit(change)
 
     def remove(self, order: Order) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from order_fsm.errors import StoreFull
 from order_fsm_adapters.memory import MemoryStore
 
-from .log_store import LogStore, meanwhile
+from .log_store import LogStore, take_time
 
 T = TypeVar("T")
 
@@ -121,10 +121,11 @@ class SharesItsFile(LogStore):
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
-        meanwhile()
+        take_time()
         super()._write(file, method, arguments)
 
     def close(self) -> None:
+        super().close()
         self._file.close()
 
 
@@ -136,5 +137,6 @@ class CleansUpAsItCloses(LogStore):
         self._process = os.getpid()
 
     def close(self) -> None:
+        super().close()
         if os.getpid() != self._process:
             self._path.unlink()

@@ -2,30 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from attrs import evolve
 
-from order_fsm.model import Message
+from order_fsm.model import Message, Order
+from order_fsm.store import Change
+from order_fsm.testing.store_contract.changes import START
+from order_fsm.testing.store_contract.outbox import JUST_BEFORE, LATER, UNTIL
 from order_fsm_adapters.memory import MemoryStore
 
 from .weak_commits import let_others_go_on
 
 
-class KnowsNoClaims(MemoryStore):
-    """A claim ends as soon as it is made."""
+def _lease(store: MemoryStore, message_id: str, until: datetime) -> None:
+    outbox = store._content.outbox
+    outbox.wait(message_id, until, outbox.attempts(message_id))
+
+
+class KnowsNoLeases(MemoryStore):
+    """A lease ends as soon as it starts."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:  # noqa: ARG002
         return super().claim(now, now, limit)
 
 
 class ClaimsMessageByMessage(MemoryStore):
-    """Later messages of an order are given while its first one is claimed."""
+    """Later messages of an order are given while its first one is leased."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._until: dict[str, datetime] = {}
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        free = [one for one in self._outbox.values() if self._claimed_until.get(one.id, now) <= now][:limit]
-        self._claimed_until.update((message.id, until) for message in free)
-        return free
+        heads = {message.order_id: message for message in super().claim(now, until, limit)}
+        for message in self.messages():
+            if message.order_id not in heads and self._until.get(message.id, now) <= now:
+                heads[message.order_id] = message
+        self._until.update((message.id, until) for message in heads.values())
+        return list(heads.values())[:limit]
+
+
+class ClaimsWholeOrders(MemoryStore):
+    """A claim gives the messages behind the oldest of an order as well."""
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        heads = {message.order_id for message in super().claim(now, until, limit)}
+        return [message for message in self.messages() if message.order_id in heads][:limit]
 
 
 class ClaimsInTwoSteps(MemoryStore):
@@ -39,48 +64,71 @@ class ClaimsInTwoSteps(MemoryStore):
 
 
 class GivesOrderByOrder(MemoryStore):
-    """The messages of the first order by name come first, however young."""
+    """The message of the first order by name comes first, however young."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         return sorted(super().claim(now, until, limit), key=lambda message: message.order_id)
 
 
-class SortsById(MemoryStore):
+class GivesPostponedFirst(MemoryStore):
+    """A message that failed comes before new ones."""
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        return sorted(super().claim(now, until, limit), key=lambda message: -message.attempts)
+
+
+class QueuesSorted(MemoryStore):
+    """The messages of an order are queued by something else than the sequence of their commits."""
+
+    by: Callable[[Message], Any]
+
+    def commit(self, change: Change) -> None:
+        super().commit(evolve(change, messages=()))
+        if change.order is None:
+            return
+        messages = [one for one in self.messages() if one.order_id == change.order.id]
+        self._content.outbox.forget(change.order.id)
+        for message in sorted([*messages, *change.messages], key=self.by):
+            self._content.outbox.add(message)
+
+
+class SortsById(QueuesSorted):
     """The tenth message comes before the second."""
 
-    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        return sorted(super().claim(now, until, limit), key=lambda message: message.id)
+    by = staticmethod(lambda message: message.id)
 
 
-class SortsByTime(MemoryStore):
-    """The later message comes first where a clock was set back."""
+class SortsByTime(QueuesSorted):
+    """The later message comes first if a clock was set back."""
 
-    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        return sorted(super().claim(now, until, limit), key=lambda message: message.created_at)
-
-
-class ReleasesTheRest(MemoryStore):
-    """With one message delivered, the claims on the others of its order end."""
-
-    def delivered(self, message: Message) -> None:
-        super().delivered(message)
-        for other in self._outbox.values():
-            if other.order_id == message.order_id:
-                self._claimed_until.pop(other.id, None)
+    by = staticmethod(lambda message: message.created_at)
 
 
-class KeepsWhatWasDelivered(MemoryStore):
-    def delivered(self, message: Message) -> None:
+class KeepsDeliveredMessages(MemoryStore):
+    def delivered(self, message: Message, until: datetime) -> None:
         pass
 
 
-class HoldsTheRest(MemoryStore):
-    """With one message postponed, the claims on the others of its order stay."""
+class DropsTheRest(MemoryStore):
+    """With a message the later ones of its order are gone."""
 
-    def postpone(self, message: Message, until: datetime | None) -> None:
-        claims = dict(self._claimed_until)
-        super().postpone(message, until)
-        self._claimed_until = claims | ({} if until is None else {message.id: until})
+    def delivered(self, message: Message, until: datetime) -> None:
+        super().delivered(message, until)
+        self._content.outbox.forget(message.order_id)
+
+
+class WaitsForNoTime(MemoryStore):
+    """A postponed message is due at once."""
+
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        super().retry_later(message, until, due and START)
+
+
+class KeepsTheLease(MemoryStore):
+    """A message that is due before the end of its lease waits for that."""
+
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        super().retry_later(message, until, due and max(until, due))
 
 
 class CountsNoAttempts(MemoryStore):
@@ -88,12 +136,54 @@ class CountsNoAttempts(MemoryStore):
         return [evolve(message, attempts=0) for message in super().claim(now, until, limit)]
 
 
-class BringsBackWhatWasDelivered(MemoryStore):
-    """A relay that was too slow postpones what another one has delivered."""
+class ObeysLateRelays(MemoryStore):
+    """Whoever names a message may deliver or postpone it, whatever its lease."""
 
-    def postpone(self, message: Message, until: datetime | None) -> None:
-        self._outbox.setdefault(message.id, message)
-        super().postpone(message, until)
+    def delivered(self, message: Message, until: datetime) -> None:
+        super().delivered(message, self._lease(message) or until)
+
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        super().retry_later(message, self._lease(message) or until, due)
+
+    def _lease(self, message: Message) -> datetime | None:
+        row = self._content.outbox._rows.get(message.id)
+        if row is not None and row.due is None:
+            _lease(self, message.id, LATER)
+            return LATER
+        return None if row is None else row.due
+
+
+class ForgetsEndedLeases(MemoryStore):
+    """A relay that is slow cannot deliver, though no other one came."""
+
+    def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
+        for row in self._content.outbox._rows.values():
+            if row.due is not None and now >= JUST_BEFORE:
+                _lease(self, row.message.id, now)
+        return super().claim(now, until, limit)
+
+
+class TakesAnyLeaseForNew(MemoryStore):
+    """A message that was never claimed may be delivered under any lease."""
+
+    def delivered(self, message: Message, until: datetime) -> None:
+        self._lease(message, until)
+        super().delivered(message, until)
+
+    def _lease(self, message: Message, until: datetime) -> None:
+        row = self._content.outbox._rows.get(message.id)
+        if row is not None and row.due is None:
+            _lease(self, message.id, until)
+
+
+class BringsBackDeliveredMessages(MemoryStore):
+    """A relay that was too slow postpones a message that was delivered."""
+
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        outbox = self._content.outbox
+        if message.id not in outbox._rows and message.id not in outbox._dead:
+            outbox.add(message)
+        super().retry_later(message, until, due)
 
 
 class DropsDeadLetters(MemoryStore):
@@ -105,36 +195,87 @@ class WaitsForDeadLetters(MemoryStore):
     """Nothing behind one is claimed."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        waiting = {message.order_id for message in self._dead.values()}
+        waiting = {message.order_id for message in self._content.outbox._dead.values()}
         return [message for message in super().claim(now, until, limit) if message.order_id not in waiting]
 
 
 class ListsAsGivenUp(MemoryStore):
-    """Whatever was given up first comes first, however young."""
+    """The one that was given up first comes first, however young."""
 
     def dead_letters(self, limit: int) -> list[Message]:
-        return list(self._dead.values())[:limit]
+        return list(self._content.outbox._dead.values())[:limit]
 
 
 class KeepsAttempts(MemoryStore):
-    """A revived message is given up at its next failure."""
+    """A requeued message is given up at its next failure."""
 
-    def revive(self, message: Message) -> None:
+    def requeue(self, message: Message) -> None:
         attempts = message.attempts
-        super().revive(message)
-        self._outbox[message.id] = evolve(message, attempts=attempts)
+        super().requeue(message)
+        self._content.outbox._rows[message.id].message = evolve(message, attempts=attempts)
 
 
-class RevivesAtTheFront(MemoryStore):
-    """A revived message may be claimed while later ones of its order are."""
+class RequeuesAtTheFront(MemoryStore):
+    """A requeued message may be claimed while later ones of its order are."""
 
-    def revive(self, message: Message) -> None:
-        others = dict(self._outbox)
-        super().revive(message)
-        self._outbox = {message.id: self._outbox[message.id]} | others
+    def requeue(self, message: Message) -> None:
+        others = [one for one in self.messages() if one.order_id == message.order_id]
+        super().requeue(message)
+        dead = list(self._content.outbox.dead())
+        self._content.outbox.forget(message.order_id)
+        for one in dead:
+            self._content.outbox.add_dead(one)
+        for one in [evolve(message, attempts=0), *others]:
+            self._content.outbox.add(one)
 
 
-class RevivesAnything(MemoryStore):
-    def revive(self, message: Message) -> None:
-        self._dead.setdefault(message.id, message)
-        super().revive(message)
+class RequeuesWithItsLease(MemoryStore):
+    """The relay that gave a message up may deliver it afterwards."""
+
+    def requeue(self, message: Message) -> None:
+        super().requeue(message)
+        _lease(self, message.id, UNTIL)
+
+
+class RequeuesAnything(MemoryStore):
+    def requeue(self, message: Message) -> None:
+        outbox = self._content.outbox
+        if message.id not in outbox._rows:
+            outbox.add_dead(message)
+        super().requeue(message)
+
+
+class KnowsNoRemaining(MemoryStore):
+    """A message is delivered again to all its recipients."""
+
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        super().retry_later(evolve(message, remaining=()), until, due)
+
+
+class ForgetsRemainingOfDeadLetters(MemoryStore):
+    """A requeued dead letter goes to all its recipients."""
+
+    def requeue(self, message: Message) -> None:
+        dead = self._content.outbox._dead
+        if message.id in dead:
+            dead[message.id] = evolve(message, remaining=())
+        super().requeue(message)
+
+
+class NarrowsForLateRelays(MemoryStore):
+    """A relay changes the recipients of a message that another one leased since."""
+
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
+        if message.remaining and message.id in self._content.outbox._rows:
+            self._content.outbox.narrow(message.id, message.remaining)
+        super().retry_later(message, until, due)
+
+
+class RemovesQueuedMessagesOnly(MemoryStore):
+    """Messages with remaining recipients outlive their order."""
+
+    def remove(self, order: Order) -> None:
+        apart = self._content.outbox._apart.pop(order.id, set())
+        super().remove(order)
+        if apart:
+            self._content.outbox._apart[order.id] = apart

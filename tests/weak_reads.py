@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import evolve
 
-from order_fsm.errors import OrderNotFound
-from order_fsm.model import Entry, Order, When
+from order_fsm.model import Entry, Message, Order, When
 from order_fsm.store import Query, Tally
 from order_fsm_adapters.memory import MemoryStore
 
@@ -24,7 +23,7 @@ class GivesItsOwnList(MemoryStore):
         self._found: dict[tuple[Query, int], list[Order]] = {}
 
     def find(self, query: Query) -> list[Order]:
-        key = (query, sum(order.version for order in self._orders.values()))
+        key = (query, sum(order.version for order in self._content.orders.values()))
         return self._found.setdefault(key, super().find(query))
 
 
@@ -47,6 +46,10 @@ class LosesZeros(ChangesOrders):
 
 class TrimsNames(ChangesOrders):
     change = staticmethod(lambda order: evolve(order, customer=order.customer and order.customer.strip()))
+
+
+class TakesNothingReservedForNone(ChangesOrders):
+    change = staticmethod(lambda order: evolve(order, reserved=order.reserved or None))
 
 
 class TakesEmptyForNone(ChangesOrders):
@@ -74,6 +77,10 @@ class ForgetsAFlag(ChangesEntries):
     change = staticmethod(lambda entry: evolve(entry, notify=False))
 
 
+class ForgetsTheRules(ChangesEntries):
+    change = staticmethod(lambda entry: evolve(entry, rules_fingerprint=entry.rules_fingerprint or None))
+
+
 class MakesFactsText(ChangesEntries):
     change = staticmethod(lambda entry: evolve(entry, facts={key: str(value) for key, value in entry.facts.items()}))
 
@@ -93,43 +100,51 @@ class MatchesPartsOfNames(MemoryStore):
         ][: query.limit]
 
 
+class LeadsToOneOrder(MemoryStore):
+    """A payment leads to the order that had it first."""
+
+    def find(self, query: Query) -> list[Order]:
+        return super().find(query)[: None if query.reference is None else 1]
+
+
 class SortsByTimeAlone(MemoryStore):
     """Orders of one moment come as they were committed."""
 
     def find(self, query: Query) -> list[Order]:
-        arrived = list(self._orders)
+        arrived = list(self._content.orders)
         return sorted(super().find(query), key=lambda order: (order.created_at, arrived.index(order.id)))
 
 
-class GoesOnAfterAMoment(MemoryStore):
+class ContinuesAfterAMoment(MemoryStore):
     """A page loses orders of the moment at which the one before it ended."""
 
     def find(self, query: Query) -> list[Order]:
-        found = super().find(query)
-        return (
-            found
-            if query.after is None
-            else [order for order in found if order.created_at > self.load(query.after).created_at]
-        )
+        found, after = super().find(query), query.after
+        return found if after is None else [order for order in found if order.created_at > after.created_at]
 
 
-class GoesOnAfterAMatchOnly(MemoryStore):
+class ContinuesAfterAMatchOnly(MemoryStore):
+    """A page after an order that the query does not find is the first one."""
+
     def find(self, query: Query) -> list[Order]:
-        if query.after is not None and not query.when.matches(self.load(query.after).statuses):
-            raise OrderNotFound("not in this list")
+        if query.after is not None:
+            order = self._content.orders.get(query.after.order_id)
+            if order is not None and not query.when.matches(order.statuses):
+                query = query._replace(after=None)
         return super().find(query)
 
 
-class GoesOnAfterNothing(MemoryStore):
+class ContinuesAfterPresentOrdersOnly(MemoryStore):
+    """A page after an order that was removed is the first one."""
+
     def find(self, query: Query) -> list[Order]:
-        try:
-            return super().find(query)
-        except OrderNotFound:
-            return super().find(Query(query.when, query.customer, query.refund_due, None, query.limit))
+        if query.after is not None and query.after.order_id not in self._content.orders:
+            query = query._replace(after=None)
+        return super().find(query)
 
 
 class CountsOnce(MemoryStore):
-    """And gives the same numbers ever after."""
+    """And gives the same numbers from then on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,17 +160,17 @@ class CountsOneStateAfterTheOther(MemoryStore):
     def tally(self, customer: str | None) -> list[Tally]:
         tallies = []
         for state in ("sent", "sent+paid", "sent+cancelled"):
-            # Until somebody has changed an order, if anybody is about to.
-            before = dict(self._orders)
+            # Until another thread has changed an order, if one does.
+            before = dict(self._content.orders)
             for _ in range(100):
-                if self._orders != before:
+                if self._content.orders != before:
                     break
                 let_others_go_on()
             tallies += [tally for tally in super().tally(customer) if tally.state == state]
         return tallies
 
 
-class FindsWhatWasRemoved(MemoryStore):
+class FindsRemovedOrders(MemoryStore):
     """An index by customer still leads to it."""
 
     def __init__(self) -> None:
@@ -175,3 +190,27 @@ class CountsNoRefunds(MemoryStore):
         return [
             Tally(tally.state, tally.currency, False, tally.orders, tally.total) for tally in super().tally(customer)
         ]
+
+
+class StaysOpen(MemoryStore):
+    """It works on after it was closed."""
+
+    def close(self) -> None:
+        pass
+
+
+class ListsWhileOrdersChange(MemoryStore):
+    """A listing is interrupted by a change."""
+
+    def order_ids(self) -> Iterator[str]:
+        return iter(self._content.orders)
+
+
+class ListsPageByPage(MemoryStore):
+    """Orders that come in between move others to a page that was read."""
+
+    def messages(self) -> Iterator[Message]:
+        number = 0
+        while page := list(super().messages())[number : number + 1]:
+            yield from page
+            number += 1

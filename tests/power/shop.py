@@ -1,72 +1,86 @@
-"""What is done in a store before the power fails: by a process that is traced, and that says what it has done.
+"""The work in a store before the power fails, by a traced process that prints what it has done.
 
-Run as a program it opens the store of a place, and does step after step, some in a process that is killed.
+As a program it opens the store of a place and does step after step, the first half in a process that is killed.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from attrs import frozen
 
+from order_fsm.errors import OrderNotFound
 from order_fsm.model import Message
 from order_fsm.store import Change, Store
-from order_fsm.testing.store_contract.changes import moment, seeded
-from order_fsm.testing.store_contract.expected import ALL, LATE, Expected
-from order_fsm.testing.store_contract.traffic import PIECES, SKUS, next_change, stocked
-from order_fsm_adapters.json_files import JsonStore, durable_files
+from order_fsm.testing.store_contract.changes import seeded
+from order_fsm.testing.store_contract.expected import ALL, LATE, Expected, record_under
+from order_fsm.testing.store_contract.traffic import SKUS, next_change, stocked
+from order_fsm_adapters.files import DiskFile
+from order_fsm_adapters.json_files import JsonStore, log
 from order_fsm_adapters.sqlite import SqliteStore
 
 STEPS = 24
-"""How many are done in one run."""
+"""The number of steps in one run."""
 
-OPEN = b"open\n"
 STOCKED = b"stocked\n"
 
 
 @frozen
 class Step:
-    """A commit, or the delivery of a message, or that it is given up, or the removal of an order."""
+    """A batch of commits, a delivery, a removal, or a compaction."""
 
-    change: Change | None = None
+    changes: tuple[Change, ...] = ()
     delivered: Message | None = None
     removed: str | None = None
+    compacts: bool = False
 
     def do(self, store: Store) -> None:
         """Do it."""
-        if self.change is not None:
-            store.commit(self.change)
+        if len(self.changes) == 1:
+            store.commit(self.changes[0])
+        elif self.changes:
+            assert store.commit_all(self.changes) == [None] * len(self.changes)
         elif self.delivered is not None:
-            store.claim(moment(1e6), moment(2e6), 1)
-            store.delivered(self.delivered)
+            store.claim(LATE, LATE, ALL.limit)
+            store.delivered(self.delivered, LATE)
         elif self.removed is not None:
             store.remove(store.load(self.removed))
+        elif isinstance(store, JsonStore):
+            store.compact()
 
     def is_done(self, store: Store) -> bool:
-        """Whether a process that was killed has done it."""
-        if self.change is not None:
-            return self.change.key is not None and store.keyed(self.change.key) is not None
+        """Return whether a killed process has done it. A batch on SQLite may be done in part: its rest is done."""
+        if self.changes:
+            rest = tuple(one for one in self.changes if one.key is None or record_under(store, one.key) is None)
+            if 0 < len(rest) < len(self.changes):
+                Step(rest).do(store)
+            return len(rest) < len(self.changes)
         if self.removed is not None:
-            return all(order.id != self.removed for order in store.find(ALL))
+            try:
+                store.load(self.removed)
+            except OrderNotFound:
+                return True
         return False
 
     def note(self, expected: Expected) -> None:
-        """Take note that it was done."""
-        if self.change is not None:
-            expected.commit(self.change)
-        elif self.delivered is not None:
+        """Note that it was done."""
+        for change in self.changes:
+            expected.commit(change)
+        if self.delivered is not None:
             expected.messages.remove(self.delivered)
-        elif self.removed is not None:
+        if self.removed is not None:
             expected.remove(self.removed)
 
 
 def next_step(expected: Expected, number: int, seed: str) -> Step:
-    """The step of a number in the run of a seed: the same one in every process."""
+    """Return the step with a number in the run with a seed: the same in every process."""
     dice = seeded(f"{seed} step {number}")
     kind = dice.randrange(8)
     if kind == 0 and expected.messages:
@@ -74,60 +88,75 @@ def next_step(expected: Expected, number: int, seed: str) -> Step:
     mine = [order_id for order_id in expected.orders if order_id.startswith(f"{seed}-")]
     if kind == 1 and len(mine) > 2:
         return Step(removed=dice.choice(mine))
-    return Step(change=next_change(expected, number, seed))
+    if kind == 2:
+        return Step(compacts=True)
+    if kind == 3:
+        return Step((next_change(expected, number, seed), next_change(expected, number, f"{seed} batch")))
+    return Step((next_change(expected, number, seed),))
 
 
-def held(store: Store) -> Expected:
-    """What a store holds, to be compared later; its keys are left out."""
-    expected = Expected()
-    for order in store.find(ALL):
-        expected.orders[order.id] = order
-        expected.histories[order.id] = store.history(order.id)
-    expected.messages = store.claim(LATE, LATE, ALL.limit)
-    expected.stock = store.stock(SKUS)
-    return expected
+def _opened_sqlite(place: Path) -> Store:
+    return SqliteStore(place / "orders.db")
 
 
-class _WithoutFullSync(SqliteStore):
-    """Does not wait for the disk when it commits."""
+def _opened_json(place: Path) -> Store:
+    return JsonStore(place / "orders")
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        database: Any = self._database
-        with database._seat() as session:
-            session.cursor.execute("PRAGMA synchronous = NORMAL")
+
+def _sqlite_without_full_sync(place: Path) -> Store:
+    class Hasty(sqlite3.Connection):
+        def execute(self, statement: str, *given: Any) -> sqlite3.Cursor:
+            return super().execute(statement.replace("synchronous = FULL", "synchronous = NORMAL"), *given)
+
+    connect = sqlite3.connect
+    mock.patch.object(
+        sqlite3, "connect", lambda *given, **named: connect(*given, **{**named, "factory": Hasty})
+    ).start()
+    return _opened_sqlite(place)
+
+
+def _json_without_flush(*names: str) -> Callable[[Path], Store]:
+    """Return a store that does not flush files whose names end so."""
+
+    def sync(file: DiskFile) -> None:
+        if not str(file.name).endswith(names):
+            os.fsync(file.fileno())
+
+    def opened(place: Path) -> Store:
+        mock.patch.object(DiskFile, "sync", sync).start()
+        return _opened_json(place)
+
+    return opened
 
 
 def _json_without_folder_flush(place: Path) -> Store:
-    """Does not flush the names of files."""
-    from order_fsm_adapters.json_files import file_journal, json_folder
-
-    for module in (durable_files, file_journal, json_folder):
-        module.__dict__["flush_folder"] = lambda path: None
-    return JsonStore(place / "orders")
+    mock.patch.object(log, "flush_folder", return_value=None).start()
+    return _opened_json(place)
 
 
-def _json_in_place(place: Path) -> Store:
-    """Writes a file where it stands, and flushes it."""
-    from order_fsm_adapters.json_files import order_files
+def _json_without_parent_flush(place: Path) -> Store:
+    from order_fsm_adapters.json_files import store
 
-    order_files.__dict__["write"] = durable_files.put
-    return JsonStore(place / "orders")
+    mock.patch.object(store, "flush_folder", return_value=None).start()
+    return _opened_json(place)
 
 
 STORES: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda place: SqliteStore(place / "orders.db"),
-    "json": lambda place: JsonStore(place / "orders"),
-    "json killed at a flush": lambda place: JsonStore(place / "orders"),
-    "sqlite without full sync": lambda place: _WithoutFullSync(place / "orders.db"),
-    "json without folder flush": _json_without_folder_flush,
-    "json in place": _json_in_place,
+    "sqlite": _opened_sqlite,
+    "json": _opened_json,
+    "json killed at a flush": _opened_json,
+    "sqlite without full sync": _sqlite_without_full_sync,
+    "json without flush of the log": _json_without_flush(log.LOG),
+    "json without flush of the draft": _json_without_flush(log.DRAFT),
+    "json without flush of the head": _json_without_flush(log.HEAD),
+    "json without flush of the folder": _json_without_folder_flush,
+    "json without flush of the parent": _json_without_parent_flush,
 }
-"""By name; those `without` and `in place` are made to lose something."""
+"""By kind. Those `without` something are weak: a power loss must show it."""
 
 
 def whole(kind: str) -> str:
-    """The name of the store as which what one of these wrote is opened after the power loss."""
+    """Return the kind as which the files of a kind are opened after the power loss."""
     return kind.split()[0]
 
 
@@ -135,35 +164,15 @@ def _say(text: bytes) -> None:
     os.write(1, text)
 
 
-def base_of(kind: str, base: Path | None) -> Expected:
-    """What there was before: what a store holds that is kept elsewhere, or nothing."""
-    if base is None:
-        return Expected()
-    store = STORES[whole(kind)](base)
-    try:
-        return held(store)
-    finally:
-        closed(store)
+def _work(kind: str, place: Path, seed: str, first: int, last: int, told: int) -> None:
+    """Open the store and do some steps, each printed, and told to the parent.
 
-
-def closed(store: Store) -> None:
-    """Close a store that can be closed."""
-    close = getattr(store, "close", None)
-    if close is not None:
-        close()
-
-
-def _work(kind: str, place: Path, seed: str, first: int, last: int, expected: Expected, told: int) -> None:
-    """Open the store and do some steps, each said on the standard output, and to whom else is to be told.
-
-    A first step that the process before was doing when it was killed is not done again where it is there: its caller
-    would be given the receipt.
+    A first step that the process before was doing when it was killed is not repeated if it is done.
     """
     store = STORES[kind](place)
-    _say(OPEN)
     if set(store.stock(SKUS)) != set(SKUS[:2]):
         stocked(store)
-    expected.stock.update(dict.fromkeys(SKUS[:2], PIECES))
+    expected = begun()
     _say(STOCKED)
     for number in range(last):
         step = next_step(expected, number, seed)
@@ -175,12 +184,21 @@ def _work(kind: str, place: Path, seed: str, first: int, last: int, expected: Ex
         step.note(expected)
     if last < STEPS:
         os.kill(os.getpid(), signal.SIGKILL)
-    closed(store)
+    store.close()
+
+
+def begun() -> Expected:
+    """Return the content before the first step."""
+    from order_fsm.testing.store_contract.traffic import PIECES
+
+    expected = Expected()
+    expected.stock.update(dict.fromkeys(SKUS[:2], PIECES))
+    return expected
 
 
 def _die_at_a_flush(seed: str) -> None:
-    """Have this process killed just before one of its next flushes."""
-    left = seeded(f"{seed} dies").randint(1, 90)
+    """Kill this process just before one of its next flushes."""
+    left = seeded(f"{seed} dies").randint(1, 25)
     flush = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -193,22 +211,22 @@ def _die_at_a_flush(seed: str) -> None:
     os.fsync = fsync  # type: ignore[assignment]
 
 
-def main(kind: str, place: Path, seed: str, base: Path | None) -> None:
+def main(kind: str, place: Path, seed: str) -> None:
     """Do all steps: some in a process that is killed, the rest in another."""
     told, telling = os.pipe()
     child = os.fork()
     if child == 0:
         if kind == "json killed at a flush":
             _die_at_a_flush(seed)
-        _work(kind, place, seed, 0, STEPS // 2, base_of(kind, base), telling)
+        _work(kind, place, seed, 0, STEPS // 2, telling)
         os._exit(1)
     ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if ended != -signal.SIGKILL:
         raise SystemExit(f"the first process was to be killed; it ended with {ended}")
     os.write(telling, b"!")
     done = len(os.read(told, 10 * STEPS)) - 1
-    _work(kind, place, seed, done, STEPS, base_of(kind, base), telling)
+    _work(kind, place, seed, done, STEPS, telling)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4]) if len(sys.argv) > 4 else None)
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

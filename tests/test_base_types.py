@@ -1,0 +1,168 @@
+"""Subclasses of str, int, float and Decimal are converted to the base type, on every store."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from order_fsm import Line, Orders
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
+
+
+class Safe(str):
+    """Like Django's SafeString: its text, its sums and its slices stay safe."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def __add__(self, other: str) -> Safe:
+        return Safe(super().__add__(other))
+
+
+class Name(StrEnum):
+    ORDER = "1001"
+    CUSTOMER = "ann"
+    TRIGGER = "place"
+    SKU = "TEAPOT"
+
+
+class Number(IntEnum):
+    ONE = 1
+    TWO = 2
+    FIVE = 5
+    TEN = 10
+
+
+class Float(float):
+    """Like numpy.float64."""
+
+    def __repr__(self) -> str:
+        return f"np.float64({float(self)})"
+
+
+class Whole(int):
+    """An int with a text of its own."""
+
+    def __repr__(self) -> str:
+        return "a number"
+
+    __str__ = __repr__
+
+
+class Money(Decimal):
+    """A Decimal with a text of its own."""
+
+    def __str__(self) -> str:
+        return "money"
+
+
+BASE = {str, int, float, bool, Decimal, type(None), list, dict, tuple, frozenset}
+
+
+def types_in(value: Any) -> set[type]:
+    """Return the types of all values in a value of the library."""
+    found: set[type] = set()
+    if isinstance(value, str | int | float | Decimal | None):
+        found.add(type(value))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            found |= types_in(key) | types_in(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            found |= types_in(item)
+    elif hasattr(type(value), "__attrs_attrs__"):
+        for attribute in type(value).__attrs_attrs__:
+            found |= types_in(getattr(value, attribute.name))
+    return found
+
+
+def assert_base_types(shop: Shop) -> None:
+    """The store holds no subclass, in what it returns now and in what it returns when it is opened again."""
+    dump = shop.dump()
+    assert types_in([dump["orders"], list(dump["histories"].values()), dump["outbox"]]) <= BASE
+    assert {type(one) for one in dump["stock"].values()} <= {int}
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "group"])
+def orders(any_shop: Shop, request: pytest.FixtureRequest) -> Orders:
+    return Orders(any_shop.store, clock=any_shop.clock, group_commit=request.param)
+
+
+@pytest.mark.parametrize("text", [Safe, Name], ids=["safe", "enum"])
+def test_subclass_of_str_in_create_comes_back_as_str(any_shop: Shop, orders: Orders, text: Any) -> None:
+    order = orders.create(
+        text("1001"),
+        total=Safe("10.00"),
+        currency=Safe("GBP"),
+        lines=[Line(text("TEAPOT"), 2)],
+        customer=text("ann"),
+        email=Safe("ann@example.com"),
+        data={Safe("note"): [Safe("a"), {Safe("b"): Safe("c")}]},
+        by=text("ann"),
+        key=Safe("basket"),
+    )
+    assert types_in(order) <= BASE
+    assert any_shop.orders.get("1001") == order
+    assert order.data == {"note": ["a", {"b": "c"}]}
+    assert_base_types(any_shop)
+
+
+@pytest.mark.parametrize("number", [Number, Whole], ids=["enum", "whole"])
+def test_subclass_of_int_comes_back_as_int(any_shop: Shop, orders: Orders, number: Any) -> None:
+    orders.set_stock("CUP", number(5))
+    order = orders.create(
+        "1001", total=number(10), currency="GBP", lines=[Line("CUP", number(2))], data={"n": number(1)}
+    )
+    assert order.total == Decimal(10)
+    assert (order.lines, order.data) == ((Line("CUP", 2),), {"n": 1})
+    orders.save("1001", {"sent"}, version=number(1))
+    assert orders.adjust_stock("CUP", number(1)) == 4
+    assert orders.find(limit=number(1)) == [orders.get("1001")]
+    assert type(orders.stock("CUP")) is int
+    assert_base_types(any_shop)
+
+
+def test_subclass_of_float_in_data_comes_back_as_float(any_shop: Shop, orders: Orders) -> None:
+    order = orders.create("1001", total=1, currency="GBP", data={"weight": Float(1.5), "list": [Float(-0.0)]})
+    assert any_shop.orders.get("1001") == order
+    assert order.data["weight"] == 1.5
+    assert_base_types(any_shop)
+
+
+def test_subclass_of_decimal_comes_back_as_decimal(any_shop: Shop, orders: Orders) -> None:
+    orders.create("1001", total=Money("10.00"), currency="GBP")
+    order = orders.fire("1001", "pay", amount=Money("10.00"), key="k").order
+    assert str(order.payments[0].amount) == str(order.total) == "10.00"
+    assert orders.fire("1001", "pay", amount="10.00", key="k").duplicate
+    assert_base_types(any_shop)
+
+
+@pytest.mark.parametrize("text", [Safe, Name], ids=["safe", "enum"])
+def test_subclass_of_str_in_a_change_comes_back_as_str(any_shop: Shop, orders: Orders, text: Any) -> None:
+    any_shop.create()
+    orders.fire(
+        text("1001"), text("place"), key=Safe("k1"), by=text("ann"), comment=Safe("a note"), visible=True, notify=True
+    )
+    orders.fire("1001", Safe("pay"), amount=Safe("4"), currency=Safe("GBP"), reference=Safe("ch_1"), key=Safe("k2"))
+    orders.save("1001", {Safe("sent"), "invoiced"}, version=3, by=text("ann"), comment=Safe("x"), key=Safe("k3"))
+    orders.comment("1001", Safe("Delayed by snow"), by=text("ann"), key=Safe("k4"), notify=True)
+    assert orders.fire("1001", "place", key="k1").duplicate
+    assert orders.comment("1001", "Delayed by snow", key="k4").duplicate
+    assert_base_types(any_shop)
+
+
+def test_subclass_in_a_batch_fails_no_other_call(any_shop: Shop, orders: Orders) -> None:
+    any_shop.create("1001")
+    any_shop.create("1002")
+    with orders.batch() as batch:
+        batch.fire(Safe("1001"), Safe("place"), comment=Safe("a note"), key=Safe("k1"))
+        batch.fire("1002", "place", key="k2")
+    assert [result.order.state for result in batch.results if not isinstance(result, Exception)] == ["sent", "sent"]
+    assert_base_types(any_shop)

@@ -1,0 +1,166 @@
+"""A constructor that gets a wrong argument names the argument and the expected form."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from order_fsm import (
+    Guard,
+    InvalidInput,
+    Line,
+    Orders,
+    Rule,
+    Status,
+    When,
+    Workflow,
+    WorkflowError,
+    shop_workflow,
+)
+from order_fsm.payments import PaymentReceiver, StandardWebhooks, StripeSignature
+from order_fsm.verify import Never, assert_proof, prove
+from order_fsm_adapters.json_files import JsonStore
+from order_fsm_adapters.mail import Mailer
+from order_fsm_adapters.memory import MemoryStore
+
+ORDERS = Orders(MemoryStore())
+SIGNATURE = StripeSignature("a secret")
+connect = partial(smtplib.SMTP, "localhost")
+# The type hints forbid these calls.
+receiver: Any = PaymentReceiver
+mailer: Any = Mailer
+guard: Any = Guard
+rule: Any = Rule
+status: Any = Status
+proof: Any = prove
+line: Any = Line
+policy: Any = shop_workflow
+json_store: Any = JsonStore
+
+
+def holds(*_: object) -> bool:
+    return True
+
+
+def workflow(**parts: Any) -> Any:
+    table = {"statuses": [Status("a")], "rules": [Rule("tick", forbids={"a"}, adds={"a"})]}
+    return Workflow(**{**table, "holds_stock": When(), "counts": When(), "queues": {}, **parts})
+
+
+def extended(**parts: Any) -> Any:
+    return shop_workflow().extend(**parts)
+
+
+CALLS: dict[str, tuple[Callable[[], object], str]] = {
+    "a store as orders": (
+        lambda: receiver(MemoryStore(), SIGNATURE),
+        r"orders must be Orders\(store\), not MemoryStore",
+    ),
+    "text as orders": (lambda: receiver("x", SIGNATURE), r"orders must be Orders\(store\), not str 'x'"),
+    "the secret as verifier": (lambda: receiver(ORDERS, "secret"), "verifier must have a method verify, .* not str$"),
+    "a class as verifier": (
+        lambda: receiver(ORDERS, StripeSignature),
+        "verifier must .* not the class StripeSignature",
+    ),
+    "text as parse": (lambda: receiver(ORDERS, SIGNATURE, parse="x"), "parse must be a function"),
+    "a number as clock": (lambda: receiver(ORDERS, SIGNATURE, clock=5), "clock must be a function"),
+    "no secret": (StripeSignature, "at least one secret"),
+    "an empty secret": (lambda: StripeSignature("a", ""), "secret, a string that is not empty"),
+    "no secret of a webhook": (StandardWebhooks, "at least one secret"),
+    "a secret that is not base64": (lambda: StandardWebhooks("not $ base64"), "a secret must be base64"),
+    "a host as connect": (lambda: mailer(ORDERS, "localhost", "a@b.c", "a@b.c", "shop"), "connect must be a function"),
+    "no address as sender": (
+        lambda: mailer(ORDERS, connect, "nobody", "a@b.c", "shop"),
+        "sender: email must be a bare address",
+    ),
+    "None as merchant": (lambda: mailer(ORDERS, connect, "a@b.c", None, "shop"), "merchant: email must be a string"),
+    "an empty shop": (lambda: mailer(ORDERS, connect, "a@b.c", "a@b.c", ""), "shop must not be empty"),
+    "no folder of templates": (
+        lambda: mailer(ORDERS, connect, "a@b.c", "a@b.c", "shop", templates="/nowhere"),
+        "templates must be a folder, not str '/nowhere'",
+    ),
+    "text as needs": (lambda: rule("pay", needs="sent"), r"must be a set of names such as \{'sent'\}, not str 'sent'"),
+    "a form as adds": (lambda: rule("pay", adds={"sent": True}), "must be a set of names"),
+    "one guard as guards": (lambda: rule("pay", guards=Guard("c", "m", holds)), "guards must be a tuple of Guard"),
+    "a number as announces": (lambda: rule("pay", announces=3), "announces must be a string, not int 3"),
+    "an unknown ledger": (lambda: rule("pay", ledger="capture"), "ledger must be one of captured, "),
+    "a number as trigger": (lambda: rule(3), "trigger must be a string, not int 3"),
+    "a number as tick": (lambda: status("a", tick=3), "tick must be a string, not int 3"),
+    "None as name of a status": (lambda: status(None), "name must be a string"),
+    "True as test": (lambda: guard("c", "m", True), r"test must be a function of \(order, facts\), not bool True"),
+    "None as code": (lambda: guard(None, "m", holds), "code must be a string"),
+    "None as message": (lambda: guard("c", None, holds), "message must be a string"),
+    "text as policy": (lambda: guard("c", "m", holds, policy="yes"), "policy must be True or False"),
+    "text as condition": (lambda: When(has="sent"), r"must be a set of names such as \{'sent'\}, not str 'sent'"),
+    "text as status": (lambda: workflow(statuses=["a"]), r"statuses must be a list of Status\(...\), not of str 'a'"),
+    "one status as statuses": (lambda: workflow(statuses=Status("a")), "statuses must be a list of Status"),
+    "None as rules": (lambda: workflow(rules=None), "rules must be a list of Rule"),
+    "a set as holds_stock": (lambda: workflow(holds_stock={"a"}), r"holds_stock must be a condition such as When\("),
+    "None as counts": (lambda: workflow(counts=None), "counts must be a condition"),
+    "a list as queues": (lambda: workflow(queues=["a"]), "queues must be a dict such as"),
+    "a set as queue": (lambda: workflow(queues={"a": {"b"}}), "queue 'a' must be a condition"),
+    "a number as name of a queue": (lambda: workflow(queues={3: When()}), "the name of a queue must be a string"),
+    "one rule to extend": (lambda: extended(rules=Rule("x")), "rules must be a list of Rule"),
+    "a list of queues to extend": (lambda: extended(queues=["x"]), "queues must be a dict"),
+    "a set as forbids": (lambda: extended(forbids={"pay"}), "forbids must be a dict"),
+    "an empty set as counts": (lambda: extended(counts=set()), "counts must be a condition"),
+    "a function as workflow to prove": (
+        lambda: proof(shop_workflow, Never(has={"paid"})),
+        "workflow must be a Workflow",
+    ),
+    "a class as claim": (lambda: proof(shop_workflow(), Never), "a claim must be .* not the class Never"),
+    "a list as claim": (
+        lambda: proof(shop_workflow(), [Never(has={"paid"})]),
+        r"not list: write prove\(workflow, \*claims",
+    ),
+    "no claim": (lambda: assert_proof(shop_workflow()), "at least one claim"),
+    "text as quantity": (lambda: line("TEAPOT", "2"), "quantity must be a whole number, not str '2'"),
+    "sku and quantity exchanged": (lambda: line(2, "TEAPOT"), "sku must be a string, not int 2"),
+    "an unknown policy": (lambda: policy("later"), "dispatch must be one of on_account, prepaid, cod"),
+    "None as folder": (lambda: json_store(None), "folder must be the path of a folder"),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_wrong_argument_is_named(name: str) -> None:
+    call, message = CALLS[name]
+    with pytest.raises(InvalidInput, match=message):
+        call()
+
+
+def test_message_does_not_show_the_secret() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        receiver(ORDERS, "whsec_top")
+    assert "whsec_top" not in str(caught.value)
+
+
+def test_class_as_claim_fails_an_assertion_too() -> None:
+    claim: Any = Never
+    with pytest.raises(InvalidInput, match="not the class Never"):
+        assert_proof(shop_workflow(), claim)
+
+
+def test_every_unused_status_of_an_extension_is_named() -> None:
+    with pytest.raises(WorkflowError, match=r"status 'gift' is never ticked.*\n.*status 'late' is never ticked"):
+        extended(statuses=[Status("gift"), Status("late")])
+
+
+def test_store_is_not_made_in_place_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("hello")
+    with pytest.raises(Exception, match=r"notes\.txt"):
+        JsonStore(file)
+    assert file.read_text() == "hello"
+
+
+@pytest.mark.parametrize("path", [5, None, ""])
+def test_path_of_a_database_is_checked(path: Any) -> None:
+    from order_fsm_adapters.sqlite import SqliteStore
+
+    with pytest.raises(InvalidInput, match="path"):
+        SqliteStore(path)

@@ -1,0 +1,161 @@
+"""Exceptions that signal handlers raise within the JSON store: no lock is left, and no change is lost or half there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import order_fsm_adapters
+from order_fsm.store import StockMove, Store
+from order_fsm.testing.store_contract.changes import creation, moment, order_of, seeded, step, stock_change
+from order_fsm.testing.store_contract.expected import ALL, record_under
+from order_fsm.testing.store_contract.harness import stressed
+from order_fsm_adapters.json_files import JsonStore
+
+fcntl = pytest.importorskip("fcntl", reason="these tests use signals and locks as Unix has them")
+
+ADAPTERS = str(Path(order_fsm_adapters.__file__ or "").parent)
+SIGNALS = int(os.environ.get("ORDER_FSM_SIGNALS", "500"))
+
+
+class TimeLimit(BaseException):
+    """The exception of a worker's time limit."""
+
+
+@contextmanager
+def raising_at_line(number: int) -> Iterator[list[int]]:
+    """Raise at a line of the adapters' modules. The list holds the number of lines that ran."""
+    lines = [0]
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if not frame.f_code.co_filename.startswith(ADAPTERS):
+            return None
+        if event == "line":
+            lines[0] += 1
+            if lines[0] == number:
+                raise TimeLimit
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
+
+
+def content(store: Store) -> list[Any]:
+    orders = store.find(ALL)
+    return [
+        orders,
+        [store.history(order.id) for order in orders],
+        sorted(store.tally(None)),
+        store.stock(["TEAPOT"]),
+        sorted(message.id for message in store.messages()),
+        store.dead_letters(99),
+        [record_under(store, f"key {order.id}") for order in orders],
+    ]
+
+
+def check(store: JsonStore, folder: Path) -> None:
+    """Check that no lock is left, and that the store agrees with one that is opened now."""
+    with (folder / "orders.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for lock in ("_lock", "_appending"):
+        assert not vars(store)[lock].is_held, "a lock between threads is left"
+    with JsonStore(folder) as other:
+        assert content(store) == content(other)
+        assert not other.faults()
+
+
+def _write(store: Store) -> None:
+    change = creation("1001", topics=["order.updated"], key="key 1001")
+    store.commit(change)
+    store.commit_all([step(order_of(change), topics=["order.paid"]), creation("1002")])
+
+
+def _deliver(store: Store) -> None:
+    for message in store.claim(moment(0), moment(9), 2):
+        store.retry_later(message, moment(9), None)
+    for letter in store.dead_letters(1):
+        store.requeue(letter)
+    for message in store.claim(moment(50), moment(90), 1):
+        store.delivered(message, moment(90))
+
+
+def _remove(store: Store) -> None:
+    store.remove(store.load("3"))
+
+
+def _compact(store: JsonStore) -> None:
+    store.compact()
+
+
+def _open(store: JsonStore) -> None:
+    JsonStore(vars(store)["_folder"]).close()
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("work", [_write, _deliver, _remove, _compact, _open, content])
+def test_exception_at_any_line_leaves_the_store_whole(work: Callable[[Any], object], tmp_path: Path) -> None:
+    """Under ORDER_FSM_STRESS=1 at every line, otherwise at every fifth."""
+    number, ran = 0, 0
+    while number <= ran:
+        number += 1 if stressed() else 5
+        folder = tmp_path / f"{number}"
+        with JsonStore(folder) as store:
+            store.set_stock("TEAPOT", 9)
+            store.commit_all([creation(f"{one}", topics=["order.updated"], key=f"key {one}") for one in range(5)])
+            acknowledged = creation("9")
+            store.commit(acknowledged)
+            with raising_at_line(number) as lines, suppress(TimeLimit):
+                work(store)
+            ran = lines[0]
+            check(store, folder)
+            assert store.load("9") == acknowledged.order
+            store.commit(stock_change(StockMove("TEAPOT", 1, True)))
+            check(store, folder)
+    assert number > 20
+
+
+@pytest.mark.no_cover
+def test_signals_at_random_moments_leave_the_store_whole(tmp_path: Path) -> None:
+    dice = seeded("signals")
+
+    def raise_limit(*_: object) -> None:
+        raise TimeLimit
+
+    before = signal.signal(signal.SIGALRM, raise_limit)
+    folder = tmp_path / "shop"
+    done: set[str] = set()
+    store = JsonStore(folder)
+    try:
+        for number in range(SIGNALS):
+            change = creation(f"{number}", topics=["order.updated"], key=f"key {number}")
+            try:
+                signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 1.5e-3))
+                store.commit(change)
+                done.add(f"{number}")
+                _deliver(store)
+                if number % 10 == 0:
+                    store.compact()
+            except TimeLimit:
+                pass
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            if number % 10 == 0:
+                check(store, folder)
+        check(store, folder)
+        assert done <= {order.id for order in store.find(ALL)}, "an acknowledged change is lost"
+        assert done
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        store.close()

@@ -1,0 +1,887 @@
+"""The receiver of callbacks with the gateways' verifiers and parsers: cases of real shops, arrivals, forgeries."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from itertools import permutations
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from order_fsm import InvalidInput, Order, Rule, Status, StoreUnavailable, shop_workflow
+from order_fsm.payments import (
+    HmacSignature,
+    Ignore,
+    Outcome,
+    PaymentEvent,
+    PaymentReceiver,
+    StripeSignature,
+    TryAgain,
+    Verified,
+    decode,
+    standard_event,
+)
+from order_fsm.testing.store_contract.harness import stressed
+from order_fsm_adapters.gateways import adyen, mollie, paypal, razorpay, stripe
+from tests.gateways.fuzzing import GATEWAYS, forgeries
+from tests.gateways.samples import (
+    ADYEN_KEY,
+    ADYEN_OTHERS,
+    SECRET,
+    adyen_body,
+    adyen_item,
+    adyen_signed,
+    encoded,
+    hex_hmac,
+    mollie_part,
+    mollie_payment,
+    paypal_event,
+    paypal_refund,
+    razorpay_event,
+    recorded,
+    stripe_dispute,
+    stripe_event,
+    stripe_headers,
+    stripe_intent,
+    stripe_refund,
+)
+from tests.stores import opened
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.conftest import Shop
+
+FORGERIES = 30_000 if stressed() else 300
+DAY = timedelta(hours=24)
+
+
+class Trusting:
+    """Accepts every body. It stands in for a verifier in tests of everything behind it."""
+
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
+        return Verified(headers)
+
+
+class Answering:
+    """A verifier that returns an answer, or raises it."""
+
+    def __init__(self, answer: object) -> None:
+        self._answer = answer
+
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Any:  # noqa: ARG002
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer() if callable(self._answer) else self._answer
+
+
+def receiver_of(shop: Shop, verifier: Any = None, parse: Any = standard_event, **options: Any) -> PaymentReceiver:
+    return PaymentReceiver(shop.orders, verifier or Trusting(), parse, shop.clock, **options)
+
+
+def event(kind: str = "captured", **members: Any) -> PaymentEvent:
+    """An event about 10.00 GBP for order 1001 of payment pi_1. `...` leaves a member out."""
+    about: dict[str, Any] = {
+        "order_id": "1001",
+        "reference": "pi_1",
+        "transaction_id": f"{kind}_1",
+        "amount": "10.00",
+        "currency": "GBP",
+        "id": f"evt_{kind}",
+        "provider": "stripe",
+    } | members
+    return PaymentEvent(kind, **{name: value for name, value in about.items() if value is not ...})
+
+
+def named(outcome: Outcome) -> tuple[str, int]:
+    return outcome.outcome, outcome.http_status
+
+
+def sent_by_stripe(receiver: PaymentReceiver, body: dict[str, Any], headers: Any = None) -> Outcome:
+    return receiver.receive(encoded(body), headers or stripe_headers(encoded(body)))
+
+
+def ledger(order: Order) -> list[tuple[str, Decimal, str, str | None]]:
+    return [(row.kind, row.amount, row.currency, row.transaction_id) for row in order.payments]
+
+
+def notes(shop: Shop, order_id: str = "1001") -> list[str]:
+    return [entry.comment for entry in shop.orders.history(order_id) if entry.trigger == "comment"]
+
+
+# The cases
+
+
+def test_g1_a_real_event_of_stripe_pays_its_order_in_whole_units(any_shop: Shop) -> None:
+    """4990 of Stripe are 49.90."""
+    any_shop.create(total="49.90")
+    receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse, live=True)
+    body = stripe_event("payment_intent.succeeded", stripe_intent())
+    assert named(sent_by_stripe(receiver, body)) == ("applied", 200)
+    order = any_shop.orders.get("1001")
+    assert (order.state, order.outstanding) == ("sent+invoiced+paid", Decimal(0))
+    assert ledger(order) == [("captured", Decimal("49.90"), "GBP", "ch_1")]
+    assert named(sent_by_stripe(receiver, body)) == ("duplicate", 200)
+
+
+def test_g1_a_recorded_event_of_stripe_pays_its_order(any_shop: Shop) -> None:
+    body = recorded("stripe.payment_intent.succeeded")["body"]
+    body["data"]["object"]["metadata"]["order_id"] = "1001"
+    (found,) = [stripe.parse(body, {})]
+    assert isinstance(found, PaymentEvent)
+    any_shop.orders.create("1001", total=found.amount or 0, currency=found.currency or "")
+    assert named(sent_by_stripe(receiver_of(any_shop, StripeSignature(SECRET), stripe.parse), body)) == ("applied", 200)
+    assert "paid" in any_shop.orders.get("1001").statuses
+
+
+async def _accepts() -> Verified:
+    return Verified({})
+
+
+ANSWERS: list[Any] = [False, True, None, {}, {"verified": True}, "ok", b"", 1, [], Verified, _accepts, object()]
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=[f"{n} {type(one).__name__}" for n, one in enumerate(ANSWERS)])
+def test_g2_anything_but_verified_is_a_rejection(any_shop: Shop, answer: Any) -> None:
+    """Also what the helpers of some SDKs answer for a forged body, and a coroutine that nobody awaits."""
+    any_shop.create()
+    before = any_shop.dump()
+    body = encoded({"type": "payment.captured", "data": {"order_id": "1001", "amount": "10", "currency": "GBP"}})
+    given = answer if answer is _accepts else (lambda: answer)
+    assert named(receiver_of(any_shop, Answering(given)).receive(body, {})) == ("rejected", 401)
+    assert any_shop.dump() == before
+
+
+def test_g3_an_event_of_another_shop_is_ignored_if_the_shop_says_so(any_shop: Shop) -> None:
+    """Nothing is kept of it."""
+    any_shop.create()
+    before = any_shop.dump()
+    receiver = receiver_of(any_shop, ignore_unknown_orders=True)
+    for other in (event(order_id="9009"), event("reversed", order_id=..., reference="pi_of_others")):
+        assert named(receiver.record(other)) == ("ignored", 200)
+    assert any_shop.dump() == before
+    assert named(receiver.record(event())) == ("applied", 200)
+
+
+def test_g3_an_event_of_another_account_is_ignored(any_shop: Shop) -> None:
+    any_shop.create()
+    before = any_shop.dump()
+    receiver = receiver_of(any_shop, account="acct_ours")
+    assert named(receiver.record(event(account="acct_theirs"))) == ("ignored", 200)
+    assert any_shop.dump() == before
+    assert named(receiver.record(event(account="acct_ours"))) == ("applied", 200)
+    assert named(receiver.record(event("refunded"))) == ("applied", 200), "one without an account is accepted"
+
+
+def test_g3_an_unknown_order_is_unmatched_after_a_day(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """No gateway repeats it for ever, and disables the endpoint then."""
+    receiver = receiver_of(any_shop)
+    for hours in (0, 12, 11.9):
+        any_shop.clock.pass_by(hours=hours)
+        assert named(receiver.record(event(order_id="9009"))) == ("parked", 503)
+    any_shop.clock.pass_by(hours=0.1)
+    for _ in range(2):
+        assert named(receiver.record(event(order_id="9009"))) == ("unmatched", 200)
+    assert "stripe:evt_captured" in caplog.text, "the log is the only trace of it"
+    any_shop.create("9009")
+    assert named(receiver.record(event(order_id="9009"))) == ("applied", 200), "it is not used up"
+
+
+def test_g3_the_time_at_the_gateway_counts_if_it_is_known(any_shop: Shop) -> None:
+    """A time in the future does not: it would park the event for as long."""
+    receiver, now = receiver_of(any_shop), any_shop.clock.now
+    late = event(order_id="9009", occurred_at=now - DAY)
+    assert named(receiver.record(late)) == ("unmatched", 200)
+    assert named(receiver.record(event(order_id="9009", occurred_at=now - DAY / 2, id="evt_2"))) == ("parked", 503)
+    future = event(order_id="9009", occurred_at=now + 1000 * DAY, id="evt_3")
+    assert named(receiver.record(future)) == ("parked", 503)
+    any_shop.clock.pass_by(hours=24)
+    assert named(receiver.record(future)) == ("unmatched", 200)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_g4_an_event_of_the_other_mode_is_ignored(any_shop: Shop, live: bool) -> None:
+    any_shop.create(total="49.90")
+    receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse, live=live)
+    before = any_shop.dump()
+    test = stripe_event("payment_intent.succeeded", stripe_intent(), livemode=not live)
+    assert named(sent_by_stripe(receiver, test)) == ("ignored", 200)
+    assert any_shop.dump() == before
+    assert named(sent_by_stripe(receiver, test | {"livemode": live})) == ("applied", 200)
+
+
+def test_g5_several_events_of_one_body_are_recorded_by_themselves(any_shop: Shop) -> None:
+    """One that must come again brings all again, and the others are duplicates then."""
+    any_shop.create(total="49.90")
+    receiver = receiver_of(any_shop, adyen.AdyenSignature(ADYEN_KEY), adyen.AdyenEvents(automatic_capture=True))
+    capture = adyen_item()
+    refund = adyen_item("REFUND", pspReference="PSP2", originalReference="PSP9", merchantReference="refund 7")
+    report = adyen_item("REPORT_AVAILABLE", merchantReference="", pspReference="PSP3")
+    body = encoded(adyen_body(capture, refund, report))
+    outcome = receiver.receive(body, {})
+    assert named(outcome) == ("parked", 503)
+    assert [named(one) for one in outcome.outcomes] == [("applied", 200), ("parked", 503), ("ignored", 200)]
+    assert outcome.receipt is None
+    receiver.record(event(reference="PSP9", transaction_id="PSP9", amount="49.90", provider="adyen"))
+    again = receiver.receive(body, {})
+    assert [one.outcome for one in again.outcomes] == ["duplicate", "recorded", "ignored"]
+    assert named(again) == ("recorded", 200)
+    assert [one.outcome for one in receiver.receive(body, {}).outcomes] == ["duplicate", "duplicate", "ignored"]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_g5_a_batch_with_one_forged_item_records_nothing(any_shop: Shop, place: int) -> None:
+    any_shop.create(total="49.90")
+    before = any_shop.dump()
+    items = [adyen_signed(adyen_item(pspReference=f"PSP{number}")) for number in range(3)]
+    items[place] = adyen_signed(adyen_item(pspReference="PSP9"), ADYEN_OTHERS)
+    body = encoded({"live": "true", "notificationItems": [{"NotificationRequestItem": item} for item in items]})
+    assert named(receiver_of(any_shop, adyen.AdyenSignature(ADYEN_KEY), adyen.parse).receive(body, {})) == (
+        "rejected",
+        401,
+    )
+    assert any_shop.dump() == before
+
+
+def test_g5_one_unreadable_event_does_not_hold_up_the_others(any_shop: Shop) -> None:
+    """They are answered with 2xx. Repeating the body would not make it readable."""
+    any_shop.create()
+
+    def parse(item: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
+        return event(**item)
+
+    good, bad = {"amount": "10.00"}, {"kind": "refunded", "amount": "ten"}
+    for items, wanted in (([bad, good], ("applied", 200)), ([bad], ("rejected", 400)), ([bad, bad], ("rejected", 400))):
+        assert named(receiver_of(any_shop, Answering(Verified({}, items)), parse).receive(b"", {})) == wanted
+    assert named(receiver_of(any_shop, Answering(Verified({}, [])), parse).receive(b"", {})) == ("ignored", 200)
+
+
+def test_g5_a_body_that_is_only_an_id_is_fetched(any_shop: Shop) -> None:
+    any_shop.orders.create("1001", total="49.90", currency="EUR")
+    payment = mollie_payment(_embedded={"refunds": [mollie_part("re_1", status="refunded")]})
+    answers: list[Any] = [TimeoutError(), payment, payment]
+
+    def fetch(payment_id: str) -> Any:
+        assert payment_id == "tr_1"
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    receiver = receiver_of(any_shop, mollie.MollieBody(), mollie.MollieEvents(fetch), live=True)
+    outcomes = [receiver.receive(b"id=tr_1", {}) for _ in range(3)]
+    assert [named(one) for one in outcomes] == [("parked", 503), ("applied", 200), ("duplicate", 200)]
+    order = any_shop.orders.get("1001")
+    assert (order.captured, order.refunded) == (Decimal("49.90"), Decimal(10))
+
+
+def test_g5_a_dispute_that_names_the_payment_only_finds_its_order(any_shop: Shop) -> None:
+    any_shop.create(total="49.90")
+    any_shop.create("1002", total="49.90")
+    receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse)
+    for order_id, payment in (("1002", "pi_2"), ("1001", "pi_1")):
+        intent = stripe_intent(id=payment, latest_charge=f"of {payment}", metadata={"order_id": order_id})
+        sent_by_stripe(receiver, stripe_event("payment_intent.succeeded", intent, id=f"evt_{payment}"))
+    dispute = stripe_event("charge.dispute.funds_withdrawn", stripe_dispute(payment_intent="pi_2"), id="evt_dispute")
+    assert named(sent_by_stripe(receiver, dispute)) == ("applied", 200)
+    assert [any_shop.orders.get(order_id).reversed for order_id in ("1001", "1002")] == [0, Decimal("49.90")]
+
+
+def test_g5_a_refund_that_names_an_unknown_order_finds_the_order_of_its_payment(any_shop: Shop) -> None:
+    """Some gateways put the number of the credit note in its place."""
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    receiver.record(event())
+    assert named(receiver.record(event("refunded", order_id="credit-note-7", amount="2"))) == ("recorded", 200)
+    assert any_shop.orders.get("1001").refunded == 2
+
+
+def test_g5_a_payment_of_several_orders_is_unmatched_on_each(any_shop: Shop) -> None:
+    receiver = receiver_of(any_shop)
+    for order_id in ("1001", "1002", "1003"):
+        any_shop.create(order_id)
+    for order_id in ("1001", "1003"):
+        receiver.record(event(order_id=order_id, id=f"evt_{order_id}"))
+    dispute = event("reversed", order_id=...)
+    for outcome in ("recorded", "duplicate"):
+        assert named(receiver.record(dispute)) == (outcome, 200)
+    assert [len(notes(any_shop, order_id)) for order_id in ("1001", "1002", "1003")] == [1, 0, 1]
+    assert [one.order_id for one in any_shop.messages("payment.unmatched")] == ["1001", "1003"]
+    assert any_shop.orders.get("1001").reversed == 0
+
+
+def test_g5_equal_references_of_two_gateways_are_different_payments(any_shop: Shop) -> None:
+    receiver = receiver_of(any_shop)
+    for order_id, provider in (("1001", "stripe"), ("1002", "paypal")):
+        any_shop.create(order_id)
+        receiver.record(event(order_id=order_id, provider=provider))
+    assert named(receiver.record(event("reversed", order_id=..., provider="paypal"))) == ("applied", 200)
+    assert [any_shop.orders.get(order_id).reversed for order_id in ("1001", "1002")] == [0, 10]
+
+
+PASSING = [TimeoutError(), ConnectionResetError(), OSError(), TryAgain("later"), StoreUnavailable("away")]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: type(fault).__name__)
+def test_g6_a_passing_fault_is_answered_with_503(any_shop: Shop, fault: Exception) -> None:
+    """In the verifier and in the parser. Nothing is used up."""
+    any_shop.create()
+    before = any_shop.dump()
+
+    def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
+        raise fault
+
+    body = encoded({"id": "evt_1"})
+    assert named(receiver_of(any_shop, Answering(fault)).receive(body, {})) == ("parked", 503)
+    assert named(receiver_of(any_shop, parse=parse).receive(body, {})) == ("parked", 503)
+    assert any_shop.dump() == before
+
+
+def test_g6_try_again_may_be_returned(any_shop: Shop) -> None:
+    answer = TryAgain("the gateway is away")
+    assert named(receiver_of(any_shop, Answering(lambda: answer)).receive(b"{}", {})) == ("parked", 503)
+    assert named(receiver_of(any_shop, parse=lambda *_: answer).receive(b"{}", {})) == ("parked", 503)
+    assert named(receiver_of(any_shop, parse=lambda *_: Ignore("a report")).receive(b"{}", {})) == ("ignored", 200)
+
+
+@pytest.mark.parametrize(
+    ("parse", "body", "missing"),
+    [
+        (standard_event, {"type": "payment.captured", "secret": "x"}, "data"),
+        (standard_event, {"type": "payment.captured", "data": {"order_id": "x", "secret": "x"}}, "amount, currency"),
+        (stripe.parse, stripe_event("payment_intent.succeeded", {"secret": 1}), "data.object|id|amount_received"),
+        (lambda data, _: data["data"]["order_number"], {"data": {"secret": "x"}}, "order_number"),
+    ],
+)
+def test_g6_the_log_names_the_missing_member(
+    any_shop: Shop, caplog: pytest.LogCaptureFixture, parse: Any, body: dict[str, Any], missing: str
+) -> None:
+    outcome = receiver_of(any_shop, parse=parse).receive(encoded(body), {})
+    assert named(outcome) == ("rejected", 400)
+    assert any(f"{name}" in caplog.text for name in missing.split("|"))
+    assert "secret" not in caplog.text
+
+
+def test_g6_the_log_holds_no_value_of_the_body(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """Not of a KeyError either, whose argument may be one."""
+    caplog.set_level(logging.DEBUG)
+
+    def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
+        return {}[data["email"].upper()]
+
+    outcome = receiver_of(any_shop, parse=parse).receive(encoded({"email": "ann@example.com"}), {})
+    assert "ANN" not in caplog.text.upper() + outcome.reason.upper()
+
+
+def test_g6_a_body_may_be_nested_as_deep_as_json_allows(any_shop: Shop) -> None:
+    body = b'{"data": ' + b"[" * 900 + b"]" * 900 + b"}"
+    assert named(receiver_of(any_shop, parse=lambda data, _: data["order"]).receive(body, {})) == ("rejected", 400)
+
+
+def test_g7_a_key_of_a_form_is_no_event_id(any_shop: Shop) -> None:
+    """Nor is a key of another gateway, or the id of an event that was noted."""
+    any_shop.create()
+    any_shop.orders.comment("1001", "called", key="evt_captured")
+    any_shop.orders.adjust_stock("TEAPOT", 1, key="evt_refunded")
+    receiver = receiver_of(any_shop)
+    assert named(receiver.record(event("failed", provider="adyen", id="evt_captured"))) == ("recorded", 200)
+    assert named(receiver.record(event())) == ("applied", 200)
+    assert named(receiver.record(event("refunded"))) == ("applied", 200)
+    any_shop.orders.comment("1001", "called", key="evt_captured")
+
+
+def test_g7_long_names_make_a_key_too(any_shop: Shop) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop, provider="p" * 200)
+    for kind, own_id in (("captured", "e" * 200), ("refunded", "e" * 199 + "f")):
+        one = event(kind, id=own_id, provider=...)
+        assert receiver.record(one).outcome != "rejected"
+        assert named(receiver.record(one)) == ("duplicate", 200)
+    assert any_shop.orders.get("1001").held == 0
+
+
+def _wsgi(headers: Mapping[str, str]) -> Any:
+    environ = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in headers.items()}
+    return {"REQUEST_METHOD": "POST", "wsgi.version": (1, 0), **environ}
+
+
+FORMS: dict[str, Callable[[Mapping[str, str]], Any]] = {
+    "mapping": dict,
+    "title case": lambda headers: {name.title(): value for name, value in headers.items()},
+    "ASGI": lambda headers: [(name.encode(), value.encode()) for name, value in headers.items()],
+    "pairs": lambda headers: list(headers.items()),
+    "WSGI": _wsgi,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_g8_headers_come_in_every_form(any_shop: Shop, form: Callable[[Mapping[str, str]], Any]) -> None:
+    any_shop.create(total="49.90")
+    receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse)
+    body = stripe_event("payment_intent.succeeded", stripe_intent())
+    headers = form({"content-type": "application/json", **stripe_headers(encoded(body))})
+    assert named(sent_by_stripe(receiver, body, headers)) == ("applied", 200)
+
+
+HOLDING = shop_workflow().extend(
+    statuses=[Status("authorised", tick="authorise", untick="void")],
+    rules=[
+        Rule("authorise", forbids={"authorised", "cancelled"}, adds={"sent", "authorised"}),
+        Rule("void", needs={"authorised"}, drops={"authorised"}),
+    ],
+    forbids={"expire": {"authorised"}, "unplace": {"authorised"}},
+)
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "json"])
+def test_g9_an_authorisation_ticks_a_box_of_the_shop_and_holds_expiry(
+    new_shop: type[Shop], kind: str, tmp_path: Path
+) -> None:
+    """Part of it is captured later, and the rest is released."""
+    with opened(kind, tmp_path) as store:
+        shop = new_shop(HOLDING, store)
+        shop.create()
+        receiver = receiver_of(shop, triggers={"authorised": "authorise", "voided": "void"})
+        money = {"transaction_id": ...}
+        for outcome in ("applied", "duplicate"):
+            assert named(receiver.record(event("authorised", **money))) == (outcome, 200)
+        entry = shop.orders.history("1001")[-1]
+        assert (entry.trigger, entry.by, entry.facts) == ("authorise", "gateway", {})
+        shop.clock.pass_by(days=30)
+        assert shop.orders.expire(timedelta(days=7)) == []
+        assert named(receiver.record(event("authorised", id="evt_again", **money))) == ("recorded", 200)
+        assert notes(shop) == ["gateway: authorised, 10.00 GBP, pi_1"]
+        for part in ("6.00", "4.00"):
+            receiver.record(event(amount=part, transaction_id=f"part {part}", id=f"evt {part}"))
+        assert shop.orders.get("1001").captured == 10
+        receiver.record(event("voided", amount=..., currency=..., **money))
+        assert shop.orders.get("1001").state == "sent+invoiced+paid"
+
+
+# Facts of money
+
+
+def test_m5_a_refund_that_the_shop_recorded_counts_once(any_shop: Shop) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    receiver.record(event())
+    any_shop.orders.fire("1001", "refund", amount="3", reference="pi_1", transaction_id="re_1", by="bob")
+    assert named(receiver.record(event("refunded", amount="3", transaction_id="re_1"))) == ("duplicate", 200)
+    assert any_shop.orders.get("1001").refunded == 3
+
+
+@pytest.mark.parametrize("first", ["reversed", "restored"])
+def test_m6_a_dispute_that_is_won_after_it_was_lost_counts_again(any_shop: Shop, first: str) -> None:
+    """In either order, and no refund is due at any time."""
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    receiver.record(event())
+    events = {"reversed": event("reversed"), "restored": event("restored")}
+    waiting = [events.pop(first), *events.values()]
+    while waiting:
+        waiting = [one for one in waiting if receiver.record(one).http_status == 503]
+    order = any_shop.orders.get("1001")
+    assert (order.held, order.state) == (Decimal(10), "sent+invoiced+paid")
+    assert "refund.due" not in any_shop.topics()
+
+
+def test_m7_two_captures_of_one_payment_both_count(any_shop: Shop) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    for part in ("6", "4"):
+        for number in range(2):
+            receiver.record(event(amount=part, transaction_id=f"cap_{part}", id=f"evt_{part}_{number}"))
+    order = any_shop.orders.get("1001")
+    assert (order.captured, order.state) == (Decimal(10), "sent+invoiced+paid")
+
+
+def test_m7_fetched_events_repair_missed_callbacks_in_any_order(any_shop: Shop) -> None:
+    """A refund and its failure come before the payment. What was recorded before is a duplicate."""
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    fetched = [event("refund_failed", transaction_id="re_1"), event("refunded", transaction_id="re_1"), event()]
+    outcome = receiver.reconcile(fetched)
+    assert (outcome.http_status, [one.outcome for one in outcome.outcomes].count("parked")) == (200, 0)
+    order = any_shop.orders.get("1001")
+    assert (order.captured, order.refunded, order.held) == (Decimal(10), Decimal(10), Decimal(10))
+    assert {one.outcome for one in receiver.reconcile(fetched).outcomes} == {"duplicate"}
+    lost = receiver.reconcile([event(order_id="9009", reference="pi_9", id="evt_9")])
+    assert named(lost) == ("parked", 503)
+    assert receiver.reconcile([]).outcome == "ignored"
+
+
+def test_g4_test_events_are_ignored_unless_the_shop_says_otherwise(any_shop: Shop) -> None:
+    any_shop.create()
+    assert named(receiver_of(any_shop).record(event(live=False))) == ("ignored", 200)
+    assert any_shop.orders.get("1001").captured == 0
+    assert named(receiver_of(any_shop, live=None).record(event(live=False))) == ("applied", 200)
+
+
+def test_m8_a_refund_that_is_pending_and_done_counts_once_and_is_due_again_if_it_fails(any_shop: Shop) -> None:
+    any_shop.create(total="49.90")
+    receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse)
+    sent_by_stripe(receiver, stripe_event("payment_intent.succeeded", stripe_intent(), id="evt_0"))
+    for number, (name, status) in enumerate(
+        [("created", "pending"), ("updated", "succeeded"), ("updated", "succeeded"), ("failed", "failed")], 1
+    ):
+        body = stripe_event(f"refund.{name}", stripe_refund(status=status), id=f"evt_{number}")
+        assert sent_by_stripe(receiver, body).http_status == 200
+        assert any_shop.orders.get("1001").refunded == 10
+    assert any_shop.orders.get("1001").held == Decimal("49.90")
+    assert "refund.due" in any_shop.topics()
+
+
+def test_m14_a_debit_that_fails_later_is_reversed_and_one_that_fails_at_once_is_noted(any_shop: Shop) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    assert named(receiver.record(event("failed"))) == ("recorded", 200)
+    receiver.record(event())
+    assert named(receiver.record(event("reversed"))) == ("applied", 200)
+    assert any_shop.orders.get("1001").outstanding == 10
+
+
+# Arrivals
+
+
+def _of_stripe() -> list[PaymentEvent]:
+    def moved(number: int, sign: int) -> list[dict[str, Any]]:
+        return [{"id": f"txn_{number}", "amount": sign * 4990, "currency": "gbp"}]
+
+    bodies = [
+        stripe_event("payment_intent.succeeded", stripe_intent()),
+        stripe_event("refund.created", stripe_refund()),
+        stripe_event("refund.failed", stripe_refund(status="failed")),
+        stripe_event("charge.dispute.funds_withdrawn", stripe_dispute(balance_transactions=moved(1, -1))),
+        stripe_event("charge.dispute.funds_reinstated", stripe_dispute(balance_transactions=moved(2, 1))),
+    ]
+    return _parsed(stripe.parse, [body | {"id": f"evt_{number}"} for number, body in enumerate(bodies)])
+
+
+def _of_adyen() -> list[PaymentEvent]:
+    items = [
+        adyen_item(),
+        adyen_item("CAPTURE", pspReference="CAP1", originalReference="PSP1"),
+        adyen_item("REFUND", pspReference="REF1", originalReference="PSP1", merchantReference="refund 7"),
+        adyen_item("REFUND_FAILED", pspReference="REF1", originalReference="PSP1", merchantReference="refund 7"),
+        adyen_item("CHARGEBACK", pspReference="DIS1", originalReference="PSP1"),
+        adyen_item("CHARGEBACK_REVERSED", pspReference="DIS1", originalReference="PSP1"),
+    ]
+    return _parsed(adyen.AdyenEvents(), items)
+
+
+def _of_mollie() -> list[PaymentEvent]:
+    embedded = {
+        "refunds": [mollie_part("re_1", status="failed"), mollie_part("re_2", "5.00", status="refunded")],
+        "chargebacks": [mollie_part("chb_1", "20.00", reversedAt="2026-01-07T09:00:00Z")],
+    }
+    payment = mollie_payment(_embedded=embedded)
+    return _parsed(mollie.MollieEvents(lambda _: payment), [{"id": "tr_1"}])
+
+
+def _of_paypal() -> list[PaymentEvent]:
+    reversal = paypal_refund("PAYMENT.CAPTURE.REVERSED", id="REV1", amount={"currency_code": "GBP", "value": "20.00"})
+    bodies = [paypal_event(), paypal_refund(), paypal_refund(id="REF2"), reversal]
+    return _parsed(paypal.parse, [body | {"id": f"WH-{number}"} for number, body in enumerate(bodies)])
+
+
+def _of_razorpay() -> list[PaymentEvent]:
+    refund = {"id": "rfnd_1", "payment_id": "pay_1", "amount": 10_00, "currency": "INR"}
+    dispute = {"id": "disp_1", "payment_id": "pay_1", "amount": 499_00, "currency": "INR", "amount_deducted": 499_00}
+    bodies = [
+        razorpay_event("payment.captured"),
+        razorpay_event("refund.created", refund=refund),
+        razorpay_event("refund.processed", refund=refund),
+        razorpay_event("refund.failed", refund=refund),
+        razorpay_event("payment.dispute.lost", dispute=dispute),
+    ]
+    return _parsed(razorpay.parse, bodies)
+
+
+def _parsed(parse: Any, items: Sequence[Any]) -> list[PaymentEvent]:
+    found: list[PaymentEvent] = []
+    for item in items:
+        answer = parse(item, {})
+        found += [answer] if isinstance(answer, PaymentEvent) else answer
+    return found
+
+
+LIVES: dict[str, Callable[[], list[PaymentEvent]]] = {
+    "stripe": _of_stripe,
+    "adyen": _of_adyen,
+    "mollie": _of_mollie,
+    "paypal": _of_paypal,
+    "razorpay": _of_razorpay,
+}
+"""All facts of one payment, as the parser of a gateway reports them."""
+
+
+def deliver(receiver: PaymentReceiver, events: Sequence[PaymentEvent]) -> None:
+    """Report each event twice, and those that are parked again until none is."""
+    waiting = list(events)
+    while waiting:
+        parked = [one for one in waiting if receiver.record(one).http_status == 503]
+        for one in waiting:
+            assert (receiver.record(one).outcome == "duplicate") or one in parked
+        assert len(parked) < len(waiting), "what is parked is taken in the end"
+        waiting = parked
+
+
+def ended(shop: Shop, events: Sequence[PaymentEvent]) -> tuple[Any, ...]:
+    """Return what an order comes to after these events."""
+    money = next(one for one in events if one.kind == "captured")
+    shop.orders.create("1001", total=money.amount or 0, currency=money.currency or "")
+    deliver(receiver_of(shop), events)
+    order = shop.orders.get("1001")
+    assert not order.counted or ("paid" in order.statuses) == (not order.outstanding)
+    return sorted(ledger(order), key=repr), order.held
+
+
+@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+def test_every_order_of_arrival_ends_with_the_same_ledger(
+    new_shop: type[Shop], life: Callable[[], list[PaymentEvent]]
+) -> None:
+    """All orders in which the facts of one payment can come, each fact twice or more."""
+    events = life()
+    wanted = ended(new_shop(), events)
+    every = list(permutations(events))
+    for arriving in every if stressed() else Random(2026).sample(every, min(len(every), 60)):  # noqa: S311
+        assert ended(new_shop(), arriving) == wanted, [one.kind for one in arriving]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "json"])
+@pytest.mark.parametrize("life", LIVES.values(), ids=LIVES)
+def test_an_order_of_arrival_ends_with_the_same_ledger_on_disk(
+    new_shop: type[Shop], life: Callable[[], list[PaymentEvent]], kind: str, tmp_path: Path
+) -> None:
+    events = life()
+    with opened(kind, tmp_path) as store:
+        assert ended(new_shop(store=store), events[::-1]) == ended(new_shop(), events)
+
+
+RECORDED = {
+    "stripe": (
+        stripe.parse,
+        ["payment_intent.succeeded", "refund.created", "refund.failed"]
+        + [f"charge.dispute.funds_{name}" for name in ("withdrawn", "reinstated")],
+    ),
+    "adyen": (adyen.AdyenEvents(), ["authorisation-true", "capture-true", "refund-true", "chargeback"]),
+    "paypal": (paypal.parse, ["capture.completed", "capture.refunded", "capture.reversed"]),
+}
+
+
+@pytest.mark.parametrize("gateway", RECORDED)
+def test_recorded_events_end_with_the_same_ledger_in_every_order(new_shop: type[Shop], gateway: str) -> None:
+    """They come from different payments. Here they are made facts of one."""
+    parse, names = RECORDED[gateway]
+    found = _parsed(parse, [_item(recorded(f"{gateway}.{name}")) for name in names])
+    events = [_of_one_payment(one) for one in found if one.moves_money]
+    assert {one.kind for one in events} >= {"captured", "refunded", "reversed"}
+    wanted = ended(new_shop(), events)
+    for arriving in permutations(events):
+        assert ended(new_shop(), arriving) == wanted
+
+
+def _item(sample: Any) -> Any:
+    """Return what the parser gets: the item of a body of Adyen, or the body itself."""
+    body = decode(sample["raw_body"].encode()) if "raw_body" in sample else sample["body"]
+    items = body.get("notificationItems")
+    return body if items is None else items[0]["NotificationRequestItem"]
+
+
+def _of_one_payment(one: PaymentEvent) -> PaymentEvent:
+    amount = "100.00" if one.kind == "captured" else "10.00"
+    own_id = "re_1" if one.kind in ("refunded", "refund_failed") else one.transaction_id
+    return PaymentEvent(one.kind, "1001", "pi_1", own_id, amount, "GBP", one.id, one.provider)
+
+
+def test_fetched_events_repair_what_missed_callbacks_left_out(any_shop: Shop) -> None:
+    """And a callback that comes after all is a duplicate."""
+    any_shop.create(total="49.90")
+    receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse)
+    events = _of_stripe()
+    receiver.record(events[0])
+    outcome = receiver.record(*events)
+    assert outcome.http_status == 200
+    assert outcome.outcomes[0].outcome == "duplicate"
+    assert any_shop.orders.get("1001").held == Decimal("49.90")
+    assert named(receiver.record(*events)) == ("duplicate", 200)
+    assert named(receiver.record()) == ("ignored", 200)
+
+
+def test_events_without_ids_are_known_by_their_content(any_shop: Shop) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    plain: dict[str, Any] = {"id": ..., "transaction_id": ...}
+    assert named(receiver.record(event(**plain))) == ("applied", 200)
+    for amount in ("1", "2"):
+        for outcome in ("recorded", "duplicate"):
+            assert named(receiver.record(event("refunded", amount=amount, **plain))) == (outcome, 200)
+    assert named(receiver.record(event("refunded", amount="1.00", **plain))) == ("duplicate", 200)
+    assert any_shop.orders.get("1001").refunded == 3
+
+
+def test_audit_accepts_everything_that_callbacks_leave(any_shop: Shop) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    facts = [event(), event("refunded", amount="4"), event("refund_failed", amount="4", transaction_id="refunded_1")]
+    facts += [event("reversed"), event("restored"), event("failed"), event("authorised"), event("note:other")]
+    facts += [event(currency="EUR", id="evt_e", transaction_id="e"), event(currency="XBT", id="evt_x")]
+    for one in facts:
+        receiver.record(one)
+    assert any_shop.orders.audit().findings == ()
+
+
+# Wrong calls
+
+
+@pytest.mark.parametrize(
+    ("options", "named_mistake"),
+    [
+        ({"live": "true"}, "live"),
+        ({"live": 1}, "live"),
+        ({"account": ""}, "account"),
+        ({"provider": 7}, "provider"),
+        ({"ignore_unknown_orders": None}, "ignore_unknown_orders"),
+        ({"triggers": ["authorised"]}, "triggers must be a mapping"),
+        ({"triggers": {"authorized": "place"}}, "did you mean 'authorised'"),
+        ({"triggers": {"authorised": "authorise"}}, "the trigger of 'authorised' must be one of"),
+        ({"triggers": {"authorised": "plce"}}, "did you mean 'place'"),
+        ({"triggers": {"authorised": "pay"}}, "moves no money"),
+        ({"triggers": {"captured": "pay"}}, "leave it out"),
+    ],
+)
+def test_a_wrong_option_is_named(shop: Shop, options: dict[str, Any], named_mistake: str) -> None:
+    with pytest.raises(InvalidInput, match=named_mistake):
+        receiver_of(shop, **options)
+
+
+@pytest.mark.parametrize("headers", [None, 7, "x: y", b"", [1], ["ab", "cd", "efg"]])
+def test_headers_of_another_form_are_the_callers_mistake(shop: Shop, headers: Any) -> None:
+    with pytest.raises(InvalidInput, match="headers"):
+        receiver_of(shop).receive(b"{}", headers)
+
+
+def test_only_events_are_recorded(shop: Shop) -> None:
+    with pytest.raises(InvalidInput, match="PaymentEvents, not dict"):
+        receiver_of(shop).record({"kind": "captured"})  # type: ignore[arg-type]
+
+
+# Anything at all
+
+
+@pytest.mark.parametrize("name", GATEWAYS)
+def test_no_forged_callback_raises_or_moves_money(new_shop: type[Shop], name: str) -> None:
+    """ORDER_FSM_STRESS=1 tries 30,000 for each verifier."""
+    shop = new_shop()
+    shop.create()
+    gateway = GATEWAYS[name]
+    parse = {"stripe": stripe.parse, "paypal": paypal.parse, "adyen": adyen.AdyenEvents(automatic_capture=True)}
+    receiver = receiver_of(shop, gateway.verifier, parse.get(name, standard_event))
+    genuine = gateway.genuine(gateway.body)[0]
+    forged = forgeries(gateway, Random(7))  # noqa: S311
+    before = shop.dump()
+    for _ in range(FORGERIES):
+        body, headers = next(forged)
+        outcome = receiver.receive(body, headers)
+        assert isinstance(outcome, Outcome)
+        if outcome.outcome != "rejected":  # Padding that base64 and headers allow does not make another callback.
+            assert _essence(body) <= _essence(genuine)
+            shop = new_shop()
+            shop.create()
+            receiver, before = receiver_of(shop, gateway.verifier), shop.dump()
+        else:
+            assert shop.dump() == before
+
+
+def _essence(body: bytes) -> set[str]:
+    """Return what is signed of a body: Adyen signs members of its items, and not the bytes."""
+    data = decode(body)
+    if "notificationItems" not in data:
+        return {body.decode()}
+    names = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference", "eventCode", "success")
+    items = [one["NotificationRequestItem"] for one in data["notificationItems"]]
+    return {json.dumps([*(item.get(name) or "" for name in names), item["amount"]]) for item in items}
+
+
+class Deceiving(Verified):
+    """A subclass of `Verified`, as an SDK of a shop may have."""
+
+
+VERIFIER_ANSWERS = (
+    st.sampled_from(ANSWERS)
+    | st.none()
+    | st.booleans()
+    | st.text()
+    | st.binary()
+    | st.dictionaries(st.text(), st.text())
+    | st.lists(st.text())
+    | st.builds(lambda: _accepts)
+    | st.sampled_from([ValueError(), KeyError("x"), RecursionError(), AssertionError(), TimeoutError(), TryAgain("x")])
+)
+
+
+@pytest.mark.no_cover
+@settings(max_examples=FORGERIES, deadline=None)
+@given(answer=VERIFIER_ANSWERS, body=st.binary() | st.just(b'{"type": "payment.captured"}'))
+def test_no_answer_of_a_verifier_but_verified_moves_money(new_shop: type[Shop], answer: Any, body: bytes) -> None:
+    shop = new_shop()
+    shop.create()
+    before = shop.dump()
+
+    def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
+        return event()
+
+    outcome = receiver_of(shop, Answering(answer), parse).receive(body, {})
+    assert named(outcome) in {("rejected", 401), ("parked", 503)}
+    assert shop.dump() == before
+
+
+def test_a_subclass_of_verified_is_an_answer(shop: Shop) -> None:
+    shop.create()
+    receiver = receiver_of(shop, Answering(Deceiving({}, [event()])), lambda item, _: item)
+    assert named(receiver.receive(b"", {})) == ("applied", 200)
+
+
+PARSER_ANSWERS: list[Any] = [None, True, {}, "x", b"x", 7, [None], [event(), None], {event()}, Ignore, TryAgain, object]
+
+
+@pytest.mark.parametrize(
+    "answer", PARSER_ANSWERS, ids=[type(one).__name__ + str(n) for n, one in enumerate(PARSER_ANSWERS)]
+)
+def test_a_parser_that_returns_something_else_is_a_rejection(shop: Shop, answer: Any) -> None:
+    """All of it, if one event of several is none."""
+    shop.create()
+    before = shop.dump()
+    assert named(receiver_of(shop, parse=lambda *_: answer).receive(b"{}", {})) == ("rejected", 400)
+    assert shop.dump() == before
+
+
+async def _parses(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
+    return event()
+
+
+def test_an_async_parser_is_a_rejection(shop: Shop) -> None:
+    shop.create()
+    assert named(receiver_of(shop, parse=_parses).receive(b"{}", {})) == ("rejected", 400)
+    assert shop.orders.get("1001").payments == ()
+
+
+def test_a_signature_with_other_headers_is_taken_from_the_signed_ones(shop: Shop) -> None:
+    """A header that is not signed reaches no parser."""
+    seen: list[Mapping[str, str]] = []
+
+    def parse(data: Any, headers: Mapping[str, str]) -> Ignore:  # noqa: ARG001
+        seen.append(headers)
+        return Ignore("seen")
+
+    body = b"{}"
+    receiver = receiver_of(shop, HmacSignature(SECRET, header="x-signature"), parse)
+    receiver.receive(body, {"X-Signature": hex_hmac(body), "webhook-id": "evt_1"})
+    assert seen == [{}]

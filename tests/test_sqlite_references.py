@@ -1,0 +1,70 @@
+"""The index of payment references in SQLite: an audit finds every row that is missing, changed or left over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from order_fsm import Orders
+from order_fsm_adapters.sqlite import SqliteStore
+
+from .sqlite_files import by_hand
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "shop.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    with SqliteStore(path) as store:
+        yield store
+
+
+@pytest.fixture
+def orders(store: SqliteStore) -> Orders:
+    """Two orders with a payment each."""
+    orders = Orders(store)
+    for number in ("1", "2"):
+        orders.create(number, total="10.00", currency="GBP")
+        orders.fire(number, "pay", reference=f"ch_{number}")
+    return orders
+
+
+def test_undamaged_references_are_no_fault(orders: Orders, store: SqliteStore) -> None:
+    orders.fire("1", "pay", amount="1", reference="ch_1b")
+    orders.fire("1", "refund", amount="1", reference="ch_1b")
+    orders.fire("2", "pay", amount="1")
+    assert store.faults() == []
+
+
+LOST, ASTRAY = "the payment 'ch_1' does not lead to order '1', which has it", "the payment {} leads to order {}"
+
+
+@pytest.mark.parametrize(
+    ("edit", "faults"),
+    [
+        ("DELETE FROM order_fsm_reference WHERE order_id = '1'", [LOST]),
+        ("UPDATE order_fsm_reference SET reference = 'ch_9' WHERE order_id = '1'", [LOST, ("'ch_9'", "'1'")]),
+        ("UPDATE order_fsm_reference SET order_id = '2' WHERE order_id = '1'", [LOST, ("'ch_1'", "'2'")]),
+        ("INSERT INTO order_fsm_reference VALUES ('ch_9', '1')", [("'ch_9'", "'1'")]),
+        ("INSERT INTO order_fsm_reference VALUES ('ch_1', 'gone')", [("'ch_1'", "'gone'")]),
+    ],
+)
+def test_damaged_reference_is_a_fault(
+    path: Path, store: SqliteStore, orders: Orders, edit: str, faults: list[Any]
+) -> None:
+    by_hand(path, edit)
+    wanted = [one if isinstance(one, str) else f"{ASTRAY.format(*one)}, which does not have it" for one in faults]
+    assert store.faults() == wanted
+    assert not orders.audit().ok
+
+
+def test_reference_that_leads_astray_finds_no_order(path: Path, orders: Orders) -> None:
+    by_hand(path, "INSERT INTO order_fsm_reference VALUES ('ch_9', '1'), ('ch_9', 'gone'), ('ch_2', '1')")
+    assert orders.find(reference="ch_9") == []
+    assert [order.id for order in orders.find(reference="ch_2")] == ["2"]
