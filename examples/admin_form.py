@@ -1,4 +1,4 @@
-"""The form of the back end: tick boxes and save, and be told what stands in the way.
+"""The form of the back end: tick boxes, save, and see the reasons of a refusal.
 
 python examples/admin_form.py
 """
@@ -36,17 +36,17 @@ def main() -> None:
     opened = orders.get("4001").version
     show(orders.save("4001", {"sent", "paid"}, version=opened, by="ann", comment="Paid in cash"))
 
-    print("\nBob ticks sent and invoiced, and saves. His form is stale, and would have unticked paid:")
+    print("\nBob ticks sent and invoiced, and saves. His form is stale. It would untick paid:")
     try:
         orders.save("4001", {"sent", "invoiced"}, version=opened, by="bob")
     except VersionConflict as conflict:
         print(f"  not saved: {conflict}")
 
-    print("\nWhich buttons to grey out, and what to write beside them:")
+    print("\nThe triggers, and the reasons to show next to a disabled button:")
     for trigger, reasons in orders.explain("4001").items():
-        print(f"  {trigger:<10} {', '.join(reason.message for reason in reasons) or 'may be done'}")
+        print(f"  {trigger:<15} {', '.join(reason.message for reason in reasons) or 'may be done'}")
 
-    print("\nAnn took the wrong order. Bob unticks paid, without a word:")
+    print("\nAnn took the wrong order. Bob unticks paid without a comment:")
     version = orders.get("4001").version
     try:
         orders.save("4001", {"sent"}, version=version, by="bob")
@@ -55,13 +55,13 @@ def main() -> None:
     print("With a reason it is saved:")
     show(orders.save("4001", {"sent"}, version=version, by="bob", comment="The cash was for order 4002"))
 
-    print("\nHe ticks dispatched, and it is neither paid nor invoiced:")
+    print("\nBob ticks dispatched. The order is not paid and not invoiced:")
     version = orders.get("4001").version
     try:
         orders.save("4001", {"sent", "dispatched"}, version=version, by="bob")
     except Refused as refused:
         show_refused(refused)
-    print("That is the shop's own policy, so whoever may answer for it may override it, with a reason:")
+    print("That rule is a policy of the shop. An override with a reason may pass it:")
     show(
         orders.save(
             "4001",
@@ -73,7 +73,7 @@ def main() -> None:
         )
     )
 
-    print("\nThe history keeps who did what, and why:")
+    print("\nThe history has the actor and the reason of every step:")
     for entry in orders.history("4001"):
         flags = " (override)" if entry.override else ""
         print(f"  {entry.version}  {entry.trigger:<9} {entry.by or '-':<4} {entry.comment}{flags}".rstrip())

@@ -1,9 +1,9 @@
-"""Cancelling: stock comes back exactly once, and money that comes too late is recorded, told of and given back.
+"""Cancel an order: stock returns exactly once, and a late payment is recorded, reported and refunded.
 
     python examples/cancel_and_restock.py
 
-No rule moves stock. The workflow says in which states an order holds its stock: it is taken when an order enters
-them, and given back when it leaves them.
+No rule moves stock. The workflow says in which states an order holds its stock. The engine takes it when the order
+enters one of them, and returns it when the order leaves.
 """
 
 from order_fsm import Line, Message, Orders, Receipt, Refused
@@ -11,7 +11,7 @@ from order_fsm_adapters.memory import MemoryStore
 
 
 def show(orders: Orders, receipt: Receipt) -> None:
-    """Print what a change has left."""
+    """Print the order and the stock after a change."""
     order, trigger = receipt.order, receipt.entries[0].trigger
     print(f"{order.id} {trigger:<9} {order.state}; {orders.stock('LAMP')} lamps on hand; refund due {order.refund_due}")
 
@@ -36,19 +36,19 @@ def main() -> None:
     for order_id in ("3001", "3002"):
         orders.create(order_id, total="80.00", currency="EUR", lines=[Line("LAMP", 2)])
 
-    # The order takes both lamps and gives both back: once, however often somebody asks.
+    # The order takes both lamps and returns both, once. A second cancel is refused.
     show(orders, orders.fire("3001", "place"))
     show(orders, orders.fire("3001", "cancel", by="bob"))
     show_refused(orders, "3001", "cancel")
 
-    # The gateway reports a payment all the same. Money is a fact: it is recorded, and it is due back.
+    # The gateway reports a late payment. Money is a fact: it is recorded, and it is due back.
     show(orders, orders.fire("3001", "pay", amount="80.00", reference="ch_3", key="evt_3"))
     print(f"     refund_due holds {[order.id for order in orders.queue('refund_due')]}, turnover is {orders.totals()}")
 
-    # The shop gives it back, by its gateway or by hand, and records that. Without an amount: all that it holds.
-    show(orders, orders.fire("3001", "refund", by="bob", reference="re_3"))
+    # The shop refunds it and records the refund. Without an amount it is all that is due back.
+    show(orders, orders.fire("3001", "refund", by="bob", reference="ch_3", transaction_id="re_3"))
 
-    # Somebody else takes the lamps, so the first order cannot come back to life.
+    # Another order takes the lamps, so the first one cannot be reinstated.
     show(orders, orders.fire("3002", "place"))
     show_refused(orders, "3001", "reinstate")
 

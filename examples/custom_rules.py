@@ -2,8 +2,8 @@
 
     python examples/custom_rules.py
 
-`shop_workflow().extend(...)` adds statuses, rules and queues to the table, and closes present triggers where the new
-status is ticked. What is not mentioned stays as it is, and a mistake is found when the workflow is built.
+`shop_workflow().extend(...)` adds statuses, rules and queues to the table. `forbids` closes existing triggers while the
+new status is ticked. The rest of the table stays as it is. Mistakes raise when the workflow is built.
 """
 
 from order_fsm import (
@@ -21,7 +21,7 @@ from order_fsm import (
 )
 from order_fsm_adapters.memory import MemoryStore
 
-# policy=True: whoever gives a reason may override it.
+# policy=True: an override with a reason may pass it.
 UNDAMAGED = Guard(
     "damaged",
     "the goods are damaged",
@@ -29,7 +29,7 @@ UNDAMAGED = Guard(
     policy=True,
 )
 
-# An order whose goods are back neither holds stock nor counts in totals, so whatever was paid for it is due back.
+# A returned order holds no stock and does not count in totals, so all money held for it is due back.
 LIVE = When(has={"sent"}, lacks={"cancelled", "returned"})
 
 WITH_RETURNS = shop_workflow().extend(
@@ -45,13 +45,13 @@ WITH_RETURNS = shop_workflow().extend(
         ),
         Rule("unreturn", needs={"returned"}, drops={"returned"}, guards=(STOCK_SUFFICES,)),
     ],
-    # Present triggers that make no sense once the goods are back. Not pay and unpay: money is a fact.
+    # Existing triggers that make no sense after the return. Not pay and unpay: money is a fact.
     forbids={"invoice": {"returned"}, "uninvoice": {"returned"}, "undispatch": {"returned"}},
     holds_stock=LIVE,
     counts=LIVE,
     queues={
         "returned": When(has={"returned"}),
-        # In place of the present ones: an order that came back is no job for them any more.
+        # These replace existing queues: a returned order is not a job for them.
         "to_invoice": When(has={"sent"}, lacks={"invoiced", "cancelled", "returned"}),
         "to_pay": When(has={"sent"}, lacks={"paid", "cancelled", "returned"}),
         "debt": When(has={"dispatched"}, lacks={"paid", "returned"}),
@@ -80,14 +80,15 @@ def main() -> None:
     order = orders.fire("5001", "return", condition="damaged", override=True, comment="Our parcel tape did it").order
     show(orders, "returned", order)
     print(f"           turnover {orders.totals().get('EUR', 0)} EUR, refund due {order.refund_due} EUR")
-    show(orders, "refunded", orders.fire("5001", "refund").order)
+    # The goods came back, so the order costs nothing any more. Without `credit` the price would be due again.
+    show(orders, "refunded", orders.fire("5001", "refund", credit=True).order)
 
     try:
         orders.fire("5001", "undispatch", comment="It is back, after all")
     except Refused as refused:
         print(f"undispatch refused: {refused.reasons[0].message} ({refused.reasons[0].code})")
 
-    print("\nA table that cannot be right is refused when it is built, with everything that is wrong with it:")
+    print("\nAn invalid table raises when it is built, with all findings:")
     try:
         shop_workflow().extend(
             statuses=[Status("packed", tick="pack")],

@@ -1,20 +1,20 @@
-"""Draw the rules of a shop, and the way that one order took through them.
+"""Draw the rules of a shop, and the path of one order through them, as pages to open in a browser.
 
     python examples/draw_rules.py [folder]
 
-Prints both as Mermaid, which many wikis and code hosts show as pictures. In a folder that is named, and where the
-program `dot` of Graphviz is installed, it writes them as SVG too.
+The pages load nothing from the network. With the program `dot` of Graphviz they show a picture. Without it they have
+the tables, and the picture as Mermaid text.
 """
 
 import sys
 from pathlib import Path
 
-from order_fsm import Orders, ToolMissing, shop_workflow
-from order_fsm.diagram import dot, mermaid, picture
+from order_fsm import Orders, shop_workflow
+from order_fsm.diagram import html
 from order_fsm_adapters.memory import MemoryStore
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     rules = shop_workflow()
     orders = Orders(MemoryStore(), workflow=rules)
     orders.create("1001", total="49.90", currency="GBP")
@@ -22,23 +22,17 @@ def main() -> None:
     orders.fire("1001", "invoice")
     orders.fire("1001", "dispatch")
     orders.fire("1001", "pay")
-    orders.fire("1001", "unpay", comment="the cheque bounced")
-    history = orders.history("1001")
+    orders.fire("1001", "unpay", comment="The cheque bounced")
 
-    print("The rules, without what is cancelled:")
-    print(mermaid(rules, leave_out={"cancelled"}))
-    print("The way of order 1001:")
-    print(mermaid(rules, leave_out={"cancelled"}, path=history))
-
-    if len(sys.argv) > 1:
-        folder = Path(sys.argv[1])
-        try:
-            (folder / "rules.svg").write_bytes(picture(dot(rules, frames={"cancelled"})))
-            (folder / "order-1001.svg").write_bytes(picture(dot(rules, leave_out={"cancelled"}, path=history)))
-        except ToolMissing as error:
-            sys.exit(str(error))
-        print(f"rules.svg and order-1001.svg are in {folder}")
+    pages = {
+        "order-rules.html": html(rules, frames={"cancelled"}),
+        "order-1001.html": html(rules, "Order 1001", leave_out={"cancelled"}, path=orders.history("1001")),
+    }
+    for name, page in pages.items():
+        file = (folder / name).resolve()
+        file.write_text(page, encoding="utf-8")
+        print(file)
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."))

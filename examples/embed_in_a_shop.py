@@ -1,4 +1,4 @@
-"""A shop that exists already: its own rows and an order's boxes change in one transaction, or not at all.
+"""An existing shop: its own rows and the status of an order change in one transaction, or not at all.
 
     python examples/embed_in_a_shop.py
 

@@ -1,9 +1,9 @@
-"""A customer who pays by invoice: invoiced, dispatched, paid weeks later; and the queues that the order stands in.
+"""A customer who pays by invoice: invoiced, dispatched, paid weeks later. Shows the queues of the order.
 
     python examples/invoice_customer.py
 
-A queue is a list of jobs: what is to be invoiced, to be dispatched, whose money is awaited. An order stands in every
-queue whose condition its boxes meet.
+A queue is a list of jobs: orders to invoice, to dispatch, to be paid. An order is in every queue whose condition its
+boxes meet.
 """
 
 from order_fsm import Line, Order, Orders
@@ -11,7 +11,7 @@ from order_fsm_adapters.memory import MemoryStore
 
 
 def show(orders: Orders, what: str, order: Order) -> None:
-    """Print the boxes that are ticked, and every queue in which the order is found."""
+    """Print the ticked boxes of an order and its queues."""
     queues = [name for name in orders.counts() if order in orders.queue(name)]
     print(f"{what:<11} {order.state:<29} in {', '.join(queues)}")
 
@@ -22,23 +22,23 @@ def main() -> None:
     order = orders.create("2001", total="480.00", currency="EUR", lines=[Line("DESK", 1)], customer="acme")
     show(orders, "created", order)
 
-    # The customer sends it, with nothing paid.
+    # The customer places it without paying.
     order = orders.fire("2001", "place").order
     show(orders, "placed", order)
 
     order = orders.fire("2001", "invoice", by="bob", comment="Invoice 17, due in 30 days", visible=True).order
     show(orders, "invoiced", order)
 
-    # The default policy lets goods leave on account: when the order is paid or invoiced.
+    # The default policy is dispatch on account: the order must be paid or invoiced.
     order = orders.fire("2001", "dispatch", by="bob").order
     show(orders, "dispatched", order)
 
-    # A part of the money comes: it is recorded, and the order stays a debt.
+    # A part payment is recorded. The order stays a debt.
     order = orders.fire("2001", "pay", amount="200.00", by="bob", comment="Bank transfer").order
     show(orders, "paid a part", order)
     print(f"            {order.captured} of {order.total} {order.currency} received, {order.outstanding} outstanding")
 
-    # Without an amount, what is outstanding is paid.
+    # Without an amount, the payment is all that is outstanding.
     order = orders.fire("2001", "pay", by="bob", comment="Bank transfer").order
     show(orders, "paid", order)
 

@@ -2,12 +2,14 @@
 
     python examples/quickstart.py [shop.db]
 
-Without a file name the file is a temporary one.
+Without an argument it uses a temporary file. "sent" is the manual's word for placed: the order has been sent to the
+store owner. It does not mean shipped.
 """
 
 import sys
 import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from order_fsm import Line, Message, Orders, Refused
@@ -18,7 +20,7 @@ HEADINGS = {"pay": "Your payment was received", "dispatch": "Your order is on it
 
 
 def sell(orders: Orders) -> None:
-    # The basket becomes an order. Stock that was set is counted, and taken once the order is sent.
+    # The basket becomes an order. An item is tracked once its stock is set. Placing an order takes its pieces.
     orders.set_stock("TEAPOT", 10)
     order = orders.create(
         "1001",
@@ -30,17 +32,17 @@ def sell(orders: Orders) -> None:
     )
     print(f"created     {order.id}: {order.state}, {order.total} {order.currency}")
 
-    # The payment gateway calls back, and calls again, as gateways do: the key makes the two calls one payment.
+    # The gateway calls back twice, as gateways do. The key makes the two calls one payment.
     for _ in range(2):
         receipt = orders.fire("1001", "pay", amount="49.90", currency="GBP", reference="ch_1", key="evt_1")
         outcome = "duplicate, nothing changed" if receipt.duplicate else receipt.order.state
         print(f"callback    {outcome}; {orders.stock('TEAPOT')} teapots on hand")
 
-    # The shop's owner packs it. visible: the customer may read the comment; notify: and is mailed.
+    # The owner packs it. `visible`: the customer may read the comment. `notify`: the customer gets a mail.
     receipt = orders.fire("1001", "dispatch", by="bob", comment="Royal Mail AB123", visible=True, notify=True)
     print(f"dispatched  {receipt.order.state}, by {receipt.entries[0].by}")
 
-    # What is on its way cannot be cancelled, and the answer says why.
+    # A dispatched order cannot be cancelled. The error has the reason.
     try:
         orders.fire("1001", "cancel", by="bob")
     except Refused as refused:
@@ -50,15 +52,16 @@ def sell(orders: Orders) -> None:
     for entry in orders.progress("1001"):
         print(f"  {HEADINGS[entry.trigger]}  {entry.comment}".rstrip())
 
-    # Messages are written with the change that they tell of, and delivered afterwards, by a job of the shop.
+    # Messages are written in the commit of their change. A job of the shop delivers them later.
     print("\nMessages:")
-    delivered = orders.deliver(mail)
-    print(f"  {delivered} delivered, {orders.deliver(mail)} left")
+    handler = partial(mail, orders)
+    delivered = orders.deliver(handler)
+    print(f"  {delivered} delivered, {orders.deliver(handler)} left")
 
 
-def mail(message: Message) -> None:
-    """Where a shop sends its mail."""
-    print(f"  {message.topic} to {message.payload['email']} (message {message.id})")
+def mail(orders: Orders, message: Message) -> None:
+    """Send a mail. A message may come twice, under the same `message.id`. It holds no address: the order has it."""
+    print(f"  {message.topic} to {orders.get(message.order_id).email}")
 
 
 def main(path: Path) -> None:

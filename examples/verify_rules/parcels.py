@@ -1,9 +1,9 @@
-"""A shop's own rules, with a mistake that no test of the shop finds; the proof that finds it; the rules without it.
+"""A shop's own rules with a mistake that its tests miss, the proof that finds it, and the corrected rules.
 
     python examples/verify_rules/parcels.py
 
-Parcels are packed once they are paid, and the courier's scan dispatches what is packed. Every rule is right by itself,
-and so say the tests. What goes wrong takes three rules, one after another.
+Paid orders are packed, and the courier's scan dispatches packed orders. Each rule is right alone, so the tests pass.
+The mistake needs three rules in sequence.
 """
 
 from collections.abc import Callable
@@ -18,16 +18,16 @@ PACKING = (
     Rule("unpack", needs={"packed"}, forbids={"dispatched"}, drops={"packed"}),
 )
 
-AS_WRITTEN = shop_workflow("prepaid").extend(
+WITH_MISTAKE = shop_workflow("prepaid").extend(
     statuses=[PACKED],
     rules=[*PACKING, Rule("scan", needs={"packed"}, forbids={"dispatched"}, adds={"dispatched"})],
 )
-MENDED = shop_workflow("prepaid").extend(
+CORRECTED = shop_workflow("prepaid").extend(
     statuses=[PACKED],
     rules=[*PACKING, Rule("scan", needs={"packed", "paid"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"})],
 )
 
-# What the shop wants of its rules.
+# The claims of the shop about its rules.
 CLAIMS = (
     Never(has={"cancelled", "dispatched"}),
     Requires("scan", has={"packed", "paid"}),
@@ -36,18 +36,18 @@ CLAIMS = (
 )
 
 
-def what_is_packed_is_dispatched_by_the_scan(orders: Orders) -> None:
+def scan_dispatches_a_packed_order(orders: Orders) -> None:
     orders.fire("1001", "pay")
     orders.fire("1001", "pack")
     assert "dispatched" in orders.fire("1001", "scan").order.statuses
 
 
-def only_what_is_paid_is_packed(orders: Orders) -> None:
+def unpaid_order_is_not_packed(orders: Orders) -> None:
     orders.fire("1001", "place")
     refused(orders, "pack")
 
 
-def what_is_cancelled_is_not_packed(orders: Orders) -> None:
+def cancelled_order_is_not_packed(orders: Orders) -> None:
     orders.fire("1001", "pay")
     orders.fire("1001", "cancel")
     refused(orders, "pack")
@@ -55,7 +55,7 @@ def what_is_cancelled_is_not_packed(orders: Orders) -> None:
     refused(orders, "dispatch")
 
 
-def what_was_scanned_is_not_cancelled(orders: Orders) -> None:
+def scanned_order_is_not_cancelled(orders: Orders) -> None:
     orders.fire("1001", "pay")
     orders.fire("1001", "pack")
     orders.fire("1001", "scan")
@@ -63,10 +63,10 @@ def what_was_scanned_is_not_cancelled(orders: Orders) -> None:
 
 
 TESTS: tuple[Callable[[Orders], None], ...] = (
-    what_is_packed_is_dispatched_by_the_scan,
-    only_what_is_paid_is_packed,
-    what_is_cancelled_is_not_packed,
-    what_was_scanned_is_not_cancelled,
+    scan_dispatches_a_packed_order,
+    unpaid_order_is_not_packed,
+    cancelled_order_is_not_packed,
+    scanned_order_is_not_cancelled,
 )
 
 
@@ -79,7 +79,7 @@ def refused(orders: Orders, trigger: str) -> None:
 
 
 def passed(workflow: Workflow) -> int:
-    """How many of the shop's tests pass; what fails is raised."""
+    """Run the tests of the shop and return their number."""
     for test in TESTS:
         orders = Orders(MemoryStore(), workflow=workflow)
         orders.create("1001", total="49.90", currency="GBP")
@@ -88,7 +88,7 @@ def passed(workflow: Workflow) -> int:
 
 
 def main() -> None:
-    for title, workflow in (("as they were written", AS_WRITTEN), ("mended", MENDED)):
+    for title, workflow in (("with the mistake", WITH_MISTAKE), ("corrected", CORRECTED)):
         print(f"The rules {title}: {passed(workflow)} of {len(TESTS)} tests pass.\n")
         print(prove(workflow, *CLAIMS), end="\n\n")
 
