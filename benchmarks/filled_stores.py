@@ -49,19 +49,25 @@ class Shop:
                     pass
 
     def close(self) -> None:
-        if isinstance(self.store, SqliteStore | JsonStore):
-            self.store.close()
+        self.store.close()
 
 
 @contextmanager
 def unflushed() -> Iterator[None]:
-    """JSON files are written without waiting for the disk."""
+    """The JSON log is written without waiting for the disk."""
 
     def no_flush(descriptor: int) -> None:  # A `Mock` would keep every call, and take longer than the rest.
         del descriptor
 
     with mock.patch("os.fsync", no_flush):
         yield
+
+
+def opened(kind: str, folder: Path) -> Store:
+    """Open a store of a kind in a folder."""
+    if kind == "memory":
+        return MemoryStore()
+    return SqliteStore(folder / "shop.db") if kind == "sqlite" else JsonStore(folder / "orders")
 
 
 def _filled(path: Path, kind: str, number: int) -> Store:
@@ -72,9 +78,7 @@ def _filled(path: Path, kind: str, number: int) -> Store:
     if kind == "json":
         with unflushed(), closing(JsonStore(path)) as store:
             _fill(Orders(store), number)
-        store = JsonStore(path)
-        store.tally(None)  # Builds what it builds at first use.
-        return store
+        return JsonStore(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")

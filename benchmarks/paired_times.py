@@ -52,7 +52,8 @@ class Paired(NamedTuple):
     ratio: float
 
 
-def _timed(work: Work) -> float:
+def timed(work: Work) -> float:
+    """Return the seconds that a piece of work takes, without garbage collection."""
     gc.collect()
     gc.disable()
     try:
@@ -69,7 +70,7 @@ def paired(ours: Prepare, theirs: Prepare, *, rounds: int, changes: int) -> Pair
     others: list[float] = []
     for number in range(rounds + 1):
         prepared, other = ours(), theirs()
-        times = (_timed(prepared), _timed(other)) if number % 2 else (_timed(other), _timed(prepared))[::-1]
+        times = (timed(prepared), timed(other)) if number % 2 else (timed(other), timed(prepared))[::-1]
         if number:  # The first round warms up.
             mine.append(times[0])
             others.append(times[1])

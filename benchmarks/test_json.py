@@ -12,7 +12,8 @@ from order_fsm import Payment
 from paired_times import Compare, Work
 
 LEDGER = [
-    Payment("captured", Decimal("49.90"), f"ch_{n}", datetime(2026, 1, 5, 9, n, tzinfo=UTC), n) for n in range(20)
+    Payment("captured", Decimal("49.90"), "GBP", f"ch_{n}", datetime(2026, 1, 5, 9, n, tzinfo=UTC), n)
+    for n in range(20)
 ]
 TIMES = 200
 
