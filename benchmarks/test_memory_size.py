@@ -21,7 +21,7 @@ PAGES = "print((int(open('/proc/self/statm').read().split()[1]) - before) * reso
 
 
 def _fill(orders: Orders) -> None:
-    """Orders of four entries, of a customer, with a line, and a payment whose message is delivered and gone."""
+    """Orders of four entries, of a customer, with a line, and messages that are delivered and gone."""
     orders.set_stock("TEAPOT", ORDERS)
 
     def told(message: Message) -> None:
@@ -34,7 +34,7 @@ def _fill(orders: Orders) -> None:
         orders.fire(order_id, "place")
         orders.fire(order_id, "pay", amount=total, currency="GBP", reference=f"ch_{number:08d}")
         orders.fire(order_id, "dispatch")
-        assert orders.deliver(told) == 1
+        assert orders.deliver(told) == 2
 
 
 @cache

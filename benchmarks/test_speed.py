@@ -61,7 +61,9 @@ def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, what: str) 
 
     def theirs() -> Work:
         order = orders_before_it().get("0")
-        guarded = {"amount": Decimal("49.90"), "currency": "GBP", "reference": "ch_1", "comment": "", "shortages": ()}
+        paid = {"amount": Decimal("49.90"), "currency": "GBP", "reference": "ch_1", "bound": None, "several": False}
+        left = {"outstanding": Decimal(0) if trigger == "pay" else Decimal("49.90"), "online": trigger == "pay"}
+        guarded = {**paid, **left, "comment": "", "shortages": (), "gateway": False}
 
         def work() -> None:
             for _ in range(CHANGES):
