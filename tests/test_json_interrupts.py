@@ -126,6 +126,8 @@ def test_exception_at_any_line_leaves_the_store_whole(work: Callable[[Any], obje
     assert number > 20
 
 
+# A signal may also come in a finalizer or a callback of the garbage collector, whose exceptions Python only reports.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.no_cover
 def test_signals_at_random_moments_leave_the_store_whole(tmp_path: Path) -> None:
     dice = seeded("signals")
