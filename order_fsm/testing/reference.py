@@ -250,8 +250,9 @@ class Reference:
         return order.after(entry, order.payments, order.counted), entry
 
     def _entry(self, order: Order, trigger: str, state: str, at: datetime, said: Mapping[str, Any]) -> Entry:
-        words = {name: said[name] for name in ("by", "comment", "visible", "notify", "key")}
-        return Entry(order.version + 1, trigger, order.state, state, at, **words)
+        words = {name: said[name] for name in ("comment", "visible", "notify", "key")}
+        by = None if said["by"] is None else str(said["by"])  # Of a name of the engine, its text is recorded.
+        return Entry(order.version + 1, trigger, order.state, state, at, by, **words)
 
     def _shortages(self, order: Order) -> set[str]:
         if order.reserved is not None:
