@@ -28,8 +28,11 @@ def fraction_digits(currency: str, units: Mapping[str, int] | None = None) -> in
     Raises:
         InvalidInput: if the currency is unknown, or has no smallest unit (gold, test codes).
     """
-    currency = validation.currency(currency)
-    digits = None if units is None else units.get(currency)
+    return _digits(validation.currency(currency), units)
+
+
+def _digits(currency: str, units: Mapping[str, int] | None) -> int:
+    digits = units.get(currency) if units else None
     if digits is None:
         digits = _iso_digits(currency)
     if digits is None:
@@ -67,13 +70,18 @@ def to_minor(amount: Decimal | str | int, currency: str, units: Mapping[str, int
     Raises:
         InvalidInput: if `amount` is a float, negative or finer than the smallest unit, or the currency is unknown.
     """
-    money = validation.money(amount)
-    digits = fraction_digits(currency, units)
-    scaled = money.scaleb(digits, EXACT)
-    if scaled != scaled.to_integral_value():
+    return whole_units(validation.money(amount), validation.currency(currency), units)
+
+
+def whole_units(amount: Decimal, currency: str, units: Mapping[str, int] | None = None) -> int:
+    """Do as `to_minor` with a checked amount and currency."""
+    digits = _digits(currency, units)
+    scaled = amount.scaleb(digits, EXACT)
+    whole = int(scaled)
+    if scaled != whole:
         smallest = Decimal(1).scaleb(-digits)
-        raise InvalidInput(f"{money:f} {currency} is finer than the smallest unit of the currency, {smallest:f}")
-    return int(scaled)
+        raise InvalidInput(f"{amount:f} {currency} is finer than the smallest unit of the currency, {smallest:f}")
+    return whole
 
 
 @lru_cache(maxsize=256)

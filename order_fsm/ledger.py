@@ -6,9 +6,9 @@ the order counts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from order_fsm.money import ZERO, minus, plus
 
@@ -53,21 +53,73 @@ class Row(Protocol):
         ...
 
 
-Rows = Iterable[Row]
+Rows = Sequence[Row]
+
+
+class Balance(NamedTuple):
+    """The sums over the ledger of an order.
+
+    Attributes:
+        held: the money that the shop has. It is below zero after a loss.
+        online: the part of it that came through a gateway.
+        credited: how much less than its total the order costs.
+        cost: the price after the credits.
+        outstanding: the part of the cost that the money held does not cover. 0 if the order is cancelled.
+        overpaid: the part of the money held that the cost does not need.
+        refund_due: the overpaid part, or all money held if the order does not count.
+        others: the money held in other currencies, by currency.
+    """
+
+    held: Decimal
+    online: Decimal
+    credited: Decimal
+    cost: Decimal
+    outstanding: Decimal
+    overpaid: Decimal
+    refund_due: Decimal
+    others: Mapping[str, Decimal]
+
+
+def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, cancelled: bool = False) -> Balance:
+    """Return the sums over the ledger of an order.
+
+    Args:
+        total: the price of the order.
+        rows: the ledger.
+        currency: that of the order.
+        counted: whether the order counts in totals.
+        cancelled: whether it is cancelled.
+    """
+    held = online = credited = ZERO
+    others: dict[str, Decimal] = {}
+    for row in rows:
+        move = plus if HELD[row.kind] else minus
+        if row.currency != currency:
+            others[row.currency] = move(others.get(row.currency, ZERO), row.amount)
+            continue
+        held = move(held, row.amount)
+        if row.reference is not None:
+            online = move(online, row.amount)
+        if row.credit:
+            credited = plus(credited, row.credit)
+    cost = max(minus(total, credited), ZERO) if credited else total
+    missing = minus(cost, held)
+    overpaid = minus(held, cost) if missing < 0 else ZERO
+    return Balance(
+        held,
+        online,
+        credited,
+        cost,
+        missing if missing > 0 and not cancelled else ZERO,
+        overpaid,
+        overpaid if counted else max(held, ZERO),
+        others,
+    )
 
 
 def held(rows: Rows, currency: str) -> Decimal:
-    """Return the money of a currency that the shop has. It is below zero after a loss."""
-    money = ZERO
-    for row in rows:
-        if row.currency == currency:
-            money = (plus if HELD[row.kind] else minus)(money, row.amount)
-    return money
-
-
-def held_online(rows: Rows, currency: str) -> Decimal:
-    """Return the part of the money held that came through a gateway."""
-    return held([row for row in rows if row.reference is not None], currency)
+    """Return the money of a currency that some rows of a ledger leave to the shop."""
+    return balance(ZERO, rows, currency).held
 
 
 def recorded(rows: Rows, kind: PaymentKind, currency: str) -> Decimal:
@@ -77,23 +129,3 @@ def recorded(rows: Rows, kind: PaymentKind, currency: str) -> Decimal:
         if row.kind == kind and row.currency == currency:
             money = plus(money, row.amount)
     return money
-
-
-def credited(rows: Rows) -> Decimal:
-    """Return the sum of the credits: how much less the order costs than its total."""
-    money = ZERO
-    for row in rows:
-        if row.credit:
-            money = plus(money, row.credit)
-    return money
-
-
-def cost(total: Decimal, rows: Rows) -> Decimal:
-    """Return the price of an order after its credits."""
-    return max(minus(total, credited(rows)), ZERO)
-
-
-def uncovered(total: Decimal, rows: Rows, currency: str) -> Decimal:
-    """Return the part of an order's cost that the money held does not cover."""
-    rows = tuple(rows)
-    return max(minus(cost(total, rows), held(rows, currency)), ZERO) if rows else total

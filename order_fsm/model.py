@@ -17,7 +17,7 @@ from attrs import field, frozen
 from order_fsm import ledger, validation
 from order_fsm.dicts import DictValue
 from order_fsm.ledger import PaymentKind
-from order_fsm.money import ZERO, minus
+from order_fsm.money import ZERO
 
 __all__ = [
     "UNFINISHED",
@@ -264,6 +264,12 @@ class Order(DictValue):
     # The money. Only rows in the order's currency count, except for `unmatched`.
 
     @property
+    def balance(self) -> ledger.Balance:
+        """All sums over the ledger. Each is a property too."""
+        cancelled = "cancelled" in self.statuses
+        return ledger.balance(self.total, self.payments, self.currency, counted=self.counted, cancelled=cancelled)
+
+    @property
     def captured(self) -> Decimal:
         """All money that ever came."""
         return ledger.recorded(self.payments, "captured", self.currency)
@@ -281,12 +287,12 @@ class Order(DictValue):
     @property
     def held(self) -> Decimal:
         """The money that the shop has now. It is below zero after a loss."""
-        return ledger.held(self.payments, self.currency)
+        return self.balance.held
 
     @property
     def held_online(self) -> Decimal:
         """The part of `held` that came through a gateway."""
-        return ledger.held_online(self.payments, self.currency)
+        return self.balance.online
 
     @property
     def held_by_hand(self) -> Decimal:
@@ -298,37 +304,33 @@ class Order(DictValue):
     @property
     def credited(self) -> Decimal:
         """How much less than `total` the order costs, because refunds lowered its price."""
-        return ledger.credited(self.payments)
+        return self.balance.credited
 
     @property
     def cost(self) -> Decimal:
         """The price after credits."""
-        return ledger.cost(self.total, self.payments)
+        return self.balance.cost
 
     @property
     def outstanding(self) -> Decimal:
         """The money still to be paid. A cancelled order waits for none."""
-        if "cancelled" in self.statuses:
-            return ZERO
-        return ledger.uncovered(self.total, self.payments, self.currency)
+        return self.balance.outstanding
 
     @property
     def overpaid(self) -> Decimal:
         """The money held beyond the cost."""
-        return max(minus(self.held, self.cost), ZERO) if self.payments else ZERO
+        return self.balance.overpaid
 
     @property
     def refund_due(self) -> Decimal:
         """The money due back: the overpaid part, or all that is held if the order does not count."""
-        if not self.payments:
-            return ZERO
-        return self.overpaid if self.counted else max(self.held, ZERO)
+        return self.balance.refund_due
 
     @property
     def unmatched(self) -> dict[str, Decimal]:
         """The money held in other currencies than the order's, by currency. It pays for nothing."""
-        others = sorted({row.currency for row in self.payments} - {self.currency})
-        return {currency: money for currency in others if (money := ledger.held(self.payments, currency)) > 0}
+        others = self.balance.others
+        return {currency: others[currency] for currency in sorted(others) if others[currency] > 0}
 
     @property
     def references(self) -> frozenset[str]:

@@ -675,7 +675,11 @@ def run(workflow: Workflow, total: str, requests: Sequence[str]) -> list[str]:
         before, order = order, outcome.order
         assert outcome.edge is not None
         rows = [
-            " ".join(filter(None, (row.kind, str(row.amount), *identity_of(row))))
+            " ".join(
+                filter(
+                    None, (row.kind, str(row.amount), *identity_of(row), f"credit {row.credit}" if row.credit else None)
+                )
+            )
             for row in order.payments[len(before.payments) :]
         ]
         outcomes.append("; ".join(filter(None, (order.state, *rows, figures(order), outcome.edge.rule.announces))))

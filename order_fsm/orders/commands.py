@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from attrs import evolve
 
 from order_fsm import validation
-from order_fsm.currencies import to_minor
+from order_fsm.currencies import whole_units
 from order_fsm.errors import InvalidInput, Refused, UnknownTrigger, VersionConflict
 from order_fsm.model import Entry, Fact, Order
 from order_fsm.rules.booking import recorded_before
@@ -50,7 +50,7 @@ class Fire(NamedTuple):
         if facts and kind is not None:
             amount: Any = facts.get("amount")
             if amount is not None:
-                to_minor(amount, str(facts.get("currency", order.currency)), self.currencies)
+                whole_units(amount, str(facts.get("currency", order.currency)), self.currencies)
             recorded = recorded_before(order, kind, facts)
             if recorded is not None:
                 return Recorded(recorded.version)

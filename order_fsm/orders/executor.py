@@ -299,8 +299,8 @@ def receipt_of(change: Change) -> Receipt:
     """
     if change.order is None:
         raise ValueError("a change of stock alone has no receipt")
-    adopted = any(row.kind == "captured" and not row.amount for row in change.payments)
-    return Receipt(change.order, change.entries, duplicate=adopted)
+    adopting = [row for row in change.payments if row.kind == "captured" and not row.amount]
+    return Receipt(change.order, change.entries, duplicate=bool(adopting))
 
 
 def has_right_stock(workflow: Workflow, order: Order) -> bool:

@@ -7,10 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from order_fsm.model import Fact, Message, Order, Owned
-from order_fsm.money import ZERO, minus
+from order_fsm.model import Fact, Message, Order, Owned, Payment
+from order_fsm.money import ZERO, minus, plus
 from order_fsm.rules.decide import Decision
 from order_fsm.store import StockMove
+
+_Topic = tuple[str, dict[str, Any]]
+"""The topic of a message, and its payload."""
 
 
 def messages(
@@ -33,17 +36,17 @@ def messages(
         caller asked for a mail, `refund.due` if more money is due back or a refund of a live order failed, and
         `stock.short` if the order took pieces that are missing.
     """
-    topics: list[tuple[str, dict[str, Any]]] = []
-    order = before
+    topics: list[_Topic] = []
     for decision in decisions:
         topics += _of_rule(decision)
-        if decision.order.payments is not order.payments:
-            topics += _of_money(order, decision.order)
-        order = decision.order
+    money: list[_Topic] = []
+    due: list[_Topic] = []
+    if after.payments and (after.payments is not before.payments or after.counted != before.counted):
+        money, due = _of_money(before, after)
+    topics += money
     if decisions[-1].entry.notify:
         topics.append(("order.updated", _updated(before, decisions)))
-    if after.payments and (after.payments is not before.payments or after.counted != before.counted):
-        topics += _due(before, after)
+    topics += due
     if moves:
         short = [{"sku": move.sku, "taken": -move.quantity} for move in moves if move.quantity < 0 and not move.strict]
         if short:
@@ -76,43 +79,59 @@ def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
     }
 
 
-def _of_rule(decision: Decision) -> Iterator[tuple[str, dict[str, Any]]]:
+def _of_rule(decision: Decision) -> Iterator[_Topic]:
     entry, after = decision.entry, decision.order
     if entry.trigger == "place" and "sent" in entry.after - entry.before:
         yield "order.placed", _json({"total": after.total, "currency": after.currency})
     topic = None if decision.edge is None else decision.edge.rule.announces
-    if topic == "order.paid":
-        last = next((row.reference for row in reversed(after.payments) if row.reference is not None), None)
-        money: dict[str, Fact] = {"amount": after.held, "currency": after.currency, "reference": last}
-        yield topic, _json({**money, **entry.facts})
-    elif topic is not None:
-        yield topic, _json(entry.facts)
+    if topic is not None:
+        facts = entry.facts
+        if topic == "order.paid":
+            facts.setdefault("currency", after.currency)
+            if "amount" not in facts:
+                facts["amount"] = after.held
+            if "reference" not in facts:
+                facts["reference"] = _last_reference(after)
+        yield topic, _json(facts)
     if decision.announces is not None:
         yield decision.announces, _json(entry.facts)
 
 
-def _of_money(before: Order, after: Order) -> Iterator[tuple[str, dict[str, Any]]]:
-    held_before, held = before.unmatched, after.unmatched
+def _of_money(before: Order, after: Order) -> tuple[list[_Topic], list[_Topic]]:
+    """Return what happened to the money in one commit, and what is due back since."""
+    now = after.balance
+    happened: list[_Topic] = []
+    failed = ZERO
     for row in after.payments[len(before.payments) :]:
-        money: dict[str, Fact] = {"amount": row.amount, "currency": row.currency, "reference": row.reference}
         if row.currency != after.currency:
-            if held.get(row.currency, ZERO) > held_before.get(row.currency, ZERO):
-                yield "payment.unmatched", _json(money)
-        elif row.kind == "captured" and row.amount and after.counted and after.outstanding:
-            yield "payment.received", _json({**money, "outstanding": after.outstanding})
+            then = before.balance.others.get(row.currency, ZERO)
+            if max(now.others[row.currency], ZERO) > max(then, ZERO):
+                happened.append(("payment.unmatched", _money(row)))
+        elif row.kind == "captured":
+            if row.amount and after.counted and now.outstanding:
+                happened.append(("payment.received", _money(row, outstanding=now.outstanding)))
+        elif row.kind == "refund_failed" and after.counted:
+            failed = plus(failed, row.amount)
         if row.kind == "reversed" and row.reference is not None:
-            yield "payment.reversed", _json({**money, "outstanding": after.outstanding})
+            happened.append(("payment.reversed", _money(row, outstanding=now.outstanding)))
+    more = failed
+    if now.refund_due:
+        more = max(minus(now.refund_due, before.refund_due), failed)
+    if more <= 0:
+        return happened, []
+    facts: dict[str, Fact] = {"amount": more, "refund_due": now.refund_due, "currency": after.currency}
+    return happened, [("refund.due", _json(facts))]
 
 
-def _due(before: Order, after: Order) -> Iterator[tuple[str, dict[str, Any]]]:
-    new = after.payments[len(before.payments) :]
-    failed = sum(
-        (row.amount for row in new if row.kind == "refund_failed" and row.currency == after.currency and after.counted),
-        start=ZERO,
-    )
-    more = max(minus(after.refund_due, before.refund_due), failed)
-    if more > 0:
-        yield "refund.due", _json({"amount": more, "refund_due": after.refund_due, "currency": after.currency})
+def _money(row: Payment, **more: Decimal) -> dict[str, Any]:
+    return _json({"amount": row.amount, "currency": row.currency, "reference": row.reference, **more})
+
+
+def _last_reference(order: Order) -> str | None:
+    for row in reversed(order.payments):
+        if row.reference is not None:
+            return row.reference
+    return None
 
 
 def _json(facts: Mapping[str, Fact]) -> dict[str, Any]:

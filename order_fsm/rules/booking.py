@@ -79,6 +79,8 @@ def recorded_before(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -
     Raises:
         KeyReused: if it was recorded with another amount or currency.
     """
+    if not order.payments:
+        return None
     transaction_id, reference = facts.get("transaction_id"), facts.get("reference")
     if transaction_id is None and (kind != "captured" or reference is None):
         return None
@@ -104,29 +106,44 @@ def recorded_before(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -
 
 def book(order: Order, kind: PaymentKind, request: Request) -> Booking:
     """Return the row that a request would add, with the defaults for everything that it leaves out."""
-    facts = request.facts
+    return _capture(order, request) if kind == "captured" else _movement(order, kind, request)
+
+
+def _capture(order: Order, request: Request) -> Booking:
+    facts: Mapping[str, Any] = request.facts
+    currency, reference = facts.get("currency", order.currency), facts.get("reference")
+    amount = facts.get("amount")
+    if amount is None:
+        amount = order.outstanding if currency == order.currency else ZERO
+    booking = Booking(
+        "captured",
+        amount,
+        currency,
+        reference,
+        transaction_id=facts.get("transaction_id"),
+        provider=facts.get("provider") or _provider_of(order, reference),
+    )
+    return booking._replace(adopts=True) if _adopts(order, booking) else booking
+
+
+def _movement(order: Order, kind: PaymentKind, request: Request) -> Booking:
+    """Return the row of money that was captured before."""
+    facts: Mapping[str, Any] = request.facts
     subjects = _subjects(order, kind, facts)
-    several = len(subjects) > 1
-    subject, left = next(iter(subjects.items()), (_asked(order, facts), ZERO))
-    bound: Decimal | None = left
-    if kind == "captured":
-        bound = None
-    elif kind == "refunded" and not request.gateway:
+    subject, bound = next(iter(subjects.items()), (_asked(order, facts), ZERO))
+    if kind == "refunded" and not request.gateway:
         bound = _held(order, subject)
-    given: Any = facts.get("amount")
-    amount: Decimal = _everything(order, kind, subject, bound) if given is None else given
+    given = facts.get("amount")
     booking = Booking(
         kind,
-        amount,
+        _everything(order, kind, subject, bound) if given is None else given,
         subject.currency,
         subject.reference,
         bound,
-        several=several,
-        transaction_id=facts.get("transaction_id", subject.transaction_id),  # type: ignore[arg-type]
-        provider=facts.get("provider") or _provider_of(order, subject.reference),  # type: ignore[arg-type]
+        several=len(subjects) > 1,
+        transaction_id=facts.get("transaction_id", subject.transaction_id),
+        provider=facts.get("provider") or _provider_of(order, subject.reference),
     )
-    if kind == "captured":
-        return booking._replace(adopts=_adopts(order, booking))
     if kind == "refunded" and subject.currency == order.currency:
         return booking._replace(credit=_credit(order, booking, facts.get("credit")))
     if kind == "refund_failed":
@@ -136,7 +153,7 @@ def book(order: Order, kind: PaymentKind, request: Request) -> Booking:
 
 def lapse(order: Order) -> Booking | None:
     """Return the refund of 0 that takes all credits back, if nothing is held any more."""
-    if not order.payments or not order.credited or order.held > 0:
+    if not order.credited or order.held > 0:
         return None
     return Booking("refunded", ZERO, order.currency, None, credit=-order.credited)
 
@@ -148,10 +165,10 @@ def _asked(order: Order, facts: Mapping[str, Any]) -> _Subject:
 def _subjects(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> dict[_Subject, Decimal]:
     """Return the payments that a request may be about, each with the amount that is left of it.
 
-    A capture and a refund are about the payment that they name. Everything else is about one of the payments, refunds
-    or reversals that the ledger has.
+    A refund is about the payment that it names. Everything else is about one of the payments, refunds or reversals that
+    the ledger has.
     """
-    if kind in ("captured", "refunded"):
+    if kind == "refunded":
         asked = _asked(order, facts)
         rows = [row for row in order.payments if _Subject(row.currency, row.reference) == asked]
         return {asked: _left(rows, kind)}
@@ -180,7 +197,7 @@ def _naming(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> tuple[
 
 
 def _left(rows: list[Payment], kind: PaymentKind) -> Decimal:
-    signs = _LEFT.get(kind, {})
+    signs = _LEFT[kind]
     money = ZERO
     for row in rows:
         if row.kind in signs:
@@ -193,15 +210,12 @@ def _held(order: Order, subject: _Subject) -> Decimal:
     held = ledger.held(order.payments, subject.currency)
     if subject.reference is None:
         return held
-    return min(
-        held, ledger.held([row for row in order.payments if row.reference == subject.reference], subject.currency)
-    )
+    of_payment = [row for row in order.payments if row.reference == subject.reference]
+    return min(held, ledger.held(of_payment, subject.currency))
 
 
-def _everything(order: Order, kind: PaymentKind, subject: _Subject, bound: Decimal | None) -> Decimal:
-    """Return the amount if none is given: all that is outstanding, due back or else held, or left."""
-    if bound is None:
-        return order.outstanding if subject.currency == order.currency else ZERO
+def _everything(order: Order, kind: PaymentKind, subject: _Subject, bound: Decimal) -> Decimal:
+    """Return the amount if none is given: all that is due back, or else held, or left."""
     if kind == "refunded" and subject.currency == order.currency:
         return max(min(order.refund_due or order.held, bound), ZERO)
     return max(bound, ZERO)
@@ -227,7 +241,7 @@ def _given_back(order: Order, subject: _Subject) -> Decimal:
         if row.kind in _LEFT["refund_failed"]
         and (row.reference, row.transaction_id) == (subject.reference, subject.transaction_id)
     ]
-    return max(-ledger.credited(of_refund), ZERO)
+    return max(-ledger.balance(ZERO, of_refund, order.currency).credited, ZERO)
 
 
 # Identity
@@ -242,7 +256,7 @@ def _of_provider(order: Order, provider: object) -> Iterator[Payment]:
 
 def _provider_of(order: Order, reference: str | None) -> str | None:
     """Return the provider of the payment that a request refers to."""
-    if reference is None:
+    if reference is None or not order.payments:
         return None
     return next((row.provider for row in order.payments if row.reference == reference and row.provider), None)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
-from order_fsm.model import Entry, Order
+from order_fsm.model import Entry, Order, Payment
 from order_fsm.rules.booking import Booking, book, lapse
 from order_fsm.rules.request import Request
 from order_fsm.rules.rule import REASONED, Edge, Facts
@@ -81,18 +81,21 @@ def decide(workflow: Workflow, order: Order, request: Request, shortages: Collec
         The decision, or the `Refused` to raise, with every reason of the rule that comes closest.
     """
     booking = _booking(workflow, order, request)
-    facts = _facts(order, request, booking, shortages)
+    payments = order.payments
+    if booking is not None:
+        payments = (*payments, booking.row(request, order.version + 1))
+    facts = _facts(order, request, booking, payments, shortages)
     edges = workflow.edges_from(order.state, request.trigger)
     for edge in edges:
         for guard in edge.guards:
             if not guard.test(order, facts):
                 break
         else:
-            return _decision(workflow, order, request, edge, booking, overridden=False)
+            return _decision(workflow, order, request, edge, booking, payments, overridden=False)
     if request.override and request.reasoned:
         for edge in edges:
             if all(guard.test(order, facts) or guard.policy for guard in edge.guards):
-                return _decision(workflow, order, request, edge, booking, overridden=True)
+                return _decision(workflow, order, request, edge, booking, payments, overridden=True)
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
@@ -103,24 +106,28 @@ def _booking(workflow: Workflow, order: Order, request: Request) -> Booking | No
     return lapse(order) if workflow.lapses(request.trigger) else None
 
 
-def _facts(order: Order, request: Request, booking: Booking | None, shortages: Collection[str]) -> dict[str, Any]:
+def _facts(
+    order: Order,
+    request: Request,
+    booking: Booking | None,
+    payments: tuple[Payment, ...],
+    shortages: Collection[str],
+) -> dict[str, Any]:
     """Return the input of the guards: the request, and the money as it is after the new ledger row."""
-    rows = order.payments if booking is None else (*order.payments, booking.row(request, order.version + 1))
+    balance = ledger.balance(order.total, payments, order.currency)
     facts: dict[str, Any] = {
         **request.facts,
         "comment": request.comment,
         "gateway": request.gateway,
         "shortages": shortages,
-        "outstanding": ledger.uncovered(order.total, rows, order.currency),
-        "online": bool(rows) and ledger.held_online(rows, order.currency) > 0,
+        "outstanding": balance.outstanding,
+        "online": balance.online > 0,
     }
     if booking is not None:
-        facts |= {
-            "amount": booking.amount,
-            "currency": booking.currency,
-            "bound": booking.bound,
-            "several": booking.several,
-        }
+        facts["amount"] = booking.amount
+        facts["currency"] = booking.currency
+        facts["bound"] = booking.bound
+        facts["several"] = booking.several
     return facts
 
 
@@ -144,15 +151,19 @@ def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -
 
 
 def _decision(
-    workflow: Workflow, order: Order, request: Request, edge: Edge, booking: Booking | None, overridden: bool
+    workflow: Workflow,
+    order: Order,
+    request: Request,
+    edge: Edge,
+    booking: Booking | None,
+    payments: tuple[Payment, ...],
+    *,
+    overridden: bool,
 ) -> Decision:
     rule = edge.rule
     recorded = request.facts
-    payments = order.payments
-    if booking is not None:
-        payments = (*payments, booking.row(request, order.version + 1))
-        if rule.ledger is not None:
-            recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
+    if booking is not None and rule.ledger is not None:
+        recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
     entry = Entry(
         order.version + 1,
         request.trigger,

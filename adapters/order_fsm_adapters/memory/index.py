@@ -163,7 +163,8 @@ class _Section:
 def _group(order: Order) -> _Group:
     if not order.payments:
         return order.state, order.currency, False, False
-    return order.state, order.currency, order.refund_due > 0, bool(order.unmatched)
+    balance = order.balance
+    return order.state, order.currency, balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
 
 
 def _place(order: Order) -> _Place:
