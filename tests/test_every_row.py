@@ -84,6 +84,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], set[str]]] = [
     ("sent+paid", "refund_failed", ONE, {"beyond_bound"}),
     ("sent+paid", "restore_payment", ONE, {"beyond_bound"}),
     ("sent+paid+dispatched", "undispatch", {"comment": " "}, {"reason_required"}),
+    ("sent+invoiced+paid+dispatched", "undispatch", {"comment": " "}, {"reason_required"}),
 ]
 """A state, a trigger with what it comes with, and the codes of what is in its way."""
 
@@ -100,9 +101,41 @@ def refused(shop: Shop, state: str, trigger: str, said: dict[str, Any], codes: s
     if money:
         shop.orders.fire("1001", "pay", **ONE)
     before = shop.dump()
+    assert codes_of(shop, trigger, said) == codes
+    assert shop.dump() == before
+
+
+def codes_of(shop: Shop, trigger: str, said: dict[str, Any]) -> set[str]:
+    """Return the reasons why a trigger is refused."""
     with pytest.raises(Refused) as error:
         shop.orders.fire("1001", trigger, **said)
-    assert {reason.code for reason in error.value.reasons} == codes
+    return {reason.code for reason in error.value.reasons}
+
+
+@pytest.mark.parametrize("state", ["unpaid", "paid", "cancelled"])
+def test_money_that_moves_back_names_its_payment_amount_and_reason(
+    workflow: Workflow, new_shop: type[Shop], state: str
+) -> None:
+    shop = new_shop(workflow)
+    shop.create(total="10")
+    for reference in ("ch_1", "ch_2"):
+        payment = {"amount": "3", "reference": reference}
+        shop.orders.fire("1001", "pay", **payment)
+        shop.orders.fire("1001", "refund", **{**payment, "amount": "1", "transaction_id": f"re_{reference}"})
+        shop.orders.fire("1001", "unpay", **{**payment, "amount": "1"}, **REASON)
+    if state == "paid":
+        shop.orders.fire("1001", "pay", reference="ch_3")
+    elif state == "cancelled":
+        shop.orders.fire("1001", "cancel")
+    before = shop.dump()
+    for trigger in ("unpay", "refund_failed", "restore_payment"):
+        assert codes_of(shop, trigger, REASON) == {"which_payment"}
+    for trigger in ("unpay", "refund_failed", "restore_payment", "refund"):
+        too_much = {"amount": "11", "reference": "ch_1", **REASON}
+        assert codes_of(shop, trigger, too_much) == {"beyond_bound"}
+        assert codes_of(shop, trigger, {**too_much, "amount": "0"}) == {"no_amount"}
+    assert codes_of(shop, "unpay", {"reference": "ch_1"}) == {"reason_required"}
+    assert codes_of(shop, "refund", {"amount": "11", "credit": True}) == {"beyond_bound", "beyond_cost"}
     assert shop.dump() == before
 
 
@@ -111,7 +144,14 @@ def test_money_keeps_an_order_where_it_is(workflow: Workflow, new_shop: type[Sho
     refused(new_shop(workflow), "sent", trigger, {}, {"holds_money"}, money=True)
 
 
-@pytest.mark.parametrize(("state", "trigger"), [("unfinished", "place"), ("sent+cancelled", "reinstate")])
+@pytest.mark.parametrize(
+    ("state", "trigger"),
+    [
+        ("unfinished", "place"),
+        ("sent+cancelled", "reinstate"),
+        ("sent+invoiced+paid+cancelled", "reinstate"),
+    ],
+)
 def test_stock_that_is_gone_is_waited_for(workflow: Workflow, new_shop: type[Shop], state: str, trigger: str) -> None:
     shop = new_shop(workflow)
     shop.bring(state)

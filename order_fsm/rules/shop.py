@@ -185,7 +185,7 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("pay", adds={"sent"}, guards=(SOME_MONEY,), ledger="captured"), *MONEY_IN),
         *_settled(Rule("refund_failed", needs={"sent"}, guards=bounded, ledger="refund_failed"), *MONEY_IN),
         *_settled(Rule("restore_payment", needs={"sent"}, guards=bounded, ledger="restored"), *MONEY_IN),
-        *_settled(Rule("refund", needs={"sent"}, guards=(*bounded, CREDIT), ledger="refunded", facts={"credit"}), *MONEY_OUT),
+        *_settled(Rule("refund", needs={"sent"}, guards=(AMOUNT, BOUND, CREDIT), ledger="refunded", facts={"credit"}), *MONEY_OUT),
         *_settled(Rule("unpay", needs={"sent"}, guards=(*bounded, EXPLAINED), ledger="reversed"), *MONEY_OUT),
 
         Rule("invoice", needs={"sent"}, forbids={"invoiced", "cancelled"}, adds={"invoiced"}),
