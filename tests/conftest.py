@@ -8,6 +8,8 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from datetime import timedelta
+from decimal import Decimal
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ class Shop:
     def bring(self, state: str, order_id: str = "1001", total: str = "10.00") -> Order:
         """A new order, brought into a state by the fewest real triggers that lead there."""
         order = self.create(order_id, total)
-        for trigger, said in _route(self.orders.workflow, order, state):
+        for trigger, said in _routes(self.orders.workflow, order.total)[state]:
             self.orders.fire(order_id, trigger, **said)
         return self.orders.get(order_id)
 
@@ -109,20 +111,21 @@ _WAYS: tuple[dict[str, Any], ...] = (
 """Ways to fire a trigger, the plainest first."""
 
 
-def _route(workflow: Workflow, order: Order, state: str) -> list[tuple[str, dict[str, Any]]]:
-    """Return the triggers that lead an order into a state, each with its arguments."""
+@lru_cache(maxsize=32)
+def _routes(workflow: Workflow, total: Decimal) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Return the triggers that lead a new order into each state, each with its arguments."""
+    shop = Shop(workflow)
+    order = shop.create(total=str(total), lines=())
     routes: dict[str, list[tuple[str, dict[str, Any]]]] = {order.state: []}
     ahead = deque([order])
     while ahead:
         here = ahead.popleft()
-        if here.state == state:
-            return routes[state]
         for trigger, way in product(workflow.triggers, _WAYS):
             outcome = _decided(workflow, here, trigger, way)
             if isinstance(outcome, Decision) and outcome.order.state not in routes:
                 routes[outcome.order.state] = [*routes[here.state], (trigger, way)]
                 ahead.append(outcome.order)
-    raise LookupError(f"no way to {state}")
+    return routes
 
 
 def _decided(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> Decision | Refused | None:

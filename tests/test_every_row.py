@@ -119,7 +119,7 @@ def test_money_that_moves_back_names_its_payment_amount_and_reason(
     shop = new_shop(workflow)
     shop.create(total="10")
     for reference in ("ch_1", "ch_2"):
-        payment = {"amount": "3", "reference": reference}
+        payment: dict[str, Any] = {"amount": "3", "reference": reference}
         shop.orders.fire("1001", "pay", **payment)
         shop.orders.fire("1001", "refund", **{**payment, "amount": "1", "transaction_id": f"re_{reference}"})
         shop.orders.fire("1001", "unpay", **{**payment, "amount": "1"}, **REASON)

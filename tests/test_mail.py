@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,7 @@ class Server:
     def __init__(self, port: int) -> None:
         self.box = Box()
         self.port = port
+        self._store = MemoryStore()
 
     def connect(self) -> smtplib.SMTP:
         return smtplib.SMTP("127.0.0.1", self.port, local_hostname="shop", timeout=60)
@@ -115,6 +117,24 @@ class Server:
     def mailer(self, orders: Orders, **parts: Any) -> Mailer:
         usual = {"connect": self.connect, "sender": SENDER, "merchant": OWNER, "shop": "Teapots"}
         return Mailer(orders, **{**usual, **parts})
+
+    @contextmanager
+    def news(self, order_id: str, comment: str, **said: bool) -> Iterator[Mail]:
+        """Yield the only mail about a comment. One mailer sends many of them: it loads its templates once."""
+        self.box.mails.clear()
+        orders, mailer = self._usual
+        orders.create(order_id, total="10.00", currency="GBP", email=ANN)
+        try:
+            orders.comment(order_id, comment, notify=True, **said)
+            assert orders.deliver(mailer) == 1
+            yield self.box.only()
+        finally:
+            self._store.remove(orders.get(order_id))
+
+    @cached_property
+    def _usual(self) -> tuple[Orders, Mailer]:
+        orders = Orders(self._store)
+        return orders, self.mailer(orders)
 
     def deliver(self, shop: Shop, /, **parts: Any) -> int:
         return shop.orders.deliver(self.mailer(shop.orders, **parts), limit=1000)
@@ -616,17 +636,12 @@ comments = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 @settings(max_examples=60, deadline=None)
 def test_any_comment_arrives_as_it_was_written(running: Server, comment: str) -> None:
     """Except for the ends of its lines, which are those of a mail. Every server accepts the lines."""
-    running.box.mails.clear()
-    orders = Orders(MemoryStore())
-    orders.create("1001", total="10.00", currency="GBP", email=ANN)
-    orders.comment("1001", comment, visible=True, notify=True)
-    assert orders.deliver(running.mailer(orders)) == 1
-    mail = running.box.only()
     written = f"There is news about your order 1001.\n\n{comment}\n\nOrder 1001\n"
-    assert written.replace("\r\n", "\n").replace("\r", "\n") in mail.text
-    assert mail.content.isascii()
-    assert max(map(len, mail.content.split(b"\r\n"))) <= 78
-    assert not {b"\r", b"\n", b"\0"} & set(mail.content.replace(b"\r\n", b"").split())
+    with running.news("1001", comment, visible=True) as mail:
+        assert written.replace("\r\n", "\n").replace("\r", "\n") in mail.text
+        assert mail.content.isascii()
+        assert max(map(len, mail.content.split(b"\r\n"))) <= 78
+        assert not {b"\r", b"\n", b"\0"} & set(mail.content.replace(b"\r\n", b"").split())
 
 
 HEADERS = ["Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"]
@@ -648,16 +663,11 @@ def is_identifier(text: str) -> bool:
 @settings(max_examples=60, deadline=None)
 def test_no_order_id_gets_out_of_the_subject(running: Server, order_id: str) -> None:
     """Not by what `email` would decode into a line break either. Except for spaces, the subject has the id."""
-    running.box.mails.clear()
-    orders = Orders(MemoryStore())
-    orders.create(order_id, total="10.00", currency="GBP", email=ANN)
-    orders.comment(order_id, "x", notify=True)
-    assert orders.deliver(running.mailer(orders)) == 1
-    mail = running.box.only()
-    assert mail.parsed.keys() == HEADERS
-    assert mail.recipients == [ANN]
-    subject = "".join(mail.header("Subject").replace("\u2060", "").split())
-    assert subject == "".join(f"News about your order {order_id}".replace("\u2060", "").split())
+    with running.news(order_id, "x") as mail:
+        assert mail.parsed.keys() == HEADERS
+        assert mail.recipients == [ANN]
+        subject = "".join(mail.header("Subject").replace("\u2060", "").split())
+        assert subject == "".join(f"News about your order {order_id}".replace("\u2060", "").split())
 
 
 @pytest.mark.parametrize("hostile", ["a\r\nBcc: eve@example.com", "a\nBcc: eve", "a\u2028b\x00c\x85d\x0bBcc: e", BCC])
