@@ -119,13 +119,13 @@ class Server:
         return Mailer(orders, **{**usual, **parts})
 
     @contextmanager
-    def news(self, order_id: str, comment: str, **said: bool) -> Iterator[Mail]:
+    def news(self, order_id: str, comment: str, visible: bool = False) -> Iterator[Mail]:
         """Yield the only mail about a comment. One mailer sends many of them: it loads its templates once."""
         self.box.mails.clear()
         orders, mailer = self._usual
         orders.create(order_id, total="10.00", currency="GBP", email=ANN)
         try:
-            orders.comment(order_id, comment, notify=True, **said)
+            orders.comment(order_id, comment, visible=visible, notify=True)
             assert orders.deliver(mailer) == 1
             yield self.box.only()
         finally:

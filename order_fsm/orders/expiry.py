@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from order_fsm.errors import InvalidInput, OrderNotFound, Refused, VersionConflict
 from order_fsm.model import UNFINISHED, Entry, Order, Receipt, When
-from order_fsm.orders.commands import Expire
+from order_fsm.orders.calls import Expire
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import each_order
 from order_fsm.rules.request import Request

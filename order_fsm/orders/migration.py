@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.model import Order, Receipt, When, statuses_of
-from order_fsm.orders.commands import Migrate, needs_migration
+from order_fsm.orders.calls import Migrate, needs_migration
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import each_order
 from order_fsm.rules.request import Request

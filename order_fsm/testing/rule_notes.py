@@ -1,6 +1,6 @@
 """Noting, while tests run, which edges are taken and which outcomes guards have.
 
-THE SEAM, all of it: `commands.py` and `form.py` each have the name `decide`. While notes are taken it stands for a
+THE SEAM, all of it: `calls.py` and `form.py` each have the name `decide`. While notes are taken it stands for a
 function that hands the real `decide` a twin of the workflow in place of the workflow. The twin has the same table, but
 its `edges_from` and `guards_in` hand out guards that note what they answered. So deciding itself has no hook and no
 branch for it. And `Workflow.__init__` notes where the workflow is built.
@@ -19,14 +19,14 @@ from attrs import evolve
 
 from order_fsm.errors import Refused
 from order_fsm.model import Order, When
-from order_fsm.orders import commands
+from order_fsm.orders import calls
 from order_fsm.rules import form
 from order_fsm.rules.decide import Decision, decide
 from order_fsm.rules.request import Request
 from order_fsm.rules.rule import Edge, Facts, Guard, Rule
 from order_fsm.rules.workflow import Workflow
 
-DECIDING = (commands, form)
+DECIDING = (calls, form)
 """The modules that decide in order to change an order; what only explains does not count."""
 
 BUILDERS = frozenset({"order_fsm.rules.shop", "order_fsm.rules.workflow", __name__})

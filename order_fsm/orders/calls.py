@@ -1,0 +1,204 @@
+"""The calls that change one order. A call is a checked request and the way to decide it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from attrs import evolve
+
+from order_fsm.currencies import whole_units
+from order_fsm.errors import InvalidInput, Refused, VersionConflict
+from order_fsm.model import Entry, Order
+from order_fsm.rules.booking import recorded_before
+from order_fsm.rules.decide import Decision, Outcome, Recorded, decide
+from order_fsm.rules.form import fill
+from order_fsm.rules.request import Request
+from order_fsm.rules.workflow import Workflow
+
+NO_CURRENCIES: Mapping[str, int] = MappingProxyType({})
+"""The currencies of a shop that uses those of ISO 4217 alone."""
+
+UNMATCHED = "payment.unmatched"
+"""The topic of a message about money that the ledger of no order covers."""
+
+
+class Fire(NamedTuple):
+    """Fires a trigger."""
+
+    workflow: Workflow
+    order_id: str
+    request: Request
+    request_fingerprint: str | None = None
+    currencies: Mapping[str, int] = NO_CURRENCIES
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+        """Decide the trigger. A payment, refund or dispute with a known id was recorded before.
+
+        Raises:
+            KeyReused: if it was recorded with another amount or currency.
+            InvalidInput: if the amount is finer than the smallest unit of its currency.
+        """
+        facts = self.request.facts
+        kind = self.workflow.ledger_of(self.request.trigger)
+        if facts and kind is not None:
+            amount: Any = facts.get("amount")
+            if amount is not None:
+                whole_units(amount, str(facts.get("currency", order.currency)), self.currencies)
+            recorded = recorded_before(order, kind, facts)
+            if recorded is not None:
+                return Recorded(recorded.version)
+        decision = decide(self.workflow, order, self.request, shortages)
+        return decision if isinstance(decision, Refused) else (decision,)
+
+
+class Report(NamedTuple):
+    """Records one fact of a payment gateway: fires a trigger, or adds a comment if the rules refuse it.
+
+    One call decides both, under one key, so that a redelivery gets the first receipt again in either case.
+
+    Attributes:
+        request: the comment, with the fact as its facts.
+        fire: fires the trigger. None if the fact only becomes a comment.
+        final: whether a fact beyond its bound becomes a comment too. Otherwise it is refused, because an earlier fact
+            may still come.
+        unmatched: whether the comment is about money, so that the shop gets a message.
+    """
+
+    order_id: str
+    request: Request
+    request_fingerprint: str
+    fire: Fire | None = None
+    final: bool = False
+    unmatched: bool = False
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+        """Decide the trigger, or the comment.
+
+        Returns:
+            The decisions, or `Refused` if the fact may be early.
+
+        Raises:
+            KeyReused: if the fact was recorded with another amount or currency.
+        """
+        if self.fire is None:
+            return self._noted(order, None)
+        try:
+            outcome = self.fire.decide(order, shortages)
+        except InvalidInput:  # The shop does not know the currency, or the amount is finer than its smallest unit.
+            return self._noted(order, "unknown_money")
+        if not isinstance(outcome, Refused) or (not self.final and self._may_be_early(outcome)):
+            return outcome
+        return self._noted(order, ", ".join(reason.code for reason in outcome.reasons))
+
+    def _noted(self, order: Order, reasons: str | None) -> Outcome:
+        request = self.request
+        if reasons is not None:
+            request = evolve(request, facts={**request.facts, "reasons": reasons})
+        decision = noted(order, request)
+        return (decision._replace(announces=UNMATCHED) if self.unmatched else decision,)
+
+    def _may_be_early(self, refused: Refused) -> bool:
+        return self.unmatched and any(reason.code == "beyond_bound" for reason in refused.reasons)
+
+
+class Expire(NamedTuple):
+    """Fires the trigger that time fires, if the order has not changed since it was found due."""
+
+    workflow: Workflow
+    order_id: str
+    request: Request
+    version: int
+    request_fingerprint: None = None
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+        """Decide the trigger. There is nothing to do if the order has another version."""
+        if order.version != self.version:
+            return ()
+        decision = decide(self.workflow, order, self.request, shortages)
+        return decision if isinstance(decision, Refused) else (decision,)
+
+
+class Save(NamedTuple):
+    """Saves the admin's form."""
+
+    workflow: Workflow
+    order_id: str
+    request: Request
+    statuses: frozenset[str]
+    version: int
+    request_fingerprint: str | None = None
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+        """Decide the steps from the order's statuses to those of the form.
+
+        Raises:
+            VersionConflict: if the order changed since the form was loaded.
+        """
+        if order.version != self.version:
+            raise VersionConflict(
+                f"order {order.id!r} changed since the form was loaded (version {order.version}, form has"
+                f" {self.version}): reload it"
+            )
+        if order.statuses == self.statuses:
+            return (noted(order, self.request),) if self.request.reasoned else ()
+        return fill(self.workflow, order, self.statuses, self.request, shortages)
+
+
+class Comment(NamedTuple):
+    """Adds a comment to the history."""
+
+    order_id: str
+    request: Request
+    request_fingerprint: str | None = None
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:  # noqa: ARG002 - as in `Call`
+        """Decide the comment. It is always allowed."""
+        return (noted(order, self.request),)
+
+
+class Migrate(NamedTuple):
+    """Moves an order to a state of a changed table."""
+
+    workflow: Workflow
+    order_id: str
+    request: Request
+    targets: Mapping[str, str]
+    request_fingerprint: None = None
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:  # noqa: ARG002 - as in `Call`
+        """Decide the move. There is nothing to do if the order fits the table."""
+        target = self.targets.get(order.state)
+        if target is None or not needs_migration(self.workflow, order, target):
+            return ()
+        entry = _entry(order, self.request, target)
+        return (Decision(order.after(entry, order.payments, self.workflow.counts_in(target)), entry, None),)
+
+
+def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
+    """Return whether an order differs from what the table says of a state: name, totals or stock."""
+    wanted = (target, workflow.counts_in(target), bool(order.lines) and workflow.holds(target))
+    return wanted != (order.state, order.counted, order.reserved is not None)
+
+
+def noted(order: Order, request: Request) -> Decision:
+    """Return a comment as a decision: an entry that changes no box."""
+    entry = _entry(order, request, order.state, trigger="comment")
+    return Decision(order.after(entry, order.payments, order.counted), entry, None)
+
+
+def _entry(order: Order, request: Request, target: str, trigger: str | None = None) -> Entry:
+    return Entry(
+        version=order.version + 1,
+        trigger=request.trigger if trigger is None else trigger,
+        state_before=order.state,
+        state_after=target,
+        at=request.at,
+        by=request.by,
+        comment=request.comment,
+        visible=request.visible,
+        notify=request.notify,
+        key=request.key,
+        facts=request.facts,
+    )
