@@ -296,7 +296,7 @@ def test_a_refusal_takes_no_edge(notes: RuleNotes) -> None:
         orders.fire("1001", "refund", amount="1")
     assert happened(notes) == [("place", "unfinished")]
     ((_, seen),) = notes.dump().values()
-    assert sum(seen) - sum(before) == 4  # Three guards hold. The amount is beyond its bound.
+    assert sum(seen) - sum(before) == 3  # Two guards hold. The amount is beyond its bound.
 
 
 def test_a_policy_that_is_overridden_is_an_edge_taken(notes: RuleNotes) -> None:
