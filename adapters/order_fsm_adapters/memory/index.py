@@ -31,7 +31,8 @@ class OrderIndex:
         self._orders = orders
         self._all = _Section(orders)
         self._customers: dict[str, _Section] = {}
-        self._references: dict[str, set[str]] = {}
+        # Most payments belong to one order. A set of one would take as much memory as half of the order.
+        self._references: dict[str, str | set[str]] = {}
 
     def put(self, before: Order | None, order: Order) -> None:
         """Index an order in place of its former version, if there is one."""
@@ -39,7 +40,11 @@ class OrderIndex:
         if order.payments and (before is None or before.payments is not order.payments):
             # No row of a ledger is ever removed.
             for reference in order.references:
-                self._references.setdefault(reference, set()).add(order.id)
+                known = self._references.setdefault(reference, order.id)
+                if isinstance(known, set):
+                    known.add(order.id)
+                elif known != order.id:
+                    self._references[reference] = {known, order.id}
         if before is not None and before.customer != order.customer:
             self._forget_customer(before)
             before = None
@@ -53,8 +58,10 @@ class OrderIndex:
         """Drop an order."""
         self._all.remove(order)
         for reference in order.references:
-            self._references[reference].discard(order.id)
-            if not self._references[reference]:
+            known = self._references[reference]
+            if isinstance(known, set):
+                known.discard(order.id)
+            if not known or known == order.id:
                 del self._references[reference]
         self._forget_customer(order)
 
@@ -75,7 +82,8 @@ class OrderIndex:
         return section.found(query)
 
     def _with_reference(self, reference: str, query: Query) -> Iterator[Order]:
-        orders = [self._orders[order_id] for order_id in self._references.get(reference, ())]
+        known = self._references.get(reference, set())
+        orders = [self._orders[order_id] for order_id in ((known,) if isinstance(known, str) else known)]
         return (
             order
             for order in sorted(orders, key=_place)

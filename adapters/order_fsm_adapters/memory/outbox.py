@@ -13,8 +13,11 @@ from attrs import define, evolve
 
 from order_fsm.model import Message
 
+_SWEPT_FROM = 1000
+"""The heap of later messages is swept when more entries than this stayed behind in it."""
 
-@define(eq=False)
+
+@define(eq=False, weakref_slot=False)
 class _Row:
     """A message in the outbox.
 
@@ -35,7 +38,7 @@ class Outbox:
         """Start empty."""
         self._number = 0
         self._rows: dict[str, _Row] = {}
-        self._queues: dict[str, dict[str, None]] = {}
+        self._queues: dict[str, list[str]] = {}
         # Heads that were never claimed, by number; the other heads, by the time at which they are due. A head that
         # changed since stays behind in its heap, and is skipped when it comes up.
         self._fresh: list[tuple[int, str]] = []
@@ -57,10 +60,12 @@ class Outbox:
             self._apart.setdefault(message.order_id, set()).add(message.id)
             self._push(row)
             return
-        queue = self._queues.setdefault(message.order_id, {})
-        queue[message.id] = None
-        if len(queue) == 1:
+        queue = self._queues.get(message.order_id)
+        if queue is None:
+            self._queues[message.order_id] = [message.id]
             self._push(row)
+        else:
+            queue.append(message.id)
 
     def claimable(self, now: datetime, limit: int) -> list[Message]:
         """Return the messages that `Store.claim` would lease now. Leases none."""
@@ -79,9 +84,8 @@ class Outbox:
             one_later = heapq.heappop(self._later)
             if waiting and waiting[-1] == one_later:
                 continue  # A message that was due at this time before has two entries in the heap.
-            row = self._rows.get(one_later[2])
-            if row is not None and (row.due, row.number) == one_later[:2]:
-                found.append(row.message)
+            if self._is_later(*one_later):
+                found.append(self._rows[one_later[2]].message)
                 waiting.append(one_later)
         for one_later in waiting:
             heapq.heappush(self._later, one_later)
@@ -150,7 +154,7 @@ class Outbox:
 
     def forget(self, order_id: str) -> None:
         """Drop all messages and dead letters of an order."""
-        for message_id in self._queues.pop(order_id, {}):
+        for message_id in self._queues.pop(order_id, ()):
             del self._rows[message_id]
         for message_id in self._apart.pop(order_id, ()):
             del self._rows[message_id]
@@ -166,17 +170,25 @@ class Outbox:
 
     def _leave(self, message: Message) -> None:
         queue = self._queues[message.order_id]
-        del queue[message.id]
+        queue.remove(message.id)  # It is the head.
         if not queue:
             del self._queues[message.order_id]
         else:
-            self._push(self._rows[next(iter(queue))])
+            self._push(self._rows[queue[0]])
 
     def _push(self, row: _Row) -> None:
         if row.due is None:
             heapq.heappush(self._fresh, (row.number, row.message.id))
-        else:
-            heapq.heappush(self._later, (row.due, row.number, row.message.id))
+            return
+        heapq.heappush(self._later, (row.due, row.number, row.message.id))
+        if len(self._later) > _SWEPT_FROM + 2 * len(self._rows):
+            self._later = [one for one in self._later if self._is_later(*one)]
+            heapq.heapify(self._later)
+
+    def _is_later(self, due: datetime, number: int, message_id: str) -> bool:
+        """Return whether an entry of the heap still tells when its message is due."""
+        row = self._rows.get(message_id)
+        return row is not None and (row.due, row.number) == (due, number)
 
 
 def _discard(ids: dict[str, set[str]], message: Message) -> None:
