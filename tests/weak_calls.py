@@ -119,8 +119,13 @@ class AddsLast(RemoteStore):
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         del due
         outbox = self._memory._content.outbox
+
+        def add() -> None:
+            if message.id not in {one.id for one in outbox}:  # A call whose answer was lost is made again.
+                outbox.add(evolve(message, attempts=1))
+
         self._called(lambda: self._memory.delivered(message, until))
-        self._called(lambda: outbox.add(evolve(message, attempts=1)))
+        self._called(add)
 
 
 class RemovesMessagesByItself(RemoteStore):

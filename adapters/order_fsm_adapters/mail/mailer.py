@@ -27,7 +27,7 @@ from typing import Any
 from order_fsm import InvalidInput, Message, Order, OrderNotFound, Orders, Status, Undelivered, validation
 from order_fsm.currencies import fraction_digits
 from order_fsm_adapters.mail.addresses import address_of, header_line
-from order_fsm_adapters.mail.rendering import MAILS, Templates
+from order_fsm_adapters.mail.rendering import MAILS, Templates, package_templates
 
 
 class Word(str):
@@ -89,7 +89,7 @@ class Mailer:
             raise InvalidInput(f"sender must be ASCII, because few servers accept other senders: {sender!r}")
         self._merchant = address_of(merchant, "merchant")
         self._shop = validation.name(shop, "shop")
-        self._templates = Templates(templates)
+        self._templates = package_templates() if templates is None else Templates(templates)
 
     def __call__(self, message: Message) -> None:
         """Send the mails of a message, if it has any.

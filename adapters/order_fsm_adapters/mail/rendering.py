@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,16 @@ VALUES: Mapping[str, frozenset[str]] = {
 PARTS = ("subject.txt", "txt", "html")
 _SHARED = ("frame.html", "customer.html", "customer.txt", "merchant.html", "merchant.txt", "wording.txt")
 _OWN_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@cache
+def package_templates() -> Templates:
+    """Return the package's own templates, loaded once for all mailers.
+
+    Raises:
+        MissingDependency: if Jinja2 is not installed.
+    """
+    return Templates(None)
 
 
 class Templates:
