@@ -105,6 +105,7 @@ def _seal(row: tuple[object, ...], before: bytes = b"") -> bytes:
 
 ORDER = f"INSERT INTO order_fsm_order VALUES ({', '.join('?' * 23)})"  # noqa: S608 - of question marks alone
 ENTRY = "INSERT INTO order_fsm_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+MESSAGE = f"INSERT INTO order_fsm_message VALUES (NULL, {', '.join('?' * 7)}, 0, '', 1)"  # noqa: S608 - of question marks
 PLACE = """
     UPDATE order_fsm_order SET state = ?, counted = ?, invoiced_by_payment = ?, version = ?, reserved = ?, payments = ?,
         updated_at = ?, refund_is_due = ?, is_unmatched = ?, last_seal = ?, seal = ? WHERE id = ?
@@ -112,7 +113,7 @@ PLACE = """
 
 
 def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compare, tmp_path: Path) -> None:
-    """By hand: the same tables, one transaction a change, the row read and checked, and both rows sealed."""
+    """By hand: the same tables, one transaction a change, the row read and checked, and all three rows sealed."""
     store = SqliteStore(tmp_path / "ours.db")
     orders = Orders(store)
     SqliteStore(tmp_path / "by_hand.db").close()
@@ -156,6 +157,9 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
                 row = ("sent", 1, 0, version, None, "[]", at, 0, 0, last)
                 hand.execute(PLACE, (*row, _seal((one, *row, *before[12:])), one))
                 hand.execute(ENTRY, (*entry, last))
+                payload = '{"total":"49.90","currency":"GBP","state":"sent"}'
+                message = (f"{one}#{version}.1-{os.urandom(4).hex()}", one, "order.placed", payload, at, "")
+                hand.execute(MESSAGE, (*message, _seal(message)))
                 hand.execute("COMMIT")
 
         return work

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from order_fsm.model import Order
+from order_fsm.money import ZERO
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
@@ -68,7 +69,8 @@ def queues_of(order: Order) -> tuple[bool, bool]:
     """Return whether money of the order is due back, and whether money in another currency is unmatched."""
     if not order.payments:
         return False, False
-    return order.refund_due > 0, bool(order.unmatched)
+    balance = order.balance
+    return balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
 
 
 def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderRow:

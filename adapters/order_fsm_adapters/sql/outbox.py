@@ -1,8 +1,8 @@
 """The outbox: statements on order_fsm_message and order_fsm_dead_letter.
 
 Of each order only the oldest message, its head, can be claimed. Messages with remaining recipients are outside this
-sequence: each is a head of its own. `due` is empty until a message is claimed. Then it is
-the end of its lease, or the time to which it is postponed.
+sequence: each is a head of its own. `due` is empty until a message is claimed. Then it is the end of its lease, or the
+time to which it is postponed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from order_fsm_adapters.sql.rows import message_of, message_row, remaining_colum
 _log = logging.getLogger(__name__)
 
 _COLUMNS = "id, order_id, topic, payload, created_at, remaining, seal, attempts"
-_INSERT = f"INSERT INTO order_fsm_message ({_COLUMNS}, due, head) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?)"  # noqa: S608
+_INSERT = f"""
+    INSERT INTO order_fsm_message ({_COLUMNS}, due, head)
+    SELECT ?, ?, ?, ?, ?, ?, ?, ?, '', CASE WHEN ? OR NOT EXISTS (
+        SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = ''
+    ) THEN 1 ELSE 0 END
+"""  # noqa: S608
 _IS_LEASED = "SELECT number FROM order_fsm_message WHERE id = ? AND due = ?"
 _MESSAGE = f"SELECT {_COLUMNS} FROM order_fsm_message WHERE number = ?"  # noqa: S608
 _CLAIMABLE = """
@@ -110,8 +115,7 @@ def forget(transaction: Transaction, order_id: str) -> None:
 def _append(transaction: Transaction, columns: Row) -> None:
     """Insert a message, behind all others."""
     order_id, remaining = columns[1], columns[5]
-    is_head = bool(remaining) or not transaction.rows(_OLDEST, (order_id,))
-    transaction.run(_INSERT, (*columns, 1 if is_head else 0))
+    transaction.run(_INSERT, (*columns, 1 if remaining else 0, order_id))
 
 
 def _drop(transaction: Transaction, number: int, order_id: str) -> None:
