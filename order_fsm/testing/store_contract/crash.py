@@ -172,7 +172,7 @@ class Crash(StoreHarness):
             number += 1
         else:
             expected.refused = [under_way]
-        expected.check(store)
+        expected.check(store, after_kill=True)
         committed(store, expected, creation(f"after change {number}", stock=[taken("CUP", 1, strict=False)]))
         expected.refused = []
         return number

@@ -151,7 +151,7 @@ class Kills(StoreHarness):
                             numbers[prefix] += 1
                         else:
                             expected.refused.append(under_way)
-                    expected.check(store)
+                    expected.check(store, after_kill=True)
 
     def test_s3_a_process_killed_as_it_opens_loses_nothing(self, durable_place: Path) -> None:
         """Neither one that opens a new store, nor one that finds what a killed process has left, does any harm."""
@@ -167,7 +167,7 @@ class Kills(StoreHarness):
                     opener.end()
                 with opened() as store:
                     expected = stocked(store) if expected is None else expected
-                    expected.check(store)
+                    expected.check(store, after_kill=True)
                 began = monotonic()
                 writer = Worker(opened, partial(_write, expected, number, "order"))
                 try:
@@ -190,7 +190,7 @@ class Kills(StoreHarness):
                     if is_there(store, under_way):
                         expected.commit(under_way)
                         number += 1
-                    expected.check(store)
+                    expected.check(store, after_kill=True)
 
     def test_s9_a_killed_relay_loses_no_message(self, durable_place: Path) -> None:
         """Each message that a killed relay delivered, postponed, gave up or requeued is so. The others stay."""

@@ -166,6 +166,6 @@ class Removals(StoreHarness):
                         _tried(partial(store.remove, expected.orders[under_way]))
                     if under_way is not None and _tried(partial(store.load, under_way)) == "OrderNotFound":
                         expected.remove(under_way)
-                    expected.check(store)
+                    expected.check(store, after_kill=True)
                     for order_id in list(expected.orders):
                         _removed(store, expected, order_id)
