@@ -1,44 +1,28 @@
 """The receiver of a gateway's callbacks: verifies, parses, and records each event once, in any order of arrival.
 
 The checks come in this order: the signature over the raw bytes and its time, the shape of the body, the mode and the
-account, the order. The commit itself then checks the event's id (its idempotency key), the identity of the fact, and
-its bound.
+account. Then the recorder finds the order.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from order_fsm import validation
-from order_fsm.errors import (
-    InvalidInput,
-    KeyReused,
-    OrderNotFound,
-    Refused,
-    StoreError,
-    StoreUnavailable,
-    TransactionLost,
-)
-from order_fsm.model import Receipt
+from order_fsm.errors import InvalidInput, StoreUnavailable, TransactionLost
 from order_fsm.orders.service import Orders
 from order_fsm.payments.events import MONEY_KINDS, Ignore, Parser, PaymentEvent, TryAgain, standard_event
-from order_fsm.payments.facts import facts_of, key_of, moves_money, related_key, told
-from order_fsm.payments.outcome import Outcome, combined, ignored, parked, recorded, rejected, unmatched
+from order_fsm.payments.outcome import Outcome, combined, ignored, parked, rejected
 from order_fsm.payments.payload import Headers, decode, explained, normalised
+from order_fsm.payments.recorder import Recorder
 from order_fsm.payments.signatures import Verified, Verifier, verified
-
-WAIT = timedelta(hours=24)
-"""How long a fact waits for its order, or for an earlier fact of its payment. Then no gateway is asked to repeat it."""
 
 _PASSING = (TryAgain, OSError, StoreUnavailable, TransactionLost)
 """Exceptions of a verifier or parser after which the gateway shall send the callback again."""
-
-_ANNOUNCED = ("captured", "refunded")
-"""The kinds whose entries the customer may read."""
 
 
 class PaymentReceiver:
@@ -86,15 +70,17 @@ class PaymentReceiver:
             raise InvalidInput(f"parse must be a function that returns a PaymentEvent, not {validation.shown(parse)}")
         if clock is not None and not callable(clock):
             raise InvalidInput(f"clock must be a function that returns a datetime, not {validation.shown(clock)}")
-        self._orders = orders
         self._verifier = verifier
         self._parse = parse
         self._clock = orders.now if clock is None else clock
         self._live = None if live is None else validation.flag(live, "live")
         self._account = validation.optional_name(account, "account")
-        self._provider = validation.optional_name(provider, "provider")
-        self._ignores_unknown = validation.flag(ignore_unknown_orders, "ignore_unknown_orders")
-        self._triggers = {**_money_triggers(orders), **_own_triggers(orders, triggers)}
+        self._recorder = Recorder(
+            orders,
+            {**_money_triggers(orders), **_own_triggers(orders, triggers)},
+            validation.optional_name(provider, "provider"),
+            ignores_unknown=validation.flag(ignore_unknown_orders, "ignore_unknown_orders"),
+        )
 
     def receive(self, body: bytes, headers: Headers) -> Outcome:
         """Verify a callback and record its events. Answer with `http_status`.
@@ -178,121 +164,7 @@ class PaymentReceiver:
             return ignored(f"it is of {mode} mode, and the receiver has live={self._live}")
         if None not in (self._account, event.account) and event.account != self._account:
             return ignored("it is about another account")
-        provider = event.provider or self._provider
-        key = key_of(event, provider)
-        try:
-            order_ids = self._order_ids(event, provider)
-            if not order_ids:
-                return self._of_no_order(event, key)
-            if len(order_ids) > 1:
-                return self._of_several_orders(order_ids, event, provider, key)
-            return self._of_order(order_ids[0], event, provider, key)
-        except OrderNotFound:
-            return parked("the order was removed at the same time")
-        except KeyReused:
-            return rejected(409, "its id or payment stands for something else already")
-        except StoreError as error:
-            return parked(f"the store cannot take it now ({type(error).__name__})")
-
-    def _order_ids(self, event: PaymentEvent, provider: str | None) -> list[str]:
-        """Return the orders that an event is about: the one that it names, or else those that have its payment.
-
-        The payment counts too if the event names an unknown order: in refunds and disputes some gateways put another
-        number in its place, and money of a payment can only belong to the order that has the payment.
-        """
-        if event.order_id is not None:
-            try:
-                return [self._orders.get(event.order_id).id]
-            except OrderNotFound:
-                pass
-        if event.reference is None:
-            return []
-        return [
-            order.id
-            for order in self._orders.find(reference=event.reference)
-            if any(
-                row.reference == event.reference and (provider is None or row.provider in (None, provider))
-                for row in order.payments
-            )
-        ]
-
-    def _of_no_order(self, event: PaymentEvent, key: str) -> Outcome:
-        if self._ignores_unknown:
-            return ignored("there is no such order in this shop")
-        now = self._orders.now()
-        since = event.occurred_at
-        if since is None or since > now:
-            since = self._orders.first_seen(related_key("first seen", key))
-        if now - since < WAIT:
-            return parked("there is no such order yet")
-        return unmatched(f"there is no such order after {WAIT}", key)
-
-    def _of_several_orders(
-        self, order_ids: Iterable[str], event: PaymentEvent, provider: str | None, key: str
-    ) -> Outcome:
-        facts = facts_of(event, provider)
-        comment = f"{told(event)}: several orders have this payment"
-        receipts = [
-            self._orders.execute(
-                self._orders.commands.report(
-                    order_id,
-                    event.kind,
-                    facts,
-                    related_key(f"on {order_id}", key),
-                    comment,
-                    unmatched=moves_money(event),
-                )
-            )
-            for order_id in order_ids
-        ]
-        new = [receipt for receipt in receipts if not receipt.duplicate]
-        return recorded("noted on several orders that have its payment", new[0] if new else receipts[0])
-
-    def _of_order(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> Outcome:
-        try:
-            receipt = self._report(order_id, event, provider, key)
-        except Refused:
-            if not self._waited(order_id, event, provider, key):
-                return parked("an earlier fact of its payment has not come yet")
-            receipt = self._report(order_id, event, provider, key, final=True)
-        (entry,), order = receipt.entries, receipt.order
-        if entry.trigger == "comment":
-            return recorded(f"noted only: {entry.facts.get('reasons', 'it fires no trigger')}", receipt)
-        short_of_paying = event.kind == "captured" and (not order.counted or order.outstanding > 0)
-        applied = entry.before != entry.after and not short_of_paying
-        return recorded(f"the order is {order.state}", receipt, applied=applied)
-
-    def _report(
-        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, *, final: bool = False
-    ) -> Receipt:
-        return self._orders.execute(
-            self._orders.commands.report(
-                order_id,
-                event.kind,
-                facts_of(event, provider),
-                key,
-                told(event),
-                trigger=self._triggers.get(event.kind),
-                comment="reversed by the bank" if event.kind == "reversed" else "",
-                visible=event.kind in _ANNOUNCED,
-                final=final,
-                unmatched=moves_money(event),
-            )
-        )
-
-    def _waited(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> bool:
-        """Return whether a fact has waited long enough for an earlier one.
-
-        A comment tells the shop of it when it comes first, and keeps the time. The event's own key stays free for the
-        fact itself.
-        """
-        comment = f"{told(event)}: an earlier fact of its payment has not come yet"
-        receipt = self._orders.execute(
-            self._orders.commands.report(
-                order_id, event.kind, facts_of(event, provider), related_key("early", key), comment
-            )
-        )
-        return receipt.duplicate and self._orders.now() - receipt.entries[0].at >= WAIT
+        return self._recorder.record(event)
 
 
 def _checked_events(events: Iterable[PaymentEvent]) -> list[PaymentEvent]:

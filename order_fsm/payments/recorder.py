@@ -1,0 +1,160 @@
+"""The recorder of a gateway's facts: finds the order of an event, and records the event once, in any order of arrival.
+
+The commit itself checks the event's id (its idempotency key), the identity of the fact, and its bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+
+from order_fsm.errors import KeyReused, OrderNotFound, Refused, StoreError
+from order_fsm.model import Receipt
+from order_fsm.orders.service import Orders
+from order_fsm.payments.events import PaymentEvent
+from order_fsm.payments.facts import facts_of, key_of, moves_money, related_key, told
+from order_fsm.payments.outcome import Outcome, ignored, parked, recorded, rejected, unmatched
+
+WAIT = timedelta(hours=24)
+"""How long a fact waits for its order, or for an earlier fact of its payment. Then no gateway is asked to repeat it."""
+
+_ANNOUNCED = ("captured", "refunded")
+"""The kinds whose entries the customer may read."""
+
+
+class Recorder:
+    """Records the events of one gateway."""
+
+    def __init__(
+        self, orders: Orders, triggers: Mapping[str, str], provider: str | None, *, ignores_unknown: bool
+    ) -> None:
+        """Create the recorder.
+
+        Args:
+            orders: record the facts.
+            triggers: the trigger of each kind of event that fires one.
+            provider: the gateway, for events that do not name it.
+            ignores_unknown: whether events about no order of this shop are ignored.
+        """
+        self._orders = orders
+        self._triggers = triggers
+        self._provider = provider
+        self._ignores_unknown = ignores_unknown
+
+    def record(self, event: PaymentEvent) -> Outcome:
+        """Record an event."""
+        provider = event.provider or self._provider
+        key = key_of(event, provider)
+        try:
+            order_ids = self._order_ids(event, provider)
+            if not order_ids:
+                return self._of_no_order(event, key)
+            if len(order_ids) > 1:
+                return self._of_several_orders(order_ids, event, provider, key)
+            return self._of_order(order_ids[0], event, provider, key)
+        except OrderNotFound:
+            return parked("the order was removed at the same time")
+        except KeyReused:
+            return rejected(409, "its id or payment stands for something else already")
+        except StoreError as error:
+            return parked(f"the store cannot take it now ({type(error).__name__})")
+
+    def _order_ids(self, event: PaymentEvent, provider: str | None) -> list[str]:
+        """Return the orders that an event is about: the one that it names, or else those that have its payment.
+
+        The payment counts too if the event names an unknown order: in refunds and disputes some gateways put another
+        number in its place, and money of a payment can only belong to the order that has the payment.
+        """
+        if event.order_id is not None:
+            try:
+                return [self._orders.get(event.order_id).id]
+            except OrderNotFound:
+                pass
+        if event.reference is None:
+            return []
+        return [
+            order.id
+            for order in self._orders.find(reference=event.reference)
+            if any(
+                row.reference == event.reference and (provider is None or row.provider in (None, provider))
+                for row in order.payments
+            )
+        ]
+
+    def _of_no_order(self, event: PaymentEvent, key: str) -> Outcome:
+        if self._ignores_unknown:
+            return ignored("there is no such order in this shop")
+        now = self._orders.now()
+        since = event.occurred_at
+        if since is None or since > now:
+            since = self._orders.first_seen(related_key("first seen", key))
+        if now - since < WAIT:
+            return parked("there is no such order yet")
+        return unmatched(f"there is no such order after {WAIT}", key)
+
+    def _of_several_orders(
+        self, order_ids: Iterable[str], event: PaymentEvent, provider: str | None, key: str
+    ) -> Outcome:
+        facts = facts_of(event, provider)
+        comment = f"{told(event)}: several orders have this payment"
+        receipts = [
+            self._orders.execute(
+                self._orders.commands.report(
+                    order_id,
+                    event.kind,
+                    facts,
+                    related_key(f"on {order_id}", key),
+                    comment,
+                    unmatched=moves_money(event),
+                )
+            )
+            for order_id in order_ids
+        ]
+        new = [receipt for receipt in receipts if not receipt.duplicate]
+        return recorded("noted on several orders that have its payment", new[0] if new else receipts[0])
+
+    def _of_order(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> Outcome:
+        try:
+            receipt = self._report(order_id, event, provider, key)
+        except Refused:
+            if not self._waited(order_id, event, provider, key):
+                return parked("an earlier fact of its payment has not come yet")
+            receipt = self._report(order_id, event, provider, key, final=True)
+        (entry,), order = receipt.entries, receipt.order
+        if entry.trigger == "comment":
+            return recorded(f"noted only: {entry.facts.get('reasons', 'it fires no trigger')}", receipt)
+        short_of_paying = event.kind == "captured" and (not order.counted or order.outstanding > 0)
+        applied = entry.before != entry.after and not short_of_paying
+        return recorded(f"the order is {order.state}", receipt, applied=applied)
+
+    def _report(
+        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, *, final: bool = False
+    ) -> Receipt:
+        return self._orders.execute(
+            self._orders.commands.report(
+                order_id,
+                event.kind,
+                facts_of(event, provider),
+                key,
+                told(event),
+                trigger=self._triggers.get(event.kind),
+                comment="reversed by the bank" if event.kind == "reversed" else "",
+                visible=event.kind in _ANNOUNCED,
+                final=final,
+                unmatched=moves_money(event),
+            )
+        )
+
+    def _waited(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> bool:
+        """Return whether a fact has waited long enough for an earlier one.
+
+        A comment tells the shop of it when it comes first, and keeps the time. The event's own key stays free for the
+        fact itself.
+        """
+        comment = f"{told(event)}: an earlier fact of its payment has not come yet"
+        receipt = self._orders.execute(
+            self._orders.commands.report(
+                order_id, event.kind, facts_of(event, provider), related_key("early", key), comment
+            )
+        )
+        return receipt.duplicate and self._orders.now() - receipt.entries[0].at >= WAIT
