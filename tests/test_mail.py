@@ -448,6 +448,20 @@ def test_topic_without_mails_opens_no_connection(shop: Shop) -> None:
     mailer(Message("1001#2.1", "1001", "order.weighed", {}, AT))
 
 
+def test_refund_that_fails_is_no_payment_to_thank_for(server: Server, any_shop: Shop) -> None:
+    """The order is paid again, but no money came. The merchant hears of the refund that is still due."""
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", reference="ch_1")
+    any_shop.orders.fire("1001", "refund", reference="ch_1", transaction_id="re_1")
+    server.deliver(any_shop)
+    server.box.mails.clear()
+    any_shop.orders.fire("1001", "refund_failed", transaction_id="re_1")
+    server.deliver(any_shop)
+    assert "paid" in any_shop.orders.get("1001").statuses
+    assert server.box.to(ANN) == []
+    assert [mail.header("Subject") for mail in server.box.to(OWNER)] == ["Order 1001: check a refund of 10.00 GBP"]
+
+
 # F3: every recipient by itself
 
 

@@ -128,12 +128,19 @@ class Mailer:
             raise Undelivered(failures, ", ".join(map(_reason, errors)), permanent=permanent) from errors[-1]
 
     def _read(self, message: Message) -> tuple[Order | None, str]:
-        """Return the order and the comment that the customer may read, or None if the id is another order's now."""
+        """Return the order and the comment that the customer may read, or None if there is nothing to tell.
+
+        There is nothing if the id is another order's now.
+        """
         history = self._orders.history(message.order_id)
         entry = history[message.version - 1] if 0 < message.version <= len(history) else None
         if entry is None or entry.at != message.created_at:
             return None, ""
-        return self._orders.get(message.order_id), entry.comment if entry.visible else ""
+        order = self._orders.get(message.order_id)
+        rows = [row.kind for row in order.payments if row.version == entry.version]
+        if message.topic == "order.paid" and "refund_failed" in rows:
+            return None, ""  # The order is paid again, but no payment came. `refund.due` tells the merchant.
+        return order, entry.comment if entry.visible else ""
 
     def _written(self, message: Message, mail: str, to: str, order: Order, comment: str) -> EmailMessage:
         values = self._values(message, order, comment, for_customer=mail.startswith("customer."))
