@@ -28,7 +28,7 @@ def fraction_digits(currency: str, units: Mapping[str, int] | None = None) -> in
     Raises:
         InvalidInput: if the currency is unknown, or has no smallest unit (gold, test codes).
     """
-    return _digits(validation.currency(currency), units)
+    return _digits(validation.currency(currency), units_of(units))
 
 
 def _digits(currency: str, units: Mapping[str, int] | None) -> int:
@@ -51,7 +51,8 @@ def minor(amount: int, currency: str, units: Mapping[str, int] | None = None) ->
         units: fraction digits that take precedence over those of ISO 4217.
 
     Raises:
-        InvalidInput: if `amount` is not a whole number or is negative, or the currency is unknown.
+        InvalidInput: if `amount` is not a whole number or is negative, the currency is unknown, or `units` is not
+            valid.
     """
     whole = validation.whole(amount, "an amount in the smallest unit", 0)
     return validation.money(Decimal(whole).scaleb(-fraction_digits(currency, units), EXACT))
@@ -70,7 +71,7 @@ def to_minor(amount: Decimal | str | int, currency: str, units: Mapping[str, int
     Raises:
         InvalidInput: if `amount` is a float, negative or finer than the smallest unit, or the currency is unknown.
     """
-    return whole_units(validation.money(amount), validation.currency(currency), units)
+    return whole_units(validation.money(amount), validation.currency(currency), units_of(units))
 
 
 def whole_units(amount: Decimal, currency: str, units: Mapping[str, int] | None = None) -> int:
@@ -82,6 +83,27 @@ def whole_units(amount: Decimal, currency: str, units: Mapping[str, int] | None 
         smallest = Decimal(1).scaleb(-digits)
         raise InvalidInput(f"{amount:f} {currency} is finer than the smallest unit of the currency, {smallest:f}")
     return whole
+
+
+def units_of(units: object) -> dict[str, int]:
+    """Check the fraction digits of a shop's own currencies. None becomes the empty dict.
+
+    Raises:
+        InvalidInput: if it is not a dict of currencies to whole numbers up to `FRACTION_DIGITS`.
+    """
+    if units is None:
+        return {}
+    if not isinstance(units, Mapping):
+        raise InvalidInput(f"currencies must be a dict such as {{'PTS': 0}}, not {validation.shown(units)}")
+    return {validation.currency(name): _checked_digits(name, digits) for name, digits in units.items()}
+
+
+def _checked_digits(currency: str, digits: object) -> int:
+    what = f"the fraction digits of {currency}"
+    checked = validation.whole(digits, what, 0)
+    if checked > validation.FRACTION_DIGITS:
+        raise InvalidInput(f"{what} must be from 0 to {validation.FRACTION_DIGITS}, not {checked}")
+    return checked
 
 
 @lru_cache(maxsize=256)

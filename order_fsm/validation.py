@@ -277,7 +277,8 @@ def names(value: object, what: str) -> frozenset[str]:
         InvalidInput: if the value is not such an iterable. A mapping is refused because its keys say nothing about
             its values: a form `{"paid": False}` does not tick paid.
     """
-    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+    # Some web frameworks have forms that are no Mapping, but have keys like one.
+    if isinstance(value, str) or hasattr(value, "keys") or not isinstance(value, Iterable):
         raise InvalidInput(f"{what} must be a set of names such as {{'sent'}}, not {shown(value)}")
     return frozenset(name(one, what) for one in value)
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import InvalidInput, KeyReused, Order, Orders, Receipt, Refused
+from order_fsm.payments import minor, to_minor
 from order_fsm.validation import GATEWAY
+from order_fsm_adapters.memory import MemoryStore
 from tests.stores import KINDS, opened
 
 if TYPE_CHECKING:
@@ -257,6 +259,16 @@ def test_m11_unknown_currency_is_refused_unless_the_shop_declares_it(shop: Shop)
     with pytest.raises(InvalidInput, match="smallest unit"):
         orders.create("3", total="0.5", currency="PTS")
     assert orders.fire("2", "pay", amount=5).order.state == "sent+paid"
+
+
+@pytest.mark.parametrize("units", [["PTS"], "PTS", 7, {"PTS": -1}, {"PTS": 9}, {"PTS": "2"}, {"pts": 2}, {"PTS": True}])
+def test_m11_units_of_a_shop_are_checked(units: Any) -> None:
+    with pytest.raises(InvalidInput):
+        Orders(MemoryStore(), currencies=units)
+    with pytest.raises(InvalidInput):
+        minor(5, "GBP", units)
+    with pytest.raises(InvalidInput):
+        to_minor("5", "GBP", units)
 
 
 def test_m12_free_order_is_paid_when_it_is_placed(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from functools import partial
 from itertools import combinations
@@ -272,7 +273,19 @@ def test_a_form_of_no_order(shop: Shop) -> None:
         shop.orders.save("1001", {"sent"}, version=1)
 
 
-@pytest.mark.parametrize("form", [{"sent": True, "paid": False}, {"paid": False}, {}, MappingProxyType({"sent": 1})])
+class Form:
+    """A form of a web framework that is no Mapping."""
+
+    def keys(self) -> list[str]:
+        return ["sent", "paid"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+
+@pytest.mark.parametrize(
+    "form", [{"sent": True, "paid": False}, {"paid": False}, {}, MappingProxyType({"sent": 1}), Form()]
+)
 def test_mapping_as_a_form_is_refused(shop: Shop, form: Any) -> None:
     """Its keys say nothing about its values. Read by its keys it would tick paid and capture money."""
     order = shop.bring("sent")

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from order_fsm.errors import InvalidInput, OrderNotFound, Refused, VersionConflict
-from order_fsm.model import UNFINISHED, Entry, Order, Receipt, When
+from order_fsm.model import UNFINISHED, Entry, Fact, Order, Receipt, When
 from order_fsm.orders.calls import Expire
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import each_order
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Query, Store
+from order_fsm.validation import GATEWAY
 
 TRIGGER = "expire"
 """The trigger that time fires. Its rule says which orders expire."""
@@ -56,7 +57,7 @@ def expire(
             break
         try:
             history = store.history(order.id)
-            if len(history) == order.version and _since(history, due) <= before:
+            if len(history) == order.version and _since(history, due) <= before and not _awaits_money(history):
                 # Decided for this version alone: the order may be unplaced and placed again now.
                 call = Expire(workflow, order.id, request, order.version)
                 receipt = executor.execute(call)
@@ -95,6 +96,30 @@ def _since(history: Sequence[Entry], when: When) -> datetime:
         if when.matches(entry.after) and not when.matches(entry.before):
             since = entry.at
     return since
+
+
+def _awaits_money(history: Sequence[Entry]) -> bool:
+    """Return whether a gateway reported money that the ledger could not take, or holds an authorisation.
+
+    Such facts are comments, because no trigger takes them. A void counts even if it came before its authorisation. A
+    failed attempt may be followed by another one under the same reference.
+    """
+    authorised: set[Fact] = set()
+    voided: set[Fact] = set()
+    for entry in history:
+        if entry.trigger != "comment" or entry.by != GATEWAY:
+            continue
+        facts = entry.facts
+        kind, reference = facts.get("kind"), facts.get("reference")
+        if kind == "captured":
+            return True
+        if kind == "authorised" and "reasons" not in facts:  # Otherwise the shop has a rule for it.
+            authorised.add(reference)
+        elif kind == "failed":
+            authorised.discard(reference)
+        elif kind == "voided":
+            voided.add(reference)
+    return bool(authorised - voided)
 
 
 def _skipped(order: Order, error: Exception) -> None:

@@ -251,8 +251,12 @@ class Maintenance:
 
 
 def _age(older_than: object) -> timedelta:
-    if not isinstance(older_than, timedelta) or older_than < timedelta(0):
+    if not isinstance(older_than, timedelta):
         raise InvalidInput(
             f"older_than must be a timedelta such as timedelta(days=14), not {validation.shown(older_than)}"
+        )
+    if older_than < timedelta(0):
+        raise InvalidInput(
+            f"older_than must be a timedelta such as timedelta(days=14), not a negative timedelta ({older_than})"
         )
     return older_than

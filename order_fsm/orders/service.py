@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from order_fsm import validation
-from order_fsm.currencies import to_minor
+from order_fsm.currencies import to_minor, units_of
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, Reason, Refused
 from order_fsm.model import UNFINISHED, Entry, Line, Order, Receipt, When
 from order_fsm.money import ZERO, plus
@@ -70,10 +70,7 @@ class Orders(Maintenance):
             writer = GroupCommit(store)
         now = _utc_now if clock is None else _checked(clock)
         super().__init__(store, workflow, now, Executor(store, workflow, writer))
-        self._currencies = {
-            validation.currency(name): validation.whole(digits, f"the fraction digits of {name}", 0)
-            for name, digits in (currencies or {}).items()
-        }
+        self._currencies = units_of(currencies)
         self._commands = Commands(workflow, now, self._currencies)
 
     @property
