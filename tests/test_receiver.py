@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from http.client import IncompleteRead
 from itertools import permutations
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_fsm import InvalidInput, Order, Rule, Status, StoreUnavailable, shop_workflow
+from order_fsm import InvalidInput, Order, OrderNotFound, Rule, Status, StoreFull, StoreUnavailable, shop_workflow
 from order_fsm.payments import (
     HmacSignature,
     Ignore,
@@ -29,7 +30,7 @@ from order_fsm.payments import (
     standard_event,
 )
 from order_fsm.testing.store_contract.harness import stressed
-from order_fsm_adapters.gateways import adyen, mollie, paypal, razorpay, stripe
+from order_fsm_adapters.gateways import adyen, gocardless, mollie, paypal, razorpay, stripe
 from tests.gateways.fuzzing import GATEWAYS, forgeries
 from tests.gateways.samples import (
     ADYEN_KEY,
@@ -39,6 +40,7 @@ from tests.gateways.samples import (
     adyen_item,
     adyen_signed,
     encoded,
+    gocardless_event,
     hex_hmac,
     mollie_part,
     mollie_payment,
@@ -52,6 +54,7 @@ from tests.gateways.samples import (
     stripe_intent,
     stripe_refund,
 )
+from tests.gateways.test_gocardless import Api
 from tests.stores import opened
 
 if TYPE_CHECKING:
@@ -194,16 +197,18 @@ def test_g3_an_unknown_order_is_unmatched_after_a_day(any_shop: Shop, caplog: py
     assert named(receiver.record(event(order_id="9009"))) == ("applied", 200), "it is not used up"
 
 
-def test_g3_the_time_at_the_gateway_counts_if_it_is_known(any_shop: Shop) -> None:
-    """A time in the future does not: it would park the event for as long."""
-    receiver, now = receiver_of(any_shop), any_shop.clock.now
-    late = event(order_id="9009", occurred_at=now - DAY)
-    assert named(receiver.record(late)) == ("unmatched", 200)
-    assert named(receiver.record(event(order_id="9009", occurred_at=now - DAY / 2, id="evt_2"))) == ("parked", 503)
-    future = event(order_id="9009", occurred_at=now + 1000 * DAY, id="evt_3")
-    assert named(receiver.record(future)) == ("parked", 503)
-    any_shop.clock.pass_by(hours=24)
-    assert named(receiver.record(future)) == ("unmatched", 200)
+@pytest.mark.parametrize("age", [2 * DAY, -1000 * DAY])
+def test_g3_an_order_is_waited_for_since_the_event_came(any_shop: Shop, age: timedelta) -> None:
+    """Not since the time at the gateway: the endpoint may have been down for days."""
+    receiver = receiver_of(any_shop)
+    early = event(order_id="9009", occurred_at=any_shop.clock.now - age)
+    assert named(receiver.record(early)) == ("parked", 503)
+    any_shop.clock.pass_by(hours=23)
+    assert named(receiver.record(early)) == ("parked", 503)
+    any_shop.clock.pass_by(hours=1)
+    assert named(receiver.record(early)) == ("unmatched", 200)
+    any_shop.create("9009")
+    assert named(receiver.record(early)) == ("applied", 200), "it is not used up"
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -326,7 +331,10 @@ def test_g5_equal_references_of_two_gateways_are_different_payments(any_shop: Sh
     assert [any_shop.orders.get(order_id).reversed for order_id in ("1001", "1002")] == [0, 10]
 
 
-PASSING = [TimeoutError(), ConnectionResetError(), OSError(), TryAgain("later"), StoreUnavailable("away")]
+PASSING = [
+    *(TimeoutError(), ConnectionResetError(), OSError(), IncompleteRead(b""), TryAgain("later")),
+    *(StoreUnavailable("away"), StoreFull("full"), OrderNotFound("not yet")),
+]
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: type(fault).__name__)
@@ -438,6 +446,44 @@ HOLDING = shop_workflow().extend(
     ],
     forbids={"expire": {"authorised"}, "unplace": {"authorised"}},
 )
+
+
+@pytest.mark.parametrize(
+    ("facts", "expires"),
+    [
+        (["authorised"], False),
+        (["authorised", "voided"], True),
+        (["voided", "authorised"], True),
+        (["authorised", "failed"], True),
+        (["failed", "authorised"], False),
+        (["failed"], True),
+    ],
+)
+def test_g9_an_authorisation_holds_expiry_without_a_box_too(any_shop: Shop, facts: list[str], expires: bool) -> None:
+    any_shop.bring("sent")
+    receiver = receiver_of(any_shop)
+    for kind in facts:
+        assert named(receiver.record(event(kind, transaction_id=...))) == ("recorded", 200)
+    any_shop.clock.pass_by(days=30)
+    assert bool(any_shop.orders.expire(timedelta(days=7))) == expires
+
+
+def test_g9_one_of_two_authorisations_that_is_voided_does_not_end_the_other(any_shop: Shop) -> None:
+    any_shop.bring("sent")
+    receiver = receiver_of(any_shop)
+    for reference in ("pi_1", "pi_2"):
+        receiver.record(event("authorised", reference=reference, id=reference, transaction_id=...))
+    receiver.record(event("voided", transaction_id=...))
+    any_shop.clock.pass_by(days=30)
+    assert any_shop.orders.expire(timedelta(days=7)) == []
+
+
+@pytest.mark.parametrize("money", [{"currency": "XBT"}, {"amount": "100.001"}])
+def test_m9_money_that_the_ledger_cannot_take_holds_expiry(any_shop: Shop, money: dict[str, str]) -> None:
+    any_shop.bring("sent")
+    assert named(receiver_of(any_shop).record(event(**money))) == ("recorded", 200)
+    any_shop.clock.pass_by(days=30)
+    assert any_shop.orders.expire(timedelta(days=7)) == []
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "json"])
@@ -885,3 +931,78 @@ def test_a_signature_with_other_headers_is_taken_from_the_signed_ones(shop: Shop
     receiver = receiver_of(shop, HmacSignature(SECRET, header="x-signature"), parse)
     receiver.receive(body, {"X-Signature": hex_hmac(body), "webhook-id": "evt_1"})
     assert seen == [{}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (None, "a parser must return PaymentEvents, Ignore or TryAgain, not NoneType"),
+        ([event(), event(amount="1.00")], "two events of one body have the same id"),
+    ],
+)
+def test_wrong_answer_of_a_parser_is_named(shop: Shop, answer: Any, said: str) -> None:
+    shop.create()
+    outcome = receiver_of(shop, parse=lambda *_: answer).receive(b"{}", {})
+    assert named(outcome) == ("rejected", 400)
+    assert said in outcome.reason
+
+
+def test_the_same_event_twice_in_one_body_counts_once(any_shop: Shop) -> None:
+    any_shop.create()
+    outcome = receiver_of(any_shop, parse=lambda *_: [event(), event()]).receive(b"{}", {})
+    assert [one.outcome for one in outcome.outcomes] == ["applied", "duplicate"]
+
+
+def test_wrong_answer_of_a_verifier_and_a_missing_header_are_named(shop: Shop) -> None:
+    assert "must return Verified, not bool" in receiver_of(shop, Answering(True)).receive(b"{}", {}).reason
+    assert "'stripe-signature'" in receiver_of(shop, StripeSignature(SECRET)).receive(b"{}", {}).reason
+
+
+def test_verifier_that_fails_on_a_value_of_the_body_does_not_show_it(shop: Shop) -> None:
+    outcome = receiver_of(shop, Answering(KeyError("ann@example.com"))).receive(b'{"to": "ann@example.com"}', {})
+    assert named(outcome) == ("rejected", 401)
+    assert "ann" not in outcome.reason
+
+
+def test_header_values_may_be_lists(any_shop: Shop) -> None:
+    """As some API gateways give them."""
+    any_shop.create()
+    body = encoded(stripe_event("payment_intent.succeeded", stripe_intent()))
+    headers = {name: [value] for name, value in stripe_headers(body).items()}
+    outcome = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse).receive(body, headers)
+    assert outcome.outcome != "rejected", outcome.reason
+
+
+@pytest.mark.parametrize("fetched", [None, 7, event()])
+def test_fetched_events_are_a_list(shop: Shop, fetched: Any) -> None:
+    with pytest.raises(InvalidInput, match="events must be a list of PaymentEvents, not"):
+        receiver_of(shop).reconcile(fetched)
+
+
+@pytest.mark.parametrize("reason", [None, 7, b"x"])
+def test_reason_is_text(reason: Any) -> None:
+    for kind in (Ignore, TryAgain):
+        with pytest.raises(InvalidInput, match="reason must be a string"):
+            kind(reason)
+
+
+def test_mollie_capture_that_is_shown_later_counts_once(any_shop: Shop) -> None:
+    """First the payment is only paid. Then Mollie shows the capture of the same money."""
+    any_shop.create(total="49.90")
+    capture = mollie_part("cpt_1", "49.90", status="succeeded")
+    payments = iter([mollie_payment(), mollie_payment(_embedded={"captures": [capture]})])
+    receiver = receiver_of(any_shop, mollie.MollieBody(), mollie.MollieEvents(lambda _: next(payments)))
+    for _ in range(2):
+        assert receiver.receive(b"id=tr_1", {}).http_status == 200
+    assert any_shop.orders.get("1001").unmatched == {"EUR": Decimal("49.90")}
+
+
+def test_gocardless_event_that_cannot_be_read_does_not_stop_the_others(any_shop: Shop) -> None:
+    any_shop.create(total="49.90")
+    bad = {**gocardless_event("payments", "confirmed", "EV2"), "links": {}}
+    batch = encoded({"events": [bad, gocardless_event("payments", "confirmed", "EV3")]})
+    verifier = gocardless.GoCardlessSignature(SECRET)
+    headers = {"Webhook-Signature": hex_hmac(batch)}
+    outcome = receiver_of(any_shop, verifier, gocardless.GoCardlessEvents(Api())).receive(batch, headers)
+    assert [one.outcome for one in outcome.outcomes] == ["rejected", "applied"]
+    assert any_shop.orders.get("1001").held == Decimal("49.90")

@@ -72,6 +72,10 @@ def _occurred_at(value: datetime | None) -> datetime | None:
     return None if value is None else validation.instant(value, "occurred_at")
 
 
+def _reason(value: str) -> str:
+    return validation.text(value, "reason", validation.COMMENT_LENGTH)
+
+
 @frozen
 class PaymentEvent:
     """One fact that a gateway reports.
@@ -136,7 +140,7 @@ class Ignore:
         reason: for the log.
     """
 
-    reason: str
+    reason: str = field(converter=_reason)
 
 
 class TryAgain(OrderFsmError):
@@ -149,8 +153,8 @@ class TryAgain(OrderFsmError):
     """
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
+        self.reason = _reason(reason)
+        super().__init__(self.reason)
 
 
 Parsed = PaymentEvent | Sequence[PaymentEvent] | Ignore | TryAgain

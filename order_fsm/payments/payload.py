@@ -11,8 +11,12 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput
 
 
-class MissingMember(InvalidInput):
-    """A payload lacks a member. The message has its path and no value, so that it may be logged."""
+class Unusable(InvalidInput):
+    """A callback, or the shop's code for it, cannot be used. The message has no value of the body: it may be logged."""
+
+
+class MissingMember(Unusable):
+    """A payload lacks a member. The message has its path."""
 
 
 class HeaderItems(Protocol):
@@ -92,13 +96,13 @@ def normalised(headers: Headers) -> dict[str, str]:
 
 
 def explained(error: Exception, item: object) -> str:
-    """Return why a body cannot be parsed: the missing member if it is known, and no value of the body.
+    """Return why a callback cannot be used: the missing member or header if it is known, and no value of the body.
 
     Args:
-        error: the parser raised it.
-        item: the parser's input.
+        error: the parser or the verifier raised it.
+        item: its input.
     """
-    if isinstance(error, MissingMember):
+    if isinstance(error, Unusable):
         return str(error)
     name = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(name, str) and not _occurs(name, item):
@@ -123,6 +127,9 @@ def _occurs(text: str, item: object) -> bool:
 def _text(value: object) -> str | None:
     if isinstance(value, str):
         return str.__str__(value)
+    if isinstance(value, list | tuple):  # As some API gateways give headers that may come more than once.
+        parts = [_text(part) for part in value]
+        return ", ".join(part for part in parts if part is not None) if parts and None not in parts else None
     return value.decode("latin-1") if isinstance(value, bytes) else None
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
+from http.client import HTTPException
 from types import MappingProxyType
 from typing import Any
 
 from order_fsm import validation
-from order_fsm.errors import InvalidInput, StoreUnavailable, TransactionLost
+from order_fsm.errors import InvalidInput, StoreError
 from order_fsm.orders.service import Orders
 from order_fsm.payments.events import MONEY_KINDS, Ignore, Parser, PaymentEvent, TryAgain, standard_event
 from order_fsm.payments.outcome import Outcome, combined, ignored, parked, rejected
-from order_fsm.payments.payload import Headers, decode, explained, normalised
+from order_fsm.payments.payload import Headers, Unusable, decode, explained, normalised
 from order_fsm.payments.recorder import Recorder
 from order_fsm.payments.signatures import Verified, Verifier, verified
 
-_PASSING = (TryAgain, OSError, StoreUnavailable, TransactionLost)
+_PASSING = (TryAgain, OSError, HTTPException, StoreError)
 """Exceptions of a verifier or parser after which the gateway shall send the callback again."""
 
 
@@ -102,7 +103,9 @@ class PaymentReceiver:
         except _PASSING as error:
             return parked(f"the signature cannot be verified now ({_name(error)})")
         except Exception as error:
-            return rejected(401, f"the signature does not hold ({_name(error)})")
+            return rejected(
+                401, f"the signature does not hold ({explained(error, (given, body.decode(errors='replace')))})"
+            )
         try:
             items = (decode(body),) if signed.items is None else signed.items
         except Exception as error:
@@ -168,6 +171,8 @@ class PaymentReceiver:
 
 
 def _checked_events(events: Iterable[PaymentEvent]) -> list[PaymentEvent]:
+    if not isinstance(events, Iterable):
+        raise InvalidInput(f"events must be a list of PaymentEvents, not {type(events).__name__}")
     checked = list(events)
     for event in checked:
         if not isinstance(event, PaymentEvent):
@@ -220,7 +225,7 @@ def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
 
     Raises:
         TryAgain: if it is that.
-        TypeError: if it is not an answer of a parser.
+        Unusable: if it is not an answer of a parser, or two events have one id.
     """
     if isinstance(answer, TryAgain):
         raise answer
@@ -231,5 +236,8 @@ def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
     if inspect.iscoroutine(answer):
         answer.close()  # Otherwise Python warns that it was never awaited.
     if not isinstance(answer, Sequence) or not all(isinstance(event, PaymentEvent) for event in answer):
-        raise TypeError("a parser must return PaymentEvents, Ignore or TryAgain")
+        raise Unusable(f"a parser must return PaymentEvents, Ignore or TryAgain, not {type(answer).__name__}")
+    ids = [event.id for event in set(answer) if event.id is not None]
+    if len(set(ids)) < len(ids):
+        raise Unusable("two events of one body have the same id: give each an id of its own")
     return tuple(answer)

@@ -48,7 +48,7 @@ class Recorder:
         try:
             order_ids = self._order_ids(event, provider)
             if not order_ids:
-                return self._of_no_order(event, key)
+                return self._of_no_order(key)
             if len(order_ids) > 1:
                 return self._of_several_orders(order_ids, event, provider, key)
             return self._of_order(order_ids[0], event, provider, key)
@@ -81,14 +81,11 @@ class Recorder:
             )
         ]
 
-    def _of_no_order(self, event: PaymentEvent, key: str) -> Outcome:
+    def _of_no_order(self, key: str) -> Outcome:
         if self._ignores_unknown:
             return ignored("there is no such order in this shop")
-        now = self._orders.now()
-        since = event.occurred_at
-        if since is None or since > now:
-            since = self._orders.first_seen(related_key("first seen", key))
-        if now - since < WAIT:
+        # Not since the time at the gateway: an event may come late, for example after the endpoint was down.
+        if self._orders.now() - self._orders.first_seen(related_key("first seen", key)) < WAIT:
             return parked("there is no such order yet")
         return unmatched(f"there is no such order after {WAIT}", key)
 

@@ -16,7 +16,9 @@ from typing import Any, Literal, Protocol
 
 from attrs import field, frozen
 
+from order_fsm import validation
 from order_fsm.errors import InvalidInput, MissingDependency
+from order_fsm.payments.payload import Unusable
 
 TOLERANCE = timedelta(minutes=5)
 """The largest difference between the time of a signature and now (Standard Webhooks specification, "Verifying")."""
@@ -74,13 +76,13 @@ def verified(answer: object) -> Verified:
     Helpers of some gateways return False for a forged body, and an `async` verifier returns a coroutine.
 
     Raises:
-        InvalidInput: if the answer is anything else than `Verified`.
+        Unusable: if the answer is anything else than `Verified`.
     """
     if isinstance(answer, Verified):
         return answer
     if inspect.iscoroutine(answer):
         answer.close()  # Otherwise Python warns that it was never awaited.
-    raise InvalidInput(f"a verifier must return Verified, not {type(answer).__name__}")
+    raise Unusable(f"a verifier must return Verified, not {type(answer).__name__}")
 
 
 class StandardWebhooks:
@@ -149,7 +151,7 @@ class HmacSignature:
     The scheme signs no time, so a recorded callback verifies for ever: events need an id of their own.
 
     Raises:
-        InvalidInput: if there is no secret, or the algorithm or encoding is unknown.
+        InvalidInput: if there is no secret or header, or the algorithm or encoding is unknown.
     """
 
     def __init__(
@@ -177,7 +179,7 @@ class HmacSignature:
         self._secrets = [secret.encode() if isinstance(secret, str) else secret for secret in secrets]
         if not self._secrets or not all(isinstance(secret, bytes) and secret for secret in self._secrets):
             raise InvalidInput("give at least one secret, a string or bytes, not empty")
-        self._header = header.lower()
+        self._header = validation.name(header, "header").lower()
         self._algorithm = algorithm
         self._encoding = encoding
         self._prefix = prefix

@@ -164,7 +164,8 @@ def _got_through(gateway: Gateway, callback: Callback) -> bool:
     if answer is None:
         return False
     body, headers = gateway.genuine(gateway.body)
-    if answer.items is not None:  # Adyen signs members of the items, and not the bytes.
+    if answer.items is not None and isinstance(gateway.body, list):
+        # Adyen signs members of the items, and not the bytes.
         return any(_essence(item) not in [_essence(one) for one in gateway.body] for item in answer.items)
     # Padding that base64 and headers allow does not make another callback.
     return callback[0] != body or any(answer.headers[name] != headers[name] for name in answer.headers)

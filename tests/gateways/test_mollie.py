@@ -64,7 +64,6 @@ def test_paid_payment_is_a_capture_with_every_value() -> None:
             "captured",
             order_id="1001",
             reference="tr_1",
-            transaction_id="tr_1",
             amount="49.90",
             currency="EUR",
             id="tr_1:captured",

@@ -11,10 +11,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from order_fsm.errors import InvalidInput, OrderFsmError
-from order_fsm.payments import HmacSignature, Ignore, PaymentEvent, TryAgain, member, minor, optional_member
+from order_fsm.payments import (
+    HmacSignature,
+    Ignore,
+    PaymentEvent,
+    TryAgain,
+    Verified,
+    decode,
+    member,
+    minor,
+    optional_member,
+)
 from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
 
 __all__ = ["GoCardlessEvents", "GoCardlessSignature"]
@@ -44,6 +55,14 @@ class GoCardlessSignature(HmacSignature):
         """Take the secrets of the webhook endpoint, more than one while an old one is being replaced."""
         super().__init__(*secrets, header="webhook-signature")
 
+    def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
+        """Return `Verified` with each event of the batch as an item, so that a bad one does not stop the others."""
+        whole = super().verify(body, headers, now)
+        try:
+            return Verified({}, [{"events": [event]} for event in _batch(decode(body))])
+        except ValueError:
+            return whole  # It is not a batch. The receiver says so.
+
 
 class GoCardlessEvents:
     """A parser that looks up the amounts of the payments and refunds that a batch names."""
@@ -68,10 +87,7 @@ class GoCardlessEvents:
             TryAgain: if the API cannot be asked.
             InvalidInput: if a member is missing or not valid.
         """
-        batch = member(data, "events")
-        if not isinstance(batch, list):
-            raise InvalidInput("events must be a list")
-        events = [event for one in batch if (event := self._event(one)) is not None]
+        events = [event for one in _batch(data) if (event := self._event(one)) is not None]
         return events or Ignore("no event of the batch is about money")
 
     def _event(self, data: Any) -> PaymentEvent | None:
@@ -123,6 +139,13 @@ class GoCardlessEvents:
             raise
         except Exception as error:
             raise TryAgain(f"GoCardless cannot be asked ({type(error).__name__})") from error
+
+
+def _batch(data: Any) -> list[Any]:
+    batch = member(data, "events")
+    if not isinstance(batch, list):
+        raise InvalidInput("events must be a list")
+    return batch
 
 
 def _checked_id(value: Any) -> str:

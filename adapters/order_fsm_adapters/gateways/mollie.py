@@ -14,6 +14,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
 
+from attrs import evolve
+
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.payments import Ignore, PaymentEvent, TryAgain, Verified, member, optional_member
 from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
@@ -91,7 +93,8 @@ def _captures(payment: Any) -> list[PaymentEvent]:
         return []
     if optional_member(payment, "captureMode") == "manual":
         raise InvalidInput("a payment with manual capture needs its captures: fetch it with embed=captures")
-    return [_event(payment, "captured", payment)]
+    # Without an id of the capture: if Mollie shows one later, it is the same money.
+    return [evolve(_event(payment, "captured", payment), transaction_id=None)]
 
 
 def _statuses(payment: Any) -> list[PaymentEvent]:
