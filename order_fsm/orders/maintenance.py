@@ -159,6 +159,7 @@ class Maintenance:
     ) -> list[Receipt]:
         """Cancel orders that were placed long ago and never paid, invoiced or dispatched. Their stock comes back.
 
+        An order stays if a gateway holds an authorisation for it, or reported money that the ledger could not take.
         Each is decided by the rule `expire` at its commit, for the version that was found due. So an order that is
         paid, or placed again, at the same moment stays. An order that cannot be changed is logged by its id, and does
         not stop the others.

@@ -179,7 +179,8 @@ class Orders(Maintenance):
             facts: the arguments of the trigger. With money: `amount` (Decimal, string or int; if not given, all that is
                 outstanding, due back or else held, or left to reverse), `currency` (the order's if not given),
                 `reference` (the gateway's id of the payment; money without one was recorded by hand),
-                `transaction_id` (the gateway's id of this capture, refund or dispute: it counts once, under any key),
+                `transaction_id` (the gateway's id of this capture, refund or dispute: it counts once, under any key, so
+                give it if the gateway will report the same fact),
                 `provider` (the gateway). With `refund` also `credit`: True if it lowers the price by its whole amount,
                 False if it does not. If not given, a refund of a paid live order lowers the price.
 
