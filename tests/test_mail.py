@@ -511,6 +511,26 @@ def test_passing_refusal_of_the_customer_is_retried_for_the_customer_alone(serve
     assert any_shop.orders.dead_letters() == []
 
 
+def test_refused_customer_is_not_asked_again_while_the_merchant_is_retried(server: Server, any_shop: Shop) -> None:
+    """F3: the refusal becomes a dead letter when the merchant has the mail."""
+    server.box.refused |= {ANN: REFUSED, OWNER: BUSY}
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", reference="ch_1")
+    mailer = server.mailer(any_shop.orders)
+    for _ in range(4):
+        any_shop.orders.deliver(mailer)
+        any_shop.clock.advance(LONGEST_PAUSE)
+    assert (server.box.asked.count(ANN), server.box.asked.count(OWNER)) == (1, 4)
+    del server.box.refused[OWNER]
+    any_shop.orders.deliver(mailer)
+    (letter,) = any_shop.orders.dead_letters()
+    assert (letter.remaining, server.box.asked.count(ANN)) == (("customer",), 1)
+    server.box.refused.clear()
+    any_shop.orders.requeue(letter)
+    assert any_shop.orders.deliver(mailer) == 1
+    assert len(server.box.to(ANN)) == 1
+
+
 def test_passing_refusal_of_the_merchant_does_not_repeat_the_customers_mail(server: Server, any_shop: Shop) -> None:
     server.box.refused[OWNER] = BUSY
     any_shop.create()

@@ -90,6 +90,8 @@ class Mailer:
         self._merchant = address_of(merchant, "merchant")
         self._shop = validation.name(shop, "shop")
         self._templates = package_templates() if templates is None else Templates(templates)
+        # By message and recipient. While another recipient is still to be reached, a refused one is not asked again.
+        self._refused: dict[tuple[str, str], Exception] = {}
 
     def __call__(self, message: Message) -> None:
         """Send the mails of a message, if it has any.
@@ -113,6 +115,9 @@ class Mailer:
             to = order.email if recipient == "customer" else self._merchant
             if to is None:
                 continue
+            if (refusal := self._refused.get((message.id, recipient))) is not None:
+                failures[recipient] = refusal
+                continue
             try:
                 self._send(self._written(message, mail, to, order, comment), to)
                 is_mailed = True
@@ -125,6 +130,11 @@ class Mailer:
         if errors:
             # A permanent refusal is a dead letter only if nothing else is left to repeat: none may get lost.
             permanent = all(map(_is_permanent, errors))
+            for recipient, failure in failures.items():
+                if permanent:
+                    self._refused.pop((message.id, recipient), None)
+                elif _is_permanent(failure):
+                    self._refused[message.id, recipient] = failure
             raise Undelivered(failures, ", ".join(map(_reason, errors)), permanent=permanent) from errors[-1]
 
     def _read(self, message: Message) -> tuple[Order | None, str]:
