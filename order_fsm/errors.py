@@ -108,9 +108,11 @@ class Undelivered(OrderFsmError):
     """
 
     def __init__(self, recipients: Iterable[str], reason: str = "", *, permanent: bool = False) -> None:
-        self.recipients = tuple(recipients)
-        if isinstance(recipients, str) or not self.recipients:
+        is_list = isinstance(recipients, Iterable) and not isinstance(recipients, str | Mapping)
+        names = tuple(recipients) if is_list else ()
+        if not names or not all(isinstance(name, str) and name.strip() for name in names):
             raise InvalidInput(f"recipients must be a list of names such as ['customer'], not {recipients!r:.80}")
+        self.recipients = tuple([str.__str__(name) for name in names])
         self.reason = reason
         self.permanent = permanent
         super().__init__(self.recipients, reason)

@@ -63,8 +63,11 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return a hint for an error message, "" if no known name is similar."""
     from difflib import get_close_matches  # Imported on demand: it is slow, and only errors need it.
 
-    close = get_close_matches(name, list(known), n=1, cutoff=0.5) if isinstance(name, str) else []
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    if not isinstance(name, str):
+        return ""
+    lower = {one.casefold(): one for one in known}
+    close = get_close_matches(name.casefold(), lower, n=1, cutoff=0.5)
+    return f" (did you mean {lower[close[0]]!r}?)" if close else ""
 
 
 def text(value: object, what: str, limit: int) -> str:
@@ -254,7 +257,10 @@ def instant(value: object, what: str) -> datetime:
         return exact_datetime(value)
     if value.utcoffset() is None:
         raise InvalidInput(f"{what} must have a time zone, such as datetime.now(timezone.utc); this one is naive")
-    return exact_datetime(value.astimezone(UTC))
+    try:
+        return exact_datetime(value.astimezone(UTC))
+    except OverflowError:
+        raise InvalidInput(f"{what} must be from the year 1 to 9999 in UTC") from None
 
 
 def exact_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import Line, Orders
+from order_fsm import Line, Message, Orders, Rule, Status, Undelivered, shop_workflow
+from tests.stores import KINDS, opened
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Shop
 
 
@@ -166,3 +169,41 @@ def test_subclass_in_a_batch_fails_no_other_call(any_shop: Shop, orders: Orders)
         batch.fire("1002", "place", key="k2")
     assert [result.order.state for result in batch.results if not isinstance(result, Exception)] == ["sent", "sent"]
     assert_base_types(any_shop)
+
+
+class Priced(Line):
+    """A line with a column of the shop's own."""
+
+
+def test_lines_are_stored_as_lines(any_shop: Shop) -> None:
+    created = any_shop.create(lines=[Priced("TEAPOT", 2)])
+    placed = any_shop.orders.fire("1001", "place").order
+    for order in (created, placed, any_shop.orders.get("1001")):
+        assert {type(line) for line in (*order.lines, *(order.reserved or ()))} == {Line}
+        assert order.quantities == {"TEAPOT": 2}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_in_rules_are_stored_as_plain_text(new_shop: type[Shop], kind: str, tmp_path: Path) -> None:
+    workflow = shop_workflow().extend(
+        statuses=[Status(Safe("held"), tick=Safe("hold"))],
+        rules=[Rule(Safe("hold"), forbids={Safe("held")}, adds={Safe("held")}, announces=Safe("order.held"))],
+    )
+    with opened(kind, tmp_path) as store:
+        shop = new_shop(workflow, store)
+        shop.create()
+        entry = shop.orders.fire("1001", "hold").entries[0]
+        (message,) = shop.messages()
+        assert {type(text) for text in (entry.trigger, entry.state_after, message.topic)} == {str}
+        assert shop.orders.history("1001")[-1] == entry
+
+
+def test_recipients_are_plain_text(any_shop: Shop) -> None:
+    any_shop.bring("sent")
+
+    def handler(_: Message) -> None:
+        raise Undelivered([Safe("customer")])
+
+    assert any_shop.orders.deliver(handler) == 0
+    (message,) = any_shop.messages()
+    assert (message.remaining, type(message.remaining[0]), message.attempts) == (("customer",), str, 1)

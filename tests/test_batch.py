@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,7 +28,8 @@ from order_fsm import (
 from order_fsm.store import Change, Need, Snapshot
 from order_fsm_adapters.memory import MemoryStore
 from tests.damaged import Damaged
-from tests.stores import precede
+from tests.sqlite_files import by_hand
+from tests.stores import opened, precede
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -322,3 +324,49 @@ def test_change_of_others_within_a_batch_is_not_overwritten(any_shop: Shop, othe
     assert any_shop.orders.get("1001").captured == (7 if others == "pay" else 3)
     assert [entry.version for entry in any_shop.orders.history("1001")] == [1, 2, 3, 4, 5]
     assert any_shop.orders.audit().ok
+
+
+def test_damaged_stock_fails_the_calls_that_need_it(new_shop: type[Shop], tmp_path: Path) -> None:
+    """Also a second call of an order, for which the stock is read apart. Others go on."""
+    with opened("sqlite", tmp_path) as store:
+        shop = new_shop(store=store)
+        shop.orders.set_stock("CUP", 5)
+        shop.bring("sent")
+        shop.create("1002", lines=[Line("CUP", 1)])
+        by_hand(tmp_path / "orders.db", "UPDATE order_fsm_stock SET available = 1000 WHERE sku = 'TEAPOT'")
+        with shop.orders.batch() as batch:
+            batch.comment("1001", "a")
+            batch.comment("1001", "b")
+            batch.fire("1002", "place")
+        assert [type(result) for result in batch.results] == [Receipt] * 3
+        with shop.orders.batch() as batch:
+            batch.fire("1001", "cancel")
+            batch.fire("1001", "reinstate")
+            batch.fire("1002", "invoice")
+        assert StoreCorrupt in [type(result) for result in batch.results[:2]]
+        assert isinstance(batch.results[2], Receipt)
+
+
+class TimeLimit(Exception):
+    """As a library for jobs raises it from a signal handler."""
+
+
+class Interrupting(MemoryStore):
+    """Raises it while a change is decided."""
+
+    def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+        return [snapshot._replace(stock=Interrupted()) for snapshot in super().prepare_many(needs)]
+
+
+class Interrupted(dict[str, int]):
+    def __bool__(self) -> bool:
+        raise TimeLimit
+
+
+def test_time_limit_in_a_batch_reaches_the_caller(new_shop: type[Shop]) -> None:
+    """It is no answer of one call."""
+    shop = new_shop(store=Interrupting())
+    shop.create()
+    batch = shop.orders.batch()
+    with pytest.raises(TimeLimit), batch:
+        batch.fire("1001", "place")

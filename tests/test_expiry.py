@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import InvalidInput, Order, OrderNotFound, Orders, Receipt, StoreCorrupt, StoreUnavailable, Workflow
+from order_fsm import (
+    InvalidInput,
+    Order,
+    OrderNotFound,
+    Orders,
+    Receipt,
+    StoreCorrupt,
+    StoreUnavailable,
+    Workflow,
+    shop_workflow,
+)
 from order_fsm.rules.workflow import Rule, Status, When
 from order_fsm.validation import COMMENT_LENGTH
 from order_fsm_adapters.memory import MemoryStore
@@ -372,3 +382,20 @@ def test_order_placed_again_while_it_is_found_stays(any_shop: Shop) -> None:
     precede(any_shop.store, "history", again)
     assert any_shop.orders.expire(DAY) == []
     assert any_shop.orders.get("1001").state == "sent"
+
+
+def test_orders_of_every_rule_expire(new_shop: type[Shop]) -> None:
+    workflow = shop_workflow().extend(
+        statuses=[Status("on_hold", tick="hold")],
+        rules=[
+            Rule("hold", needs={"sent"}, forbids={"on_hold", "paid", "cancelled"}, adds={"on_hold"}),
+            Rule("expire", needs_any={"on_hold"}, forbids={"paid", "cancelled"}, adds={"cancelled"}),
+        ],
+        forbids={"expire": {"on_hold"}},
+    )
+    shop = new_shop(workflow)
+    for order_id in ("1001", "1002"):
+        shop.bring("sent", order_id)
+    shop.orders.fire("1002", "hold")
+    shop.clock.pass_by(days=2)
+    assert ids(shop.orders.expire(DAY)) == ["1001", "1002"]

@@ -349,7 +349,7 @@ def test_recipients_that_stay_unreachable_end_as_a_dead_letter(shop: Shop) -> No
     assert [letter.remaining for letter in shop.orders.dead_letters()] == [("ann",)]
 
 
-@pytest.mark.parametrize("recipients", ["customer", [], ()])
+@pytest.mark.parametrize("recipients", ["customer", [], (), {"customer": True}, [1], [None], [""], None, 7])
 def test_undelivered_names_its_recipients(recipients: Any) -> None:
     with pytest.raises(InvalidInput, match="recipients must be a list of names"):
         Undelivered(recipients)

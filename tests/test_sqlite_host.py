@@ -22,7 +22,8 @@ from order_fsm.errors import (
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.model import When
+from order_fsm.model import Message, When
+from order_fsm.orders.service import Orders
 from order_fsm.store import Cursor, Need, Query
 from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, step, stock_change, taken
 from order_fsm_adapters.sqlite import SqliteStore
@@ -37,14 +38,20 @@ ALWAYS = "autocommit=True"
 NEVER = "autocommit=False"
 
 
-def connected(path: Path, mode: str) -> sqlite3.Connection:
+def shared(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a connection for several threads."""
+    return connected(path, mode, check_same_thread=False)
+
+
+def connected(path: Path, mode: str, **options: Any) -> sqlite3.Connection:
     """Open a connection in a mode, with a table of the shop's own."""
+    connection: sqlite3.Connection
     if mode == AUTOCOMMIT:
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection = sqlite3.connect(path, isolation_level=None, **options)
     elif mode == LEGACY:
-        connection = sqlite3.connect(path)
+        connection = sqlite3.connect(path, **options)
     else:
-        new: dict[str, Any] = {"autocommit": mode == ALWAYS}
+        new: dict[str, Any] = {"autocommit": mode == ALWAYS, **options}
         connection = sqlite3.connect(path, **new)
     connection.execute("CREATE TABLE IF NOT EXISTS invoice (number TEXT)")
     connection.commit()
@@ -488,3 +495,66 @@ def test_connection_of_another_thread_is_unavailable(host: sqlite3.Connection, s
     thread.join()
     assert "thread" in str(raised)
     assert not host.in_transaction
+
+
+@autocommit_modes
+def test_threads_on_one_connection_do_not_meet_in_a_transaction(path: Path, mode: str) -> None:
+    with closing(shared(path, mode)) as host:
+        orders = Orders(SqliteStore(connection=host))
+        for number in range(6):
+            orders.create(str(number), total="10", currency="GBP")
+        faults: list[BaseException] = []
+
+        def work(number: int) -> None:
+            try:
+                for _ in range(15):
+                    orders.comment(str(number), "on its way")
+                    orders.find(limit=10)
+            except BaseException as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert faults == []
+        assert [len(orders.history(str(number))) for number in range(6)] == [16] * 6
+        assert orders.audit().ok
+
+
+def test_handler_that_leaves_a_transaction_of_the_shop_open_is_stopped(path: Path) -> None:
+    """Otherwise no other program could write during the next mails, and all of them would go out again."""
+    with closing(connected(path, LEGACY)) as host:
+        orders = Orders(SqliteStore(connection=host))
+        for number in range(3):
+            orders.create(str(number), total="10", currency="GBP")
+            orders.fire(str(number), "place")
+        host.commit()
+        mailed: list[str] = []
+
+        def mail(message: Message) -> None:
+            mailed.append(message.order_id)
+            orders.comment(message.order_id, "mailed")
+
+        with pytest.raises(InvalidInput, match="it must commit before it returns"):
+            orders.deliver(mail)
+        assert mailed == ["0"]
+
+
+@needs_python_3_12
+def test_delivery_on_a_connection_that_is_always_in_a_transaction_names_the_way(path: Path) -> None:
+    with closing(connected(path, NEVER)) as host:
+        orders = Orders(SqliteStore(connection=host))
+        host.commit()
+        with pytest.raises(InvalidInput, match="use a store of its own"):
+            orders.deliver(print)
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_database_in_another_encoding_is_refused(path: Path, encoding: str) -> None:
+    with closing(sqlite3.connect(path)) as host:
+        host.execute(f"PRAGMA encoding = '{encoding}'")
+        host.execute("CREATE TABLE invoice (number TEXT)")
+        with pytest.raises(InvalidInput, match=f"encoding UTF-8, not {encoding}"):
+            SqliteStore(connection=host)

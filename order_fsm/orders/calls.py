@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from attrs import evolve
 
 from order_fsm.currencies import whole_units
-from order_fsm.errors import InvalidInput, Refused, VersionConflict
+from order_fsm.errors import InvalidInput, OrderFsmError, Refused, VersionConflict
 from order_fsm.model import Entry, Order
 from order_fsm.rules.booking import recorded_before
-from order_fsm.rules.decide import Decision, Outcome, Recorded, decide
+from order_fsm.rules.decide import Call, Decision, Outcome, Recorded, decide
 from order_fsm.rules.form import fill
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
@@ -118,6 +118,56 @@ class Expire(NamedTuple):
             return ()
         decision = decide(self.workflow, order, self.request, shortages)
         return decision if isinstance(decision, Refused) else (decision,)
+
+
+class OwnError(Exception):
+    """A decision failed with an exception of the shop's own code, such as a guard.
+
+    Attributes:
+        error: that exception.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(error)
+
+
+class Apart(NamedTuple):
+    """A call among others that go on if it fails.
+
+    Only what fails in the decision belongs to it. Another exception, such as that of a time limit, is for the caller.
+    """
+
+    call: Call
+
+    @property
+    def order_id(self) -> str:
+        """That of the call."""
+        return self.call.order_id
+
+    @property
+    def request(self) -> Request:
+        """That of the call."""
+        return self.call.request
+
+    @property
+    def request_fingerprint(self) -> str | None:
+        """That of the call."""
+        return self.call.request_fingerprint
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+        """Decide the call.
+
+        Raises:
+            OrderFsmError: as the call does.
+            OwnError: if it raises another exception.
+        """
+        try:
+            return self.call.decide(order, shortages)
+        except OrderFsmError:
+            raise
+        except Exception as error:
+            raise OwnError(error) from error
 
 
 class Save(NamedTuple):

@@ -151,4 +151,6 @@ class Commands:
         ticks = {status.name: status.tick for status in self._workflow.statuses}
         tick = ticks.get(trigger) if isinstance(trigger, str) else None
         hint = validation.did_you_mean(trigger, triggers) if tick is None else f" (did you mean {tick!r}?)"
+        if trigger in ("create", "comment", "save"):
+            hint = f" (call Orders.{trigger})"
         return UnknownTrigger(f"trigger must be one of {', '.join(triggers)}, not {validation.shown(trigger)}{hint}")

@@ -12,14 +12,17 @@ from attrs import evolve
 
 from order_fsm.errors import (
     KeyReused,
+    OrderFsmError,
     OrderNotFound,
     Refused,
+    StoreCorrupt,
     StoreFull,
     StoreUnavailable,
     TransactionLost,
     VersionConflict,
 )
 from order_fsm.model import Entry, Line, Order, Receipt, invoiced_by_payment
+from order_fsm.orders.calls import Apart, OwnError
 from order_fsm.orders.messages import messages
 from order_fsm.rules.decide import Call, Decision, Recorded
 from order_fsm.rules.workflow import Workflow
@@ -232,19 +235,21 @@ class _Round:
         self._moved: dict[str, int] = {}
         keys: set[str | None] = set()
         snapshots = store.prepare_many([Need(calls[number].order_id, calls[number].request.key) for number in pending])
-        self._repeated_stock = _stock_of_repeated(snapshots, store)
+        self._repeated_stock, self._damaged = _stock_of_repeated(snapshots, store)
         for number, snapshot in zip(pending, snapshots, strict=True):
             call = calls[number]
             if call.request.key is not None and call.request.key in keys:
                 self.deferred.append(number)
                 continue
             try:
-                change = executor.prepare(call, self._as_changed(snapshot))
+                change = executor.prepare(Apart(call), self._as_changed(snapshot))
             except (StoreUnavailable, StoreFull, TransactionLost):
                 raise
             except _Unwritten:
                 self.deferred.append(number)
-            except Exception as error:  # Of one call, such as a guard that fails. The others go on.
+            except OwnError as error:
+                self.answers[number] = error.error
+            except OrderFsmError as error:  # Of one call. The others go on.
                 self.answers[number] = error
             else:
                 if isinstance(change, Receipt):
@@ -258,7 +263,12 @@ class _Round:
         if snapshot.order is None:
             return snapshot
         order = self._orders.get(snapshot.order.id, snapshot.order)
-        stock = {**self._repeated_stock, **snapshot.stock} if order is not snapshot.order else snapshot.stock
+        stock = snapshot.stock
+        if order is not snapshot.order:
+            stock = {**self._repeated_stock, **stock}
+            for line in order.lines if order.reserved is None else ():
+                if line.sku in self._damaged:
+                    return snapshot._replace(fault=self._damaged[line.sku])
         if self._moved:
             stock = {sku: available + self._moved.get(sku, 0) for sku, available in stock.items()}
         return snapshot._replace(order=order, stock=stock)
@@ -271,8 +281,12 @@ class _Round:
             self._moved[move.sku] = self._moved.get(move.sku, 0) + move.quantity
 
 
-def _stock_of_repeated(snapshots: Sequence[Snapshot], store: Store) -> dict[str, int]:
-    """Read the stock of orders with several calls: a later one may take the stock that an earlier one gave back."""
+def _stock_of_repeated(snapshots: Sequence[Snapshot], store: Store) -> tuple[dict[str, int], dict[str, StoreCorrupt]]:
+    """Read the stock of orders with several calls: a later one may take the stock that an earlier one gave back.
+
+    Returns:
+        The available pieces by SKU, and the faults of damaged items.
+    """
     seen: dict[str, int] = {}
     skus: set[str] = set()
     for snapshot in snapshots:
@@ -280,7 +294,21 @@ def _stock_of_repeated(snapshots: Sequence[Snapshot], store: Store) -> dict[str,
             seen[snapshot.order.id] = seen.get(snapshot.order.id, 0) + 1
             if seen[snapshot.order.id] == 2:
                 skus.update(line.sku for line in snapshot.order.lines)
-    return store.stock(skus) if skus else {}
+    if not skus:
+        return {}, {}
+    try:
+        return store.stock(skus), {}
+    except StoreCorrupt:
+        pass  # Of some of them. They are read one by one.
+    stock: dict[str, int] = {}
+    damaged: dict[str, StoreCorrupt] = {}
+    needs = [Need(None, None, (sku,)) for sku in sorted(skus)]
+    for (_, _, (sku,)), read in zip(needs, store.prepare_many(needs), strict=True):
+        if read.fault is None:
+            stock |= read.stock
+        else:
+            damaged[sku] = read.fault
+    return stock, damaged
 
 
 def shortages(order: Order, stock: Mapping[str, int]) -> frozenset[str]:

@@ -51,21 +51,21 @@ def expire(
     if not rules:
         raise InvalidInput(f"the workflow has no rule {TRIGGER!r}, so its orders do not expire")
     expired: list[Receipt] = []
-    due = When(has=rules[0].needs, lacks=rules[0].forbids)
-    for order in each_order(store, Query(due, limit=_PAGE)):
-        if len(expired) == limit or order.created_at > before:
-            break
-        try:
-            history = store.history(order.id)
-            if len(history) == order.version and _since(history, due) <= before and not _awaits_money(history):
-                # Decided for this version alone: the order may be unplaced and placed again now.
-                call = Expire(workflow, order.id, request, order.version)
-                receipt = executor.execute(call)
-                expired += [receipt] if receipt.entries else []
-        except (Refused, OrderNotFound):
-            continue  # It holds money, or it is gone.
-        except Exception as error:
-            _skipped(order, error)
+    for rule in rules:
+        due = When(has=rule.needs, lacks=rule.forbids, has_any=rule.needs_any)
+        for order in each_order(store, Query(due, limit=_PAGE)):
+            if len(expired) == limit or order.created_at > before:
+                break
+            try:
+                history = store.history(order.id)
+                if len(history) == order.version and _since(history, due) <= before and not _awaits_money(history):
+                    # Decided for this version alone: the order may be unplaced and placed again now.
+                    receipt = executor.execute(Expire(workflow, order.id, request, order.version))
+                    expired += [receipt] if receipt.entries else []
+            except (Refused, OrderNotFound):
+                continue  # It holds money, or it is gone.
+            except Exception as error:
+                _skipped(order, error)
     return expired
 
 

@@ -162,7 +162,7 @@ class Maintenance:
         An order stays if a gateway holds an authorisation for it, or reported money that the ledger could not take.
         Each is decided by the rule `expire` at its commit, for the version that was found due. So an order that is
         paid, or placed again, at the same moment stays. An order that cannot be changed is logged by its id, and does
-        not stop the others.
+        not stop the others. So a time limit that shall end the call must raise a BaseException.
 
         Args:
             older_than: the age of the placing.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from order_fsm import validation
-from order_fsm.errors import InvalidInput
+from order_fsm.errors import InvalidInput, OrderNotFound, StoreCorrupt
 from order_fsm.model import Order, Receipt, When, statuses_of
 from order_fsm.orders.calls import Migrate, needs_migration
 from order_fsm.orders.executor import Executor
@@ -15,6 +16,7 @@ from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Query, Store
 
 _PAGE = 50
+_log = logging.getLogger(__name__)
 
 
 def migrate(
@@ -25,7 +27,7 @@ def migrate(
     request: Request,
     limit: int,
 ) -> list[Receipt]:
-    """Move orders to the states of a mapping. See `Orders.migrate`.
+    """Move orders to the states of a mapping. See `Orders.migrate`. A damaged order is logged and left where it is.
 
     Args:
         workflow: has the new states.
@@ -41,8 +43,12 @@ def migrate(
         if len(moved) == limit:
             break
         if needs_migration(workflow, order, targets[order.state]):
-            receipt = executor.execute(Migrate(workflow, order.id, request, targets))
-            moved += [receipt] if receipt.entries else []
+            try:
+                receipt = executor.execute(Migrate(workflow, order.id, request, targets))
+            except (OrderNotFound, StoreCorrupt) as error:
+                _log.error("order %r was skipped: %s", order.id, type(error).__name__)
+            else:
+                moved += [receipt] if receipt.entries else []
     return moved
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from attrs import evolve
 
-from order_fsm.errors import Undelivered
+from order_fsm.errors import InvalidInput, Undelivered
 from order_fsm.model import Message
 from order_fsm.store import Store
 
@@ -43,8 +43,8 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
         The number of delivered messages.
 
     Raises:
-        InvalidInput: if the store is joined to a transaction that is open. It would hold the database's write lock
-            while the handler works.
+        InvalidInput: if the store is joined to a transaction that is open, or the handler left one open. It would hold
+            the database's write lock while the handler works.
     """
     delivered = tried = 0
     while tried < limit:
@@ -68,9 +68,16 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
                 _log(message, f"not delivered: {type(error).__name__}")
                 store.retry_later(message, until, _next_try(clock(), message.attempts + 1))
             else:
+                _check_apart(store)
                 store.delivered(message, until)
                 delivered += 1
     return delivered
+
+
+def _check_apart(store: Store) -> None:
+    """Raise if the handler left a transaction open, in which the message would be marked as delivered."""
+    if store.joined:
+        raise InvalidInput("the handler left a transaction of the shop open: it must commit before it returns")
 
 
 def _log(message: Message, failure: str) -> None:

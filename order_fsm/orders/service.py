@@ -441,4 +441,4 @@ def _lines(lines: object) -> tuple[Line, ...]:
             raise InvalidInput(f"lines must be a list of Line(sku, quantity), not of {type(line).__name__}")
         quantity = quantities.get(line.sku, 0) + line.quantity
         quantities[line.sku] = validation.whole(quantity, f"the quantity of {line.sku!r}", 1)
-    return checked
+    return tuple([line if type(line) is Line else Line(line.sku, line.quantity) for line in checked])

@@ -30,8 +30,31 @@ def _names(value: object) -> frozenset[str]:
     return validation.names(value, "statuses or facts of a rule")
 
 
-def _name(_: object, attribute: Attribute[str], value: object) -> None:
-    validation.name(value, attribute.name)
+# Converters, because a subclass of str becomes a plain one: the names are stored.
+
+
+def _code(value: str) -> str:
+    return validation.name(value, "code")
+
+
+def _status_name(value: str) -> str:
+    return validation.name(value, "name")
+
+
+def _tick(value: str | None) -> str | None:
+    return validation.optional_name(value, "tick")
+
+
+def _untick(value: str | None) -> str | None:
+    return validation.optional_name(value, "untick")
+
+
+def _trigger(value: str) -> str:
+    return validation.name(value, "trigger")
+
+
+def _announces(value: str | None) -> str | None:
+    return validation.optional_name(value, "announces")
 
 
 def _optional_name(_: object, attribute: Attribute[str | None], value: object) -> None:
@@ -63,7 +86,7 @@ class Guard:
         policy: whether an override with a reason may pass it.
     """
 
-    code: str = field(validator=_name)
+    code: str = field(converter=_code)
     message: str = field(validator=_message)
     test: Callable[[Order, Facts], object] = field(validator=_test)
     policy: bool = field(default=False, validator=_flag)
@@ -96,9 +119,9 @@ class Status:
         customer_label: the words for the customer. By default `label`.
     """
 
-    name: str = field(validator=_name)
-    tick: str | None = field(default=None, validator=_optional_name)
-    untick: str | None = field(default=None, validator=_optional_name)
+    name: str = field(converter=_status_name)
+    tick: str | None = field(default=None, converter=_tick)
+    untick: str | None = field(default=None, converter=_untick)
     _label: str | None = field(default=None, validator=_optional_name, kw_only=True, alias="label")
     _customer_label: str | None = field(default=None, validator=_optional_name, kw_only=True, alias="customer_label")
 
@@ -142,7 +165,7 @@ class Rule:
         announces: the topic of a message that it queues; its entry is then a line that the customer may read.
     """
 
-    trigger: str = field(validator=_name)
+    trigger: str = field(converter=_trigger)
     needs: frozenset[str] = field(default=frozenset(), converter=_names)
     needs_any: frozenset[str] = field(default=frozenset(), converter=_names)
     forbids: frozenset[str] = field(default=frozenset(), converter=_names)
@@ -151,7 +174,7 @@ class Rule:
     guards: tuple[Guard, ...] = field(default=(), validator=_guards)
     ledger: PaymentKind | None = field(default=None, validator=_kind)
     facts: frozenset[str] = field(default=frozenset(), converter=_names)
-    announces: str | None = field(default=None, validator=_optional_name)
+    announces: str | None = field(default=None, converter=_announces)
     lapses: bool = False
 
     def opens(self, statuses: frozenset[str]) -> bool:

@@ -167,7 +167,8 @@ def shop_workflow(dispatch: Dispatch = "on_account", invoice_on_payment: bool = 
         InvalidInput: a dispatch policy that is none of the three, an option that is no bool.
     """
     if not isinstance(dispatch, str) or dispatch not in _TO_DISPATCH:
-        raise InvalidInput(f"dispatch must be one of {', '.join(_TO_DISPATCH)}, not {validation.shown(dispatch)}")
+        hint = validation.did_you_mean(dispatch, _TO_DISPATCH)
+        raise InvalidInput(f"dispatch must be one of {', '.join(_TO_DISPATCH)}, not {validation.shown(dispatch)}{hint}")
     return _built(dispatch, validation.flag(invoice_on_payment, "invoice_on_payment"))
 
 

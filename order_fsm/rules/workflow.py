@@ -157,7 +157,8 @@ class Workflow:
         names = validation.names(statuses, "statuses")
         unknown = sorted(names.difference(self._names))
         if unknown:
-            raise InvalidInput(f"a status must be one of {', '.join(self._names)}, not {unknown[0]!r}")
+            hint = validation.did_you_mean(unknown[0], self._names)
+            raise InvalidInput(f"a status must be one of {', '.join(self._names)}, not {unknown[0]!r}{hint}")
         return names
 
     def rules_of(self, trigger: str) -> Sequence[Rule]:

@@ -135,7 +135,7 @@ class Mailer:
                     self._refused.pop((message.id, recipient), None)
                 elif _is_permanent(failure):
                     self._refused[message.id, recipient] = failure
-            raise Undelivered(failures, ", ".join(map(_reason, errors)), permanent=permanent) from errors[-1]
+            raise Undelivered(list(failures), ", ".join(map(_reason, errors)), permanent=permanent) from errors[-1]
 
     def _read(self, message: Message) -> tuple[Order | None, str]:
         """Return the order and the comment that the customer may read, or None if there is nothing to tell.

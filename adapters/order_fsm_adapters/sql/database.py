@@ -37,6 +37,11 @@ class Database(Protocol):
         """Whether the next call becomes part of a transaction that the host has open."""
         ...
 
+    @property
+    def is_always_joined(self) -> bool:
+        """Whether the host's connection always has a transaction open."""
+        ...
+
     def rows(self, statement: str, values: Row) -> list[Row]:
         """Run one reading statement by itself and return all its rows."""
         ...

@@ -59,7 +59,8 @@ class SqlStore:
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         if self._database.joined:
             # Its write lock would be held while mail is sent.
-            raise InvalidInput("deliver messages with no transaction open: commit first")
+            way = "use a store of its own" if self._database.is_always_joined else "commit first"
+            raise InvalidInput(f"deliver messages with no transaction open: {way}")
         return self._database.write_at_once(lambda transaction: outbox.claim(transaction, now, until, limit))
 
     def delivered(self, message: Message, until: datetime) -> None:

@@ -112,6 +112,7 @@ class ConnectionPool:
     """
 
     joined = False
+    is_always_joined = False
 
     def __init__(self, path: str, prepare: Callable[[ConnectionPool], None]) -> None:
         """Open the file, and prepare it.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from sqlite3 import Connection, Error
+from threading import RLock
 
-from order_fsm.errors import StoreUnavailable
+from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.session import Session
@@ -17,6 +18,9 @@ class HostConnection:
     If no transaction is open, a write depends on the mode of the connection. In autocommit it commits at its end. In
     the legacy mode of the sqlite3 module it begins a transaction, as any other statement that changes rows does, and
     the shop commits it.
+
+    The calls of several threads wait for each other: on one connection, each would work in the transaction of another.
+    A transaction that the shop begins in one thread is open for all of them, so the shop must keep the others away.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -24,34 +28,53 @@ class HostConnection:
         self._session = Session(connection, "the shop's database")
         self._schema_is_certain = False
         self._closed = False
+        self._lock = RLock()
+        self._check_encoding()
         self._prepare()
 
     @property
     def joined(self) -> bool:
-        return self._session.in_transaction
+        return self._exclusively(lambda: self._session.in_transaction)
+
+    @property
+    def is_always_joined(self) -> bool:
+        # The mode of Python 3.12 in which the sqlite3 module begins the next transaction itself.
+        return getattr(self._session.connection, "autocommit", None) is False
 
     def rows(self, statement: str, values: Row) -> list[Row]:
-        self._prepare()
-        self._session.is_joined = self._session.in_transaction
-        return self._session.rows(statement, values)
+        def rows() -> list[Row]:
+            self._prepare()
+            self._session.is_joined = self._session.in_transaction
+            return self._session.rows(statement, values)
+
+        return self._exclusively(rows)
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:
-        self._prepare()
-        return self._joined(work) if self._session.in_transaction else self._alone("BEGIN", work)
+        def read() -> Result:
+            self._prepare()
+            return self._joined(work) if self._session.in_transaction else self._alone("BEGIN", work)
+
+        return self._exclusively(read)
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
-        self._prepare()
-        if self._session.in_transaction:
-            return self._joined(lambda session: session.part(work))
-        if self._commits_by_itself:
-            return self._alone("BEGIN IMMEDIATE", work)
-        return self._begun(work)
+        def write() -> Result:
+            self._prepare()
+            if self._session.in_transaction:
+                return self._joined(lambda session: session.part(work))
+            if self._commits_by_itself:
+                return self._alone("BEGIN IMMEDIATE", work)
+            return self._begun(work)
+
+        return self._exclusively(write)
 
     def write_at_once(self, work: Callable[[Transaction], Result]) -> Result:
-        self._prepare()
-        if self._session.in_transaction:
-            return self._joined(lambda session: session.part(work))
-        return self._alone("BEGIN IMMEDIATE", work)
+        def write() -> Result:
+            self._prepare()
+            if self._session.in_transaction:
+                return self._joined(lambda session: session.part(work))
+            return self._alone("BEGIN IMMEDIATE", work)
+
+        return self._exclusively(write)
 
     def close(self) -> None:
         """Refuse further calls. The connection stays open: it is the shop's."""
@@ -67,6 +90,17 @@ class HostConnection:
         except Error as error:
             # Python 3.12 refuses both to other threads.
             raise self._session.failure(error) from error
+
+    def _exclusively(self, work: Callable[[], Result]) -> Result:
+        """Do work while no other thread uses the connection through this store."""
+        # On one line: between two, a debugger or a time limit that traces lines could raise before the release.
+        with self._lock: return work()  # noqa: E701  # fmt: skip
+
+    def _check_encoding(self) -> None:
+        ((encoding,),) = self._session.rows("PRAGMA encoding")
+        if encoding != "UTF-8":
+            # SQLite sorts other encodings by bytes, so that pages would not follow one another.
+            raise InvalidInput(f"the shop's database must have the encoding UTF-8, not {encoding}")
 
     def _joined(self, work: Callable[[Transaction], Result]) -> Result:
         """Do work in the shop's transaction."""

@@ -28,7 +28,9 @@ class SqliteStore(SqlStore):
     sqlite3 module the first write begins a transaction, and the shop commits it. Messages are delivered with no
     transaction open: `claim`, `delivered`, `retry_later` and `requeue` then commit by themselves. If a call raises, the
     shop's own rows stay as they were, except after `TransactionLost`. The store may be used in the threads in which its
-    connection may be.
+    connection may be: the calls wait for each other. A transaction that the shop begins is open for all threads.
+
+    A connection with `autocommit=False` always has a transaction open. Deliver messages through another store.
 
     All tables are named `order_fsm_...`.
     """
@@ -94,6 +96,7 @@ def _prepare(pool: ConnectionPool) -> None:
 
 def _file(path: object) -> str:
     """Return the one name of a file, whatever the working directory and the links that lead to it."""
-    return os.path.realpath(
-        path_of(None if path == ":memory:" else path, "path must be that of a file, such as 'shop.db'")
-    )
+    wanted = "path must be that of a file, such as 'shop.db'"
+    if isinstance(path, str) and path.startswith((":memory:", "file:")):
+        raise InvalidInput(f"{wanted}, not {path!r:.80}: use MemoryStore, or open it yourself and give connection=")
+    return os.path.realpath(path_of(path, wanted))
