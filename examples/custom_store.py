@@ -22,13 +22,13 @@ from typing import Self
 
 from attrs import evolve
 
-from order_fsm import Entry, Line, Message, Order, OrderFsmError, OrderNotFound, Orders, errors
+from order_fsm import Entry, Line, Message, MissingDependency, Order, OrderFsmError, OrderNotFound, Orders, errors
 from order_fsm.store import Change, IdempotencyRecord, Need, Query, Snapshot, Store, Tally, one_by_one, record_of
 
 try:
     from order_fsm.testing import StoreContract
-except ModuleNotFoundError as error:
-    MISSING = error.name
+except MissingDependency:
+    MISSING = "pytest"
 else:
     MISSING = None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from order_fsm import (
+    Entry,
     Guard,
     InvalidInput,
     KeyReused,
@@ -226,6 +227,10 @@ class Counting(MemoryStore):
         self.calls.append(("prepare_many", len(needs)))
         return super().prepare_many(needs)
 
+    def history(self, order_id: str) -> tuple[Entry, ...]:
+        self.calls.append(("history", 1))
+        return super().history(order_id)
+
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         while self.others:
             self.others.pop()()
@@ -370,3 +375,19 @@ def test_time_limit_in_a_batch_reaches_the_caller(new_shop: type[Shop]) -> None:
     batch = shop.orders.batch()
     with pytest.raises(TimeLimit), batch:
         batch.fire("1001", "place")
+
+
+def test_batch_that_is_sent_again_reads_a_history_once(new_shop: type[Shop]) -> None:
+    store = Counting()
+    shop = new_shop(store=store)
+    shop.create()
+    for _ in range(2):
+        store.calls.clear()
+        with shop.orders.batch() as batch:
+            for number in range(50):
+                batch.comment("1001", f"{number}", key=f"k{number}")
+    assert [name for name, _ in store.calls].count("history") == 1
+    receipts = [receipt for receipt in batch.results if isinstance(receipt, Receipt)]
+    assert [(one.duplicate, one.order.version, one.entries[0].comment) for one in receipts] == [
+        (True, number + 2, f"{number}") for number in range(50)
+    ]

@@ -208,6 +208,28 @@ runpy.run_path({str(EXAMPLES / "custom_store.py")!r}, run_name="__main__")
     ]
 
 
+@pytest.mark.parametrize(
+    ("missing", "imported"),
+    [
+        ("pytest", "from order_fsm.testing import StoreContract"),
+        ("hypothesis", "import order_fsm.testing.state_machine"),
+    ],
+)
+def test_missing_library_of_the_tests_is_named_with_its_command(missing: str, imported: str, tmp_path: Path) -> None:
+    script = f"""
+import sys
+sys.modules[{missing!r}] = None
+from order_fsm import MissingDependency
+try:
+    {imported}
+except MissingDependency as error:
+    print(error)
+"""
+    done = run("-c", script, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "pip install 'order-fsm[testing]'" in done.stdout
+
+
 def test_the_quickstart_keeps_its_order_in_the_file_that_is_named(tmp_path: Path) -> None:
     """It is there after the process has ended, and a second run leaves it as it is."""
     first = run(EXAMPLES / "quickstart.py", "shop.db", cwd=tmp_path)

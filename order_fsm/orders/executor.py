@@ -5,7 +5,8 @@ Every caller decides in its own thread. Only the write may be shared with others
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
 from attrs import evolve
@@ -32,6 +33,9 @@ ATTEMPTS = 100
 """How often a call is decided again after a conflict before it fails."""
 
 _CONFLICTS = (VersionConflict, KeyReused)
+
+ReadHistory = Callable[[str], tuple[Entry, ...]]
+"""Returns all entries of an order."""
 
 
 class Writer(Protocol):
@@ -113,8 +117,13 @@ class Executor:
             pending.sort()
         return [results[number] for number in range(len(calls))]
 
-    def prepare(self, call: Call, snapshot: Snapshot) -> Change | Receipt:
+    def prepare(self, call: Call, snapshot: Snapshot, history: ReadHistory | None = None) -> Change | Receipt:
         """Decide a call on a snapshot.
+
+        Args:
+            call: to decide.
+            snapshot: answers its need.
+            history: reads the history of an order that answers a duplicate. By default the store does.
 
         Returns:
             The change to commit, or the receipt if there is nothing to commit.
@@ -127,7 +136,7 @@ class Executor:
         if snapshot.fault is not None:
             raise snapshot.fault
         if snapshot.record is not None:
-            return self.first_receipt(call.order_id, call.request.key, call.request_fingerprint, snapshot)
+            return self.first_receipt(call.order_id, call.request.key, call.request_fingerprint, snapshot, history)
         order = snapshot.order
         if order is None:
             raise OrderNotFound(f"there is no order {call.order_id!r}")
@@ -136,7 +145,7 @@ class Executor:
         if isinstance(outcome, Refused):
             raise outcome
         if isinstance(outcome, Recorded):
-            return self._receipt_as_of(order, outcome.version, outcome.version)
+            return self._receipt_as_of(order, outcome.version, outcome.version, history)
         if not outcome:
             return Receipt(order, ())
         return self._change(call, order, outcome, snapshot.stock, missing)
@@ -169,7 +178,14 @@ class Executor:
             call.request_fingerprint,
         )
 
-    def first_receipt(self, order_id: str, key: str | None, fingerprint: str | None, snapshot: Snapshot) -> Receipt:
+    def first_receipt(
+        self,
+        order_id: str,
+        key: str | None,
+        fingerprint: str | None,
+        snapshot: Snapshot,
+        history: ReadHistory | None = None,
+    ) -> Receipt:
         """Return the receipt of the request that was committed under a key, as a duplicate.
 
         Args:
@@ -177,6 +193,7 @@ class Executor:
             key: its key.
             fingerprint: its digest.
             snapshot: has the record of the key.
+            history: as in `prepare`.
 
         Raises:
             KeyReused: if the key was used for a different request.
@@ -188,10 +205,11 @@ class Executor:
             raise KeyReused(
                 f"idempotency key {key!r} was already used for a different request, on {on}; nothing was changed"
             )
-        return self._receipt_as_of(self._store.load(order_id) if order is None else order, record.first, record.last)
+        order = self._store.load(order_id) if order is None else order
+        return self._receipt_as_of(order, record.first, record.last, history)
 
-    def _receipt_as_of(self, order: Order, first: int, last: int) -> Receipt:
-        history = self._store.history(order.id)
+    def _receipt_as_of(self, order: Order, first: int, last: int, read: ReadHistory | None) -> Receipt:
+        history = (read or self._store.history)(order.id)
         entries = history[first - 1 : last]
         if len(entries) <= last - first:
             raise _Unwritten
@@ -236,13 +254,14 @@ class _Round:
         keys: set[str | None] = set()
         snapshots = store.prepare_many([Need(calls[number].order_id, calls[number].request.key) for number in pending])
         self._repeated_stock, self._damaged = _stock_of_repeated(snapshots, store)
+        history = cache(store.history)  # A batch that is sent again asks for that of one order many times.
         for number, snapshot in zip(pending, snapshots, strict=True):
             call = calls[number]
             if call.request.key is not None and call.request.key in keys:
                 self.deferred.append(number)
                 continue
             try:
-                change = executor.prepare(Apart(call), self._as_changed(snapshot))
+                change = executor.prepare(Apart(call), self._as_changed(snapshot), history)
             except (StoreUnavailable, StoreFull, TransactionLost):
                 raise
             except _Unwritten:

@@ -5,6 +5,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from order_fsm.errors import MissingDependency
 from order_fsm.testing.clock import FrozenClock
 from order_fsm.testing.paths import paths
 
@@ -18,6 +19,8 @@ def __getattr__(name: str) -> Any:
     """Import the contract only when it is asked for: it brings in pytest and many modules."""
     if name != "StoreContract":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from order_fsm.testing.store_contract import StoreContract
-
+    try:
+        from order_fsm.testing.store_contract import StoreContract
+    except ImportError as error:
+        raise MissingDependency("StoreContract needs pytest: pip install 'order-fsm[testing]'") from error
     return StoreContract

@@ -15,7 +15,7 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm import validation
-from order_fsm.errors import InvalidInput, OrderFsmError, Refused
+from order_fsm.errors import InvalidInput, MissingDependency, OrderFsmError, Refused
 from order_fsm.model import UNFINISHED, Line, Message, Order, Receipt
 from order_fsm.orders.service import Orders
 from order_fsm.rules.rule import MONEY_FACTS
@@ -29,7 +29,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 except ImportError as error:
-    raise ImportError("orders_machine needs a library: pip install 'order-fsm[testing]'") from error
+    raise MissingDependency("orders_machine needs a library: pip install 'order-fsm[testing]'") from error
 
 MakeStore = Callable[[Path], Store]
 """Opens the store that is kept in a folder, which is empty at first."""
