@@ -28,9 +28,9 @@ from order_fsm.store import Change, IdempotencyRecord, Need, Query, Snapshot, St
 try:
     from order_fsm.testing import StoreContract
 except MissingDependency:
-    MISSING = "pytest"
+    HAS_PYTEST = False
 else:
-    MISSING = None
+    HAS_PYTEST = True
 
     class TestLogStore(StoreContract):
         """The whole contract on this store."""
@@ -238,8 +238,8 @@ def main() -> None:
         orders.set_stock("TEAPOT", 10)
         orders.create("1001", total="49.90", currency="GBP", lines=[Line("TEAPOT", 2)])
         print(f"An order on LogStore: {orders.fire('1001', 'pay').order.state}, {orders.stock('TEAPOT')} teapots left")
-    if MISSING is not None:
-        print(f"To run the contract on it, install {MISSING}: pip install 'order-fsm[testing]'")
+    if not HAS_PYTEST:
+        print("To run the contract on it, install pytest: pip install 'order-fsm[testing]'")
         return
     print("Running the contract on LogStore:", flush=True)
     # In a process of its own, because pytest must be imported first, and in a folder that is deleted afterwards.
