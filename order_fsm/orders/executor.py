@@ -16,15 +16,15 @@ from order_fsm.errors import (
     OrderFsmError,
     OrderNotFound,
     Refused,
-    StoreCorrupt,
     StoreFull,
     StoreUnavailable,
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.model import Entry, Line, Order, Receipt, invoiced_by_payment
+from order_fsm.model import Entry, Order, Receipt, invoiced_by_payment
 from order_fsm.orders.calls import Apart, OwnError
 from order_fsm.orders.messages import messages
+from order_fsm.orders.stock import has_right_stock, reserved, shortages, stock_of_repeated
 from order_fsm.rules.decide import Call, Decision, Recorded
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Change, Need, Snapshot, StockMove, Store
@@ -162,9 +162,9 @@ class Executor:
         moves: tuple[StockMove, ...] = ()
         if after.lines and not has_right_stock(self._workflow, after) and decisions[-1].entry.trigger != "comment":
             if after.reserved is None:
-                reserved = _reserved(after, stock)
-                moves = tuple([StockMove(line.sku, -line.quantity, line.sku not in missing) for line in reserved])
-                after = after.holding(reserved)
+                taken = reserved(after, stock)
+                moves = tuple([StockMove(line.sku, -line.quantity, line.sku not in missing) for line in taken])
+                after = after.holding(taken)
             else:
                 moves = tuple([StockMove(line.sku, line.quantity, False) for line in before.reserved or ()])
                 after = after.holding(None)
@@ -253,7 +253,7 @@ class _Round:
         self._moved: dict[str, int] = {}
         keys: set[str | None] = set()
         snapshots = store.prepare_many([Need(calls[number].order_id, calls[number].request.key) for number in pending])
-        self._repeated_stock, self._damaged = _stock_of_repeated(snapshots, store)
+        self._repeated_stock, self._damaged = stock_of_repeated(snapshots, store)
         history = cache(store.history)  # A batch that is sent again asks for that of one order many times.
         for number, snapshot in zip(pending, snapshots, strict=True):
             call = calls[number]
@@ -300,44 +300,6 @@ class _Round:
             self._moved[move.sku] = self._moved.get(move.sku, 0) + move.quantity
 
 
-def _stock_of_repeated(snapshots: Sequence[Snapshot], store: Store) -> tuple[dict[str, int], dict[str, StoreCorrupt]]:
-    """Read the stock of orders with several calls: a later one may take the stock that an earlier one gave back.
-
-    Returns:
-        The available pieces by SKU, and the faults of damaged items.
-    """
-    seen: dict[str, int] = {}
-    skus: set[str] = set()
-    for snapshot in snapshots:
-        if snapshot.order is not None:
-            seen[snapshot.order.id] = seen.get(snapshot.order.id, 0) + 1
-            if seen[snapshot.order.id] == 2:
-                skus.update(line.sku for line in snapshot.order.lines)
-    if not skus:
-        return {}, {}
-    try:
-        return store.stock(skus), {}
-    except StoreCorrupt:
-        pass  # Of some of them. They are read one by one.
-    stock: dict[str, int] = {}
-    damaged: dict[str, StoreCorrupt] = {}
-    needs = [Need(None, None, (sku,)) for sku in sorted(skus)]
-    for (_, _, (sku,)), read in zip(needs, store.prepare_many(needs), strict=True):
-        if read.fault is None:
-            stock |= read.stock
-        else:
-            damaged[sku] = read.fault
-    return stock, damaged
-
-
-def shortages(order: Order, stock: Mapping[str, int]) -> frozenset[str]:
-    """Return the SKUs with fewer available pieces than an order would take. It keeps the pieces that it holds."""
-    if not stock or order.reserved is not None:
-        return frozenset()
-    quantities = order.quantities
-    return frozenset([sku for sku, available in stock.items() if available < quantities.get(sku, 0)])
-
-
 def receipt_of(change: Change) -> Receipt:
     """Return the receipt of a committed change. A change that only identifies a recorded capture is a duplicate.
 
@@ -348,16 +310,3 @@ def receipt_of(change: Change) -> Receipt:
         raise ValueError("a change of stock alone has no receipt")
     adopting = [row for row in change.payments if row.kind == "captured" and not row.amount]
     return Receipt(change.order, change.entries, duplicate=bool(adopting))
-
-
-def has_right_stock(workflow: Workflow, order: Order) -> bool:
-    """Return whether an order holds stock if and only if the rules say so. An order without lines holds none."""
-    return (order.reserved is not None) == (bool(order.lines) and workflow.holds(order.state))
-
-
-def _reserved(order: Order, stock: Mapping[str, int]) -> tuple[Line, ...]:
-    """Return the pieces that an order takes: of tracked items only."""
-    quantities = order.quantities
-    if len(quantities) == len(order.lines) and all(sku in stock for sku in quantities):
-        return order.lines
-    return tuple([Line(sku, quantity) for sku, quantity in quantities.items() if sku in stock])

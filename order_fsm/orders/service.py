@@ -14,9 +14,10 @@ from order_fsm.model import UNFINISHED, Entry, Line, Order, Receipt, When
 from order_fsm.money import ZERO, plus
 from order_fsm.orders.batch import Batch
 from order_fsm.orders.commands import Commands
-from order_fsm.orders.executor import Executor, shortages
+from order_fsm.orders.executor import Executor
 from order_fsm.orders.maintenance import Maintenance
 from order_fsm.orders.paging import cursor_of
+from order_fsm.orders.stock import shortages
 from order_fsm.rules.decide import Call, decide
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.shop import shop_workflow
