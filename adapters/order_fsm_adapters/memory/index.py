@@ -37,14 +37,14 @@ class OrderIndex:
     def put(self, before: Order | None, order: Order) -> None:
         """Index an order in place of its former version, if there is one."""
         self._all.put(before, order)
-        if order.payments and (before is None or before.payments is not order.payments):
-            # No row of a ledger is ever removed.
-            for reference in order.references:
-                known = self._references.setdefault(reference, order.id)
+        # No row of a ledger is ever removed.
+        for row in order.payments[0 if before is None else len(before.payments) :]:
+            if row.reference is not None:
+                known = self._references.setdefault(row.reference, order.id)
                 if isinstance(known, set):
                     known.add(order.id)
                 elif known != order.id:
-                    self._references[reference] = {known, order.id}
+                    self._references[row.reference] = {known, order.id}
         if before is not None and before.customer != order.customer:
             self._forget_customer(before)
             before = None
