@@ -92,14 +92,15 @@ class Maintenance:
 
         Args:
             handler: tells the world. If it raises, the message is logged by its id and tried again later. To have it
-                tried again for some recipients alone, it raises `Undelivered`.
+                tried again for some recipients alone, it raises `Undelivered`. A time limit that shall end the call
+                must raise a BaseException.
             limit: the largest number of messages to try.
 
         Returns:
             The number of delivered messages.
 
         Raises:
-            InvalidInput: if the store is joined to a host's transaction that is open.
+            InvalidInput: if the store is joined to a host's transaction that is open, or the handler left one open.
         """
         if not callable(handler):
             raise InvalidInput(f"handler must be a function of a message, not {validation.shown(handler)}")
