@@ -26,7 +26,7 @@ def fraction_digits(currency: str, units: Mapping[str, int] | None = None) -> in
         units: fraction digits that take precedence over those of ISO 4217.
 
     Raises:
-        InvalidInput: if the currency is unknown, or has no smallest unit (gold, test codes).
+        InvalidInput: if the currency is unknown or has no smallest unit (gold, test codes), or `units` is not valid.
     """
     return _digits(validation.currency(currency), units_of(units))
 
@@ -69,13 +69,18 @@ def to_minor(amount: Decimal | str | int, currency: str, units: Mapping[str, int
         units: fraction digits that take precedence over those of ISO 4217.
 
     Raises:
-        InvalidInput: if `amount` is a float, negative or finer than the smallest unit, or the currency is unknown.
+        InvalidInput: if `amount` is a float, negative or finer than the smallest unit, the currency is unknown, or
+            `units` is not valid.
     """
     return whole_units(validation.money(amount), validation.currency(currency), units_of(units))
 
 
 def whole_units(amount: Decimal, currency: str, units: Mapping[str, int] | None = None) -> int:
-    """Do as `to_minor` with a checked amount and currency."""
+    """Do as `to_minor` with checked arguments.
+
+    Raises:
+        InvalidInput: if the amount is finer than the smallest unit, or the currency is unknown.
+    """
     digits = _digits(currency, units)
     scaled = amount.scaleb(digits, EXACT)
     whole = int(scaled)

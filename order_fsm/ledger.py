@@ -102,15 +102,14 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
             online = move(online, row.amount)
         if row.credit:
             credited = plus(credited, row.credit)
-    cost = max(minus(total, credited), ZERO) if credited else total
-    missing = minus(cost, held)
-    overpaid = minus(held, cost) if missing < 0 else ZERO
+    cost = max(minus(total, credited), ZERO)
+    overpaid = max(minus(held, cost), ZERO)
     return Balance(
         held,
         online,
         credited,
         cost,
-        missing if missing > 0 and not cancelled else ZERO,
+        ZERO if cancelled else max(minus(cost, held), ZERO),
         overpaid,
         overpaid if counted else max(held, ZERO),
         others,

@@ -265,7 +265,7 @@ class Order(DictValue):
 
     @property
     def balance(self) -> ledger.Balance:
-        """All sums over the ledger. Each is a property too."""
+        """The sums over the ledger, for callers that need several of them."""
         cancelled = "cancelled" in self.statuses
         return ledger.balance(self.total, self.payments, self.currency, counted=self.counted, cancelled=cancelled)
 

@@ -391,3 +391,18 @@ def test_batch_that_is_sent_again_reads_a_history_once(new_shop: type[Shop]) -> 
             (again, number + 2, f"{number}") for number in range(50)
         ]
     assert [name for name, _ in store.calls].count("history") == 1
+
+
+def test_calls_after_one_that_the_store_refuses_are_decided_as_if_it_was_not_made(
+    new_shop: type[Shop], tmp_path: Path
+) -> None:
+    with opened("sqlite", tmp_path) as store:
+        shop = new_shop(store=store)
+        shop.bring("sent")
+        by_hand(tmp_path / "orders.db", "UPDATE order_fsm_stock SET available = 1000 WHERE sku = 'TEAPOT'")
+        with shop.orders.batch() as batch:
+            batch.fire("1001", "cancel")
+            batch.comment("1001", "cancelled?")
+            batch.fire("1001", "reinstate")
+        assert [type(result) for result in batch.results] == [StoreCorrupt, Receipt, Refused]
+        assert shop.orders.get("1001").state == "sent"

@@ -531,6 +531,24 @@ def test_refused_customer_is_not_asked_again_while_the_merchant_is_retried(serve
     assert len(server.box.to(ANN)) == 1
 
 
+@pytest.mark.parametrize("correct", [True, False])
+def test_refused_customer_is_asked_again_after_a_requeue(server: Server, any_shop: Shop, correct: bool) -> None:
+    """F3: by the same mailer, also if the merchant was never reached."""
+    server.box.refused |= {ANN: REFUSED, OWNER: BUSY}
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", reference="ch_1")
+    mailer = server.mailer(any_shop.orders)
+    while not any_shop.orders.dead_letters():
+        any_shop.orders.deliver(mailer)
+        any_shop.clock.advance(LONGEST_PAUSE)
+    if correct:
+        server.box.refused.clear()
+    any_shop.orders.requeue(any_shop.orders.dead_letters()[0])
+    any_shop.orders.deliver(mailer)
+    assert server.box.asked.count(ANN) == 2
+    assert len(server.box.to(ANN)) == len(server.box.to(OWNER)) == correct
+
+
 def test_passing_refusal_of_the_merchant_does_not_repeat_the_customers_mail(server: Server, any_shop: Shop) -> None:
     server.box.refused[OWNER] = BUSY
     any_shop.create()

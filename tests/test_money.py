@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import KeyReused, Line, Order, Refused
+from order_fsm.payments import PaymentEvent
+from order_fsm.payments.facts import key_of
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -296,3 +298,24 @@ def test_sums_are_exact_whatever_the_callers_precision(shop: Shop) -> None:
         assert order.state == "sent"
         assert (order.outstanding, order.captured) == (Decimal("0.01"), Decimal("1234.55"))
         assert shop.orders.totals() == {"GBP": Decimal("1234.56")}
+
+
+def test_credits_are_exact_whatever_the_precision_of_the_host(any_shop: Shop) -> None:
+    with localcontext() as context:
+        context.prec = 3
+        any_shop.create(total="1234.56")
+        any_shop.orders.fire("1001", "pay", reference="ch_1")
+        for amount in ("123.45", "1111.11"):
+            any_shop.orders.fire("1001", "refund", amount=amount, reference="ch_1")
+        order = any_shop.orders.get("1001")
+        assert (order.credited, order.outstanding) == (Decimal(0), Decimal("1234.56"))
+
+
+def test_events_without_ids_are_told_apart_whatever_the_precision_of_the_host() -> None:
+    with localcontext() as context:
+        context.prec = 3
+        keys = {
+            key_of(PaymentEvent("refunded", order_id="1", reference="r", amount=amount, currency="GBP"), None)
+            for amount in ("1234.56", "1234.50")
+        }
+    assert len(keys) == 2

@@ -178,8 +178,6 @@ EQUIVALENT: dict[str, str] = {
 """By label, the reason why a mutant that no test catches decides as the table does."""
 
 EQUIVALENT_FORMULAS = {
-    "balance 24": "if nothing is missing, the money held is the cost, and the difference is 0",
-    "balance 26": "if nothing is missing, what is missing is 0",
     "_subjects 3": "a row of another kind does not change the rest, and a subject without a rest is dropped",
     "_credit 8": "a refund of more than is due on a cancelled order is of all that is held, as above",
     "_given_back 2": "only refunds and their failures have a credit",

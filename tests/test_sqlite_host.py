@@ -499,14 +499,17 @@ def test_connection_of_another_thread_is_unavailable(host: sqlite3.Connection, s
 
 @autocommit_modes
 def test_threads_on_one_connection_do_not_meet_in_a_transaction(path: Path, mode: str) -> None:
+    """Whether they share a store, or each has a store of its own."""
     with closing(shared(path, mode)) as host:
-        orders = Orders(SqliteStore(connection=host))
+        shop = SqliteStore(connection=host)
+        orders = Orders(shop)
         for number in range(6):
             orders.create(str(number), total="10", currency="GBP")
         faults: list[BaseException] = []
 
         def work(number: int) -> None:
             try:
+                orders = Orders(SqliteStore(connection=host) if number % 2 else shop)
                 for _ in range(15):
                     orders.comment(str(number), "on its way")
                     orders.find(limit=10)
@@ -558,3 +561,38 @@ def test_database_in_another_encoding_is_refused(path: Path, encoding: str) -> N
         host.execute("CREATE TABLE invoice (number TEXT)")
         with pytest.raises(InvalidInput, match=f"encoding UTF-8, not {encoding}"):
             SqliteStore(connection=host)
+
+
+def test_failed_handler_that_leaves_a_transaction_open_is_stopped_too(path: Path) -> None:
+    with closing(connected(path, LEGACY)) as host:
+        orders = Orders(SqliteStore(connection=host))
+        orders.create("1", total="10", currency="GBP")
+        orders.fire("1", "place")
+        host.commit()
+
+        def mail(_: Message) -> None:
+            host.execute("INSERT INTO invoice VALUES ('1')")
+            raise OSError
+
+        with pytest.raises(InvalidInput, match="it must commit before it returns"):
+            orders.deliver(mail)
+        host.rollback()
+        assert [message.attempts for message in SqliteStore(connection=host).messages()] == [0]
+
+
+@needs_python_3_12
+def test_delivery_in_a_thread_that_may_not_use_the_connection_is_refused(path: Path) -> None:
+    with closing(connected(path, NEVER)) as host:
+        orders = Orders(SqliteStore(connection=host))
+        answers: list[object] = []
+
+        def work() -> None:
+            try:
+                orders.deliver(print)
+            except StoreError as error:
+                answers.append(type(error))
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        assert answers == [StoreUnavailable]

@@ -86,13 +86,15 @@ class Executor:
     def execute_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:
         """Run many calls with one commit. Each is decided on the outcome of those before it.
 
-        A conflicting call is decided again in a further round, and so is every call after it that was refused.
+        A conflicting call is decided again in a further round, and so is every call after it that was refused. If the
+        store refuses a call, the later calls on its order are decided again.
 
         Returns:
             For each call its receipt, or the error that `execute` would have raised.
 
         Raises:
             StoreUnavailable, StoreFull, TransactionLost: if the store fails. Then any of the calls may be done.
+            Exception: any that comes from no decision, such as that of a time limit. The same holds then.
         """
         results: dict[int, Receipt | Exception] = {}
         attempts = [self._attempts()] * len(calls)
@@ -101,6 +103,7 @@ class Executor:
             round_ = _Round(self, calls, pending, self._store)
             errors = self._store.commit_all(list(round_.changes.values())) if round_.changes else []
             pending, conflicted = list(round_.deferred), False
+            failed: dict[str, int] = {}
             for number, error in zip(round_.changes, errors, strict=True):
                 attempts[number] -= 1
                 if error is None:
@@ -110,9 +113,13 @@ class Executor:
                     conflicted = True
                 else:
                     results[number] = error
-            if conflicted:
-                first = min(pending)
-                pending += [number for number in round_.answers if number > first]
+                    failed.setdefault(calls[number].order_id, number)
+            first = min(pending) if conflicted else len(calls)
+            pending += [
+                number
+                for number in round_.answers
+                if number > min(first, failed.get(calls[number].order_id, len(calls)))
+            ]
             results |= {number: answer for number, answer in round_.answers.items() if number not in pending}
             pending.sort()
         return [results[number] for number in range(len(calls))]

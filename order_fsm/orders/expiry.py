@@ -17,7 +17,7 @@ from order_fsm.store import Query, Store
 from order_fsm.validation import GATEWAY
 
 TRIGGER = "expire"
-"""The trigger that time fires. Its rule says which orders expire."""
+"""The trigger that time fires. Its rules say which orders expire."""
 
 _PAGE = 50
 _log = logging.getLogger(__name__)
@@ -58,7 +58,11 @@ def expire(
                 break
             try:
                 history = store.history(order.id)
-                if len(history) == order.version and _since(history, due) <= before and not _awaits_money(history):
+                if (
+                    len(history) == order.version
+                    and _since(history, due) <= before
+                    and not _awaits_money(workflow, history)
+                ):
                     # Decided for this version alone: the order may be unplaced and placed again now.
                     receipt = executor.execute(Expire(workflow, order.id, request, order.version))
                     expired += [receipt] if receipt.entries else []
@@ -98,22 +102,26 @@ def _since(history: Sequence[Entry], when: When) -> datetime:
     return since
 
 
-def _awaits_money(history: Sequence[Entry]) -> bool:
+def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
     """Return whether a gateway reported money that the ledger could not take, or holds an authorisation.
 
-    Such facts are comments, because no trigger takes them. A void counts even if it came before its authorisation. A
-    failed attempt may be followed by another one under the same reference.
+    Such facts are comments, because no trigger takes them. A void is final for its payment, even if it came first. A
+    failed attempt may be followed by another one under the same reference. If an event fires a trigger of the shop's
+    own, the boxes of the shop tell the rest.
     """
     authorised: set[Fact] = set()
     voided: set[Fact] = set()
     for entry in history:
-        if entry.trigger != "comment" or entry.by != GATEWAY:
+        if entry.by != GATEWAY:
             continue
         facts = entry.facts
         kind, reference = facts.get("kind"), facts.get("reference")
-        if kind == "captured":
+        if entry.trigger != "comment":
+            if not workflow.rules_of(entry.trigger) or workflow.ledger_of(entry.trigger) is None:
+                authorised.clear()
+        elif kind == "captured" and facts.get("amount"):
             return True
-        if kind == "authorised" and "reasons" not in facts:  # Otherwise the shop has a rule for it.
+        elif kind == "authorised" and "reasons" not in facts:  # Otherwise a rule of the shop's own refused it.
             authorised.add(reference)
         elif kind == "failed":
             authorised.discard(reference)

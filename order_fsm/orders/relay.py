@@ -61,11 +61,13 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
                 handler(message)
             except Undelivered as error:
                 _log(message, str(error))
+                _check_apart(store)
                 due = None if error.permanent else _next_try(clock(), message.attempts + 1)
                 store.retry_later(evolve(message, remaining=error.recipients), until, due)
             except Exception as error:
                 # Only the type: the text may hold the customer's address.
                 _log(message, f"not delivered: {type(error).__name__}")
+                _check_apart(store)
                 store.retry_later(message, until, _next_try(clock(), message.attempts + 1))
             else:
                 _check_apart(store)
@@ -75,7 +77,7 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
 
 
 def _check_apart(store: Store) -> None:
-    """Raise if the handler left a transaction open, in which the message would be marked as delivered."""
+    """Raise if the handler left a transaction open, in which the outcome would be written."""
     if store.joined:
         raise InvalidInput("the handler left a transaction of the shop open: it must commit before it returns")
 

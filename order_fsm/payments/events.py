@@ -72,8 +72,9 @@ def _occurred_at(value: datetime | None) -> datetime | None:
     return None if value is None else validation.instant(value, "occurred_at")
 
 
-def _reason(value: str) -> str:
-    return validation.text(value, "reason", validation.COMMENT_LENGTH)
+def _reason(value: object) -> str:
+    """Return a reason as text that can be logged. Nothing is refused: that would turn it into another answer."""
+    return str(value)[:1000].encode(errors="replace").decode()
 
 
 @frozen

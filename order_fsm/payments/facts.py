@@ -6,6 +6,7 @@ from hashlib import sha256
 
 from order_fsm import validation
 from order_fsm.model import Fact
+from order_fsm.money import EXACT
 from order_fsm.payments.events import PaymentEvent
 
 
@@ -26,7 +27,7 @@ def key_of(event: PaymentEvent, provider: str | None) -> str:
         event.order_id,
         event.reference,
         event.transaction_id,
-        None if event.amount is None else f"{event.amount.normalize():f}",
+        None if event.amount is None else f"{event.amount.normalize(EXACT):f}",
         event.currency,
         None if event.occurred_at is None else event.occurred_at.isoformat(),
     )

@@ -19,6 +19,20 @@ class MissingMember(Unusable):
     """A payload lacks a member. The message has its path."""
 
 
+class MissingHeader(Unusable, KeyError):
+    """A request lacks a header. The message names it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class _Headers(dict[str, str]):
+    """Headers by lower-case names."""
+
+    def __missing__(self, name: str) -> str:
+        raise MissingHeader(f"the header {name} is missing")
+
+
 class HeaderItems(Protocol):
     """A mapping, or an object like one, such as the headers of a web framework."""
 
@@ -81,7 +95,7 @@ def normalised(headers: Headers) -> dict[str, str]:
     pairs = items() if callable(items) else headers
     if isinstance(pairs, (str, bytes)) or not isinstance(pairs, Iterable):
         raise InvalidInput(f"headers must be a mapping or pairs of names and values, not {type(headers).__name__}")
-    found: dict[str, str] = {}
+    found = _Headers()
     for pair in pairs:
         if not isinstance(pair, Sequence) or isinstance(pair, (str, bytes)) or len(pair) != 2:
             raise InvalidInput("headers must be a mapping or pairs of names and values")
@@ -96,11 +110,11 @@ def normalised(headers: Headers) -> dict[str, str]:
 
 
 def explained(error: Exception, item: object) -> str:
-    """Return why a callback cannot be used: the missing member or header if it is known, and no value of the body.
+    """Return why a body cannot be parsed: the missing member if it is known, and no value of the body.
 
     Args:
-        error: the parser or the verifier raised it.
-        item: its input.
+        error: the parser raised it.
+        item: the parser's input.
     """
     if isinstance(error, Unusable):
         return str(error)

@@ -103,9 +103,8 @@ class PaymentReceiver:
         except _PASSING as error:
             return parked(f"the signature cannot be verified now ({_name(error)})")
         except Exception as error:
-            return rejected(
-                401, f"the signature does not hold ({explained(error, (given, body.decode(errors='replace')))})"
-            )
+            why = str(error) if isinstance(error, Unusable) else _name(error)
+            return rejected(401, f"the signature does not hold ({why})")
         try:
             items = (decode(body),) if signed.items is None else signed.items
         except Exception as error:

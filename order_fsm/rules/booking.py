@@ -155,7 +155,7 @@ def lapse(order: Order) -> Booking | None:
     """Return the refund of 0 that takes all credits back, if nothing is held any more."""
     if not order.credited or order.held > 0:
         return None
-    return Booking("refunded", ZERO, order.currency, None, credit=-order.credited)
+    return Booking("refunded", ZERO, order.currency, None, credit=minus(ZERO, order.credited))
 
 
 def _asked(order: Order, facts: Mapping[str, Any]) -> _Subject:
@@ -227,7 +227,7 @@ def _credit(order: Order, booking: Booking, wanted: object) -> Decimal:
         return booking.amount
     dispatched = "dispatched" in order.statuses
     if not dispatched and minus(order.held, booking.amount) <= 0:
-        return -order.credited  # All the money has gone back, so nothing of the price was reduced.
+        return minus(ZERO, order.credited)  # All the money has gone back, so nothing of the price was reduced.
     if wanted is None and order.counted and (dispatched or not order.outstanding):
         return max(minus(booking.amount, order.refund_due), ZERO)
     return ZERO
@@ -241,7 +241,7 @@ def _given_back(order: Order, subject: _Subject) -> Decimal:
         if row.kind in _LEFT["refund_failed"]
         and (row.reference, row.transaction_id) == (subject.reference, subject.transaction_id)
     ]
-    return max(-ledger.balance(ZERO, of_refund, order.currency).credited, ZERO)
+    return max(minus(ZERO, ledger.balance(ZERO, of_refund, order.currency).credited), ZERO)
 
 
 # Identity

@@ -90,8 +90,9 @@ class Mailer:
         self._merchant = address_of(merchant, "merchant")
         self._shop = validation.name(shop, "shop")
         self._templates = package_templates() if templates is None else Templates(templates)
-        # By message and recipient. While another recipient is still to be reached, a refused one is not asked again.
-        self._refused: dict[tuple[str, str], Exception] = {}
+        # By message, recipient and address. While another recipient is still to be reached, a refused one is not asked
+        # again, unless the message was requeued or the address corrected.
+        self._refused: dict[tuple[str, str, str], Exception] = {}
 
     def __call__(self, message: Message) -> None:
         """Send the mails of a message, if it has any.
@@ -115,14 +116,19 @@ class Mailer:
             to = order.email if recipient == "customer" else self._merchant
             if to is None:
                 continue
-            if (refusal := self._refused.get((message.id, recipient))) is not None:
-                failures[recipient] = refusal
+            asked = (message.id, recipient, to)
+            if not message.attempts:
+                self._refused.pop(asked, None)
+            if asked in self._refused:
+                failures[recipient] = self._refused[asked]
                 continue
             try:
                 self._send(self._written(message, mail, to, order, comment), to)
                 is_mailed = True
             except Exception as error:
                 failures[recipient] = error
+                if _is_permanent(error):
+                    self._note_refused(asked, error)
         errors = list(failures.values())
         for failure in errors:
             if isinstance(failure, _UnreachableError) and not is_mailed:
@@ -130,12 +136,12 @@ class Mailer:
         if errors:
             # A permanent refusal is a dead letter only if nothing else is left to repeat: none may get lost.
             permanent = all(map(_is_permanent, errors))
-            for recipient, failure in failures.items():
-                if permanent:
-                    self._refused.pop((message.id, recipient), None)
-                elif _is_permanent(failure):
-                    self._refused[message.id, recipient] = failure
             raise Undelivered(list(failures), ", ".join(map(_reason, errors)), permanent=permanent) from errors[-1]
+
+    def _note_refused(self, asked: tuple[str, str, str], error: Exception) -> None:
+        if len(self._refused) >= _MOST_REFUSED:
+            self._refused.clear()
+        self._refused[asked] = error.with_traceback(None)  # Its frames hold the mail and the order.
 
     def _read(self, message: Message) -> tuple[Order | None, str]:
         """Return the order and the comment that the customer may read, or None if there is nothing to tell.
@@ -214,6 +220,10 @@ class Mailer:
             with suppress(OSError, smtplib.SMTPException):
                 server.quit()
             server.close()
+
+
+_MOST_REFUSED = 1000
+"""How many refusals are remembered."""
 
 
 class _UnreachableError(Exception):

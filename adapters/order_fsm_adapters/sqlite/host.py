@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from sqlite3 import Connection, Error
-from threading import RLock
+from threading import Lock, RLock
+from weakref import WeakValueDictionary
 
 from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.session import Session
+
+_locks: WeakValueDictionary[int, _ConnectionLock] = WeakValueDictionary()
+"""By the id of a connection, which lives as long as a store on it."""
+
+_registering = Lock()
+
+
+class _ConnectionLock:
+    """What the stores on one connection hold during a call. Reentrant, as a signal handler may call the store."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+
+
+def _lock_of(connection: Connection) -> _ConnectionLock:
+    # On one line: between two, a time limit that traces lines could raise before the release.
+    with _registering: return _locks.setdefault(id(connection), _ConnectionLock())  # noqa: E701  # fmt: skip
 
 
 class HostConnection:
@@ -19,8 +37,9 @@ class HostConnection:
     the legacy mode of the sqlite3 module it begins a transaction, as any other statement that changes rows does, and
     the shop commits it.
 
-    The calls of several threads wait for each other: on one connection, each would work in the transaction of another.
-    A transaction that the shop begins in one thread is open for all of them, so the shop must keep the others away.
+    The calls of several threads, and of several stores on one connection, wait for each other: each would work in the
+    transaction of another. A transaction that the shop begins in one thread is open for all of them, so the shop must
+    keep the others away.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -28,7 +47,7 @@ class HostConnection:
         self._session = Session(connection, "the shop's database")
         self._schema_is_certain = False
         self._closed = False
-        self._lock = RLock()
+        self._held = _lock_of(connection)
         self._check_encoding()
         self._prepare()
 
@@ -38,8 +57,8 @@ class HostConnection:
 
     @property
     def is_always_joined(self) -> bool:
-        # The mode of Python 3.12 in which the sqlite3 module begins the next transaction itself.
-        return getattr(self._session.connection, "autocommit", None) is False
+        # The sqlite3 module begins the next transaction itself.
+        return self._autocommit is False
 
     def rows(self, statement: str, values: Row) -> list[Row]:
         def rows() -> list[Row]:
@@ -82,19 +101,23 @@ class HostConnection:
 
     @property
     def _commits_by_itself(self) -> bool:
-        connection = self._session.connection
+        autocommit = self._autocommit
+        return self._session.connection.isolation_level is None if autocommit is None else autocommit
+
+    @property
+    def _autocommit(self) -> bool | None:
+        """The attribute of the connection. None before Python 3.12, and if `isolation_level` decides."""
         try:
-            # The attribute came with Python 3.12. Without it, and if it is not a bool, isolation_level decides.
-            autocommit = getattr(connection, "autocommit", None)
-            return autocommit if isinstance(autocommit, bool) else connection.isolation_level is None
+            autocommit = getattr(self._session.connection, "autocommit", None)
         except Error as error:
-            # Python 3.12 refuses both to other threads.
+            # Python 3.12 refuses it to other threads.
             raise self._session.failure(error) from error
+        return autocommit if isinstance(autocommit, bool) else None
 
     def _exclusively(self, work: Callable[[], Result]) -> Result:
         """Do work while no other thread uses the connection through this store."""
         # On one line: between two, a debugger or a time limit that traces lines could raise before the release.
-        with self._lock: return work()  # noqa: E701  # fmt: skip
+        with self._held.lock: return work()  # noqa: E701  # fmt: skip
 
     def _check_encoding(self) -> None:
         ((encoding,),) = self._session.rows("PRAGMA encoding")
