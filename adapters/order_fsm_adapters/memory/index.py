@@ -116,9 +116,13 @@ class _Section:
         self.sums: dict[_Group, tuple[int, Decimal]] = {}
 
     def put(self, before: Order | None, order: Order) -> None:
-        group = _group(order)
+        flags = _flags(order)
+        group = (order.state, order.currency, *flags)
         if before is not None:
-            if (was := _group(before)) == group and before.total == order.total:
+            same_total = before.total == order.total
+            same_money = same_total and before.payments is order.payments and before.counted == order.counted
+            was = (before.state, before.currency, *(flags if same_money else _flags(before)))
+            if was == group and same_total:
                 return
             self._take_out(before, was, moved=was[0] != group[0])
         place = _place(order)
@@ -139,7 +143,7 @@ class _Section:
         self.sums[group] = (orders + 1, plus(total, order.total))
 
     def remove(self, order: Order) -> None:
-        self._take_out(order, _group(order), moved=True)
+        self._take_out(order, (order.state, order.currency, *_flags(order)), moved=True)
 
     def _take_out(self, order: Order, group: _Group, *, moved: bool) -> None:
         if moved:
@@ -168,11 +172,12 @@ class _Section:
         return (orders[one[1]] for one in (lists[0] if len(lists) == 1 else heapq.merge(*lists)))
 
 
-def _group(order: Order) -> _Group:
+def _flags(order: Order) -> tuple[bool, bool]:
+    """Return whether a refund is due, and whether money in another currency is held."""
     if not order.payments:
-        return order.state, order.currency, False, False
+        return False, False
     balance = order.balance
-    return order.state, order.currency, balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
+    return balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
 
 
 def _place(order: Order) -> _Place:
