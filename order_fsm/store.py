@@ -40,6 +40,7 @@ from order_fsm.errors import (
     VersionConflict,
 )
 from order_fsm.model import Entry, Message, Order, Payment, When
+from order_fsm.money import ZERO
 
 
 class StockMove(NamedTuple):
@@ -188,6 +189,14 @@ class Tally(NamedTuple):
     orders: int
     total: Decimal
     unmatched: bool = False
+
+
+def ledger_queues_of(order: Order) -> tuple[bool, bool]:
+    """Return `Tally.refund_due` and `Tally.unmatched` of an order."""
+    if not order.payments:
+        return False, False
+    balance = order.balance
+    return balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
 
 
 class Store(Protocol):

@@ -33,7 +33,7 @@ from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Finding, Message, Order
 from order_fsm.money import ZERO, plus
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Need, Store
+from order_fsm.store import Need, Store, ledger_queues_of
 
 _DEAD_LETTERS = 10_000
 """The number of dead letters that are checked."""
@@ -92,7 +92,7 @@ class _Sums:
     def add(self, order: Order) -> None:
         for line in order.reserved or ():
             self.reserved[line.sku] = self.reserved.get(line.sku, 0) + line.quantity
-        group = (order.state, order.currency, order.refund_due > 0, bool(order.unmatched))
+        group = (order.state, order.currency, *ledger_queues_of(order))
         orders, total = self.totals.get(group, (0, ZERO))
         self.totals[group] = (orders + 1, plus(total, order.total))
 

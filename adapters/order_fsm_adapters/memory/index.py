@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from order_fsm.model import Order, statuses_of
 from order_fsm.money import ZERO, minus, plus
-from order_fsm.store import Query, Tally
+from order_fsm.store import Query, Tally, ledger_queues_of
 
 _Group = tuple[str, str, bool, bool]
 """A state, a currency, whether a refund is due, and whether money in another currency is held."""
@@ -116,12 +116,12 @@ class _Section:
         self.sums: dict[_Group, tuple[int, Decimal]] = {}
 
     def put(self, before: Order | None, order: Order) -> None:
-        flags = _flags(order)
-        group = (order.state, order.currency, *flags)
+        queues = ledger_queues_of(order)
+        group = (order.state, order.currency, *queues)
         if before is not None:
             same_total = before.total == order.total
             same_money = same_total and before.payments is order.payments and before.counted == order.counted
-            was = (before.state, before.currency, *(flags if same_money else _flags(before)))
+            was = (before.state, before.currency, *(queues if same_money else ledger_queues_of(before)))
             if was == group and same_total:
                 return
             self._take_out(before, was, moved=was[0] != group[0])
@@ -143,7 +143,7 @@ class _Section:
         self.sums[group] = (orders + 1, plus(total, order.total))
 
     def remove(self, order: Order) -> None:
-        self._take_out(order, (order.state, order.currency, *_flags(order)), moved=True)
+        self._take_out(order, (order.state, order.currency, *ledger_queues_of(order)), moved=True)
 
     def _take_out(self, order: Order, group: _Group, *, moved: bool) -> None:
         if moved:
@@ -170,14 +170,6 @@ class _Section:
             by_age.after(query.after) for state, by_age in self._by_state.items() if when.matches(statuses_of(state))
         ]
         return (orders[one[1]] for one in (lists[0] if len(lists) == 1 else heapq.merge(*lists)))
-
-
-def _flags(order: Order) -> tuple[bool, bool]:
-    """Return whether a refund is due, and whether money in another currency is held."""
-    if not order.payments:
-        return False, False
-    balance = order.balance
-    return balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
 
 
 def _place(order: Order) -> _Place:

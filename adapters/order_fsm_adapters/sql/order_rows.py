@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from order_fsm.model import Order
-from order_fsm.money import ZERO
+from order_fsm.store import ledger_queues_of
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
@@ -65,14 +65,6 @@ CHANGING_COLUMNS = OrderRow._fields[1:12]
 AMENDED_COLUMNS = OrderRow._fields[12:22]
 
 
-def queues_of(order: Order) -> tuple[bool, bool]:
-    """Return whether money of the order is due back, and whether money in another currency is unmatched."""
-    if not order.payments:
-        return False, False
-    balance = order.balance
-    return balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
-
-
 def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderRow:
     """Return the row of an order.
 
@@ -89,7 +81,7 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
     else:
         values = _personal(order)
         personal = commitment(values) if any(values) else NOTHING
-    due, unmatched = queues_of(order)
+    due, unmatched = ledger_queues_of(order)
     total = str(order.total)
     if before is not None and before.total == total:
         unit, units = before.unit, before.units

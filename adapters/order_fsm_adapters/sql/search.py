@@ -11,11 +11,11 @@ from itertools import islice
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Order, statuses_of
 from order_fsm.money import EXACT, ZERO, plus
-from order_fsm.store import Query, Tally
+from order_fsm.store import Query, Tally, ledger_queues_of
 from order_fsm_adapters.sql import orders
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, time_text
 from order_fsm_adapters.sql.database import Row, Transaction
-from order_fsm_adapters.sql.order_rows import OrderRow, order_of, queues_of
+from order_fsm_adapters.sql.order_rows import OrderRow, order_of
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -
 
 
 def _matches(query: Query, order: Order) -> bool:
-    refund_is_due, is_unmatched = queues_of(order)
+    refund_is_due, is_unmatched = ledger_queues_of(order)
     return (
         query.when.matches(order.statuses)
         and (query.customer is None or order.customer == query.customer)
