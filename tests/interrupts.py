@@ -14,8 +14,40 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
+import order_fsm_adapters
+
 COMPLETED_IN_A_ROW = 20
 """After so many calls that were too short to be interrupted, `every_line` ends: other threads lengthen some calls."""
+
+
+ADAPTERS = str(Path(order_fsm_adapters.__file__ or "").parent)
+
+
+class TimeLimit(BaseException):
+    """The exception of a worker's time limit."""
+
+
+@contextmanager
+def raising_at_line(number: int) -> Iterator[list[int]]:
+    """Raise at a line of the adapters' modules. The list holds the number of lines that ran."""
+    lines = [0]
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if not frame.f_code.co_filename.startswith(ADAPTERS) or frame.f_code.co_name == "__del__":
+            # Python ignores what a finalizer raises.
+            return None
+        if event == "line":
+            lines[0] += 1
+            if lines[0] == number:
+                raise TimeLimit
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield lines
+    finally:
+        sys.settrace(before)
 
 
 class Interrupt(Exception):

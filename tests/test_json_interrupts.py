@@ -4,52 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
-import order_fsm_adapters
 from order_fsm.store import StockMove, Store
 from order_fsm.testing.store_contract.changes import creation, moment, order_of, seeded, step, stock_change
 from order_fsm.testing.store_contract.expected import ALL, record_under
 from order_fsm.testing.store_contract.harness import stressed
 from order_fsm_adapters.json_files import JsonStore
+from tests.interrupts import TimeLimit, raising_at_line
 
 fcntl = pytest.importorskip("fcntl", reason="these tests use signals and locks as Unix has them")
 
-ADAPTERS = str(Path(order_fsm_adapters.__file__ or "").parent)
 SIGNALS = int(os.environ.get("ORDER_FSM_SIGNALS", "500"))
-
-
-class TimeLimit(BaseException):
-    """The exception of a worker's time limit."""
-
-
-@contextmanager
-def raising_at_line(number: int) -> Iterator[list[int]]:
-    """Raise at a line of the adapters' modules. The list holds the number of lines that ran."""
-    lines = [0]
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        if not frame.f_code.co_filename.startswith(ADAPTERS):
-            return None
-        if event == "line":
-            lines[0] += 1
-            if lines[0] == number:
-                raise TimeLimit
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield lines
-    finally:
-        sys.settrace(before)
 
 
 def content(store: Store) -> list[Any]:

@@ -6,15 +6,13 @@ import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 
-import order_fsm_adapters
 from order_fsm.errors import OrderNotFound
 from order_fsm.store import Need, Store
 from order_fsm.testing.store_contract.changes import creation, moment, order_of, seeded, step
@@ -22,43 +20,16 @@ from order_fsm.testing.store_contract.crews import PATIENCE
 from order_fsm.testing.store_contract.expected import ALL
 from order_fsm.testing.store_contract.harness import stressed
 from order_fsm_adapters.sqlite import SqliteStore
+from tests.interrupts import TimeLimit, raising_at_line
 
 fcntl = pytest.importorskip("fcntl", reason="these tests use signals and locks as Unix has them")
 
-ADAPTERS = str(Path(order_fsm_adapters.__file__ or "").parent)
 SIGNALS = 50_000 if stressed() else 500
-
-
-class TimeLimit(BaseException):
-    """The exception of a worker's time limit."""
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "shop.db"
-
-
-@contextmanager
-def raising_at_line(number: int) -> Iterator[list[int]]:
-    """Raise at a line of the adapters' modules. The list holds the number of lines that ran."""
-    lines = [0]
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        if not frame.f_code.co_filename.startswith(ADAPTERS) or frame.f_code.co_name == "__del__":
-            # Python ignores what a finalizer raises.
-            return None
-        if event == "line":
-            lines[0] += 1
-            if lines[0] == number:
-                raise TimeLimit
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        yield lines
-    finally:
-        sys.settrace(before)
 
 
 def is_untouched(path: Path) -> bool:
