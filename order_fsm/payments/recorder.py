@@ -92,19 +92,9 @@ class Recorder:
     def _of_several_orders(
         self, order_ids: Iterable[str], event: PaymentEvent, provider: str | None, key: str
     ) -> Outcome:
-        facts = facts_of(event, provider)
-        comment = f"{told(event)}: several orders have this payment"
+        why, unmatched = "several orders have this payment", moves_money(event)
         receipts = [
-            self._orders.execute(
-                self._orders.commands.report(
-                    order_id,
-                    event.kind,
-                    facts,
-                    related_key(f"on {order_id}", key),
-                    comment,
-                    unmatched=moves_money(event),
-                )
-            )
+            self._note(order_id, event, provider, related_key(f"on {order_id}", key), why, unmatched=unmatched)
             for order_id in order_ids
         ]
         new = [receipt for receipt in receipts if not receipt.duplicate]
@@ -148,10 +138,15 @@ class Recorder:
         A comment tells the shop of it when it comes first, and keeps the time. The event's own key stays free for the
         fact itself.
         """
-        comment = f"{told(event)}: an earlier fact of its payment has not come yet"
-        receipt = self._orders.execute(
-            self._orders.commands.report(
-                order_id, event.kind, facts_of(event, provider), related_key("early", key), comment
-            )
-        )
+        why = "an earlier fact of its payment has not come yet"
+        receipt = self._note(order_id, event, provider, related_key("early", key), why)
         return receipt.duplicate and self._orders.now() - receipt.entries[0].at >= WAIT
+
+    def _note(
+        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, why: str, *, unmatched: bool = False
+    ) -> Receipt:
+        """Record an event as a comment alone."""
+        facts, comment = facts_of(event, provider), f"{told(event)}: {why}"
+        return self._orders.execute(
+            self._orders.commands.report(order_id, event.kind, facts, key, comment, unmatched=unmatched)
+        )
