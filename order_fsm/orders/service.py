@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from order_fsm import validation
-from order_fsm.currencies import to_minor, units_of
+from order_fsm.currencies import units_of, whole_units
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, Reason, Refused
 from order_fsm.model import UNFINISHED, Entry, Line, Order, Receipt, When
 from order_fsm.money import ZERO, plus
@@ -136,7 +136,7 @@ class Orders(Maintenance):
             updated_at=now,
             data=validation.json_object(data, "data"),
         )
-        to_minor(order.total, order.currency, self._currencies)
+        whole_units(order.total, order.currency, self._currencies)
         fingerprint = None
         if key is not None:
             content = [order.total, order.currency, [[line.sku, line.quantity] for line in order.lines]]
