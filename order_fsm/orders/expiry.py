@@ -57,12 +57,7 @@ def expire(
             if len(expired) == limit or order.created_at > before:
                 break
             try:
-                history = store.history(order.id)
-                if (
-                    len(history) == order.version
-                    and _since(history, due) <= before
-                    and not _awaits_money(workflow, history)
-                ):
+                if _has_waited(workflow, order, store.history(order.id), due, before):
                     # Decided for this version alone: the order may be unplaced and placed again now.
                     receipt = executor.execute(Expire(workflow, order.id, request, order.version))
                     expired += [receipt] if receipt.entries else []
@@ -91,6 +86,11 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
         except Exception as error:
             _skipped(order, error)
     return purged
+
+
+def _has_waited(workflow: Workflow, order: Order, history: Sequence[Entry], due: When, before: datetime) -> bool:
+    """Return whether an order, as it was found, has been due since a time and waits for no money."""
+    return len(history) == order.version and _since(history, due) <= before and not _awaits_money(workflow, history)
 
 
 def _since(history: Sequence[Entry], when: When) -> datetime:
