@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from sqlite3 import Connection, Error
-from threading import Lock, RLock
+from threading import RLock
 from weakref import WeakValueDictionary
 
 from order_fsm.errors import InvalidInput, StoreUnavailable
@@ -12,22 +12,16 @@ from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.session import Session
 
-_locks: WeakValueDictionary[int, _ConnectionLock] = WeakValueDictionary()
-"""By the id of a connection, which lives as long as a store on it."""
+_locks: WeakValueDictionary[int, RLock] = WeakValueDictionary()
+"""What the stores on one connection hold during a call, by the id of the connection. It lives as long as they do."""
 
-_registering = Lock()
-
-
-class _ConnectionLock:
-    """What the stores on one connection hold during a call. Reentrant, as a signal handler may call the store."""
-
-    def __init__(self) -> None:
-        self.lock = RLock()
+_registering = RLock()
 
 
-def _lock_of(connection: Connection) -> _ConnectionLock:
+def _lock_of(connection: Connection) -> RLock:
+    """Return the lock of a connection. It is reentrant, as a signal handler may call the store."""
     # On one line: between two, a time limit that traces lines could raise before the release.
-    with _registering: return _locks.setdefault(id(connection), _ConnectionLock())  # noqa: E701  # fmt: skip
+    with _registering: return _locks.setdefault(id(connection), RLock())  # noqa: E701  # fmt: skip
 
 
 class HostConnection:
@@ -47,7 +41,7 @@ class HostConnection:
         self._session = Session(connection, "the shop's database")
         self._schema_is_certain = False
         self._closed = False
-        self._held = _lock_of(connection)
+        self._lock = _lock_of(connection)
         self._check_encoding()
         self._prepare()
 
@@ -115,9 +109,9 @@ class HostConnection:
         return autocommit if isinstance(autocommit, bool) else None
 
     def _exclusively(self, work: Callable[[], Result]) -> Result:
-        """Do work while no other thread uses the connection through this store."""
+        """Do work while no other thread uses the connection through a store."""
         # On one line: between two, a debugger or a time limit that traces lines could raise before the release.
-        with self._held.lock: return work()  # noqa: E701  # fmt: skip
+        with self._lock: return work()  # noqa: E701  # fmt: skip
 
     def _check_encoding(self) -> None:
         ((encoding,),) = self._session.rows("PRAGMA encoding")
