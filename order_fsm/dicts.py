@@ -88,9 +88,15 @@ def _written(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, tuple):
         return [_written(item) for item in value]
-    if isinstance(value, dict):  # Facts or data. Only facts hold Decimals.
-        return {name: {"decimal": f"{item:f}"} if isinstance(item, Decimal) else item for name, item in value.items()}
+    if isinstance(value, dict):  # Facts or data. Only facts hold Decimals and lines.
+        return {name: _written_item(item) for name, item in value.items()}
     return value
+
+
+def _written_item(item: Any) -> Any:
+    if isinstance(item, Decimal):
+        return {"decimal": f"{item:f}"}
+    return _written(item) if isinstance(item, tuple) else item
 
 
 def _readers(cls: type[DictValue]) -> dict[str, _Reader]:
@@ -118,7 +124,7 @@ def _reader(hint: Any) -> _Reader:
     if kind is tuple:
         return partial(_list, _reader(arguments[0]))
     if kind is dict:
-        return _data if arguments[1] is Any else _facts
+        return _data if arguments[1] is Any else partial(_facts, _reader(_lines_in(arguments[1])))
     if kind is Literal:
         return partial(_one_of, arguments)
     if kind in (Union, UnionType):
@@ -173,13 +179,20 @@ def _data(value: object, what: str) -> dict[str, Any]:
     return validation.json_object(value, what)
 
 
-def _facts(value: object, what: str) -> dict[str, Any]:
+def _lines_in(fact: Any) -> Any:
+    """Return the type of lines among those of a fact."""
+    return next(hint for hint in get_args(fact) if get_origin(hint) is tuple)
+
+
+def _facts(lines: _Reader, value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{what} must be a dict, not {validation.shown(value)}")
-    return {_text(name, f"a name in {what}"): _fact(item, f"{what}.{name}") for name, item in value.items()}
+    return {_text(name, f"a name in {what}"): _fact(lines, item, f"{what}.{name}") for name, item in value.items()}
 
 
-def _fact(value: object, what: str) -> object:
+def _fact(lines: _Reader, value: object, what: str) -> object:
+    if isinstance(value, list | tuple):
+        return lines(value, what)
     if not isinstance(value, Mapping):
         return validation.fact(value, what)
     if set(value) != {"decimal"}:

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from order_fsm import ledger, validation
 from order_fsm.dicts import DictValue
+from order_fsm.goods import NO_GOODS, Goods, GoodsKind, goods, less
 from order_fsm.ledger import PaymentKind
 from order_fsm.money import ZERO
 
@@ -24,6 +25,7 @@ __all__ = [
     "Entry",
     "Fact",
     "Finding",
+    "GoodsKind",
     "Line",
     "Message",
     "Order",
@@ -31,6 +33,7 @@ __all__ = [
     "Payment",
     "PaymentKind",
     "Receipt",
+    "Shipment",
     "When",
     "invoiced_by_payment",
     "quantities_of",
@@ -39,10 +42,6 @@ __all__ = [
 
 UNFINISHED = "unfinished"
 """The name of the state without statuses."""
-
-Fact = str | int | bool | Decimal | None
-"""The type of a fact. The amount of a payment is a Decimal."""
-
 
 @lru_cache(maxsize=8192)
 def statuses_of(state: str) -> frozenset[str]:
@@ -72,7 +71,7 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def _flat(facts: Mapping[str, Fact] | tuple[Any, ...]) -> tuple[Any, ...]:
+def _flat(facts: Mapping[str, Any] | tuple[Any, ...]) -> tuple[Any, ...]:
     """Flatten facts to names and values in turn, sorted by name: half the memory of a dict."""
     return facts if isinstance(facts, tuple) else sum(sorted(facts.items()), ()) if facts else ()
 
@@ -124,6 +123,10 @@ class Line(DictValue):
     quantity: int = field(converter=_quantity)
 
 
+Fact = str | int | bool | Decimal | tuple[Line, ...] | None
+"""The type of a fact. The amount of a payment is a Decimal, the pieces of a shipment are lines."""
+
+
 def quantities_of(lines: Iterable[Line]) -> dict[str, int]:
     """Return the number of pieces of each SKU over all lines."""
     quantities: dict[str, int] = {}
@@ -158,6 +161,28 @@ class Payment(DictValue):
     credit: Decimal = ZERO
     transaction_id: str | None = None
     provider: str | None = None
+
+
+@frozen(weakref_slot=False)
+class Shipment(DictValue):
+    """One row of an order's goods: pieces that left the shop or came back.
+
+    Attributes:
+        kind: `shipped` (left the shop), `returned` (came back, and are not shipped again), `recalled` (all that was out
+            came back, to be shipped again).
+        lines: the pieces, one line for each SKU.
+        drawn: those of the pieces that the order had taken from stock.
+        at: the time of recording, in UTC.
+        version: the version of the history entry that recorded it.
+        restock: whether returned pieces went back on the shelf.
+    """
+
+    kind: GoodsKind
+    lines: tuple[Line, ...]
+    drawn: tuple[Line, ...]
+    at: datetime
+    version: int
+    restock: bool = True
 
 
 @frozen(weakref_slot=False)
@@ -227,6 +252,7 @@ class Order(DictValue):
             if none of its items was tracked when it took its stock.
         data: the shop's own data, as a copy.
         invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`.
+        shipments: the goods that left or came back, oldest first. Empty for orders without lines.
     """
 
     _derived = ("statuses",)
@@ -246,6 +272,7 @@ class Order(DictValue):
     reserved: tuple[Line, ...] | None = None
     _data: Mapping[str, Any] = field(factory=dict, converter=_owned, hash=False, alias="data")
     invoiced_by_payment: bool = False
+    shipments: tuple[Shipment, ...] = ()
 
     @property
     def statuses(self) -> frozenset[str]:
@@ -260,6 +287,31 @@ class Order(DictValue):
     def quantities(self) -> dict[str, int]:
         """The ordered pieces of each SKU, over all lines."""
         return quantities_of(self.lines)
+
+    # The goods, in pieces of each SKU.
+
+    @property
+    def goods(self) -> Goods:
+        """The sums over the shipments, for callers that need several of them."""
+        return goods(self.shipments) if self.shipments else NO_GOODS
+
+    @property
+    def to_ship(self) -> dict[str, int]:
+        """The pieces that were ordered and not shipped. A returned piece was shipped, a recalled one was not."""
+        return less(self.quantities, self.goods.shipped)
+
+    @property
+    def out(self) -> dict[str, int]:
+        """The pieces that were shipped and did not come back."""
+        return dict(self.goods.out)
+
+    @property
+    def part_dispatched(self) -> bool:
+        """Whether a part of a live order was shipped, and the rest was not."""
+        if not self.shipments or not self.counted:
+            return False
+        shipped = self.goods.shipped
+        return bool(shipped) and bool(less(self.quantities, shipped))
 
     # The money. Only rows in the order's currency count, except for `unmatched`.
 
@@ -337,13 +389,21 @@ class Order(DictValue):
         """The references of its payments."""
         return frozenset([row.reference for row in self.payments if row.reference is not None])
 
-    def after(self, entry: Entry, payments: tuple[Payment, ...], counted: bool) -> Order:
-        """Return the order after an entry of its history, with its stock unchanged.
+    def after(
+        self,
+        entry: Entry,
+        payments: tuple[Payment, ...],
+        counted: bool,
+        shipments: tuple[Shipment, ...] | None = None,
+        reserved: tuple[Line, ...] | None = None,
+    ) -> Order:
+        """Return the order after an entry of its history.
 
         Args:
             entry: gives the state, the version and the time.
             payments: the ledger after the entry.
             counted: whether it counts in totals after the entry.
+            shipments, reserved: the goods after the entry, and the pieces that it holds then. None if unchanged.
         """
         return Order(
             self.id,
@@ -358,9 +418,10 @@ class Order(DictValue):
             payments,
             self.created_at,
             entry.at,
-            self.reserved,
+            self.reserved if reserved is None else reserved,
             self._data,
             self.invoiced_by_payment if entry.state_after == entry.state_before else self._marked(entry),
+            self.shipments if shipments is None else shipments,
         )
 
     def _marked(self, entry: Entry) -> bool:
@@ -388,6 +449,7 @@ class Order(DictValue):
             reserved,
             self._data,
             self.invoiced_by_payment,
+            self.shipments,
         )
 
 

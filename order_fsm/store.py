@@ -160,6 +160,7 @@ class Query(NamedTuple):
         limit: the largest number of orders to return, 1 or more.
         unmatched: only orders with money in another currency, if True.
         reference: only orders with a payment that has this reference, if given.
+        part_dispatched: only live orders of which a part was shipped, if True.
     """
 
     when: When
@@ -169,6 +170,7 @@ class Query(NamedTuple):
     limit: int = 50
     unmatched: bool = False
     reference: str | None = None
+    part_dispatched: bool = False
 
 
 class Tally(NamedTuple):
@@ -181,6 +183,7 @@ class Tally(NamedTuple):
         orders: their number.
         total: the sum of their totals.
         unmatched: whether these orders hold money in another currency.
+        part_dispatched: whether a part of the goods was shipped, and the rest was not.
     """
 
     state: str
@@ -189,14 +192,31 @@ class Tally(NamedTuple):
     orders: int
     total: Decimal
     unmatched: bool = False
+    part_dispatched: bool = False
 
 
-def ledger_queues_of(order: Order) -> tuple[bool, bool]:
-    """Return `Tally.refund_due` and `Tally.unmatched` of an order."""
+class Marks(NamedTuple):
+    """The queues of an order that its state does not tell.
+
+    Attributes:
+        refund_due, unmatched, part_dispatched: as in `Tally`.
+    """
+
+    refund_due: bool
+    unmatched: bool
+    part_dispatched: bool
+
+
+_NO_MARKS = Marks(False, False, False)
+
+
+def marks_of(order: Order) -> Marks:
+    """Return the queues of an order that follow from its ledgers."""
     if not order.payments:
-        return False, False
+        return Marks(False, False, True) if order.part_dispatched else _NO_MARKS
     balance = order.balance
-    return balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
+    unmatched = max(balance.others.values(), default=ZERO) > 0
+    return Marks(balance.refund_due > 0, unmatched, order.part_dispatched)
 
 
 class Store(Protocol):
@@ -272,7 +292,7 @@ class Store(Protocol):
         ...
 
     def tally(self, customer: str | None) -> list[Tally]:
-        """Count the orders by state, currency, and whether a refund is due or money is unmatched.
+        """Count the orders by state, currency and `Marks`.
 
         Args:
             customer: count only this customer's orders. None counts all.

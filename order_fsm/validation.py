@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from typing import Any
 
 from order_fsm.errors import InvalidInput
 
@@ -306,7 +307,10 @@ def fact(value: object, what: str) -> str | int | bool | Decimal | None:
     raise InvalidInput(f"{what} must be a string, int, bool, Decimal or None, not {shown(value)}")
 
 
-_MONEY_FACTS: dict[str, Callable[[object, str], str | bool | Decimal]] = {
+Check = Callable[[object, str], Any]
+"""Returns a value as the engine uses it, or raises InvalidInput. The text names the value in the message."""
+
+MONEY_FACTS: Mapping[str, Check] = {
     "amount": money,
     "currency": currency,
     "reference": name,
@@ -317,26 +321,26 @@ _MONEY_FACTS: dict[str, Callable[[object, str], str | bool | Decimal]] = {
 
 
 def facts(
-    values: Mapping[str, object], known: frozenset[str], trigger: str, *, ledger: bool
-) -> dict[str, str | int | bool | Decimal | None]:
+    values: Mapping[str, object], known: frozenset[str], trigger: str, checks: Mapping[str, Check]
+) -> dict[str, Any]:
     """Check the facts of a trigger.
 
     Args:
         values: the keyword arguments of the call.
         known: the names that the trigger accepts.
         trigger: its name, for the message.
-        ledger: whether the trigger records money. Then its own facts that are None are left out.
+        checks: for facts that the engine reads. Those that are None are left out.
 
     Raises:
         InvalidInput: if a name is not known, or a value is not valid.
     """
-    checked: dict[str, str | int | bool | Decimal | None] = {}
+    checked: dict[str, Any] = {}
     for fact_name, value in values.items():
         if fact_name not in known:
             accepted = ", ".join(sorted(known)) or "(none)"
             hint = did_you_mean(fact_name, known)
             raise InvalidInput(f"{trigger} accepts the facts {accepted}, not {fact_name!r:.80}{hint}")
-        check = _MONEY_FACTS.get(fact_name) if ledger else None
+        check = checks.get(fact_name)
         if check is None:
             checked[fact_name] = fact(value, fact_name)
         elif value is not None:

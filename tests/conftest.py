@@ -133,7 +133,7 @@ def _decided(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]
     said = {name: value for name, value in way.items() if name in {"comment", "override"}}
     if len(facts) + len(said) < len(way):
         return None
-    checked = validation.facts(facts, workflow.facts_of(trigger), trigger, ledger=True)
+    checked = workflow.checked_facts(trigger, facts)
     return decide(workflow, order, Request(trigger, order.updated_at, checked, **said))
 
 

@@ -1,4 +1,5 @@
-"""The JSON form of values: facts, orders, entries and messages. Lines and payments need no form of their own.
+"""The JSON form of values: facts, orders, entries and messages. Lines, payments and shipments need no form
+of their own.
 
 A new field of a value needs one line in its form, with a default if older stores lack it.
 """
@@ -16,7 +17,7 @@ from typing import Any, TypedDict
 import msgspec
 from attrs import AttrsInstance, fields
 
-from order_fsm.model import Entry, Fact, Line, Message, Order, Owned, Payment
+from order_fsm.model import Entry, Fact, Line, Message, Order, Owned, Payment, Shipment
 
 encode = msgspec.json.Encoder().encode
 
@@ -27,7 +28,7 @@ class TaggedDecimal(TypedDict):
     decimal: str
 
 
-WireFact = str | int | bool | TaggedDecimal | None
+WireFact = str | int | bool | TaggedDecimal | tuple[Line, ...] | None
 
 
 def facts_form(facts: Mapping[str, Fact]) -> dict[str, WireFact]:
@@ -58,6 +59,7 @@ class OrderForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, 
     reserved: tuple[Line, ...] | None = None
     data: dict[str, Any] = {}
     invoiced_by_payment: bool = False
+    shipments: tuple[Shipment, ...] = ()
 
 
 class EntryForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):

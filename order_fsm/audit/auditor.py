@@ -33,13 +33,13 @@ from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Finding, Message, Order
 from order_fsm.money import ZERO, plus
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Need, Store, ledger_queues_of
+from order_fsm.store import Marks, Need, Store, marks_of
 
 _DEAD_LETTERS = 10_000
 """The number of dead letters that are checked."""
 
 Progress = Callable[[int, int | None], object]
-_Totals = dict[tuple[str, str, bool, bool], tuple[int, Decimal]]
+_Totals = dict[tuple[str, str, Marks], tuple[int, Decimal]]
 
 
 @frozen
@@ -92,7 +92,7 @@ class _Sums:
     def add(self, order: Order) -> None:
         for line in order.reserved or ():
             self.reserved[line.sku] = self.reserved.get(line.sku, 0) + line.quantity
-        group = (order.state, order.currency, *ledger_queues_of(order))
+        group = (order.state, order.currency, marks_of(order))
         orders, total = self.totals.get(group, (0, ZERO))
         self.totals[group] = (orders + 1, plus(total, order.total))
 
@@ -207,7 +207,10 @@ class _Auditor:
 
     def _totals(self) -> _Totals | None:
         try:
-            return {(*tally[:3], tally.unmatched): tally[3:5] for tally in self._store.tally(None)}
+            return {
+                (tally.state, tally.currency, Marks(tally.refund_due, tally.unmatched, tally.part_dispatched)): tally[3:5]
+                for tally in self._store.tally(None)
+            }
         except StoreCorrupt as error:
             self._findings.append(Finding(None, "corrupt", str(error)))
             return None

@@ -57,7 +57,7 @@ class Commands:
             raise self._unknown(trigger)
         trigger = str.__str__(trigger)
         ledger = workflow.ledger_of(trigger) is not None
-        checked = validation.facts(facts, workflow.facts_of(trigger), trigger, ledger=ledger) if facts else {}
+        checked = workflow.checked_facts(trigger, facts) if facts else {}
         request = Request(trigger, self._now(), checked, by, text, visible, notify, key, override)
         fingerprint = None
         if key is not None:

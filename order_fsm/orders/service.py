@@ -21,7 +21,7 @@ from order_fsm.orders.stock import shortages
 from order_fsm.rules.decide import Call, decide
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.shop import shop_workflow
-from order_fsm.rules.workflow import LEDGER_QUEUES, REFUND_DUE, UNMATCHED, Workflow
+from order_fsm.rules.workflow import LEDGER_QUEUES, PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow
 from order_fsm.store import Change, Need, Query, Store
 
 
@@ -358,7 +358,11 @@ class Orders(Maintenance):
         return self._page(when, after, limit, customer=customer, reference=reference)
 
     def queue(self, name: str, *, after: str | None = None, limit: int = 50) -> list[Order]:
-        """Return the orders in a queue of the workflow, in `refund_due` or in `unmatched`, in pages as `find`.
+        """Return the orders in a queue, in pages as `find`.
+
+        Args:
+            name: a queue of the workflow, or `refund_due`, `unmatched` or `part_dispatched`.
+            after, limit: as in `find`.
 
         Raises:
             InvalidInput: if there is no such queue. The message lists them.
@@ -368,7 +372,14 @@ class Orders(Maintenance):
         if not isinstance(name, str) or name not in queues:
             hint = validation.did_you_mean(name, queues)
             raise InvalidInput(f"queue must be one of {', '.join(queues)}, not {validation.shown(name)}{hint}")
-        return self._page(queues[name], after, limit, refund_due=name == REFUND_DUE, unmatched=name == UNMATCHED)
+        return self._page(
+            queues[name],
+            after,
+            limit,
+            refund_due=name == REFUND_DUE,
+            unmatched=name == UNMATCHED,
+            part_dispatched=name == PART_DISPATCHED,
+        )
 
     def counts(self) -> dict[str, int]:
         """Return the number of orders in each queue. An order may be in several."""
@@ -378,6 +389,7 @@ class Orders(Maintenance):
                 counts[name] += tally.orders
             counts[REFUND_DUE] += tally.orders * tally.refund_due
             counts[UNMATCHED] += tally.orders * tally.unmatched
+            counts[PART_DISPATCHED] += tally.orders * tally.part_dispatched
         return counts
 
     def totals(self, customer: str | None = None) -> dict[str, Decimal]:
@@ -402,10 +414,12 @@ class Orders(Maintenance):
         refund_due: bool = False,
         unmatched: bool = False,
         reference: str | None = None,
+        part_dispatched: bool = False,
     ) -> list[Order]:
         cursor = None if after is None else cursor_of(self._store.load(validation.identifier(after, "after")))
         limit = validation.whole(limit, "limit", 1)
-        return self._store.find(Query(when, customer, refund_due, cursor, limit, unmatched, reference))
+        query = Query(when, customer, refund_due, cursor, limit, unmatched, reference, part_dispatched)
+        return self._store.find(query)
 
     def _first_order(self, order_id: str, key: str, fingerprint: str | None) -> Order | None:
         """Return the order that was created under a key, None if nothing was committed under it."""

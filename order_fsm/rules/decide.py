@@ -11,6 +11,7 @@ from order_fsm.model import Entry, Order, Payment
 from order_fsm.rules.booking import Booking, book, lapse
 from order_fsm.rules.request import Request
 from order_fsm.rules.rule import REASONED, Edge, Facts
+from order_fsm.rules.shipping import Handling, handle
 from order_fsm.rules.workflow import Workflow
 
 
@@ -18,7 +19,7 @@ class Decision(NamedTuple):
     """The result of a request.
 
     Attributes:
-        order: the order after it, with its stock unchanged.
+        order: the order after it. It holds the stock that it held, except shipped and recalled pieces.
         entry: the new history entry.
         edge: the edge of the table that was taken. None for a comment and a migration.
         announces: the topic of a message about the entry's facts, besides the one of the edge's rule.
@@ -85,17 +86,23 @@ def decide(workflow: Workflow, order: Order, request: Request, shortages: Collec
     if booking is not None:
         payments = (*payments, booking.row(request, order.version + 1))
     facts = _facts(order, request, booking, payments, shortages)
+    goods = workflow.goods_of(request.trigger)
+    handling = None if goods is None else handle(order, goods, request)
+    if handling is not None:
+        facts["pieces"] = sum(handling.pieces.values())
+        facts["beyond"] = handling.beyond
+        facts["goods_left"] = bool(handling.left)
     edges = workflow.edges_from(order.state, request.trigger)
     for edge in edges:
         for guard in edge.guards:
             if not guard.test(order, facts):
                 break
         else:
-            return _decision(workflow, order, request, edge, booking, payments, overridden=False)
+            return _decision(workflow, order, request, edge, booking, payments, handling, overridden=False)
     if request.override and request.reasoned:
         for edge in edges:
             if all(guard.test(order, facts) or guard.policy for guard in edge.guards):
-                return _decision(workflow, order, request, edge, booking, payments, overridden=True)
+                return _decision(workflow, order, request, edge, booking, payments, handling, overridden=True)
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
@@ -122,6 +129,7 @@ def _facts(
         "shortages": shortages,
         "outstanding": balance.outstanding,
         "online": balance.online > 0,
+        "goods_out": bool(order.shipments) and bool(order.goods.out),
     }
     if booking is not None:
         facts["amount"] = booking.amount
@@ -157,6 +165,7 @@ def _decision(
     edge: Edge,
     booking: Booking | None,
     payments: tuple[Payment, ...],
+    handling: Handling | None,
     *,
     overridden: bool,
 ) -> Decision:
@@ -164,6 +173,11 @@ def _decision(
     recorded = request.facts
     if booking is not None and rule.ledger is not None:
         recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
+    shipments, reserved = order.shipments, order.reserved
+    if handling is not None and handling.pieces:
+        row = handling.row(request, order.version + 1)
+        shipments, reserved = (*shipments, row), handling.reserved(order)
+        recorded = {**recorded, "items": row.lines}
     entry = Entry(
         order.version + 1,
         request.trigger,
@@ -180,4 +194,4 @@ def _decision(
         recorded,
         workflow.fingerprint,
     )
-    return Decision(order.after(entry, payments, edge.counted), entry, edge)
+    return Decision(order.after(entry, payments, edge.counted, shipments, reserved), entry, edge)

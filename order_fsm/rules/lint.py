@@ -48,8 +48,10 @@ def misnamed(statuses: Sequence[Status], rules: Sequence[Rule], conditions: Mapp
 
 def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Iterator[str]:
     kinds: dict[str, set[object]] = {}
+    goods: dict[str, set[object]] = {}
     for rule in rules:
         kinds.setdefault(rule.trigger, set()).add("a refund of 0" if rule.lapses else rule.ledger)
+        goods.setdefault(rule.trigger, set()).add(rule.goods)
     for status in statuses:
         for trigger in {status.tick, status.untick} - {None, *kinds}:
             yield f"status {status.name!r} is ticked or unticked by {trigger!r}, which no rule has"
@@ -58,6 +60,8 @@ def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Ite
             yield f"trigger {trigger!r} is the name of another kind of history entry"
         if len(ledgers) > 1:
             yield f"the rules of {trigger!r} record different kinds of ledger rows"
+        if len(goods[trigger]) > 1:
+            yield f"the rules of {trigger!r} record different kinds of shipments"
 
 
 def never_ticked(statuses: Sequence[Status], rules: Sequence[Rule]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from functools import cache
 
 from attrs import define, setters
 
-from order_fsm.model import Fact
+from order_fsm.model import Fact, Line
 from order_fsm.money import EXACT
 from order_fsm.validation import GATEWAY
 
@@ -81,4 +81,6 @@ def _digester() -> Callable[[object], str]:
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return f"{value.normalize(EXACT):f}"
+    if isinstance(value, Line):
+        return [value.sku, value.quantity]
     raise TypeError(f"a fingerprint cannot include {type(value).__name__}")

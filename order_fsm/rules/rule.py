@@ -9,10 +9,18 @@ from attrs import Attribute, field, frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, Reason
-from order_fsm.model import Order, PaymentKind
+from order_fsm.model import GoodsKind, Order, PaymentKind
 
 MONEY_FACTS = frozenset({"amount", "currency", "reference", "transaction_id", "provider"})
 """The facts that every trigger with a ledger row accepts."""
+
+GOODS_FACTS: Mapping[GoodsKind | None, frozenset[str]] = {
+    None: frozenset(),
+    "shipped": frozenset({"items", "parcel"}),
+    "returned": frozenset({"items", "restock"}),
+    "recalled": frozenset(),
+}
+"""The facts that every trigger accepts that records goods, by kind."""
 
 Facts = Mapping[str, Any]
 """The input of a guard, besides the order:
@@ -22,7 +30,10 @@ Facts = Mapping[str, Any]
 - `outstanding` and `online`: the money that is missing after the entry, for an order that is not cancelled, and
   whether money that came online is held then;
 - if the trigger records money: `amount`, `currency`, `bound` (the largest allowed amount, or None), and `several`
-  (whether the request does not say which of several payments it is about).
+  (whether the request does not say which of several payments it is about);
+- `goods_out`: whether goods are out before the entry;
+- if the trigger records goods: `pieces` (how many), `beyond` (the SKUs of which it names more than the order has left
+  to ship, or out), and `goods_left` (whether something is left to ship after the entry).
 """
 
 
@@ -145,6 +156,12 @@ def _kind(_: object, attribute: Attribute[PaymentKind | None], value: object) ->
         raise InvalidInput(f"{attribute.name} must be one of {known}, or None, not {validation.shown(value)}")
 
 
+def _goods(_: object, attribute: Attribute[GoodsKind | None], value: object) -> None:
+    if value is not None and value not in get_args(GoodsKind):
+        known = ", ".join(get_args(GoodsKind))
+        raise InvalidInput(f"{attribute.name} must be one of {known}, or None, not {validation.shown(value)}")
+
+
 @frozen(eq=False, repr=False)
 class Rule:
     """One row of the table.
@@ -163,6 +180,7 @@ class Rule:
         lapses: whether it ends credits: if the order holds no money, a refund of 0 is recorded that takes them back.
         facts: the names of further facts that the trigger may come with.
         announces: the topic of a message that it queues; its entry is then a line that the customer may read.
+        goods: the kind of shipment that it records, if any; its triggers then know `GOODS_FACTS`.
     """
 
     trigger: str = field(converter=_trigger)
@@ -176,6 +194,7 @@ class Rule:
     facts: frozenset[str] = field(default=frozenset(), converter=_names)
     announces: str | None = field(default=None, converter=_announces)
     lapses: bool = False
+    goods: GoodsKind | None = field(default=None, validator=_goods)
 
     def opens(self, statuses: frozenset[str]) -> bool:
         """Whether an order with these statuses may take it, guards aside."""

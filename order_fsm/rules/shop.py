@@ -79,6 +79,21 @@ STAYS_ON_ACCOUNT = Guard(
     policy=True,
 )
 
+# Goods
+
+SOME_GOODS = Guard(
+    "no_goods", "there are no such pieces left to move", lambda order, facts: facts["pieces"] or not order.lines
+)
+ONLY_ORDERED = Guard(
+    "beyond_order", "these are more pieces than the order has left to ship", lambda order, facts: not facts["beyond"]
+)
+ONLY_OUT = Guard("beyond_out", "these are more pieces than are out", lambda order, facts: not facts["beyond"])
+SOME_OUT = Guard("nothing_out", "no goods are out", lambda order, facts: facts["goods_out"])
+NONE_OUT = Guard(
+    "goods_out", "goods are out: record their return first", lambda order, facts: not facts["goods_out"]
+)
+ALL_SHIPPED = Guard("goods_left", "goods are left to ship", lambda order, facts: not facts["goods_left"])
+
 
 class Outcome(NamedTuple):
     """The change that an entry makes to `paid` and `invoiced`, as a part of a rule.
@@ -109,6 +124,11 @@ UNTICKS_BOTH = Outcome(_BOTH, _GONE | {"dispatched"}, drops=_BOTH, guards=(MARKE
 UNTICKS_PAID = Outcome(forbids=_GONE, drops=_PAID)
 # A cancelled order keeps its boxes until it is reinstated.
 KEEPS_BOTH = Outcome(needs=_GONE)
+
+# Goods leave.
+TICKS_DISPATCHED = Outcome(adds=frozenset({"dispatched"}), guards=(ALL_SHIPPED,))
+SHIPS_PART = Outcome()
+SHIPPED = (TICKS_DISPATCHED, SHIPS_PART)
 
 MONEY_IN = (TICKS_BOTH, TICKS_PAID, KEEPS_UNPAID, KEEPS_BOTH)
 MONEY_OUT = (KEEPS_PAID, UNTICKS_BOTH, UNTICKS_PAID, KEEPS_BOTH)
@@ -190,15 +210,17 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("unpay", needs={"sent"}, guards=(*bounded, EXPLAINED), ledger="reversed"), *MONEY_OUT),
 
         Rule("invoice", needs={"sent"}, forbids={"invoiced", "cancelled"}, adds={"invoiced"}),
-        Rule("dispatch", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=may_leave),
-        Rule("cancel", forbids={"cancelled", "dispatched"}, adds={"cancelled"}),
+        # Goods are a fact, too: dispatched follows from what was shipped and what is left.
+        *_settled(Rule("dispatch", needs={"sent"}, forbids={"dispatched", "cancelled"}, guards=(SOME_GOODS, ONLY_ORDERED, *may_leave), goods="shipped"), *SHIPPED),
+        Rule("return_items", needs={"sent"}, forbids={"cancelled"}, guards=(SOME_OUT, ONLY_OUT), goods="returned"),
+        Rule("cancel", forbids={"cancelled", "dispatched"}, adds={"cancelled"}, guards=(NONE_OUT,)),
         # By the clock: nobody paid, and nobody is waited for.
-        Rule("expire", needs={"sent"}, forbids={"invoiced", "paid", "dispatched", "cancelled"}, adds={"cancelled"}, guards=(NO_MONEY,)),
+        Rule("expire", needs={"sent"}, forbids={"invoiced", "paid", "dispatched", "cancelled"}, adds={"cancelled"}, guards=(NO_MONEY, NONE_OUT)),
 
         # A free order is paid without a payment, so `paid` goes too.
-        Rule("unplace", needs={"sent"}, forbids={"invoiced", "dispatched", "cancelled"}, drops={"sent", "paid"}, guards=(NO_CAPTURE,)),
+        Rule("unplace", needs={"sent"}, forbids={"invoiced", "dispatched", "cancelled"}, drops={"sent", "paid"}, guards=(NO_CAPTURE, NONE_OUT)),
         Rule("uninvoice", needs={"invoiced"}, forbids={"cancelled"}, drops={"invoiced"}, guards=may_lose_invoice),
-        *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True), *RETURNED),
+        *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True, goods="recalled"), *RETURNED),
         *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
     ]
     # fmt: on

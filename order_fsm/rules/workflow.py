@@ -15,9 +15,10 @@ from attrs import evolve
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, WorkflowError
-from order_fsm.model import UNFINISHED, PaymentKind, When, statuses_of
+from order_fsm.model import UNFINISHED, Fact, GoodsKind, PaymentKind, When, statuses_of
 from order_fsm.rules import lint
-from order_fsm.rules.rule import MONEY_FACTS, STOCK_SUFFICES, Edge, Guard, Rule, Status
+from order_fsm.rules.rule import GOODS_FACTS, MONEY_FACTS, STOCK_SUFFICES, Edge, Guard, Rule, Status
+from order_fsm.rules.shipping import GOODS_CHECKS
 
 if TYPE_CHECKING:
     from transitions import Machine
@@ -29,8 +30,10 @@ STATE_LIMIT = 4096
 
 REFUND_DUE = "refund_due"
 UNMATCHED = "unmatched"
-LEDGER_QUEUES = (REFUND_DUE, UNMATCHED)
-"""The queues that every workflow has: orders with money due back, and with money held in another currency."""
+PART_DISPATCHED = "part_dispatched"
+LEDGER_QUEUES = (REFUND_DUE, UNMATCHED, PART_DISPATCHED)
+"""The queues that every workflow has: orders with money due back, with money held in another currency, and with a part
+of the goods shipped."""
 
 _Part = TypeVar("_Part")
 
@@ -100,9 +103,9 @@ class Workflow:
         if found:
             raise WorkflowError(found)
         self._facts_of = {
-            trigger: frozenset().union(*(rule.facts | (MONEY_FACTS if rule.ledger else set()) for rule in rules))
-            for trigger, rules in self._rules_of.items()
+            trigger: frozenset().union(*map(_accepted, rules)) for trigger, rules in self._rules_of.items()
         }
+        self._checks_of = {trigger: _checks(rules[0]) for trigger, rules in self._rules_of.items()}
 
     @property
     def triggers(self) -> tuple[str, ...]:
@@ -181,9 +184,21 @@ class Workflow:
         """The names of the facts that a trigger may come with."""
         return self._facts_of[trigger]
 
+    def checked_facts(self, trigger: str, facts: Mapping[str, object]) -> dict[str, Fact]:
+        """Check the facts of a trigger.
+
+        Raises:
+            InvalidInput: if the trigger does not accept a fact, or its value is not valid.
+        """
+        return validation.facts(facts, self._facts_of[trigger], trigger, self._checks_of[trigger])
+
     def ledger_of(self, trigger: str) -> PaymentKind | None:
         """The kind of ledger row that a trigger records, if any."""
         return self._rules_of[trigger][0].ledger
+
+    def goods_of(self, trigger: str) -> GoodsKind | None:
+        """The kind of shipment that a trigger records, if any."""
+        return self._rules_of[trigger][0].goods
 
     def lapses(self, trigger: str) -> bool:
         """Whether a trigger ends the credits of an order that holds no money."""
@@ -317,10 +332,21 @@ class Workflow:
                     yield Edge(row, rule, source, target, self.counts.matches(after), guards)
 
 
+def _accepted(rule: Rule) -> frozenset[str]:
+    """Return the names of all facts that a rule accepts."""
+    return rule.facts | GOODS_FACTS[rule.goods] | (MONEY_FACTS if rule.ledger else frozenset())
+
+
+def _checks(rule: Rule) -> Mapping[str, validation.Check]:
+    """Return the checks of the facts that the engine reads."""
+    money = {} if rule.ledger is None else validation.MONEY_FACTS
+    return money if rule.goods is None else {**money, **GOODS_CHECKS}
+
+
 def _row_content(rule: Rule) -> list[object]:
     sets = (rule.needs, rule.needs_any, rule.forbids, rule.adds, rule.drops, rule.facts)
     guards = [[guard.code, guard.policy] for guard in rule.guards]
-    return [rule.trigger, *map(sorted, sets), guards, rule.ledger, rule.announces, rule.lapses]
+    return [rule.trigger, *map(sorted, sets), guards, rule.ledger, rule.announces, rule.lapses, rule.goods]
 
 
 def _when_content(when: When) -> list[list[str]]:

@@ -259,7 +259,6 @@ def _look(order: Order) -> tuple[object, ...]:
 def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Arguments) -> Decision | None:
     given = dict(arguments)
     said = {name: given.pop(name) for name in ("comment", "override") if name in given}
-    ledger = workflow.ledger_of(trigger) is not None
-    facts = validation.facts(given, workflow.facts_of(trigger), trigger, ledger=ledger)
+    facts = workflow.checked_facts(trigger, given)
     outcome = decide(workflow, order, Request(trigger, START, facts, **said))  # type: ignore[arg-type]
     return outcome if isinstance(outcome, Decision) else None

@@ -7,13 +7,15 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from itertools import compress
+from typing import cast
 
 from order_fsm.model import Order, statuses_of
 from order_fsm.money import ZERO, minus, plus
-from order_fsm.store import Query, Tally, ledger_queues_of
+from order_fsm.store import Marks, Query, Tally, marks_of
 
-_Group = tuple[str, str, bool, bool]
-"""A state, a currency, whether a refund is due, and whether money in another currency is held."""
+_Group = tuple[str, str, Marks]
+"""A state, a currency, and the queues that the state does not tell."""
 
 _Place = tuple[datetime, str]
 """The creation time and the id of an order."""
@@ -90,8 +92,7 @@ class OrderIndex:
             if (query.after is None or _place(order) > query.after)
             and query.when.matches(order.statuses)
             and query.customer in (None, order.customer)
-            and (not query.refund_due or order.refund_due > 0)
-            and (not query.unmatched or order.unmatched)
+            and _has_marks(order, query)
         )
 
     def tally(self, customer: str | None) -> list[Tally]:
@@ -106,23 +107,19 @@ class OrderIndex:
 class _Section:
     """The index of all orders, or of those of one customer."""
 
-    __slots__ = ("_by_state", "_due", "_orders", "_unmatched", "sums")
+    __slots__ = ("_by_state", "_marked", "_orders", "sums")
 
     def __init__(self, orders: Mapping[str, Order]) -> None:
         self._orders = orders
         self._by_state: dict[str, _ByAge] = {}
-        self._due: _ByAge | None = None
-        self._unmatched: _ByAge | None = None
+        self._marked: tuple[_ByAge | None, ...] = _NONE_MARKED
         self.sums: dict[_Group, tuple[int, Decimal]] = {}
 
     def put(self, before: Order | None, order: Order) -> None:
-        queues = ledger_queues_of(order)
-        group = (order.state, order.currency, *queues)
+        group = (order.state, order.currency, marks_of(order))
         if before is not None:
-            same_total = before.total == order.total
-            same_money = same_total and before.payments is order.payments and before.counted == order.counted
-            was = (before.state, before.currency, *(queues if same_money else ledger_queues_of(before)))
-            if was == group and same_total:
+            was = (before.state, before.currency, group[2] if _same_facts(before, order) else marks_of(before))
+            if was == group and before.total == order.total:
                 return
             self._take_out(before, was, moved=was[0] != group[0])
         place = _place(order)
@@ -131,45 +128,67 @@ class _Section:
             if by_age is None:
                 by_age = self._by_state[order.state] = _ByAge()
             by_age.add(place)
-        if group[2]:
-            if self._due is None:
-                self._due = _ByAge()
-            self._due.add(place)
-        if group[3]:
-            if self._unmatched is None:
-                self._unmatched = _ByAge()
-            self._unmatched.add(place)
+        if any(group[2]):
+            if self._marked is _NONE_MARKED:
+                self._marked = tuple([_ByAge() for _ in group[2]])
+            for queue in compress(self._marked, group[2]):
+                cast(_ByAge, queue).add(place)
         orders, total = self.sums.get(group, (0, ZERO))
         self.sums[group] = (orders + 1, plus(total, order.total))
 
     def remove(self, order: Order) -> None:
-        self._take_out(order, (order.state, order.currency, *ledger_queues_of(order)), moved=True)
+        self._take_out(order, (order.state, order.currency, marks_of(order)), moved=True)
 
     def _take_out(self, order: Order, group: _Group, *, moved: bool) -> None:
         if moved:
             self._by_state[order.state].remove(_place(order))
-        if group[2] and self._due is not None:
-            self._due.remove(_place(order))
-        if group[3] and self._unmatched is not None:
-            self._unmatched.remove(_place(order))
+        for queue in compress(self._marked, group[2]):
+            cast(_ByAge, queue).remove(_place(order))
         orders, total = self.sums.pop(group)
         if orders > 1:
             self.sums[group] = (orders - 1, minus(total, order.total))
 
     def tally(self) -> list[Tally]:
-        return [Tally(*group[:3], *sums, group[3]) for group, sums in self.sums.items()]
+        return [
+            Tally(state, currency, marks.refund_due, *sums, marks.unmatched, marks.part_dispatched)
+            for (state, currency, marks), sums in self.sums.items()
+        ]
 
     def found(self, query: Query) -> Iterator[Order]:
         when, orders = query.when, self._orders
-        if query.refund_due or query.unmatched:
-            queue = self._due if query.refund_due else self._unmatched
+        wanted = _marks_in(query)
+        if any(wanted):
+            queue = next(compress(self._marked, wanted), None)
             found = queue.after(query.after) if queue is not None else iter(())
             queued = (order for one in found if when.matches((order := orders[one[1]]).statuses))
-            return (order for order in queued if order.unmatched) if query.refund_due and query.unmatched else queued
+            return (order for order in queued if _has_marks(order, query)) if sum(wanted) > 1 else queued
         lists = [
             by_age.after(query.after) for state, by_age in self._by_state.items() if when.matches(statuses_of(state))
         ]
         return (orders[one[1]] for one in (lists[0] if len(lists) == 1 else heapq.merge(*lists)))
+
+
+_NONE_MARKED: tuple[None, ...] = (None, None, None)
+
+
+def _same_facts(before: Order, order: Order) -> bool:
+    """Return whether all that the marks of an order are derived from is as before."""
+    return (
+        before.payments is order.payments
+        and before.shipments is order.shipments
+        and before.lines is order.lines
+        and before.counted == order.counted
+        and before.total == order.total
+    )
+
+
+def _marks_in(query: Query) -> Marks:
+    return Marks(query.refund_due, query.unmatched, query.part_dispatched)
+
+
+def _has_marks(order: Order, query: Query) -> bool:
+    wanted = _marks_in(query)
+    return not any(wanted) or all(compress(marks_of(order), wanted))
 
 
 def _place(order: Order) -> _Place:

@@ -61,7 +61,7 @@ def _miscounted(tally: str, group: str, orders: str) -> str:
 # An audit compares the tally of all orders itself.
 _MISCOUNTED = _miscounted(
     "order_fsm_customer_tally",
-    "customer, state, currency, refund_is_due, is_unmatched, unit",
+    "customer, state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit",
     "(SELECT * FROM order_fsm_order WHERE customer IS NOT NULL) AS own",
 )
 

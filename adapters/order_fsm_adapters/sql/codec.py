@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from order_fsm.model import Fact, Line, Payment
+from order_fsm.model import Fact, Line, Payment, Shipment
 from order_fsm.money import EXACT
 from order_fsm_adapters.wire import WireFact, encode, to_facts
 
@@ -17,6 +17,7 @@ UNREADABLE = (ValueError, ArithmeticError, TypeError, LookupError, msgspec.Msgsp
 
 _lines = msgspec.json.Decoder(tuple[Line, ...])
 _payments = msgspec.json.Decoder(tuple[Payment, ...])
+_shipments = msgspec.json.Decoder(tuple[Shipment, ...])
 _object = msgspec.json.Decoder(dict[str, Any])
 _names = msgspec.json.Decoder(tuple[str, ...])
 
@@ -57,7 +58,7 @@ def flag_of(column: object) -> bool:
 
 
 def json_text(value: object) -> str:
-    """Return a JSON value, lines or payments as text."""
+    """Return a JSON value, lines, payments or shipments as text."""
     return encode(value).decode()
 
 
@@ -69,6 +70,11 @@ def lines_of(text: str) -> tuple[Line, ...]:
 def payments_of(text: str) -> tuple[Payment, ...]:
     """Return payments from text."""
     return () if text == "[]" else _payments.decode(text)
+
+
+def shipments_of(text: str) -> tuple[Shipment, ...]:
+    """Return shipments from text."""
+    return () if text == "[]" else _shipments.decode(text)
 
 
 def names_of(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from order_fsm.model import Order
-from order_fsm.store import ledger_queues_of
+from order_fsm.store import Marks, marks_of
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
@@ -18,7 +18,7 @@ class OrderRow(NamedTuple):
     """A row of order_fsm_order.
 
     Attributes:
-        refund_is_due, is_unmatched, unit, units: derived from the order, to find and to count it.
+        refund_is_due, is_unmatched, is_part_dispatched, unit, units: derived from the order, to find and to count it.
         salt, personal: the commitment to `customer`, `email` and `data`.
         last_seal: the seal of the order's last entry.
     """
@@ -31,9 +31,11 @@ class OrderRow(NamedTuple):
     version: int
     reserved: str | None
     payments: str
+    shipments: str
     updated_at: str
     refund_is_due: int
     is_unmatched: int
+    is_part_dispatched: int
     last_seal: bytes
     seal: bytes
     # Few changes write these.
@@ -52,17 +54,17 @@ class OrderRow(NamedTuple):
     @property
     def changing(self) -> Row:
         """The columns that every change writes."""
-        return self[1:12]
+        return self[1:14]
 
     @property
     def amended(self) -> Row:
         """The columns that few changes write."""
-        return self[12:22]
+        return self[14:24]
 
 
 ORDER_COLUMNS = ", ".join(OrderRow._fields)
-CHANGING_COLUMNS = OrderRow._fields[1:12]
-AMENDED_COLUMNS = OrderRow._fields[12:22]
+CHANGING_COLUMNS = OrderRow._fields[1:14]
+AMENDED_COLUMNS = OrderRow._fields[14:24]
 
 
 def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderRow:
@@ -81,7 +83,7 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
     else:
         values = _personal(order)
         personal = commitment(values) if any(values) else NOTHING
-    due, unmatched = ledger_queues_of(order)
+    marks = marks_of(order)
     total = str(order.total)
     if before is not None and before.total == total:
         unit, units = before.unit, before.units
@@ -95,11 +97,13 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
         order.version,
         None if order.reserved is None else json_text(order.reserved),
         json_text(order.payments) if order.payments else "[]",
+        json_text(order.shipments) if order.shipments else "[]",
         time_text(order.updated_at),
-        1 if due else 0,
-        1 if unmatched else 0,
+        1 if marks.refund_due else 0,
+        1 if marks.unmatched else 0,
+        1 if marks.part_dispatched else 0,
         last_seal,
-        _order_seal(order, (due, unmatched), (unit, units), personal.digest, last_seal),
+        _order_seal(order, marks, (unit, units), personal.digest, last_seal),
         total,
         order.currency,
         json_text(order.lines) if order.lines else "[]",
@@ -138,9 +142,11 @@ def order_of(row: OrderRow) -> Order:
             reserved=None if row.reserved is None else codec.lines_of(row.reserved),
             invoiced_by_payment=flag_of(row.invoiced_by_payment),
             data=codec.object_of(row.data),
+            shipments=codec.shipments_of(row.shipments),
         )
-        derived = (flag_of(row.refund_is_due), flag_of(row.is_unmatched)), (row.unit, row.units)
-        fits = row.seal == _order_seal(order, *derived, row.personal, row.last_seal)
+        flags = row.refund_is_due, row.is_unmatched, row.is_part_dispatched
+        marks = Marks._make(map(flag_of, flags))
+        fits = row.seal == _order_seal(order, marks, (row.unit, row.units), row.personal, row.last_seal)
         values = _personal(order)
         fits = fits and Commitment(row.salt, row.personal).covers(values, blank=not any(values))
     except UNREADABLE as error:
@@ -155,7 +161,7 @@ def _personal(order: Order) -> Row:
 
 
 def _order_seal(
-    order: Order, queues: tuple[bool, bool], units: tuple[str, int], personal: bytes | None, last_seal: bytes
+    order: Order, marks: Marks, units: tuple[str, int], personal: bytes | None, last_seal: bytes
 ) -> bytes:
     values = (
         "order",
@@ -169,9 +175,10 @@ def _order_seal(
         order.lines,
         order.reserved,
         order.payments,
+        order.shipments,
         order.created_at,
         order.updated_at,
-        queues,
+        marks,
         units,
         personal,
         last_seal,

@@ -11,7 +11,7 @@ from itertools import islice
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Order, statuses_of
 from order_fsm.money import EXACT, ZERO, plus
-from order_fsm.store import Query, Tally, ledger_queues_of
+from order_fsm.store import Marks, Query, Tally, marks_of
 from order_fsm_adapters.sql import orders
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, time_text
 from order_fsm_adapters.sql.database import Row, Transaction
@@ -53,6 +53,7 @@ _IN_STATE_OF_CUSTOMER = _page("customer = ? AND state = ?")
 _REFUND_DUE = _page("refund_is_due = 1")
 _REFUND_DUE_OF_CUSTOMER = _page("customer = ? AND refund_is_due = 1")
 _UNMATCHED = _page("is_unmatched = 1")
+_PART_DISPATCHED = _page("is_part_dispatched = 1")
 
 _OF_REFERENCE = """
     SELECT one.created_at, one.id FROM order_fsm_reference AS of_payment
@@ -62,11 +63,11 @@ _OF_REFERENCE = """
 
 # Triggers keep these rows up to date.
 _TALLY = """
-    SELECT state, currency, refund_is_due, is_unmatched, unit, "orders", units FROM order_fsm_tally
+    SELECT state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit, "orders", units FROM order_fsm_tally
     WHERE "orders" <> 0
 """
 _TALLY_OF_CUSTOMER = """
-    SELECT state, currency, refund_is_due, is_unmatched, unit, "orders", units FROM order_fsm_customer_tally
+    SELECT state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit, "orders", units FROM order_fsm_customer_tally
     WHERE customer = ? AND "orders" <> 0
 """
 
@@ -87,6 +88,8 @@ def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Pl
         return _paged(transaction, _OF_REFERENCE, (query.reference,), after, query.limit)
     if query.unmatched:  # Few orders are, so those of one customer need no index of their own.
         return _paged(transaction, _UNMATCHED, (), after, query.limit)
+    if query.part_dispatched:
+        return _paged(transaction, _PART_DISPATCHED, (), after, query.limit)
     of_customer = () if query.customer is None else (query.customer,)
     if query.refund_due:
         statement = _REFUND_DUE_OF_CUSTOMER if of_customer else _REFUND_DUE
@@ -124,17 +127,18 @@ def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -
             _log.error("order %r is damaged and left out: run an audit", place[1])
         elif _matches(query, order):
             yield order
-        elif not (query.refund_due or query.unmatched or query.reference):
+        elif not (query.refund_due or query.unmatched or query.part_dispatched or query.reference):
             _log.error("an index does not fit order %r, which is left out: run an audit", place[1])
 
 
 def _matches(query: Query, order: Order) -> bool:
-    refund_is_due, is_unmatched = ledger_queues_of(order)
+    marks = marks_of(order)
     return (
         query.when.matches(order.statuses)
         and (query.customer is None or order.customer == query.customer)
-        and (not query.refund_due or refund_is_due)
-        and (not query.unmatched or is_unmatched)
+        and (not query.refund_due or marks.refund_due)
+        and (not query.unmatched or marks.unmatched)
+        and (not query.part_dispatched or marks.part_dispatched)
         and (query.reference is None or query.reference in order.references)
     )
 
@@ -146,15 +150,15 @@ def tally(transaction: Transaction, customer: str | None) -> list[Tally]:
         StoreCorrupt: if a row of the tally is damaged.
     """
     rows = transaction.rows(_TALLY) if customer is None else transaction.rows(_TALLY_OF_CUSTOMER, (customer,))
-    groups: dict[tuple[str, str, bool, bool], tuple[int, Decimal]] = {}
+    groups: dict[tuple[str, str, Marks], tuple[int, Decimal]] = {}
     try:
-        for state, currency, due, unmatched, unit, number, units in rows:
-            group = state, currency, flag_of(due), flag_of(unmatched)
+        for state, currency, *flags, unit, number, units in rows:
+            group = state, currency, Marks._make(map(flag_of, flags))
             orders_, total = groups.get(group, (0, ZERO))
             groups[group] = orders_ + number, plus(total, EXACT.multiply(Decimal(unit), units))
     except UNREADABLE as error:
         raise StoreCorrupt(f"a row of the tally is damaged ({error}): restore it from a backup") from error
     return [
-        Tally(state, currency, due, number, total, unmatched)
-        for (state, currency, due, unmatched), (number, total) in groups.items()
+        Tally(state, currency, marks.refund_due, number, total, marks.unmatched, marks.part_dispatched)
+        for (state, currency, marks), (number, total) in groups.items()
     ]

@@ -19,9 +19,11 @@ _ORDERS = """
         version INTEGER NOT NULL,
         reserved TEXT,
         payments TEXT NOT NULL,
+        shipments TEXT NOT NULL,
         updated_at TEXT NOT NULL,
         refund_is_due INTEGER NOT NULL,
         is_unmatched INTEGER NOT NULL,
+        is_part_dispatched INTEGER NOT NULL,
         last_seal BLOB NOT NULL,
         seal BLOB NOT NULL,
         total TEXT NOT NULL,
@@ -113,7 +115,7 @@ _DEAD_LETTERS = """
     ) STRICT
 """
 
-_GROUP = "state, currency, refund_is_due, is_unmatched, unit"
+_GROUP = "state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit"
 
 
 def _columns(group: str, row: str) -> str:
@@ -149,8 +151,7 @@ def _is_counted(group: str, row: str) -> str:
 
 def _tally(tally: str, group: str) -> Step:
     """Return the statements that create a tally of orders, and the triggers that keep it."""
-    types = {"refund_is_due": "INTEGER", "is_unmatched": "INTEGER"}
-    columns = ", ".join(f"{column} {types.get(column, 'TEXT')} NOT NULL" for column in group.split(", "))
+    columns = ", ".join(f"{column} {'INTEGER' if 'is_' in column else 'TEXT'} NOT NULL" for column in group.split(", "))
     observed = f"{group}, units"
     return (
         f"""
@@ -187,6 +188,7 @@ _VERSION_1: Step = (
     WHERE refund_is_due = 1 AND customer IS NOT NULL
     """,
     "CREATE INDEX order_fsm_order_unmatched ON order_fsm_order (created_at, id) WHERE is_unmatched = 1",
+    "CREATE INDEX order_fsm_order_part_dispatched ON order_fsm_order (created_at, id) WHERE is_part_dispatched = 1",
     _ENTRIES,
     _KEYS,
     _REFERENCES,

@@ -104,6 +104,7 @@ class Expected:
             and (query.customer is None or order.customer == query.customer)
             and (order.refund_due > 0 or not query.refund_due)
             and (order.unmatched or not query.unmatched)
+            and (order.part_dispatched or not query.part_dispatched)
             and (query.reference is None or query.reference in order.references)
         )
         return list(matching)[: query.limit]

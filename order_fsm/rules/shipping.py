@@ -1,0 +1,110 @@
+"""The shipment that a request would add: its pieces, and those of them that the order had taken from stock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from order_fsm.errors import InvalidInput
+from order_fsm.goods import Goods, GoodsKind, less
+from order_fsm.model import Line, Order, Shipment, quantities_of
+from order_fsm.rules.request import Request
+from order_fsm.validation import Check, flag, name, shown
+
+
+class Handling(NamedTuple):
+    """A shipment that is not recorded yet.
+
+    Attributes:
+        kind: as in `Shipment`.
+        pieces: the pieces of each SKU.
+        drawn: those that the order had taken from stock.
+        beyond: the SKUs of which the request names more than the order has left to ship, or out.
+        left: the pieces that are left to ship after it.
+        restock: whether returned pieces go back on the shelf.
+    """
+
+    kind: GoodsKind
+    pieces: Mapping[str, int]
+    drawn: Mapping[str, int]
+    beyond: tuple[str, ...]
+    left: Mapping[str, int]
+    restock: bool
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The pieces, one line for each SKU."""
+        return lines_of(self.pieces)
+
+    def row(self, request: Request, version: int) -> Shipment:
+        """Return the row as the entry of a version records it."""
+        lines = self.lines
+        drawn = lines if self.drawn == self.pieces else lines_of(self.drawn)
+        return Shipment(self.kind, lines, drawn, request.at, version, self.restock)
+
+    def reserved(self, order: Order) -> tuple[Line, ...] | None:
+        """Return the pieces that the order holds after it, None if it holds no stock.
+
+        Shipped pieces leave those that it holds. Recalled ones come back to them.
+        """
+        if order.reserved is None or self.kind == "returned" or not self.drawn:
+            return order.reserved
+        held = quantities_of(order.reserved)
+        if self.kind == "shipped":
+            return lines_of(less(held, self.drawn))
+        return lines_of({sku: held.get(sku, 0) + self.drawn.get(sku, 0) for sku in {**held, **self.drawn}})
+
+
+def handle(order: Order, kind: GoodsKind, request: Request) -> Handling:
+    """Return the shipment that a request would add: of the pieces that it names, or of all that it can be about."""
+    goods = order.goods
+    bound = less(order.quantities, goods.shipped) if kind == "shipped" else goods.out
+    items = request.facts.get("items")
+    pieces = quantities_of(items) if isinstance(items, tuple) else bound
+    left = less(bound, pieces) if kind == "shipped" else less(order.quantities, goods.shipped)
+    return Handling(
+        kind,
+        pieces,
+        _drawn(order, kind, pieces, goods, left),
+        tuple([sku for sku, number in pieces.items() if number > bound.get(sku, 0)]),
+        left,
+        request.facts.get("restock") is not False,
+    )
+
+
+def _drawn(
+    order: Order, kind: GoodsKind, pieces: Mapping[str, int], goods: Goods, left: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Return the pieces that the order had taken from stock.
+
+    An item that was not tracked when the order took its stock may be tracked since. As long as an order has pieces to
+    ship, it keeps those that it holds for them.
+    """
+    if kind == "shipped":
+        held = quantities_of(order.reserved or ())
+        drawn = {sku: min(number, held.get(sku, 0) - min(held.get(sku, 0), left.get(sku, 0))) for sku, number in pieces.items()}
+    else:
+        drawn = {sku: min(number, goods.drawn.get(sku, 0)) for sku, number in pieces.items()}
+    return {sku: number for sku, number in drawn.items() if number > 0}
+
+
+def lines_of(pieces: Mapping[str, int]) -> tuple[Line, ...]:
+    """Return pieces as lines, one for each SKU."""
+    return tuple([Line(sku, number) for sku, number in pieces.items()])
+
+
+def items_of(value: object, what: str) -> tuple[Line, ...]:
+    """Check the pieces of a shipment: a dict such as `{"TEAPOT": 2}`.
+
+    Raises:
+        InvalidInput: if the value is not a dict of SKUs to whole numbers of 1 or more, or is empty.
+    """
+    if isinstance(value, tuple) and value and all(type(line) is Line for line in value):
+        return value
+    if not isinstance(value, Mapping) or not value:
+        raise InvalidInput(f"{what} must be a dict such as {{'TEAPOT': 2}}, not {shown(value)}")
+    return lines_of(value)
+
+
+GOODS_CHECKS: Mapping[str, Check] = {"items": items_of, "parcel": name, "restock": flag}
+"""The checks of the facts about goods."""
