@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import Refused, Workflow, shop_workflow
-from order_fsm.testing.paths import TOTAL, paths
+from order_fsm.testing.paths import LINES, TOTAL, paths
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -29,7 +29,7 @@ def test_every_row_does_what_it_says_in_every_state_where_it_is_open(workflow: W
     taken = set()
     for path in paths(workflow):
         shop = new_shop(workflow)
-        before = shop.create(lines=(), total=str(TOTAL))
+        before = shop.create(lines=LINES, total=str(TOTAL))
         for step in path:
             if step.arguments is None:
                 break  # It is here only to be seen refused.

@@ -14,7 +14,7 @@ import pytest
 from order_fsm import Guard, InvalidInput, Order, Orders, Receipt, Refused, Rule, Status, When, Workflow, shop_workflow
 from order_fsm.rules.machine import Draft
 from order_fsm.testing import paths
-from order_fsm.testing.paths import LONGEST, Path
+from order_fsm.testing.paths import LINES, LONGEST, TOTAL, Path
 from order_fsm_adapters.memory import MemoryStore
 
 from .conftest import POLICIES
@@ -57,7 +57,7 @@ def edges_of(workflow: Workflow) -> set[tuple[str, int, str]]:
 
 def begun(workflow: Workflow) -> Orders:
     orders = Orders(MemoryStore(), workflow=workflow)
-    orders.create("1001", total="10.00", currency="GBP")
+    orders.create("1001", total=TOTAL, currency="GBP", lines=LINES)
     return orders
 
 
@@ -112,6 +112,10 @@ def machine_row(workflow: Workflow, before: Order, receipt: Receipt) -> int | No
         "online": after.held_online > 0,
         "bound": None,
         "several": False,
+        "goods_out": bool(before.out),
+        "pieces": 1,
+        "beyond": (),
+        "goods_left": bool(after.to_ship),
     }
     for passed in (False, entry.override):
         draft = Draft(before, facts, passed)

@@ -150,7 +150,8 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
 def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> str:
     """Return the state to which the rules lead, or why they do not, or why the ledger is another one than theirs."""
     ledger = tuple(payment for payment in order.payments if payment.version < entry.version)
-    then = order.after(history[-1], ledger, workflow.counts_in(history[-1].state_after))
+    goods = tuple(shipment for shipment in order.shipments if shipment.version < entry.version)
+    then = order.after(history[-1], ledger, workflow.counts_in(history[-1].state_after), goods)
     then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
     try:
         request = Request(entry.trigger, entry.at, entry.facts, entry.by, entry.comment, override=entry.override)

@@ -228,7 +228,8 @@ class Executor:
         if entry.version == order.version:
             return order
         payments = tuple(payment for payment in order.payments if payment.version <= entry.version)
-        then = order.after(entry, payments, self._workflow.counts_in(entry.state_after))
+        shipments = tuple(shipment for shipment in order.shipments if shipment.version <= entry.version)
+        then = order.after(entry, payments, self._workflow.counts_in(entry.state_after), shipments)
         then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
         if has_right_stock(self._workflow, then):
             return then

@@ -19,7 +19,7 @@ from attrs import evolve, field, frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
-from order_fsm.model import UNFINISHED, Order
+from order_fsm.model import UNFINISHED, Line, Order
 from order_fsm.rules.decide import Decision, decide
 from order_fsm.rules.request import Request
 from order_fsm.rules.rule import Edge
@@ -29,7 +29,10 @@ START = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
 """The time of all steps."""
 
 TOTAL = Decimal("10.00")
-"""What the order costs that the paths are made for. It has no lines, so stock never stands in its way."""
+"""The price of the order that the paths are made for."""
+
+LINES = (Line("TEAPOT", 2),)
+"""The lines of that order. The paths are for a store that does not track the item, so it is never short."""
 
 LONGEST = 16
 """How many steps a path has at the most, unless it takes more to come to an edge: what fails is named by its path."""
@@ -41,6 +44,7 @@ _SAID: tuple[Arguments, ...] = ({}, {"comment": "a reason"}, {"comment": "a reas
 _AMOUNTS: tuple[Arguments, ...] = ({}, {"amount": "1.00"}, {"amount": "11.00"})
 _REFERENCES: tuple[Arguments, ...] = ({}, {"reference": "payment"})
 _CREDITS: tuple[Arguments, ...] = ({"credit": False},)
+_ITEMS: tuple[Arguments, ...] = ({}, {"items": {"TEAPOT": 1}})
 
 
 @frozen
@@ -79,9 +83,9 @@ def paths(
     """A small set of paths, each from the empty state, that takes every edge of a workflow or comes to every state.
 
     They are made for `pytest.mark.parametrize("path", paths(workflow), ids=str)`. To play one, create an order over
-    `TOTAL` without lines, and fire each step:
+    `TOTAL` with `LINES`, and fire each step:
 
-        orders.create("1001", total=TOTAL, currency="GBP")
+        orders.create("1001", total=TOTAL, currency="GBP", lines=LINES)
         for step in path:
             assert orders.fire("1001", step.trigger, **step.arguments).order.state == step.target
 
@@ -129,6 +133,7 @@ class _Move:
     edge: Edge
     arguments: Arguments | None
     after: Order
+    look: tuple[object, ...]
 
 
 class _Walk:
@@ -180,9 +185,8 @@ class _Walk:
             for move in self._moves_from(here):
                 if self._aim(move.edge) in self._left:
                     return [*route, move]
-                look = _look(move.after)
-                if look not in seen and (move.arguments is not None or self._force == "anywhere"):
-                    seen.add(look)
+                if move.look not in seen and (move.arguments is not None or self._force == "anywhere"):
+                    seen.add(move.look)
                     ahead.append((move.after, [*route, move]))
         return None
 
@@ -196,7 +200,8 @@ class _Walk:
 
     def _moves_from(self, order: Order) -> list[_Move]:
         rows = ((row.kind, row.amount, row.reference is None, row.credit) for row in order.payments)
-        place = (order.state, order.invoiced_by_payment, *rows)
+        goods = order.goods
+        place = (order.state, order.invoiced_by_payment, *goods.shipped.values(), *goods.out.values(), *rows)
         if place not in self._moves:
             self._moves[place] = list(self._tried(order))
         return self._moves[place]
@@ -210,15 +215,16 @@ class _Walk:
             for arguments in self._ways(trigger):
                 decision = _decided(self._workflow, order, trigger, arguments)
                 if decision is not None and decision.edge is not None:
-                    outcome = (decision.edge, _look(decision.order))
+                    look = _look(decision.order)
+                    outcome = (decision.edge, look)
                     if outcome not in outcomes:
                         outcomes.add(outcome)
                         taken.add(decision.edge)
-                        yield _Move(decision.edge, arguments, decision.order)
+                        yield _Move(decision.edge, arguments, decision.order, look)
         for edge in self._workflow.edges if self._force != "never" else ():
             if edge.source == order.state and edge not in taken:
                 after = evolve(order, state=edge.target, counted=self._workflow.counts_in(edge.target))
-                yield _Move(edge, None, after)
+                yield _Move(edge, None, after, _look(after))
 
     def _ways(self, trigger: str) -> Iterator[Arguments]:
         """What to try a trigger with, the plainest first."""
@@ -227,7 +233,8 @@ class _Walk:
         references = _REFERENCES if kind == "captured" else ({},)
         own = ({}, *(_CREDITS if "credit" in self._workflow.facts_of(trigger) else ()), *self._facts.get(trigger, ()))
         policy = any(guard.policy for rule in self._workflow.rules_of(trigger) for guard in rule.guards)
-        for parts in product(own, amounts, references, _SAID if policy else _SAID[:2]):
+        items = _ITEMS if "items" in self._workflow.facts_of(trigger) else ({},)
+        for parts in product(own, amounts, references, items, _SAID if policy else _SAID[:2]):
             yield {name: value for part in parts for name, value in part.items()}
 
 
@@ -239,7 +246,7 @@ def _begun(workflow: Workflow) -> Order:
         version=1,
         total=TOTAL,
         currency="GBP",
-        lines=(),
+        lines=LINES,
         customer=None,
         email=None,
         payments=(),
@@ -250,10 +257,11 @@ def _begun(workflow: Workflow) -> Order:
 
 def _look(order: Order) -> tuple[object, ...]:
     """What tells orders apart on the search for a way: there is no end to the sums that may be paid and given back."""
-    held = order.held
-    level = (held > 0) + (held >= order.cost) + (held > order.cost)
-    some = (order.held_online > 0, order.refunded > 0, order.reversed > 0, order.credited > 0)
-    return (order.state, order.invoiced_by_payment, level, *some)
+    money = order.balance
+    level = (money.held > 0) + (money.held >= money.cost) + (money.held > money.cost)
+    kinds = {row.kind for row in order.payments if row.amount}
+    some = (money.online > 0, "refunded" in kinds, "reversed" in kinds, money.credited > 0)
+    return (order.state, order.invoiced_by_payment, level, *some, bool(order.out))
 
 
 def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Arguments) -> Decision | None:
