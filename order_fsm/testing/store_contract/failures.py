@@ -331,7 +331,7 @@ def _prepared(store: Store) -> list[tuple[object, ...]]:
     for snapshot in snapshots:
         if snapshot.fault is not None:
             raise snapshot.fault
-    return [(order, record, dict(stock)) for order, record, stock, _ in snapshots]
+    return [(order, record, dict(stock)) for order, record, stock, _, _ in snapshots]
 
 
 def _prepare(store: Store) -> None:
