@@ -95,7 +95,7 @@ def _seen(store: Store, order_id: str) -> tuple[Any, Any, list[_Shown], list[_Sh
         [(one.id, one.attempts) for one in messages if one.order_id == order_id]
         for messages in (store.messages(), store.dead_letters(ALL.limit))
     )
-    return order, store.stock(["TEAPOT", "CUP", order_id]), sorted(waiting), sorted(dead)
+    return order, store.stock_levels(["TEAPOT", "CUP", order_id]), sorted(waiting), sorted(dead)
 
 
 class FailingCommits(StoreHarness):
