@@ -23,7 +23,21 @@ from typing import Self
 from attrs import evolve
 
 from order_fsm import Entry, Line, Message, MissingDependency, Order, OrderFsmError, OrderNotFound, Orders, errors
-from order_fsm.store import Change, IdempotencyRecord, Need, Query, Snapshot, Store, Tally, one_by_one, record_of
+from order_fsm.store import (
+    Change,
+    IdempotencyRecord,
+    Need,
+    Query,
+    Snapshot,
+    StockLevel,
+    Store,
+    Tally,
+    available_of,
+    level_set,
+    levels_after,
+    one_by_one,
+    record_of,
+)
 
 try:
     from order_fsm.testing import StoreContract
@@ -50,7 +64,7 @@ class LogStore:
         self._lock = RLock()
         self._closed = False
         self._log: list[Change] = []
-        self._stock: dict[str, int] = {}
+        self._levels: dict[str, StockLevel] = {}
         # With the end of the last lease, or the time of the next delivery. None before the first lease.
         self._outbox: dict[str, tuple[Message, datetime | None]] = {}
         self._dead: dict[str, Message] = {}
@@ -83,7 +97,8 @@ class LogStore:
             for need in needs:
                 order = orders.get(need.order_id or "")
                 skus = [*need.skus, *(line.sku for line in (order.lines if order else ()))]
-                snapshots.append(Snapshot(order, records.get(need.key or ""), self.stock(skus)))
+                backorder = frozenset(sku for sku, level in self.stock_levels(skus).items() if level.backorder)
+                snapshots.append(Snapshot(order, records.get(need.key or ""), self.stock(skus), None, backorder))
             return snapshots
 
     def find(self, query: Query) -> list[Order]:
@@ -114,8 +129,15 @@ class LogStore:
         ]
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
+        return available_of(self.stock_levels(skus))
+
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
         with self._opened():
-            return {sku: self._stock[sku] for sku in skus if sku in self._stock}
+            return {sku: self._levels[sku] for sku in skus if sku in self._levels}
+
+    def stock_items(self) -> Iterator[str]:
+        with self._opened():
+            return iter(list(self._levels))
 
     def order_ids(self) -> Iterator[str]:
         with self._opened():
@@ -135,17 +157,19 @@ class LogStore:
         with self._opened():
             # All checks come before the first write, so a change is written whole or not at all.
             self._check(change)
-            stock = self._moved(change)
+            levels = levels_after(self._levels, change.stock)
             self._log.append(change)
-            self._stock |= stock
+            self._levels |= levels
             self._outbox |= {message.id: (message, None) for message in change.messages}
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
-    def set_stock(self, sku: str, available: int) -> None:
+    def set_stock(
+        self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
         with self._opened():
-            self._stock[sku] = available
+            self._levels[sku] = level_set(sku, self._levels.get(sku), available, expected, backorder)
 
     def remove(self, order: Order) -> None:
         with self._opened():
@@ -167,16 +191,6 @@ class LogStore:
             raise OrderNotFound(f"there is no order {change.order.id!r}")
         if present is not None and present.version != change.expected_version:
             raise errors.VersionConflict(f"order {present.id!r} has changed: load it again")
-
-    def _moved(self, change: Change) -> dict[str, int]:
-        stock = dict(self._stock)
-        for sku, quantity, strict in change.stock:
-            left = stock.get(sku, 0) + quantity
-            if (strict and left < 0) or (quantity < 0 and sku not in stock):
-                raise errors.VersionConflict(f"the stock of {sku!r} has changed: load it again")
-            if sku in stock:
-                stock[sku] = left
-        return stock
 
     def messages(self) -> Iterator[Message]:
         with self._opened():

@@ -45,6 +45,7 @@ from order_fsm.orders.service import Orders
 from order_fsm.rules.rule import STOCK_SUFFICES, Guard, Rule, Status
 from order_fsm.rules.shop import shop_workflow
 from order_fsm.rules.workflow import Workflow
+from order_fsm.stock_levels import StockLevel
 
 __version__ = "0.1.0"
 
@@ -68,6 +69,7 @@ __all__ = [
     "Refused",
     "Rule",
     "Status",
+    "StockLevel",
     "StoreCorrupt",
     "StoreError",
     "StoreFull",

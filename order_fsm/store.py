@@ -10,7 +10,8 @@ S4 keyed        A key commits once. A second commit under it raises KeyReused, a
 S5 ordered      The versions of an order's history are dense from 1.
 S6 isolated     Values in and out share nothing mutable.
 S7 faithful     Every value returns equal: any Unicode text, any Decimal.
-S8 stock        Available plus reserved pieces are constant. A strict move never leaves less than zero.
+S8 stock        Available + held + out + lost is constant per tracked item, except by `set_stock` and moves of stock
+                alone. A strict move never leaves less than zero.
 S9 outbox       A message exists if and only if its commit does. It is claimed by one relay at a time, in order per
                 order, under a stable id, until it is delivered or given up.
 S10 found       `find` and `tally` agree with the orders at every moment between commits.
@@ -41,20 +42,11 @@ from order_fsm.errors import (
 )
 from order_fsm.model import Entry, Message, Order, Payment, When
 from order_fsm.money import ZERO
-
-
-class StockMove(NamedTuple):
-    """How one commit changes the available pieces of one item.
-
-    Attributes:
-        sku: the item.
-        quantity: pieces to add. Negative if the order takes them.
-        strict: whether the available pieces must not fall below zero.
-    """
-
-    sku: str
-    quantity: int
-    strict: bool
+from order_fsm.stock_levels import StockLevel as StockLevel
+from order_fsm.stock_levels import StockMove as StockMove
+from order_fsm.stock_levels import available_of as available_of
+from order_fsm.stock_levels import level_set as level_set
+from order_fsm.stock_levels import levels_after as levels_after
 
 
 @frozen(eq=False)
@@ -66,7 +58,7 @@ class Change:
         expected_version: the version that the change was decided on. 0 for a new order and for stock alone.
         entries: the new history entries, with the versions `expected_version + 1` up to the order's. A new order may
             come with many.
-        stock: moves of tracked items.
+        stock: moves, applied in sequence.
         messages: rows for the outbox, in order.
         key: the idempotency key, if any.
         request_fingerprint: the digest of the request under that key.
@@ -134,12 +126,14 @@ class Snapshot(NamedTuple):
         stock: the available pieces of the tracked items among `Need.skus` and the order's lines. A store may leave
             out the lines of an order that holds its stock already.
         fault: the error to raise if this answer cannot be read. Other answers are not affected.
+        backorder: the items of `stock` of which an order may take pieces that are not available.
     """
 
     order: Order | None
     record: IdempotencyRecord | None
     stock: Mapping[str, int]
     fault: StoreCorrupt | None = None
+    backorder: frozenset[str] = frozenset()
 
 
 class Cursor(NamedTuple):
@@ -256,7 +250,8 @@ class Store(Protocol):
     def commit(self, change: Change) -> None:
         """Write a change whole, or not at all.
 
-        A move that takes from an untracked item is a conflict. A move that gives back to one is ignored.
+        If an item is not tracked, a move that takes available pieces is a conflict, and available pieces that a move
+        adds are dropped. The other numbers change all the same. `levels_after` does this.
 
         Raises:
             OrderExists: if `expected_version` is 0 and the order exists.
@@ -303,8 +298,28 @@ class Store(Protocol):
         """Return the available pieces of the tracked items among these."""
         ...
 
-    def set_stock(self, sku: str, available: int) -> None:
-        """Track an item from now on, with this number of available pieces."""
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+        """Return the levels of those among these items that were ever set or moved, tracked now or not."""
+        ...
+
+    def stock_items(self) -> Iterator[str]:
+        """Yield the items that were ever set or moved, once each, damaged ones included."""
+        ...
+
+    def set_stock(
+        self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
+        """Set the available pieces of an item. Its other numbers stay.
+
+        Args:
+            sku: the item.
+            available: the number of available pieces. None stops tracking the item.
+            expected: the number of available pieces that is replaced. None replaces any.
+            backorder: whether an order may take pieces that are not available. None keeps it. False at first.
+
+        Raises:
+            VersionConflict: if `expected` is given and is not the number of available pieces.
+        """
         ...
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:

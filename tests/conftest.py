@@ -94,7 +94,7 @@ class Shop:
             "orders": found,
             "histories": histories,
             "keys": {key: self.record(key) for key in sorted(keys)},
-            "stock": self.store.stock(skus),
+            "stock": self.store.stock_levels(skus),
             "outbox": self.messages(),
             "dead_letters": self.store.dead_letters(EVERYTHING),
             "tally": sorted(self.store.tally(None), key=str),

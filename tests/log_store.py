@@ -20,7 +20,7 @@ from attrs import evolve
 
 from order_fsm.errors import OrderFsmError, StoreFull, StoreUnavailable
 from order_fsm.model import Entry, Message, Order
-from order_fsm.store import Change, Need, Query, Snapshot, Tally, one_by_one
+from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally, levels_after, one_by_one
 from order_fsm_adapters.memory import MemoryStore
 
 T = TypeVar("T")
@@ -55,6 +55,13 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
+class _Memory(MemoryStore):
+    """What the log leads to."""
+
+    def set_stock_now(self, sku: str, available: int | None, expected: int | None, backorder: bool | None) -> None:
+        self.set_stock(sku, available, expected=expected, backorder=backorder)
+
+
 class LogStore:
     """Every call that changes something is a record of the file. Every call first catches up with the file."""
 
@@ -81,7 +88,7 @@ class LogStore:
     def _forget(self) -> None:
         """Read the whole file at the next call."""
         self._read = 0
-        self._memory = MemoryStore()
+        self._memory = _Memory()
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -165,8 +172,16 @@ class LogStore:
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
-    def set_stock(self, sku: str, available: int) -> None:
-        self._done("set_stock", sku, available)
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+        return self._asked(lambda memory: memory.stock_levels(skus))
+
+    def stock_items(self) -> Iterator[str]:
+        return self._asked(lambda memory: memory.stock_items())
+
+    def set_stock(
+        self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
+        self._done("set_stock_now", sku, available, expected, backorder)
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         return list(self._done("claim", now, until, limit))
@@ -244,8 +259,7 @@ class WritesInTwoSteps(LogStore):
 
     def _finish(self, change: Change) -> None:
         for move in change.stock:
-            for sku, available in self._memory.stock([move.sku]).items():
-                self._memory.set_stock(sku, available + move.quantity)
+            self._memory._content.levels.update(levels_after(self._memory._content.levels, [move]))
         for message in change.messages:
             self._memory._content.outbox.add(message)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +14,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_fsm import Guard, Line, Order, Orders, Refused, Rule, When, shop_workflow
+from order_fsm import Guard, Line, Order, Orders, Refused, Rule, StockLevel, When, shop_workflow
 from order_fsm.audit.auditor import Audit, audit
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Message, Payment
@@ -329,7 +329,7 @@ EDITS = {
     "a key": ("UPDATE order_fsm_key SET last = 9 WHERE key = 'evt_1'", "1001"),
     "a message": ("UPDATE order_fsm_message SET payload = '{}'", None),
     "a dead letter": ("UPDATE order_fsm_dead_letter SET topic = 'x'", None),
-    "an item that nobody ordered": ("INSERT INTO order_fsm_stock VALUES ('CUP', 3, x'')", None),
+    "an item that nobody ordered": ("INSERT INTO order_fsm_stock VALUES ('CUP', 3, 0, 0, 0, 0, x'')", None),
     "a lost order": ("DELETE FROM order_fsm_order WHERE id = '1001'", None),
     "a key that leads nowhere": ("DELETE FROM order_fsm_entry WHERE key = 'evt_1'", None),
     "a table": ("DROP TABLE order_fsm_dead_letter", None),
@@ -413,6 +413,9 @@ def test_many_orders_take_no_more_memory_than_few() -> None:
             assert customer is None
             order = super().load("1001")
             return [Tally(order.state, "GBP", False, self.number, order.total * self.number)]
+
+        def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+            return {sku: level._replace(held=2 * self.number) for sku, level in super().stock_levels(skus).items()}
 
     def peak(number: int) -> int:
         store = Endless()

@@ -22,7 +22,7 @@ from order_fsm.testing.store_contract.failures import Failures
 from order_fsm.testing.store_contract.limits import FewBlocks, FewFiles, NoPermission, ReadOnlyMount, SmallFiles
 from order_fsm_adapters.memory import MemoryStore
 
-from . import log_store, weak_calls, weak_commits, weak_limits, weak_outboxes, weak_reads
+from . import log_store, weak_calls, weak_commits, weak_limits, weak_outboxes, weak_reads, weak_stock
 
 IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.ForgetsTheSecondMove, "s1_a_commit_is_there_whole"),
@@ -90,11 +90,21 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.ShowsNothingBelowZero, "s8_a_move_that_is_not_strict_may_go_below_zero"),
     (weak_commits.ChecksNoStock, "s8_a_strict_move_stops_at_zero"),
     (weak_commits.KnowsEveryItem, "s8_an_item_is_counted_once_it_is_set"),
-    (weak_commits.TracksEveryItem, "s8_a_move_that_gives_back_to_an_untracked_item_is_ignored"),
+    (weak_commits.TracksEveryItem, "s8_a_move_that_gives_back_to_an_untracked_item_adds_nothing"),
     (weak_commits.PassesOverUntrackedItems, "s8_a_move_that_takes_from_an_untracked_item_conflicts"),
     (weak_commits.Folding, "s8_items_that_only_look_alike_are_different"),
     (weak_commits.CountsInFloats, "s8_large_numbers_stay_exact"),
-    (weak_commits.MovesStockFirst, "s8_on_hand_and_held_are_constant"),
+    (weak_stock.CountsAvailablePiecesAlone, "s8_a_commit_moves_every_number_of_an_item"),
+    (weak_stock.AddsMovesUp, "s8_the_moves_of_a_commit_are_applied_in_sequence"),
+    (weak_stock.ForgetsUntrackedItems, "s8_an_item_keeps_its_other_numbers_while_it_is_not_tracked"),
+    (weak_stock.ReplacesAnyNumber, "s8_a_number_that_is_not_expected_is_not_replaced"),
+    (weak_stock.TakesZeroForNotGiven, "s8_a_number_that_is_not_expected_is_not_replaced"),
+    (weak_stock.ComparesNumbersOutsideTheLock, "s8_a_number_is_replaced_by_one_of_those_who_expect_it"),
+    (weak_stock.NamesNoBackorders, "s8_a_snapshot_names_the_items_that_may_be_back_ordered"),
+    (weak_stock.ForgetsBackordersWhenSet, "s8_a_snapshot_names_the_items_that_may_be_back_ordered"),
+    (weak_stock.ListsTrackedItemsAlone, "s8_every_item_is_listed_once"),
+    (weak_commits.MovesStockFirst, "s8_the_pieces_of_an_item_are_constant"),
+    (weak_stock.CountsAvailablePiecesAlone, "s8_the_pieces_of_an_item_are_constant"),
     (weak_commits.MovesStockFirst, "s8_moves_of_several_items_do_not_wait_for_each_other_for_ever"),
     (weak_commits.ChecksStockOutsideTheLock, "s8_the_last_pieces_are_taken_once"),
     (weak_commits.ForgetsLaterMessages, "s9_a_message_is_there_with_its_commit"),

@@ -23,7 +23,7 @@ LAYERS = (
     ("errors", "money"),
     ("validation",),
     ("currencies", "dicts"),
-    ("ledger",),
+    ("ledger", "stock_levels"),
     ("model",),
     ("rules", "store"),
     ("audit", "diagram"),

@@ -46,7 +46,7 @@ def files(tmp_path: Path) -> dict[str, bytes]:
         store.set_stock("TEAPOT", 5)
         first = creation("1001", topics=["order.updated"], key="evt_1", customer="ann")
         store.commit(first)
-        store.commit(stock_change(StockMove("TEAPOT", 2, False), key="delivery 7"))
+        store.commit(stock_change(StockMove("TEAPOT", 2, strict=False), key="delivery 7"))
         store.compact()
         store.commit_all([creation("1002"), step(order_of(first), state="sent", topics=["order.paid"])])
         (message,) = store.claim(moment(0), moment(9), 1)

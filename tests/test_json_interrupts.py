@@ -92,7 +92,7 @@ def test_exception_at_any_line_leaves_the_store_whole(work: Callable[[Any], obje
             ran = lines[0]
             check(store, folder)
             assert store.load("9") == acknowledged.order
-            store.commit(stock_change(StockMove("TEAPOT", 1, True)))
+            store.commit(stock_change(StockMove("TEAPOT", 1, strict=True)))
             check(store, folder)
     assert number > 20
 

@@ -24,7 +24,7 @@ from order_fsm.errors import (
 )
 from order_fsm.model import Message, When
 from order_fsm.orders.service import Orders
-from order_fsm.store import Cursor, Need, Query
+from order_fsm.store import Cursor, Need, Query, Snapshot
 from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, step, stock_change, taken
 from order_fsm_adapters.sqlite import SqliteStore
 
@@ -138,7 +138,7 @@ def test_shop_rolls_back_its_rows_and_the_order_together(
     assert store.commit_all([creation("1002"), creation("1001")])[0] is None
     finish(host, "ROLLBACK")
     assert held(path) == ([], [])
-    assert store.prepare_many([Need("1001", "key", ("TEAPOT",))]) == [(None, None, {}, None)]
+    assert store.prepare_many([Need("1001", "key", ("TEAPOT",))]) == [Snapshot(None, None, {})]
     store.commit(change)
     finish(host, "COMMIT")
     assert held(path) == ([], ["1001"])

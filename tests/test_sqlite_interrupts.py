@@ -178,7 +178,8 @@ def test_store_refuses_a_signal_handler_that_calls_it_within_a_call(path: Path) 
 
 
 def _signal_within(transaction: Any) -> None:
+    from order_fsm.store import StockLevel
     from order_fsm_adapters.sql import stock
 
-    stock.put(transaction, "TEAPOT", 3)
+    stock.put(transaction, "TEAPOT", StockLevel(3))
     signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)

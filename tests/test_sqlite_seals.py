@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -141,14 +141,21 @@ def test_edited_key_is_corrupt(path: Path, store: SqliteStore, edit: str) -> Non
     assert "key 'evt 1001'" in str(snapshot.fault)
 
 
-def test_edited_stock_is_corrupt_until_it_is_set(path: Path, store: SqliteStore) -> None:
-    by_hand(path, "UPDATE order_fsm_stock SET available = 1000")
-    with pytest.raises(StoreCorrupt, match="the stock of 'TEAPOT'"):
-        store.stock(["TEAPOT"])
-    with pytest.raises(StoreCorrupt, match="the stock of 'TEAPOT'"):
-        store.commit(stock_change(taken("TEAPOT", 1)))
-    store.set_stock("TEAPOT", 7)
-    assert store.stock(["TEAPOT"]) == {"TEAPOT": 7}
+@pytest.mark.parametrize("edit", ["available = 1000", "available = NULL", "held = 9", "shipped = 1", "lost = 1",
+                                  "backorder = 1", "sku = 'TEAPOT '"])  # fmt: skip
+def test_edited_stock_is_corrupt_and_is_not_overwritten(path: Path, store: SqliteStore, edit: str) -> None:
+    by_hand(path, f"UPDATE order_fsm_stock SET {edit}")
+    sku = "TEAPOT " if edit.startswith("sku") else "TEAPOT"
+    calls: list[Callable[[], object]] = [
+        lambda: store.stock([sku]),
+        lambda: store.stock_levels([sku]),
+        lambda: store.commit(stock_change(taken(sku, 1))),
+        lambda: store.set_stock(sku, 7),
+    ]
+    for call in calls:
+        with pytest.raises(StoreCorrupt, match=f"the stock of '{sku}'"):
+            call()
+    assert [sku in fault for fault in store.faults()] == [True]
 
 
 # Personal values

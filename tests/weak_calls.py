@@ -31,7 +31,7 @@ class RemoteStore:
     def __getattr__(self, method: str) -> Callable[..., Any]:
         if not hasattr(MemoryStore, method):
             raise AttributeError(method)
-        return lambda *given: self._called(lambda: getattr(self._memory, method)(*given))
+        return lambda *given, **named: self._called(lambda: getattr(self._memory, method)(*given, **named))
 
     def __enter__(self) -> Self:
         return self
@@ -74,8 +74,9 @@ class GivesRawErrors(RemoteStore):
 
 NOTHING: dict[str, Any] = {
     "stock": {},
+    "stock_levels": {},
     "prepare_many": [Snapshot(None, None, {})],
-    **dict.fromkeys(("claim", "find", "tally", "dead_letters", "order_ids", "messages"), ()),
+    **dict.fromkeys(("claim", "find", "tally", "dead_letters", "order_ids", "stock_items", "messages"), ()),
 }
 """What an answer without content is."""
 
@@ -101,8 +102,9 @@ class MovesStockByItself(RemoteStore):
     def commit(self, change: Change) -> None:
         for move in change.stock:
             available = self._memory.stock([move.sku]).get(move.sku, 0)
-            self._called(partial(self._memory.set_stock, move.sku, available + move.quantity))
-        self._called(lambda: self._memory.commit(evolve(change, stock=())))
+            self._called(partial(self._memory.set_stock, move.sku, available + move.available))
+        rest = tuple(move._replace(available=0) for move in change.stock)
+        self._called(lambda: self._memory.commit(evolve(change, stock=rest)))
 
 
 class WritesTheKeyLast(RemoteStore):

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
 from order_fsm.model import Message, Order
-from order_fsm.store import Change, IdempotencyRecord, Need, Snapshot, StockMove, record_of, refusal
+from order_fsm.store import Change, IdempotencyRecord, Need, Snapshot, StockLevel, StockMove, record_of, refusal
 from order_fsm_adapters.memory import MemoryStore
 
 
@@ -29,7 +29,7 @@ def _add(store: MemoryStore, messages: Iterable[Message]) -> None:
 
 
 def _lenient(change: Change) -> tuple[StockMove, ...]:
-    return tuple(StockMove(move.sku, move.quantity, strict=False) for move in change.stock)
+    return tuple(move._replace(strict=False) for move in change.stock)
 
 
 class ForgetsTheSecondMove(MemoryStore):
@@ -94,10 +94,10 @@ class MovesStockFirst(MemoryStore):
         for move in change.stock:
             for sku, available in self.stock([move.sku]).items():
                 let_others_go_on()
-                if move.strict and available + move.quantity < 0:
+                if move.strict and available + move.available < 0:
                     raise VersionConflict("short")
-                self.set_stock(sku, available + move.quantity)
-        super().commit(evolve(change, stock=()))
+                self.set_stock(sku, available + move.available)
+        super().commit(evolve(change, stock=tuple(move._replace(available=0) for move in change.stock)))
 
 
 class ChecksNoStock(MemoryStore):
@@ -108,7 +108,7 @@ class ChecksNoStock(MemoryStore):
 class ChecksStockOutsideTheLock(ChecksNoStock):
     def commit(self, change: Change) -> None:
         available = self.stock(move.sku for move in change.stock)
-        if any(move.strict and available.get(move.sku, 0) + move.quantity < 0 for move in change.stock):
+        if any(move.strict and available.get(move.sku, 0) + move.available < 0 for move in change.stock):
             raise VersionConflict("short")
         let_others_go_on()
         super().commit(change)
@@ -119,7 +119,7 @@ class TracksEveryItem(MemoryStore):
 
     def commit(self, change: Change) -> None:
         for move in change.stock:
-            if move.quantity > 0 and not self.stock([move.sku]):
+            if move.available > 0 and not self.stock([move.sku]):
                 self.set_stock(move.sku, 0)
         super().commit(change)
 
@@ -304,7 +304,7 @@ class ChecksAGroupAtOnce(MemoryStore):
 
         def commit(change: Change) -> None:
             for move in change.stock:
-                if move.strict and before.get(move.sku, 0) + move.quantity < 0:
+                if move.strict and before.get(move.sku, 0) + move.available < 0:
                     raise VersionConflict("short")
             self.commit(evolve(change, stock=_lenient(change)))
 
@@ -352,7 +352,7 @@ class Folding(MemoryStore):
     fold: Callable[[str], str] = staticmethod(str.casefold)
 
     def commit(self, change: Change) -> None:
-        moves = [StockMove(self.fold(move.sku), move.quantity, move.strict) for move in change.stock]
+        moves = [move._replace(sku=self.fold(move.sku)) for move in change.stock]
         key = None if change.key is None else self.fold(change.key)
         order = change.order and evolve(change.order, id=self.fold(change.order.id))
         super().commit(evolve(change, order=order, stock=tuple(moves), key=key))
@@ -363,8 +363,13 @@ class Folding(MemoryStore):
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return {sku: number for sku in skus for number in super(Folding, self).stock([self.fold(sku)]).values()}
 
-    def set_stock(self, sku: str, available: int) -> None:
-        super().set_stock(self.fold(sku), available)
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+        return {sku: level for sku in skus for level in super(Folding, self).stock_levels([self.fold(sku)]).values()}
+
+    def set_stock(
+        self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
+        super().set_stock(self.fold(sku), available, expected=expected, backorder=backorder)
 
 
 class FoldingLetters(Folding):

@@ -13,11 +13,11 @@ rule           today's rules do not take this step, such as one that ticks paid 
                one that names a trigger or a state that they do not have are not judged
 keys           a key of an entry does not lead to the entries that carry it
 messages       a message is about an order that is gone, or about a version that the order has not reached
-stock          more pieces are missing than all orders hold
+stock          an item's held pieces are not those that orders reserved, or more pieces are missing than there ever were
 tally          the totals of the store are not those of its orders
 
-Not detected: how many pieces there were at first, so whether available and reserved pieces add up to the right number;
-and anything that was removed as a whole.
+Not detected: how many pieces there were at first, so whether available, held, out and lost pieces add up to the right
+number; and anything that was removed as a whole.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Finding, Message, Order
 from order_fsm.money import ZERO, plus
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Marks, Need, Store, marks_of
+from order_fsm.store import Marks, Need, StockLevel, Store, marks_of
 
 _DEAD_LETTERS = 10_000
 """The number of dead letters that are checked."""
@@ -220,9 +220,9 @@ class _Auditor:
 
         A difference is summed up again, and is a finding if nothing moved in between: others may be at work.
         """
-        if not (self._short(sums) or before != sums.totals):
+        if not (self._wrong_levels(sums) or before != sums.totals):
             return []
-        before, available = self._totals(), self._short(sums)
+        before, levels = self._totals(), self._levels(sums)
         sums = _Sums()
         for order_id in self._readable(self._ids()):
             try:
@@ -232,17 +232,28 @@ class _Auditor:
         found = []
         if before == self._totals() != sums.totals:
             found.append(Finding(None, "tally", "the totals of the store are not those of its orders"))
-        for sku, number in self._short(sums).items():
-            if available.get(sku) == number:
-                message = f"{sku!r}: {number} pieces are available, and all orders hold only {sums.reserved[sku]}"
+        for sku, (level, message) in self._wrong_levels(sums).items():
+            if levels.get(sku) == level:
                 found.append(Finding(None, "stock", message))
         return found
 
-    def _short(self, sums: _Sums) -> dict[str, int]:
-        """Return the available pieces of items with more pieces missing than orders hold."""
+    def _levels(self, sums: _Sums) -> dict[str, StockLevel]:
+        """Return the levels of all items, also of those that an order reserved and the store does not know."""
         try:
-            available = self._store.stock(sums.reserved)
+            skus = dict.fromkeys(chain(self._store.stock_items(), sums.reserved))
+            return dict.fromkeys(skus, StockLevel()) | self._store.stock_levels(skus)
         except StoreCorrupt as error:
             self._findings.append(Finding(None, "corrupt", str(error)))
             return {}
-        return {sku: number for sku, number in available.items() if number + sums.reserved[sku] < 0}
+
+    def _wrong_levels(self, sums: _Sums) -> dict[str, tuple[StockLevel, str]]:
+        """Return the levels that differ from the orders, with what is wrong."""
+        wrong: dict[str, tuple[StockLevel, str]] = {}
+        for sku, level in self._levels(sums).items():
+            reserved = sums.reserved.get(sku, 0)
+            if level.held != reserved:
+                wrong[sku] = level, f"{sku!r}: {level.held} pieces are held, and all orders reserved {reserved}"
+            elif level.available is not None and level.available + level.held + level.out + level.lost < 0:
+                count = f"{level.held} are held, {level.out} are out and {level.lost} are lost"
+                wrong[sku] = level, f"{sku!r}: {level.available} pieces are available, and only {count}"
+        return wrong

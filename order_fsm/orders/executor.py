@@ -5,7 +5,7 @@ Every caller decides in its own thread. Only the write may be shared with others
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
@@ -24,9 +24,10 @@ from order_fsm.errors import (
 from order_fsm.model import Entry, Order, Receipt, invoiced_by_payment
 from order_fsm.orders.calls import Apart, OwnError
 from order_fsm.orders.messages import messages
-from order_fsm.orders.stock import has_right_stock, reserved, shortages, stock_of_repeated
+from order_fsm.orders.stock import has_right_stock, shortages, stock_moves, stock_of_repeated
 from order_fsm.rules.decide import Call, Decision, Recorded
 from order_fsm.rules.workflow import Workflow
+from order_fsm.stock_levels import available_of
 from order_fsm.store import Change, Need, Snapshot, StockMove, Store
 
 ATTEMPTS = 100
@@ -147,34 +148,21 @@ class Executor:
         order = snapshot.order
         if order is None:
             raise OrderNotFound(f"there is no order {call.order_id!r}")
-        missing = shortages(order, snapshot.stock)
-        outcome = call.decide(order, missing)
+        outcome = call.decide(order, shortages(order, snapshot.stock, snapshot.backorder))
         if isinstance(outcome, Refused):
             raise outcome
         if isinstance(outcome, Recorded):
             return self._receipt_as_of(order, outcome.version, outcome.version, history)
         if not outcome:
             return Receipt(order, ())
-        return self._change(call, order, outcome, snapshot.stock, missing)
+        return self._change(call, order, outcome, snapshot.stock)
 
-    def _change(
-        self,
-        call: Call,
-        before: Order,
-        decisions: Sequence[Decision],
-        stock: Mapping[str, int],
-        missing: Collection[str],
-    ) -> Change:
-        after = decisions[-1].order
+    def _change(self, call: Call, before: Order, decisions: Sequence[Decision], stock: Mapping[str, int]) -> Change:
+        after, entry, edge, _ = decisions[-1]
         moves: tuple[StockMove, ...] = ()
-        if after.lines and not has_right_stock(self._workflow, after) and decisions[-1].entry.trigger != "comment":
-            if after.reserved is None:
-                taken = reserved(after, stock)
-                moves = tuple([StockMove(line.sku, -line.quantity, line.sku not in missing) for line in taken])
-                after = after.holding(taken)
-            else:
-                moves = tuple([StockMove(line.sku, line.quantity, False) for line in before.reserved or ()])
-                after = after.holding(None)
+        if after.lines:
+            migrates = edge is None and entry.trigger == "migrate"
+            after, moves = stock_moves(self._workflow, before, after, stock, migrates=migrates)
         return Change(
             after,
             before.version,
@@ -258,10 +246,10 @@ class _Round:
         self.answers: dict[int, Receipt | Exception] = {}
         self.deferred: list[int] = []
         self._orders: dict[str, Order] = {}
-        self._moved: dict[str, int] = {}
+        self._moved: dict[str, int] = {}  # By SKU, what the changes of this round add to the available pieces.
         keys: set[str | None] = set()
         snapshots = store.prepare_many([Need(calls[number].order_id, calls[number].request.key) for number in pending])
-        self._repeated_stock, self._damaged = stock_of_repeated(snapshots, store)
+        self._repeated, self._damaged = stock_of_repeated(snapshots, store)
         history = cache(store.history)  # A batch that is sent again asks for that of one order many times.
         for number, snapshot in zip(pending, snapshots, strict=True):
             call = calls[number]
@@ -290,22 +278,24 @@ class _Round:
         if snapshot.order is None:
             return snapshot
         order = self._orders.get(snapshot.order.id, snapshot.order)
-        stock = snapshot.stock
-        if order is not snapshot.order:
-            stock = {**self._repeated_stock, **stock}
-            for line in order.lines if order.reserved is None else ():
+        stock, backorder = snapshot.stock, snapshot.backorder
+        if order is not snapshot.order and order.reserved is None:
+            for line in order.lines:
                 if line.sku in self._damaged:
                     return snapshot._replace(fault=self._damaged[line.sku])
+            repeated = {line.sku: self._repeated[line.sku] for line in order.lines if line.sku in self._repeated}
+            stock = {**available_of(repeated), **stock}
+            backorder |= {sku for sku, level in repeated.items() if level.backorder}
         if self._moved:
             stock = {sku: available + self._moved.get(sku, 0) for sku, available in stock.items()}
-        return snapshot._replace(order=order, stock=stock)
+        return snapshot._replace(order=order, stock=stock, backorder=backorder)
 
     def _apply(self, number: int, change: Change) -> None:
         self.changes[number] = change
         if change.order is not None:
             self._orders[change.order.id] = change.order
         for move in change.stock:
-            self._moved[move.sku] = self._moved.get(move.sku, 0) + move.quantity
+            self._moved[move.sku] = self._moved.get(move.sku, 0) + move.available
 
 
 def receipt_of(change: Change) -> Receipt:

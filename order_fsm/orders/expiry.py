@@ -75,7 +75,8 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
     for order in each_order(store, Query(unticked, limit=_PAGE)):
         if len(purged) == limit or order.created_at > before:
             break
-        if order.payments or order.updated_at > before:
+        # Stock that an order holds would be lost with it. An order that a changed table moved here may hold some.
+        if order.payments or order.reserved or order.updated_at > before:
             continue
         try:
             if all(entry.state_after == UNFINISHED for entry in store.history(order.id)):

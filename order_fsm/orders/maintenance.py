@@ -13,7 +13,7 @@ from order_fsm.orders import expiry, relay
 from order_fsm.orders.executor import ATTEMPTS, Executor
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Change, Need, StockMove, Store
+from order_fsm.store import Change, Need, StockLevel, StockMove, Store
 
 if TYPE_CHECKING:
     from order_fsm.audit import Audit
@@ -35,9 +35,42 @@ class Maintenance:
         sku = validation.identifier(sku, "sku")
         return self._store.stock([sku]).get(sku)
 
-    def set_stock(self, sku: str, available: int) -> None:
-        """Track an item from now on, with this number of available pieces (0 or more)."""
-        self._store.set_stock(validation.identifier(sku, "sku"), validation.whole(available, "available", 0))
+    def stock_level(self, sku: str) -> StockLevel | None:
+        """Return how many pieces of an item are available, held by orders, out and lost. None if it is unknown.
+
+        An item that is not tracked any more keeps its level, with `available` None.
+        """
+        sku = validation.identifier(sku, "sku")
+        return self._store.stock_levels([sku]).get(sku)
+
+    def set_stock(
+        self, sku: str, available: int, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
+        """Track an item from now on, with this number of available pieces. The pieces that orders hold stay theirs.
+
+        Args:
+            sku: the item.
+            available: the number of available pieces, 0 or more.
+            expected: the number that the form showed. None replaces any number.
+            backorder: whether orders may take pieces that are not available. The number then falls below zero, and a
+                message `stock.short` is queued. None keeps it as it is. False at first.
+
+        Raises:
+            VersionConflict: if `expected` is given and is not the number of available pieces. Nothing is changed.
+        """
+        self._store.set_stock(
+            validation.identifier(sku, "sku"),
+            validation.whole(available, "available", 0),
+            expected=None if expected is None else validation.whole(expected, "expected", -(2**63)),
+            backorder=None if backorder is None else validation.flag(backorder, "backorder"),
+        )
+
+    def stop_tracking(self, sku: str) -> None:
+        """Stop tracking an item: any order may take it. The pieces that orders hold are still counted.
+
+        `set_stock` tracks it again. Pieces that came back since are not added: set the number that is on the shelf.
+        """
+        self._store.set_stock(validation.identifier(sku, "sku"), None)
 
     def adjust_stock(self, sku: str, by: int, *, key: str | None = None) -> int:
         """Add pieces of an item to its stock, or take some out.
@@ -58,7 +91,7 @@ class Maintenance:
         by = validation.whole(by, "by", -(2**63) + 1)
         key = validation.optional_name(key, "key")
         fingerprint = None if key is None else request_fingerprint(None, "adjust_stock", [sku, by])
-        change = Change(None, 0, (), (StockMove(sku, by, by < 0),), key=key, request_fingerprint=fingerprint)
+        change = Change(None, 0, (), (StockMove(sku, by, strict=by < 0),), key=key, request_fingerprint=fingerprint)
         for left in range((1 if self._store.joined else ATTEMPTS) - 1, -1, -1):
             (snapshot,) = self._store.prepare_many((Need(None, key, (sku,)),))
             if snapshot.fault is not None:

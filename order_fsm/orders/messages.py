@@ -48,7 +48,9 @@ def messages(
         topics.append(("order.updated", _updated(before, decisions)))
     topics += due
     if moves:
-        short = [{"sku": move.sku, "taken": -move.quantity} for move in moves if move.quantity < 0 and not move.strict]
+        short = [
+            {"sku": move.sku, "taken": -move.available} for move in moves if move.available < 0 and not move.strict
+        ]
         if short:
             topics.append(("stock.short", {"items": short}))
     if not topics:

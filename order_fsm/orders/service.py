@@ -9,7 +9,7 @@ from typing import Any
 
 from order_fsm import validation
 from order_fsm.currencies import units_of, whole_units
-from order_fsm.errors import InvalidInput, KeyReused, OrderExists, Reason, Refused
+from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused
 from order_fsm.model import UNFINISHED, Entry, Line, Order, Receipt, When
 from order_fsm.money import ZERO, plus
 from order_fsm.orders.batch import Batch
@@ -315,8 +315,13 @@ class Orders(Maintenance):
         Raises:
             OrderNotFound: if there is no such order.
         """
-        order = self.get(order_id)
-        missing = shortages(order, self._store.stock(order.quantities)) if order.lines else frozenset[str]()
+        (snapshot,) = self._store.prepare_many((Need(validation.identifier(order_id, "order id")),))
+        order = snapshot.order
+        if snapshot.fault is not None:
+            raise snapshot.fault
+        if order is None:
+            raise OrderNotFound(f"there is no order {order_id!r}")
+        missing = shortages(order, snapshot.stock, snapshot.backorder)
         now = self._now()
         decisions = {
             trigger: decide(self._workflow, order, Request(trigger, now, {}), missing)

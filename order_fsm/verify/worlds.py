@@ -244,7 +244,7 @@ class Desk:
         world = self.world
         on_hand = world.on_hand
         for move in change.stock:
-            on_hand += move.quantity
+            on_hand += move.available
             if move.strict and on_hand < 0:
                 raise VersionConflict("the stock has changed")
         if change.key is not None:

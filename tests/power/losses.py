@@ -146,7 +146,7 @@ def _check_steps(store: Store, done: Expected, under_way: Step) -> None:
 def _copy(expected: Expected) -> Expected:
     copy = Expected()
     copy.orders, copy.histories = dict(expected.orders), dict(expected.histories)
-    copy.records, copy.stock = dict(expected.records), dict(expected.stock)
+    copy.records, copy.stock, copy.others = dict(expected.records), dict(expected.stock), dict(expected.others)
     copy.messages = list(expected.messages)
     copy.removed = dict(expected.removed)
     return copy

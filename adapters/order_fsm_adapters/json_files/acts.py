@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from order_fsm.errors import InvalidInput
-from order_fsm.store import Change, IdempotencyRecord, record_of
+from order_fsm.store import Change, IdempotencyRecord, StockLevel, record_of
 from order_fsm_adapters import wire
 from order_fsm_adapters.memory.projection import Projection
 
@@ -31,7 +31,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     Attributes:
         order, entries: an order after a commit, and the entries to append to its history.
         keys: the records of keys.
-        stock: the available pieces of items.
+        stock: the levels of items.
         messages: rows to append to the outbox.
         remaining: recipients still to be reached, by the id of the message.
         waits: messages that are leased or postponed, by id.
@@ -44,7 +44,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     order: wire.OrderForm | None = None
     entries: msgspec.Raw = _NO_ENTRIES
     keys: dict[str, IdempotencyRecord] = {}
-    stock: dict[str, int] = {}
+    stock: dict[str, StockLevel] = {}
     messages: list[wire.MessageForm] = []
     remaining: dict[str, tuple[str, ...]] = {}
     waits: dict[str, Wait] = {}
@@ -57,7 +57,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     def apply(self, content: Content) -> None:
         """Apply the act, once, to a content that has all acts before it."""
         outbox = content.outbox
-        content.stock.update(self.stock)
+        content.levels.update(self.stock)
         for key, record in self.keys.items():
             content.put_record(key, record)
         if self.order is not None:
@@ -80,8 +80,8 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
             content.remove(self.removed)
 
 
-def of_change(change: Change, stock: dict[str, int]) -> msgspec.Raw:
-    """Return the act of a checked commit, with the available pieces after it. InvalidInput if JSON cannot hold it."""
+def of_change(change: Change, stock: dict[str, StockLevel]) -> msgspec.Raw:
+    """Return the act of a checked commit, with the levels after it. InvalidInput if JSON cannot hold it."""
     act = Act(stock=stock)
     try:
         if change.key is not None:
@@ -104,7 +104,7 @@ def of_content(content: Content) -> Iterator[Act]:
     for key, record in content.records.items():
         if record.order_id is None:
             yield Act(keys={key: record})
-    yield Act(stock=content.stock)
+    yield Act(stock=content.levels)
     for message, due in content.outbox.rows():
         yield Act(messages=[wire.message_form(message, due)])
     for message in content.outbox.dead():

@@ -86,8 +86,10 @@ class JsonStore(ProjectionReader[bytes]):
         self._write(decide)
         return answers
 
-    def set_stock(self, sku: str, available: int) -> None:
-        self._write(lambda content: [Act(stock={sku: available})])
+    def set_stock(
+        self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
+        self._write(lambda content: [Act(stock={sku: content.level_set(sku, available, expected, backorder)})])
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         found = self._read(lambda content: self._log.claimable(now, 1))

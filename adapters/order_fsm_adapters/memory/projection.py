@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
 from order_fsm.model import Message, Order
-from order_fsm.store import Change, IdempotencyRecord, Need, Query, Snapshot, Tally, one_by_one
+from order_fsm.store import (
+    Change,
+    IdempotencyRecord,
+    Need,
+    Query,
+    Snapshot,
+    StockLevel,
+    Tally,
+    available_of,
+    level_set,
+    levels_after,
+    one_by_one,
+)
 from order_fsm_adapters.memory.index import OrderIndex
 from order_fsm_adapters.memory.outbox import Outbox
 
@@ -25,7 +37,7 @@ class Projection(Generic[E]):
         self.orders: dict[str, Order] = {}
         self.histories: dict[str, list[E]] = {}
         self.records: dict[str, IdempotencyRecord] = {}
-        self.stock: dict[str, int] = {}
+        self.levels: dict[str, StockLevel] = {}
         self.outbox = Outbox()
         self._index = OrderIndex(self.orders)
         self._keys: dict[str, list[str]] = {}
@@ -59,17 +71,34 @@ class Projection(Generic[E]):
         order_id, key, skus = need
         order = None if order_id is None else self.orders.get(order_id)
         record = None if key is None else self.records.get(key)
+        wanted: Iterable[str] = skus
+        if order is not None and order.reserved is None and order.lines:
+            wanted = chain(skus, [line.sku for line in order.lines])
+        elif not skus:
+            return Snapshot(order, record, {})
         stock: dict[str, int] = {}
-        if order is not None and order.reserved is None:
-            stock = self.available(line.sku for line in order.lines)
-        if skus:
-            stock |= self.available(skus)
-        return Snapshot(order, record, stock)
+        backorder: frozenset[str] = frozenset()
+        levels = self.levels
+        for sku in wanted:
+            level = levels.get(sku)
+            if level is not None and level.available is not None:
+                stock[sku] = level.available
+                if level.backorder:
+                    backorder |= {sku}
+        return Snapshot(order, record, stock, None, backorder)
 
     def available(self, skus: Iterable[str]) -> dict[str, int]:
         """Return the available pieces of the tracked items among these."""
-        stock = self.stock
-        return {sku: stock[sku] for sku in skus if sku in stock}
+        return available_of(self.stock_levels(skus))
+
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+        """Return the levels of the known items among these."""
+        levels = self.levels
+        return {sku: levels[sku] for sku in skus if sku in levels}
+
+    def level_set(self, sku: str, available: int | None, expected: int | None, backorder: bool | None) -> StockLevel:
+        """Return the level that `Store.set_stock` leaves, or raise as it does."""
+        return level_set(sku, self.levels.get(sku), available, expected, backorder)
 
     def find(self, query: Query) -> list[Order]:
         """Answer `Store.find`."""
@@ -135,10 +164,10 @@ class CommitCheck(Generic[E]):
         self._projection = projection
         self._versions: dict[str, int] = {}
         self._keys: set[str] = set()
-        self._stock: dict[str, int] = {}
+        self._levels: dict[str, StockLevel] = {}
 
-    def check(self, change: Change) -> dict[str, int]:
-        """Return the available pieces after a change, of the items that it moves.
+    def check(self, change: Change) -> dict[str, StockLevel]:
+        """Return the levels after a change, of the items that it moves.
 
         Raises:
             KeyReused, OrderExists, OrderNotFound, VersionConflict: as `Store.commit` does.
@@ -156,7 +185,7 @@ class CommitCheck(Generic[E]):
         return self._moved(change) if change.stock else {}
 
     def accepted(
-        self, changes: Sequence[Change], result: Callable[[Change, dict[str, int]], T]
+        self, changes: Sequence[Change], result: Callable[[Change, dict[str, StockLevel]], T]
     ) -> tuple[list[T], list[OrderFsmError | None]]:
         """Check changes, and take those that are allowed into account.
 
@@ -170,37 +199,25 @@ class CommitCheck(Generic[E]):
         results: list[T] = []
 
         def add(change: Change) -> None:
-            stock = self.check(change)
-            results.append(result(change, stock))
-            self._note(change, stock)
+            levels = self.check(change)
+            results.append(result(change, levels))
+            self._note(change, levels)
 
         return results, one_by_one(add, changes)
 
-    def _note(self, change: Change, stock: Mapping[str, int]) -> None:
-        self._stock.update(stock)
+    def _note(self, change: Change, levels: Mapping[str, StockLevel]) -> None:
+        self._levels.update(levels)
         if change.key is not None:
             self._keys.add(change.key)
         if change.order is not None:
             self._versions[change.order.id] = change.order.version
 
-    def _moved(self, change: Change) -> dict[str, int]:
-        tracked = self._projection.stock
-        stock: dict[str, int] = {}
-        for sku, quantity, strict in change.stock:
-            if sku not in tracked:
-                if quantity < 0:
-                    raise stock_conflict(change, sku)
-                continue
-            stock[sku] = stock.get(sku, self._stock.get(sku, tracked[sku])) + quantity
-            if strict and stock[sku] < 0:
-                raise stock_conflict(change, sku)
-        return stock
-
-
-def stock_conflict(change: Change, sku: str) -> VersionConflict:
-    """Return the error for a move that the available pieces do not allow any more."""
-    about = "" if change.order is None else f"order {change.order.id!r}: "
-    return VersionConflict(f"{about}the stock of {sku!r} has changed: load it again")
+    def _moved(self, change: Change) -> dict[str, StockLevel]:
+        before = self._projection.levels
+        if noted := self._levels:
+            skus = [move.sku for move in change.stock]
+            before = self._projection.stock_levels(skus) | {sku: noted[sku] for sku in skus if sku in noted}
+        return levels_after(before, change.stock, None if change.order is None else change.order.id)
 
 
 def mismatch(order_id: str, version: int, expected_version: int) -> OrderFsmError:

@@ -9,7 +9,7 @@ from typing import Generic, Self
 
 from order_fsm.errors import StoreUnavailable
 from order_fsm.model import Message, Order
-from order_fsm.store import Need, Query, Snapshot, Tally
+from order_fsm.store import Need, Query, Snapshot, StockLevel, Tally
 from order_fsm_adapters.memory.projection import E, Projection, T
 
 
@@ -41,6 +41,12 @@ class ProjectionReader(ABC, Generic[E]):
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return self._read(lambda content: content.available(skus))
+
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+        return self._read(lambda content: content.stock_levels(skus))
+
+    def stock_items(self) -> Iterator[str]:
+        return iter(self._read(lambda content: list(content.levels)))
 
     def dead_letters(self, limit: int) -> list[Message]:
         return self._read(lambda content: content.outbox.dead_letters(limit))

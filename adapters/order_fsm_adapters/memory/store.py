@@ -32,9 +32,9 @@ class MemoryStore(ProjectionReader[Entry]):
         self._check_open()
         content = self._content
         with self._lock:
-            stock = CommitCheck(content).check(change)
-            if stock:
-                content.stock.update(stock)
+            levels = CommitCheck(content).check(change)
+            if levels:
+                content.levels.update(levels)
             if change.key is not None:
                 content.put_record(change.key, record_of(change))
             if change.order is not None:
@@ -43,10 +43,12 @@ class MemoryStore(ProjectionReader[Entry]):
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)
 
-    def set_stock(self, sku: str, available: int) -> None:
+    def set_stock(
+        self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
         self._check_open()
         with self._lock:
-            self._content.stock[sku] = available
+            self._content.levels[sku] = self._content.level_set(sku, available, expected, backorder)
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         self._check_open()

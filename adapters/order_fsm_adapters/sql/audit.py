@@ -10,7 +10,7 @@ from order_fsm.model import Message
 from order_fsm_adapters.sql import outbox
 from order_fsm_adapters.sql.codec import UNREADABLE, payments_of
 from order_fsm_adapters.sql.database import Row, Transaction
-from order_fsm_adapters.sql.rows import available_of, message_of
+from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, message_of
 
 _PAGE = 500
 
@@ -38,7 +38,8 @@ _REFERENCES = """
     WHERE (of_payment.reference, of_payment.order_id) > (?, ?)
     ORDER BY of_payment.reference, of_payment.order_id LIMIT ?
 """
-_STOCK = "SELECT sku, available, seal FROM order_fsm_stock"
+_ITEMS = "SELECT sku FROM order_fsm_stock WHERE sku > ? ORDER BY sku LIMIT ?"
+_STOCK = f"SELECT {STOCK_COLUMNS} FROM order_fsm_stock"  # noqa: S608
 _HEADLESS = """
     SELECT DISTINCT order_id FROM order_fsm_message AS one
     WHERE head <> CASE WHEN remaining = '' AND EXISTS (
@@ -73,6 +74,11 @@ def order_ids(rows: Rows) -> Iterator[str]:
     return (order_id for (order_id,) in _paged(rows, _IDS, ""))
 
 
+def stock_items(rows: Rows) -> Iterator[str]:
+    """Answer `Store.stock_items`."""
+    return (sku for (sku,) in _paged(rows, _ITEMS, ""))
+
+
 def messages(rows: Rows) -> Iterator[Message]:
     """Answer `Store.messages`."""
     return (message_of(row[1:]) for row in _paged(rows, _MESSAGES, -(2**63)))
@@ -97,7 +103,7 @@ def faults(transaction: Transaction) -> list[str]:
     ]
     for row in transaction.rows(_STOCK):
         try:
-            available_of(row)
+            level_of(row)
         except StoreCorrupt as error:
             found.append(str(error))
     for (order_id,) in transaction.rows(_STRAY_ENTRIES):

@@ -60,7 +60,7 @@ def write(transaction: Transaction, change: Change) -> None:
     if key is not None and transaction.rows(_HAS_KEY, (key,)):
         raise KeyReused(f"the key {key!r} was committed before")
     before = None if order is None else _before(transaction, order.id, change.expected_version)
-    pieces = stock.moved(transaction, change) if change.stock else {}
+    levels = stock.moved(transaction, change) if change.stock else {}
     # Nothing is refused from here on.
     if order is not None:
         last_seal = b"" if before is None else before.last_seal
@@ -73,8 +73,8 @@ def write(transaction: Transaction, change: Change) -> None:
             _put_references(transaction, order, change.expected_version)
     if key is not None:
         transaction.run(_INSERT_KEY, record_row(key, record_of(change)))
-    for sku, available in pieces.items():
-        stock.put(transaction, sku, available)
+    for sku, level in levels.items():
+        stock.put(transaction, sku, level)
     for message in change.messages:
         outbox.add(transaction, message)
 

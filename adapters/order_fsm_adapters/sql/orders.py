@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Order
-from order_fsm.store import IdempotencyRecord, Need, Snapshot
+from order_fsm.store import IdempotencyRecord, Need, Snapshot, available_of
 from order_fsm_adapters.sql import stock
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, history_of
@@ -70,6 +70,10 @@ def snapshot(transaction: Transaction, need: Need) -> Snapshot:
                 skus += [line.sku for line in order.lines]
         if need.key is not None:
             found = record(transaction, need.key)
-        return Snapshot(order, found, stock.available(transaction, skus) if skus else {})
+        if not skus:
+            return Snapshot(order, found, {})
+        levels = stock.levels(transaction, skus)
+        backorder = frozenset([sku for sku, level in levels.items() if level.backorder])
+        return Snapshot(order, found, available_of(levels), None, backorder)
     except StoreCorrupt as fault:
         return Snapshot(None, None, {}, fault)

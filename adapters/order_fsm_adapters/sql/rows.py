@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from order_fsm.model import Message
-from order_fsm.store import IdempotencyRecord
+from order_fsm.store import IdempotencyRecord, StockLevel
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
@@ -26,21 +26,26 @@ def record_of(row: Row) -> IdempotencyRecord:
     return IdempotencyRecord(*row[1:5])
 
 
-def stock_row(sku: str, available: int) -> Row:
+STOCK_COLUMNS = "sku, available, held, shipped, lost, backorder, seal"
+"""The columns of `stock_row`. `out` is a keyword of SQL."""
+
+
+def stock_row(sku: str, level: StockLevel) -> Row:
     """Return the row of an item."""
-    return sku, available, seal(("stock", sku, available))
+    values = (sku, *level[:4], int(level.backorder))
+    return (*values, seal(("stock", *values)))
 
 
-def available_of(row: Row) -> int:
-    """Return the available pieces of an item's row.
+def level_of(row: Row) -> StockLevel:
+    """Return the level of an item's row.
 
     Raises:
         StoreCorrupt: if the row is not as it was written.
     """
-    available: int = row[1]
-    if _seal_of("stock", row[:2]) != row[2]:
-        raise corrupt(f"the stock of {row[0]!r}")
-    return available
+    sku, available, held, shipped, lost, backorder, sealed = row
+    if _seal_of("stock", row[:6]) != sealed:
+        raise corrupt(f"the stock of {sku!r}")
+    return StockLevel(available, held, shipped, lost, backorder == 1)
 
 
 def message_row(message: Message) -> Row:

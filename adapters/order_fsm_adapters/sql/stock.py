@@ -4,57 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from order_fsm.errors import InvalidInput, VersionConflict
-from order_fsm.store import Change
+from order_fsm.errors import InvalidInput
+from order_fsm.store import Change, StockLevel, available_of, level_set, levels_after
 from order_fsm_adapters.sql.database import Transaction
-from order_fsm_adapters.sql.rows import available_of, stock_row
+from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, stock_row
 
 _LIMIT = 2**63
-"""The available pieces are a whole number of 64 bits."""
+"""Each number of pieces is a whole number of 64 bits."""
 
-_ITEM = "SELECT sku, available, seal FROM order_fsm_stock WHERE sku = ?"
-_UPDATE = "UPDATE order_fsm_stock SET available = ?, seal = ? WHERE sku = ?"
-_INSERT = "INSERT INTO order_fsm_stock (sku, available, seal) VALUES (?, ?, ?)"
+_ITEM = f"SELECT {STOCK_COLUMNS} FROM order_fsm_stock WHERE sku = ?"  # noqa: S608
+_UPDATE = """
+    UPDATE order_fsm_stock SET available = ?, held = ?, shipped = ?, lost = ?, backorder = ?, seal = ? WHERE sku = ?
+"""
+_INSERT = f"INSERT INTO order_fsm_stock ({STOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+
+
+def levels(transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
+    """Answer `Store.stock_levels`."""
+    found: dict[str, StockLevel] = {}
+    for sku in skus:
+        if sku not in found:
+            for row in transaction.rows(_ITEM, (sku,)):
+                found[sku] = level_of(row)
+    return found
 
 
 def available(transaction: Transaction, skus: Iterable[str]) -> dict[str, int]:
     """Answer `Store.stock`."""
-    stock: dict[str, int] = {}
-    for sku in skus:
-        if sku not in stock:
-            for row in transaction.rows(_ITEM, (sku,)):
-                stock[sku] = available_of(row)
-    return stock
+    return available_of(levels(transaction, skus))
 
 
-def moved(transaction: Transaction, change: Change) -> dict[str, int]:
-    """Return the available pieces of the items that a change moves, as it leaves them.
+def moved(transaction: Transaction, change: Change) -> dict[str, StockLevel]:
+    """Return the levels of the items that a change moves, as it leaves them.
 
     Raises:
-        VersionConflict: if a strict move would leave less than zero, or a move takes from an untracked item.
+        VersionConflict: as `levels_after` does.
         InvalidInput: if a number would not fit into 64 bits.
     """
-    stock = available(transaction, (move.sku for move in change.stock))
-    for sku, quantity, strict in change.stock:
-        if sku not in stock:
-            if quantity < 0:
-                raise _conflict(change, sku)
-            continue
-        stock[sku] += quantity
-        if strict and stock[sku] < 0:
-            raise _conflict(change, sku)
-        if not -_LIMIT <= stock[sku] < _LIMIT:
+    before = levels(transaction, (move.sku for move in change.stock))
+    after = levels_after(before, change.stock, None if change.order is None else change.order.id)
+    for sku, level in after.items():
+        if not all(-_LIMIT <= number < _LIMIT for number in level if number is not None):
             raise InvalidInput(f"the stock of {sku!r} must be below 2**63")
-    return stock
+    return after
 
 
-def put(transaction: Transaction, sku: str, pieces: int) -> None:
-    """Write the available pieces of an item. It is tracked from now on."""
-    _, pieces, seal = row = stock_row(sku, pieces)
-    if not transaction.run(_UPDATE, (pieces, seal, sku)):
+def put(transaction: Transaction, sku: str, level: StockLevel) -> None:
+    """Write the level of an item."""
+    row = stock_row(sku, level)
+    if not transaction.run(_UPDATE, (*row[1:], sku)):
         transaction.run(_INSERT, row)
 
 
-def _conflict(change: Change, sku: str) -> VersionConflict:
-    about = "" if change.order is None else f"order {change.order.id!r}: "
-    return VersionConflict(f"{about}the stock of {sku!r} has changed: load it again")
+def set_available(
+    transaction: Transaction, sku: str, pieces: int | None, expected: int | None, backorder: bool | None
+) -> None:
+    """Answer `Store.set_stock`."""
+    before = levels(transaction, (sku,)).get(sku)
+    put(transaction, sku, level_set(sku, before, pieces, expected, backorder))

@@ -10,7 +10,7 @@ from typing import Self
 
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.model import Entry, Message, Order
-from order_fsm.store import Change, Need, Query, Snapshot, Tally, one_by_one
+from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally, one_by_one
 from order_fsm_adapters.sql import audit, commits, orders, outbox, search, stock
 from order_fsm_adapters.sql.database import Database, Transaction
 
@@ -53,8 +53,16 @@ class SqlStore:
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return self._database.read(lambda transaction: stock.available(transaction, skus))
 
-    def set_stock(self, sku: str, available: int) -> None:
-        self._database.write(lambda transaction: stock.put(transaction, sku, available))
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+        return self._database.read(lambda transaction: stock.levels(transaction, skus))
+
+    def stock_items(self) -> Iterator[str]:
+        return audit.stock_items(self._database.rows)
+
+    def set_stock(
+        self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
+    ) -> None:
+        self._database.write(lambda transaction: stock.set_available(transaction, sku, available, expected, backorder))
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         if self._database.joined:

@@ -81,7 +81,11 @@ _REFERENCES = """
 _STOCK = """
     CREATE TABLE order_fsm_stock (
         sku TEXT NOT NULL PRIMARY KEY,
-        available INTEGER NOT NULL,
+        available INTEGER,
+        held INTEGER NOT NULL,
+        shipped INTEGER NOT NULL,
+        lost INTEGER NOT NULL,
+        backorder INTEGER NOT NULL,
         seal BLOB NOT NULL
     ) STRICT, WITHOUT ROWID
 """

@@ -38,13 +38,13 @@ def counts(state: str) -> bool:
 
 
 def taken(sku: str, quantity: int, *, strict: bool = True) -> StockMove:
-    """Return a move that takes pieces of an item."""
-    return StockMove(sku, -quantity, strict)
+    """Return the move of an order that takes pieces of an item."""
+    return StockMove(sku, -quantity, strict, held=quantity)
 
 
 def given_back(sku: str, quantity: int) -> StockMove:
-    """Return a move that gives pieces of an item back."""
-    return StockMove(sku, quantity, strict=False)
+    """Return the move of an order that gives pieces of an item back."""
+    return StockMove(sku, quantity, held=-quantity)
 
 
 def told(order: Order, *topics: str, payload: Mapping[str, Any] | None = None) -> tuple[Message, ...]:

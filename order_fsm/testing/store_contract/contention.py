@@ -19,7 +19,7 @@ from order_fsm.errors import Refused
 from order_fsm.model import Entry, Line, Receipt
 from order_fsm.orders.service import Orders
 from order_fsm.rules.shop import shop_workflow
-from order_fsm.store import Store
+from order_fsm.store import StockLevel, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.changes import seeded
 from order_fsm.testing.store_contract.crews import PATIENCE, Crew, Threads
@@ -252,7 +252,6 @@ class Contention(StoreHarness):
     @staticmethod
     def _check_stock(store: Store, held: int) -> None:
         """See that so many orders hold their stock, and that the rest is on hand."""
-        available = store.stock(line.sku for line in LINES)
-        assert available == {line.sku: PIECES - held * line.quantity for line in LINES}, (
-            "available + held must be constant"
-        )
+        pieces = {line.sku: held * line.quantity for line in LINES}
+        levels = {sku: StockLevel(PIECES - number, held=number) for sku, number in pieces.items()}
+        assert store.stock_levels(pieces) == levels, "available + held must be constant"

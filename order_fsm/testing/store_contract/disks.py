@@ -258,6 +258,7 @@ def _read(store: Store, expected: Expected, but: str | None = None) -> None:
     assert {order.id for order in store.find(ALL)} - {but} == known
     if but is None:
         assert store.stock(expected.stock) == expected.stock
+        expected.check_levels(store)
         assert set(store.tally(None)) == expected.tally(None), "tally must agree with the orders"
 
 

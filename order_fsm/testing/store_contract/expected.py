@@ -56,7 +56,9 @@ class Expected:
     """The content that a store must have.
 
     Attributes:
-        orders, histories, records, stock: by id, key or SKU.
+        orders, histories, records: by id or key.
+        stock: the available pieces of each tracked item.
+        others: the pieces of each item that are held, out and lost.
         messages: the undelivered ones, oldest first.
         refused: changes of which nothing may be found.
         removed: the ids of removed orders, with the keys that they had.
@@ -67,6 +69,7 @@ class Expected:
         self.histories: dict[str, tuple[Entry, ...]] = {}
         self.records: dict[str, IdempotencyRecord] = {}
         self.stock: dict[str, int] = {}
+        self.others: dict[str, tuple[int, int, int]] = {}
         self.messages: list[Message] = []
         self.refused: list[Change] = []
         self.removed: dict[str, set[str]] = {}
@@ -80,7 +83,9 @@ class Expected:
         self.messages += change.messages
         for move in change.stock:
             if move.sku in self.stock:
-                self.stock[move.sku] += move.quantity
+                self.stock[move.sku] += move.available
+            held, out, lost = self.others.get(move.sku, (0, 0, 0))
+            self.others[move.sku] = (held + move.held, out + move.out, lost + move.lost)
         if change.key is not None:
             self.records[change.key] = record_of(change)
 
@@ -138,6 +143,7 @@ class Expected:
             assert record_under(store, key) == record, f"the record under {key!r} must be that of its commit"
         available = store.stock(self._skus())
         assert available == self.stock, "the stock is not the outcome of the commits that returned"
+        self.check_levels(store)
         self._check_messages(store)
         for change in self.refused:
             refused_id = None if change.order is None else change.order.id
@@ -154,8 +160,19 @@ class Expected:
         history = store.history(order_id)
         assert exact(history) == exact(self.histories[order_id]), f"history({order_id!r}) must give every entry, once"
 
+    def check_levels(self, store: Store) -> None:
+        """Compare all numbers of the stock."""
+        levels = store.stock_levels(self._skus())
+        tracked = {sku: level.available for sku, level in levels.items() if level.available is not None}
+        assert tracked == self.stock, "stock_levels gives another number of available pieces than stock"
+        others = {sku: level[1:4] for sku, level in levels.items() if any(level[1:4])}
+        assert others == {sku: pieces for sku, pieces in self.others.items() if any(pieces)}, (
+            "the pieces that are held, out and lost are not the outcome of the commits that returned"
+        )
+        assert set(others) <= set(store.stock_items()), "stock_items lacks an item"
+
     def _skus(self) -> list[str]:
-        return [*self.stock, *(move.sku for change in self.refused for move in change.stock)]
+        return [*self.stock, *self.others, *(move.sku for change in self.refused for move in change.stock)]
 
     def _check_messages(self, store: Store) -> None:
         present = sorted(store.messages(), key=_id)

@@ -95,7 +95,7 @@ def _seen(store: Store, order_id: str) -> tuple[Any, Any, list[_Shown], list[_Sh
         [(one.id, one.attempts) for one in messages if one.order_id == order_id]
         for messages in (store.messages(), store.dead_letters(ALL.limit))
     )
-    return order, store.stock(["TEAPOT", "CUP", order_id]), sorted(waiting), sorted(dead)
+    return order, store.stock_levels(["TEAPOT", "CUP", order_id]), sorted(waiting), sorted(dead)
 
 
 class FailingCommits(StoreHarness):
@@ -331,7 +331,7 @@ def _prepared(store: Store) -> list[tuple[object, ...]]:
     for snapshot in snapshots:
         if snapshot.fault is not None:
             raise snapshot.fault
-    return [(order, record, dict(stock)) for order, record, stock, _ in snapshots]
+    return [(order, record, dict(stock)) for order, record, stock, _, _ in snapshots]
 
 
 def _prepare(store: Store) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from order_fsm.errors import VersionConflict
 from order_fsm.model import Line
-from order_fsm.store import Store
+from order_fsm.store import StockLevel, Store
 from order_fsm.testing.store_contract import crews
 from order_fsm.testing.store_contract.changes import creation, seeded, step, taken
 from order_fsm.testing.store_contract.crews import Threads, Worker
@@ -199,7 +199,8 @@ def _check(store: Store, done: list[str], under_way: set[str] | None = None) -> 
     assert set(comments.values()) == {1}, "a change is there twice"
     made = {order.id for order in store.find(ALL)} - set(SHARED)
     assert set(done) <= made <= allowed, "orders are lost"
-    assert store.stock(["TEAPOT"]) == {"TEAPOT": PIECES - len(made)}, "S8: every order has taken one piece"
+    levels = {"TEAPOT": StockLevel(PIECES - len(made), held=len(made))}
+    assert store.stock_levels(["TEAPOT"]) == levels, "S8: every order has taken one piece"
     told = Counter(message.order_id for message in store.messages())
     assert told == Counter(made), "S9: every order has its message"
     for what in done:

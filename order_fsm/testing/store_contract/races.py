@@ -11,7 +11,7 @@ from itertools import chain
 from order_fsm.errors import KeyReused, OrderExists, VersionConflict
 from order_fsm.model import Order, When
 from order_fsm.orders.service import Orders
-from order_fsm.store import Change, Query, Store
+from order_fsm.store import Change, Query, StockLevel, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.changes import creation, given_back, moment, order_of, seeded, step, taken
 from order_fsm.testing.store_contract.crews import Crew
@@ -24,8 +24,12 @@ COMMITTED = "committed"
 
 def _tried(store: Store, change: Change) -> str:
     """What came of a commit: `COMMITTED`, or the name of the error."""
+    return _outcome(lambda: store.commit(change))
+
+
+def _outcome(call: Callable[[], object]) -> str:
     try:
-        store.commit(change)
+        call()
     except (KeyReused, OrderExists, VersionConflict) as error:
         return type(error).__name__
     return COMMITTED
@@ -172,8 +176,25 @@ class Races(StoreHarness):
         outcomes = Counter(chain(*crew.run([partial(work, ids[n :: crew.size]) for n in range(crew.size)])))
         assert outcomes == {COMMITTED: 10, "VersionConflict": 10}, "check and take stock under one lock"
         with crew.opened() as store:
-            assert store.stock(["TEAPOT"]) == {"TEAPOT": 0}
+            assert store.stock_levels(["TEAPOT"]) == {"TEAPOT": StockLevel(0, held=10)}
             assert len(store.find(ALL)) == 10, "those who got no piece must leave no order"
+
+    def test_s8_a_number_is_replaced_by_one_of_those_who_expect_it(self, crew: Crew) -> None:
+        """All workers have read the same number. One of them replaces it, and the others raise VersionConflict."""
+        turns = 25
+        with crew.opened() as store:
+            store.set_stock("TEAPOT", 0)
+
+        def work(store: Store) -> list[str]:
+            return [_outcome(partial(store.set_stock, "TEAPOT", turn + 1, expected=turn)) for turn in range(turns)]
+
+        outcomes = crew.run([work] * crew.size)
+        for number, of_turn in enumerate(zip(*outcomes, strict=True)):
+            assert of_turn.count(COMMITTED) == 1, (
+                f"the number {number} must be replaced once: compare and set under one lock"
+            )
+        with crew.opened() as store:
+            assert store.stock(["TEAPOT"]) == {"TEAPOT": turns}
 
     def test_s8_moves_of_several_items_do_not_wait_for_each_other_for_ever(self, crew: Crew) -> None:
         """Commits that move the same items in different sequences all come through, and no piece is lost."""
@@ -194,7 +215,9 @@ class Races(StoreHarness):
 
         crew.run([partial(work, number) for number in range(crew.size)])
         with crew.opened() as store:
-            assert store.stock(skus) == dict.fromkeys(skus, 5), "what was taken was given back, so all is on hand again"
+            assert store.stock_levels(skus) == dict.fromkeys(skus, StockLevel(5)), (
+                "what was taken was given back, so all is on hand again"
+            )
 
     def test_s9_a_message_is_held_by_one_relay_at_a_time(self, crew: Crew) -> None:
         """Where all workers are relays, each message is claimed once, and those of one order in their sequence."""

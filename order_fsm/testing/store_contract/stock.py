@@ -1,9 +1,12 @@
-"""S8: pieces on hand and pieces held by orders are constant together; a strict move never leaves less than zero."""
+"""S8: available + held + out + lost pieces are constant together; a strict move never leaves less than zero."""
 
 from __future__ import annotations
 
+import pytest
+
 from order_fsm.errors import VersionConflict
-from order_fsm.store import Store
+from order_fsm.model import Line
+from order_fsm.store import Need, StockLevel, StockMove, Store
 from order_fsm.testing.store_contract.changes import creation, given_back, order_of, seeded, step, stock_change, taken
 from order_fsm.testing.store_contract.expected import Expected, committed, refused
 from order_fsm.testing.store_contract.harness import StoreHarness
@@ -37,7 +40,7 @@ class Stock(StoreHarness):
             refused(store, expected, alone, VersionConflict, "SPOON is not tracked")
         assert store.stock(["TEAPOT", "SPOON"]) == {"TEAPOT": 2}
 
-    def test_s8_a_move_that_gives_back_to_an_untracked_item_is_ignored(self, store: Store) -> None:
+    def test_s8_a_move_that_gives_back_to_an_untracked_item_adds_nothing(self, store: Store) -> None:
         """It does not prevent the commit, and does not track the item from then on."""
         store.set_stock("TEAPOT", 2)
         store.commit(creation(stock=[given_back("SPOON", 5), taken("TEAPOT", 2)]))
@@ -89,24 +92,122 @@ class Stock(StoreHarness):
         store.commit(creation(stock=[taken("Cup", 1)]))
         assert store.stock(wanted) == wanted | {"Cup": 0}
 
-    def test_s8_on_hand_and_held_are_constant(self, store: Store) -> None:
-        """Over a long run of orders that take and give back, refused ones included, no piece appears or is lost."""
+    def test_s8_a_commit_moves_every_number_of_an_item(self, store: Store) -> None:
+        """Pieces are taken, shipped, recalled, returned, lost and given back. Each number is the sum of its moves."""
+        expected = Expected()
+        store.set_stock("TEAPOT", 10)
+        expected.stock["TEAPOT"] = 10
+        change = creation(stock=[taken("TEAPOT", 6)])
+        committed(store, expected, change)
+        for moves, wanted in (
+            ([StockMove("TEAPOT", held=-4, out=4)], StockLevel(4, held=2, out=4)),
+            ([StockMove("TEAPOT", out=-1, held=1)], StockLevel(4, held=3, out=3)),
+            ([StockMove("TEAPOT", 1, out=-1)], StockLevel(5, held=3, out=2)),
+            ([StockMove("TEAPOT", out=-1, lost=1), given_back("TEAPOT", 1)], StockLevel(6, held=2, out=1, lost=1)),
+            ([given_back("TEAPOT", 2)], StockLevel(8, held=0, out=1, lost=1)),
+        ):
+            change = step(order_of(change), stock=moves)
+            committed(store, expected, change)
+            assert store.stock_levels(["TEAPOT", "CUP"]) == {"TEAPOT": wanted}
+        expected.check(store)
+
+    def test_s8_the_moves_of_a_commit_are_applied_in_sequence(self, store: Store) -> None:
+        """Two moves may be about one item. The second one finds what the first one left."""
+        expected = Expected()
+        store.set_stock("TEAPOT", 0)
+        expected.stock["TEAPOT"] = 0
+        first = creation("1001", stock=[StockMove("TEAPOT", 2), taken("TEAPOT", 2)])
+        committed(store, expected, first)
+        late = creation("1002", stock=[taken("TEAPOT", 2), StockMove("TEAPOT", 2)])
+        refused(store, expected, late, VersionConflict, "the first move takes what the second one would add")
+
+    def test_s8_an_item_keeps_its_other_numbers_while_it_is_not_tracked(self, store: Store) -> None:
+        """Moves change them all the same. When the item is tracked again, they are those of the commits."""
+        expected = Expected()
+        store.set_stock("TEAPOT", 10)
+        expected.stock["TEAPOT"] = 10
+        change = creation(stock=[taken("TEAPOT", 5)])
+        committed(store, expected, change)
+        store.set_stock("TEAPOT", None)
+        del expected.stock["TEAPOT"]
+        assert store.stock(["TEAPOT"]) == {}, "an item that is not tracked any more has no available pieces"
+        assert store.stock_levels(["TEAPOT"]) == {"TEAPOT": StockLevel(None, held=5)}
+        refused(store, expected, creation("1002", stock=[taken("TEAPOT", 1)]), VersionConflict, "it is not tracked")
+        moves = [given_back("TEAPOT", 1), StockMove("TEAPOT", held=-3, out=3), StockMove("TEAPOT", out=-1, lost=1)]
+        committed(store, expected, step(order_of(change), stock=moves))
+        assert store.stock_levels(["TEAPOT"]) == {"TEAPOT": StockLevel(None, held=1, out=2, lost=1)}
+        store.set_stock("TEAPOT", 4)
+        expected.stock["TEAPOT"] = 4
+        assert store.stock_levels(["TEAPOT"]) == {"TEAPOT": StockLevel(4, held=1, out=2, lost=1)}
+        expected.check(store)
+
+    def test_s8_a_number_that_is_not_expected_is_not_replaced(self, store: Store) -> None:
+        """Two forms show the same number. The second one raises VersionConflict, and changes nothing."""
+        store.set_stock("TEAPOT", 10)
+        store.commit(creation(stock=[taken("TEAPOT", 2)]))
+        store.set_stock("TEAPOT", 20, expected=8)
+        for available in (30, None):
+            with pytest.raises(VersionConflict):
+                store.set_stock("TEAPOT", available, expected=8, backorder=True)
+        with pytest.raises(VersionConflict):
+            store.set_stock("CUP", 1, expected=0)
+        levels = {"TEAPOT": StockLevel(20, held=2)}
+        assert store.stock_levels(["TEAPOT", "CUP"]) == levels, "the refused settings must change nothing"
+        store.set_stock("TEAPOT", 0, expected=20)
+        store.set_stock("TEAPOT", 5, expected=0)
+        store.set_stock("TEAPOT", None, expected=5)
+        assert store.stock_levels(["TEAPOT"]) == {"TEAPOT": StockLevel(None, held=2)}
+
+    def test_s8_a_snapshot_names_the_items_that_may_be_back_ordered(self, store: Store) -> None:
+        """An item may be if it was set so last. Settings without a word about it, and moves, keep it."""
+        lines = [Line("TEAPOT", 1), Line("CUP", 1), Line("SPOON", 1)]
+        store.set_stock("TEAPOT", 1, backorder=True)
+        store.set_stock("CUP", 1, backorder=True)
+        store.set_stock("FORK", 1, backorder=True)
+        store.set_stock("CUP", 1, backorder=False)
+        store.set_stock("TEAPOT", 0)
+        change = creation(lines=lines, stock=[taken("TEAPOT", 2, strict=False)])
+        store.commit(change)
+        levels = {"TEAPOT": StockLevel(-2, held=2, backorder=True), "CUP": StockLevel(1)}
+        assert store.stock_levels(["TEAPOT", "CUP", "SPOON"]) == levels
+        of_order, of_items, of_none = store.prepare_many([Need("1001"), Need(None, None, ("FORK", "CUP")), Need(None)])
+        assert of_order.backorder == {"TEAPOT"}, "the snapshot must name the order's item that may be back-ordered"
+        assert of_items.backorder == {"FORK"}, "the snapshot must name the items of Need.skus too"
+        assert of_none.backorder == frozenset()
+
+    def test_s8_every_item_is_listed_once(self, store: Store) -> None:
+        """`stock_items` yields the items that were set or moved, tracked now or not."""
+        assert list(store.stock_items()) == []
+        items = [f"item {number}" for number in range(600)]
+        for sku in items:
+            store.set_stock(sku, 1)
+        for sku in items[::2]:
+            store.set_stock(sku, None)
+        store.commit(creation(stock=[StockMove("moved", held=1)]))
+        assert sorted(store.stock_items()) == sorted([*items, "moved"])
+
+    def test_s8_the_pieces_of_an_item_are_constant(self, store: Store) -> None:
+        """Over a long run of orders, refused ones included, no piece appears or is lost. Some pieces are shipped."""
         dice = seeded("stock")
         pieces = {"TEAPOT": 20, "CUP": 12, "SPOON": 5}
         expected = Expected()
-        for sku, on_hand in pieces.items():
-            store.set_stock(sku, on_hand)
-            expected.stock[sku] = on_hand
+        for sku, available in pieces.items():
+            store.set_stock(sku, available)
+            expected.stock[sku] = available
         held: dict[str, dict[str, int]] = {f"order {number}": {} for number in range(8)}
         for order_id in held:
             committed(store, expected, creation(order_id))
         short = 0
-        for _ in range(80):
+        for number in range(80):
             order_id = dice.choice(list(held))
             order = expected.orders[order_id]
             if held[order_id]:
-                back = [given_back(sku, quantity) for sku, quantity in held[order_id].items()]
-                committed(store, expected, step(order, state="unfinished", stock=back))
+                moves = [given_back(sku, quantity) for sku, quantity in held[order_id].items()]
+                if number % 10 == 0:
+                    shipped = dice.choice(moves)
+                    moves.append(StockMove(shipped.sku, -1, held=1))
+                    moves.append(StockMove(shipped.sku, held=-1, out=1 - number % 20 // 10, lost=number % 20 // 10))
+                committed(store, expected, step(order, state="unfinished", stock=moves))
                 held[order_id] = {}
             else:
                 wanted = {sku: dice.randint(1, 6) for sku in dice.sample(list(pieces), dice.randint(1, 3))}
@@ -117,9 +218,11 @@ class Stock(StoreHarness):
                 else:
                     short += 1
                     refused(store, expected, change, VersionConflict, "a strict move takes more than there is")
-            together = {
-                sku: on_hand + sum(of_order.get(sku, 0) for of_order in held.values())
-                for sku, on_hand in store.stock(pieces).items()
-            }
-            assert together == pieces, "on hand + held must stay what it was at first"
+            levels = store.stock_levels(pieces)
+            assert {sku: sum(pieces for pieces in level[:4] if pieces) for sku, level in levels.items()} == pieces, (
+                "available + held + out + lost must stay what it was at first"
+            )
+            for sku, level in levels.items():
+                assert level.held == sum(of_order.get(sku, 0) for of_order in held.values())
         assert 0 < short < 80, "the run must have orders that are refused and orders that are not"
+        assert any(level.out for level in store.stock_levels(pieces).values()), "the run must ship pieces"

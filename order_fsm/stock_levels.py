@@ -1,0 +1,112 @@
+"""The stock of one item, and the moves that change it. Stores share these functions, so all of them count alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from order_fsm.errors import VersionConflict
+
+
+class StockLevel(NamedTuple):
+    """How many pieces of one item are where.
+
+    Attributes:
+        available: pieces that can be taken. Below zero if orders wait for pieces. None if the item is not tracked.
+        held: pieces that orders hold.
+        out: pieces that were shipped and did not come back.
+        lost: pieces that came back and were not put on the shelf again.
+        backorder: whether an order may take pieces that are not available.
+    """
+
+    available: int | None = None
+    held: int = 0
+    out: int = 0
+    lost: int = 0
+    backorder: bool = False
+
+
+UNKNOWN = StockLevel()
+"""The level of an item that was never set or moved."""
+
+
+class StockMove(NamedTuple):
+    """How one commit changes the stock of one item. Each number is added.
+
+    Attributes:
+        sku: the item.
+        available: for the available pieces. Negative if the order takes them.
+        strict: whether the available pieces must not fall below zero.
+        held, out, lost: for the other numbers of `StockLevel`.
+    """
+
+    sku: str
+    available: int = 0
+    strict: bool = False
+    held: int = 0
+    out: int = 0
+    lost: int = 0
+
+
+def available_of(levels: Mapping[str, StockLevel]) -> dict[str, int]:
+    """Return the available pieces of the tracked items."""
+    return {sku: level.available for sku, level in levels.items() if level.available is not None}
+
+
+def taken(sku: str, quantity: int, *, strict: bool) -> StockMove:
+    """Return the move of an order that takes pieces of an item."""
+    return StockMove(sku, -quantity, strict, held=quantity)
+
+
+def released(sku: str, quantity: int) -> StockMove:
+    """Return the move of an order that gives the pieces back that it holds."""
+    return StockMove(sku, quantity, held=-quantity)
+
+
+def levels_after(
+    levels: Mapping[str, StockLevel], moves: Iterable[StockMove], order_id: str | None = None
+) -> dict[str, StockLevel]:
+    """Return the levels that the moves of one commit leave, of the items that they move.
+
+    An item that is not tracked has no available pieces: nothing can be taken from it, and nothing is added to them. Its
+    other numbers change all the same.
+
+    Args:
+        levels: the levels before the commit, of the known items among those of the moves.
+        moves: are applied in sequence.
+        order_id: names the order of the commit in the message of an error.
+
+    Raises:
+        VersionConflict: if a strict move would leave less than zero, or a move takes from an item that is not tracked.
+    """
+    after: dict[str, StockLevel] = {}
+    for sku, change, strict, held, out, lost in moves:
+        before = after.get(sku) or levels.get(sku, UNKNOWN)
+        available = before.available
+        if available is not None:
+            available += change
+        if (strict and available is not None and available < 0) or (available is None and change < 0):
+            about = "" if order_id is None else f"order {order_id!r}: "
+            raise VersionConflict(f"{about}the stock of {sku!r} has changed: load it again")
+        after[sku] = StockLevel(available, before.held + held, before.out + out, before.lost + lost, before.backorder)
+    return after
+
+
+def level_set(
+    sku: str, level: StockLevel | None, available: int | None, expected: int | None, backorder: bool | None
+) -> StockLevel:
+    """Return the level of an item after `Store.set_stock`.
+
+    Args:
+        sku: the item.
+        level: before it. None if the item is unknown.
+        available, expected, backorder: as in `Store.set_stock`.
+
+    Raises:
+        VersionConflict: if `expected` is given and is not the number of available pieces.
+    """
+    before = UNKNOWN if level is None else level
+    if expected is not None and before.available != expected:
+        has = "is not tracked" if before.available is None else f"is {before.available}"
+        raise VersionConflict(f"the stock of {sku!r} {has}, not {expected}: load it again")
+    return before._replace(available=available, backorder=before.backorder if backorder is None else backorder)
