@@ -1,7 +1,7 @@
 """The public values as dicts of JSON types, and back.
 
 Money is text, times are ISO 8601 text in UTC, sets are sorted lists. A Decimal among facts is tagged, as
-`{"decimal": "49.90"}`, so that it does not come back as a string.
+`{"decimal": "49.90"}`, so that it does not come back as a string. So are lines, as `{"lines": [...]}`.
 """
 
 from __future__ import annotations
@@ -88,9 +88,16 @@ def _written(value: Any) -> Any:
         return sorted(value)
     if isinstance(value, tuple):
         return [_written(item) for item in value]
-    if isinstance(value, dict):  # Facts or data. Only facts hold Decimals.
-        return {name: {"decimal": f"{item:f}"} if isinstance(item, Decimal) else item for name, item in value.items()}
+    if isinstance(value, dict):  # Facts or data.
+        return {name: _tagged(item) for name, item in value.items()}
     return value
+
+
+def _tagged(value: Any) -> Any:
+    """Return a member of facts or data. Only facts hold Decimals and tuples."""
+    if isinstance(value, Decimal):
+        return {"decimal": f"{value:f}"}
+    return {"lines": _written(value)} if isinstance(value, tuple) else value
 
 
 def _readers(cls: type[DictValue]) -> dict[str, _Reader]:
@@ -118,13 +125,19 @@ def _reader(hint: Any) -> _Reader:
     if kind is tuple:
         return partial(_list, _reader(arguments[0]))
     if kind is dict:
-        return _data if arguments[1] is Any else _facts
+        return _data if arguments[1] is Any else partial(_facts, _lines_reader(arguments[1]))
     if kind is Literal:
         return partial(_one_of, arguments)
     if kind in (Union, UnionType):
         (inner,) = [argument for argument in arguments if argument is not NoneType]
         return partial(_optional, _reader(inner))
     return _PLAIN[hint]
+
+
+def _lines_reader(fact: Any) -> _Reader:
+    """Return the reader of the lines that a fact may be."""
+    (lines,) = [kind for kind in get_args(fact) if get_origin(kind) is tuple]
+    return _reader(lines)
 
 
 def _optional(read: _Reader, value: object, what: str) -> Any:
@@ -173,17 +186,23 @@ def _data(value: object, what: str) -> dict[str, Any]:
     return validation.json_object(value, what)
 
 
-def _facts(value: object, what: str) -> dict[str, Any]:
+def _facts(lines: _Reader, value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidInput(f"{what} must be a dict, not {validation.shown(value)}")
-    return {_text(name, f"a name in {what}"): _fact(item, f"{what}.{name}") for name, item in value.items()}
+    return {_text(name, f"a name in {what}"): _fact(lines, item, f"{what}.{name}") for name, item in value.items()}
 
 
-def _fact(value: object, what: str) -> object:
+def _fact(lines: _Reader, value: object, what: str) -> object:
+    if isinstance(value, str):
+        return validation.text(value, what, len(value))  # The data of an amended order may be long.
     if not isinstance(value, Mapping):
         return validation.fact(value, what)
+    if set(value) == {"lines"}:
+        return lines(value["lines"], f"{what}.lines")
     if set(value) != {"decimal"}:
-        raise InvalidInput(f"{what} must be a plain value, or a Decimal such as {{'decimal': '49.90'}}")
+        raise InvalidInput(
+            f"{what} must be a plain value, a Decimal such as {{'decimal': '49.90'}}, or {{'lines': [...]}}"
+        )
     return _decimal(value["decimal"], f"{what}.decimal")
 
 

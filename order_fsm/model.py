@@ -20,6 +20,7 @@ from order_fsm.ledger import PaymentKind
 from order_fsm.money import ZERO
 
 __all__ = [
+    "ADOPT",
     "UNFINISHED",
     "Entry",
     "Fact",
@@ -39,9 +40,6 @@ __all__ = [
 
 UNFINISHED = "unfinished"
 """The name of the state without statuses."""
-
-Fact = str | int | bool | Decimal | None
-"""The type of a fact. The amount of a payment is a Decimal."""
 
 
 @lru_cache(maxsize=8192)
@@ -124,6 +122,13 @@ class Line(DictValue):
     quantity: int = field(converter=_quantity)
 
 
+Fact = str | int | bool | Decimal | tuple[Line, ...] | None
+"""The type of a fact. The amount of a payment is a Decimal. Only an amendment has lines."""
+
+ADOPT = "adopt"
+"""The trigger of the entries of an order that existed before the library kept it."""
+
+
 def quantities_of(lines: Iterable[Line]) -> dict[str, int]:
     """Return the number of pieces of each SKU over all lines."""
     quantities: dict[str, int] = {}
@@ -166,7 +171,7 @@ class Entry(DictValue):
 
     Attributes:
         version: 1 for the first entry. It equals the order's version after the entry.
-        trigger: the event. `create`, `comment` and `migrate` are entries too.
+        trigger: the event. `create`, `comment`, `migrate`, `adopt` and `resend` are entries too.
         state_before, state_after: names of states. `before` and `after` are the sets.
         at: the time, in UTC.
         by: the person or program, if the caller named one.
@@ -226,7 +231,8 @@ class Order(DictValue):
         reserved: the pieces that the order took from stock. None if it holds no stock, as always without lines. Empty
             if none of its items was tracked when it took its stock.
         data: the shop's own data, as a copy.
-        invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`.
+        invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`. False if it was adopted
+            so.
     """
 
     _derived = ("statuses",)
@@ -368,7 +374,7 @@ class Order(DictValue):
         before, after = entry.before, entry.after
         if "invoiced" in before:
             return self.invoiced_by_payment and "invoiced" in after
-        return "invoiced" in after and "paid" in after - before
+        return "invoiced" in after and "paid" in after - before and entry.trigger != ADOPT
 
     def holding(self, reserved: tuple[Line, ...] | None) -> Order:
         """Return the order with these pieces reserved, None if it holds no stock."""
@@ -397,7 +403,7 @@ def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
         if "invoiced" not in entry.after:
             return False
         if "invoiced" not in entry.before:
-            return "paid" in entry.after - entry.before
+            return "paid" in entry.after - entry.before and entry.trigger != ADOPT
     return False
 
 

@@ -21,23 +21,36 @@ from order_fsm.model import Entry, Fact, Line, Message, Order, Owned, Payment
 encode = msgspec.json.Encoder().encode
 
 
-class TaggedDecimal(TypedDict):
-    """A Decimal in JSON. Without the tag it would come back as a string."""
+class TaggedFact(TypedDict, total=False):
+    """A Decimal or the lines of an order in JSON. Without the tag a Decimal would come back as a string."""
 
     decimal: str
+    lines: list[tuple[str, int]]
 
 
-WireFact = str | int | bool | TaggedDecimal | None
+WireFact = str | int | bool | TaggedFact | None
 
 
 def facts_form(facts: Mapping[str, Fact]) -> dict[str, WireFact]:
     """Return facts as JSON values."""
-    return {name: {"decimal": str(value)} if isinstance(value, Decimal) else value for name, value in facts.items()}
+    return {name: _tagged(value) for name, value in facts.items()}
+
+
+def _tagged(value: Fact) -> WireFact:
+    if isinstance(value, Decimal):
+        return {"decimal": str(value)}
+    return {"lines": [(line.sku, line.quantity) for line in value]} if isinstance(value, tuple) else value
 
 
 def to_facts(facts: Mapping[str, WireFact]) -> dict[str, Fact]:
     """Return the facts that `facts_form` was given."""
-    return {name: Decimal(value["decimal"]) if isinstance(value, dict) else value for name, value in facts.items()}
+    return {name: _untagged(value) if isinstance(value, dict) else value for name, value in facts.items()}
+
+
+def _untagged(value: TaggedFact) -> Fact:
+    if "lines" in value:
+        return tuple([Line(sku, quantity) for sku, quantity in value["lines"]])
+    return Decimal(value["decimal"])
 
 
 class OrderForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):

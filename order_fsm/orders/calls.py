@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,7 +11,8 @@ from attrs import evolve
 
 from order_fsm.currencies import whole_units
 from order_fsm.errors import InvalidInput, OrderFsmError, Refused, VersionConflict
-from order_fsm.model import Entry, Order
+from order_fsm.model import Entry, Fact, Line, Message, Order
+from order_fsm.rules.amendment import amended, difference
 from order_fsm.rules.booking import recorded_before
 from order_fsm.rules.decide import Call, Decision, Outcome, Recorded, decide
 from order_fsm.rules.form import fill
@@ -196,6 +198,60 @@ class Save(NamedTuple):
         return fill(self.workflow, order, self.statuses, self.request, shortages)
 
 
+class Amend(NamedTuple):
+    """Amends parts of an order.
+
+    Attributes:
+        wanted: the parts as they shall be.
+        version: the version that the caller saw, None if any will do.
+    """
+
+    workflow: Workflow
+    order_id: str
+    request: Request
+    wanted: Mapping[str, Fact]
+    version: int | None = None
+    request_fingerprint: str | None = None
+    currencies: Mapping[str, int] = NO_CURRENCIES
+
+    @property
+    def lines(self) -> tuple[Line, ...] | None:
+        """The lines that the order shall have, None if they stay."""
+        lines = self.wanted.get("lines")
+        return lines if isinstance(lines, tuple) else None
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+        """Decide the trigger `amend` on the order as amended.
+
+        Raises:
+            VersionConflict: if the order changed since the caller saw it.
+            InvalidInput: if an amount is finer than the smallest unit of the currency, or the credits exceed the total.
+        """
+        if self.version not in (None, order.version):
+            raise VersionConflict(
+                f"order {order.id!r} changed since it was read (version {order.version}, the amendment has"
+                f" {self.version}): reload it"
+            )
+        facts = difference(order, self.wanted)
+        if not facts:
+            return (noted(order, self.request),) if self.request.reasoned else ()
+        after = amended(order, facts)
+        for name in ("total", "credited"):
+            amount = facts.get(name)
+            if isinstance(amount, Decimal):
+                whole_units(amount, order.currency, self.currencies)
+                if name == "credited" and amount > after.total:
+                    raise InvalidInput(f"credited must be at most the total, {after.total:f}, not {amount:f}")
+        decision = decide(self.workflow, after, evolve(self.request, facts=facts), shortages)
+        return decision if isinstance(decision, Refused) else (decision,)
+
+
+def amended_lines(call: Call) -> tuple[Line, ...] | None:
+    """Return the lines that an order shall have after a call, None if they stay."""
+    call = call.call if isinstance(call, Apart) else call
+    return call.lines if isinstance(call, Amend) else None
+
+
 class Comment(NamedTuple):
     """Adds a comment to the history."""
 
@@ -206,6 +262,31 @@ class Comment(NamedTuple):
     def decide(self, order: Order, shortages: Collection[str]) -> Outcome:  # noqa: ARG002 - as in `Call`
         """Decide the comment. It is always allowed."""
         return (noted(order, self.request),)
+
+
+class Resend(NamedTuple):
+    """Queues a message again.
+
+    Attributes:
+        message: to queue.
+        version: the version of the order whose history the message was made from.
+    """
+
+    order_id: str
+    request: Request
+    message: Message
+    version: int
+    request_fingerprint: str | None = None
+
+    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:  # noqa: ARG002 - as in `Call`
+        """Decide the entry. It is always allowed.
+
+        Raises:
+            VersionConflict: if the order changed since the message was made.
+        """
+        if order.version != self.version:
+            raise VersionConflict(f"order {order.id!r} is at version {order.version}, not {self.version}")
+        return (noted(order, self.request, "resend")._replace(message=self.message),)
 
 
 class Migrate(NamedTuple):
@@ -232,9 +313,9 @@ def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
     return wanted != (order.state, order.counted, order.reserved is not None)
 
 
-def noted(order: Order, request: Request) -> Decision:
+def noted(order: Order, request: Request, trigger: str = "comment") -> Decision:
     """Return a comment as a decision: an entry that changes no box."""
-    entry = _entry(order, request, order.state, trigger="comment")
+    entry = _entry(order, request, order.state, trigger=trigger)
     return Decision(order.after(entry, order.payments, order.counted), entry, None)
 
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
-from attrs import evolve
-
 from order_fsm.errors import (
     KeyReused,
     OrderFsmError,
@@ -21,18 +19,30 @@ from order_fsm.errors import (
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.model import Entry, Order, Receipt, invoiced_by_payment
-from order_fsm.orders.calls import Apart, OwnError
+from order_fsm.model import Entry, Order, Receipt
+from order_fsm.orders.calls import Apart, OwnError, amended_lines
 from order_fsm.orders.messages import messages
-from order_fsm.orders.stock import has_right_stock, reserved, shortages, stock_of_repeated
+from order_fsm.orders.stock import (
+    has_right_stock,
+    needs_of,
+    reserved,
+    reserved_as_amended,
+    shortages,
+    stock_of_repeated,
+)
+from order_fsm.rules.amendment import order_as_of
 from order_fsm.rules.decide import Call, Decision, Recorded
+from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Change, Need, Snapshot, StockMove, Store
+from order_fsm.store import Change, Snapshot, StockMove, Store
 
 ATTEMPTS = 100
 """How often a call is decided again after a conflict before it fails."""
 
 _CONFLICTS = (VersionConflict, KeyReused)
+
+_NOTES = frozenset({"comment", "resend"})
+"""Triggers of entries that move no stock, even if the order does not hold what the rules say."""
 
 ReadHistory = Callable[[str], tuple[Entry, ...]]
 """Returns all entries of an order."""
@@ -68,7 +78,7 @@ class Executor:
             OrderFsmError: as the call and the store do. A conflict is raised after 100 attempts, or at once inside a
                 host's transaction.
         """
-        needs = (Need(call.order_id, call.request.key),)
+        needs = tuple(needs_of((call,)))
         attempts = 0
         while True:
             change = self.prepare(call, self._store.prepare_many(needs)[0])
@@ -147,7 +157,7 @@ class Executor:
         order = snapshot.order
         if order is None:
             raise OrderNotFound(f"there is no order {call.order_id!r}")
-        missing = shortages(order, snapshot.stock)
+        missing = shortages(order, snapshot.stock, amended_lines(call))
         outcome = call.decide(order, missing)
         if isinstance(outcome, Refused):
             raise outcome
@@ -167,7 +177,13 @@ class Executor:
     ) -> Change:
         after = decisions[-1].order
         moves: tuple[StockMove, ...] = ()
-        if after.lines and not has_right_stock(self._workflow, after) and decisions[-1].entry.trigger != "comment":
+        trigger = decisions[-1].entry.trigger
+        if trigger == AMEND and after.lines and before.reserved is not None and self._workflow.holds(after.state):
+            if after.lines != before.lines:
+                kept, pieces = reserved_as_amended(before, after.lines, stock)
+                moves = tuple([StockMove(sku, -more, more > 0 and sku not in missing) for sku, more in pieces.items()])
+                after = after.holding(kept)
+        elif (after.lines or before.lines) and trigger not in _NOTES and not has_right_stock(self._workflow, after):
             if after.reserved is None:
                 taken = reserved(after, stock)
                 moves = tuple([StockMove(line.sku, -line.quantity, line.sku not in missing) for line in taken])
@@ -220,20 +236,15 @@ class Executor:
         entries = history[first - 1 : last]
         if len(entries) <= last - first:
             raise _Unwritten
-        return Receipt(self._as_of(order, history[:last]), entries, duplicate=True)
+        return Receipt(self._as_of(order, history, last), entries, duplicate=True)
 
-    def _as_of(self, order: Order, history: Sequence[Entry]) -> Order:
-        """Return an order as it was after the first entries of its history."""
-        entry = history[-1]
-        if entry.version == order.version:
-            return order
-        payments = tuple(payment for payment in order.payments if payment.version <= entry.version)
-        then = order.after(entry, payments, self._workflow.counts_in(entry.state_after))
-        then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
-        if has_right_stock(self._workflow, then):
+    def _as_of(self, order: Order, history: Sequence[Entry], version: int) -> Order:
+        """Return an order as it was after an entry of its history."""
+        then = order_as_of(self._workflow, order, history, version)
+        if then is order or (has_right_stock(self._workflow, then) and then.lines == order.lines):
             return then
         # The history does not tell which items were tracked then.
-        return then.holding(order.lines if then.reserved is None else None)
+        return then.holding(then.lines if then.lines and self._workflow.holds(then.state) else None)
 
     def _attempts(self) -> int:
         return 1 if self._store.joined else ATTEMPTS
@@ -259,7 +270,7 @@ class _Round:
         self._orders: dict[str, Order] = {}
         self._moved: dict[str, int] = {}
         keys: set[str | None] = set()
-        snapshots = store.prepare_many([Need(calls[number].order_id, calls[number].request.key) for number in pending])
+        snapshots = store.prepare_many(list(needs_of(calls[number] for number in pending)))
         self._repeated_stock, self._damaged = stock_of_repeated(snapshots, store)
         history = cache(store.history)  # A batch that is sent again asks for that of one order many times.
         for number, snapshot in zip(pending, snapshots, strict=True):

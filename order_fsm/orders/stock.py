@@ -2,20 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import Line, Order
+from order_fsm.model import Line, Order, quantities_of
+from order_fsm.orders.calls import amended_lines
+from order_fsm.rules.decide import Call
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Need, Snapshot, Store
 
 
-def shortages(order: Order, stock: Mapping[str, int]) -> frozenset[str]:
-    """Return the SKUs with fewer available pieces than an order would take. It keeps the pieces that it holds."""
-    if not stock or order.reserved is not None:
+def needs_of(calls: Iterable[Call]) -> Iterator[Need]:
+    """Yield what must be read to decide some calls in sequence.
+
+    A later call on an order may take the items of an amendment before it.
+    """
+    skus: dict[str, tuple[str, ...]] = {}
+    for call in calls:
+        if lines := amended_lines(call):
+            skus[call.order_id] = (*skus.get(call.order_id, ()), *(line.sku for line in lines))
+        yield Need(call.order_id, call.request.key, skus.get(call.order_id, ()))
+
+
+def shortages(order: Order, stock: Mapping[str, int], lines: tuple[Line, ...] | None = None) -> frozenset[str]:
+    """Return the SKUs with fewer available pieces than an order would take. It keeps the pieces that it holds.
+
+    Args:
+        order: as it is.
+        stock: the available pieces of tracked items.
+        lines: those that it shall have, None if they stay.
+    """
+    if not stock or (lines is None and order.reserved is not None):
         return frozenset()
-    quantities = order.quantities
-    return frozenset([sku for sku, available in stock.items() if available < quantities.get(sku, 0)])
+    quantities = order.quantities if lines is None else quantities_of(lines)
+    if order.reserved is not None:
+        ordered = order.quantities
+        quantities = {sku: quantity - ordered.get(sku, 0) for sku, quantity in quantities.items()}
+    return frozenset([sku for sku, available in stock.items() if available < quantities.get(sku, 0) > 0])
+
+
+def reserved_as_amended(
+    before: Order, lines: tuple[Line, ...], stock: Mapping[str, int]
+) -> tuple[tuple[Line, ...], dict[str, int]]:
+    """Return the pieces that an order holds after an amendment, and the further pieces of each item (below 0: fewer).
+
+    Further pieces of tracked items are taken. Of fewer pieces those are given back that the order took and needs no
+    more.
+
+    Args:
+        before: an order that holds stock.
+        lines: those that it shall have.
+        stock: the available pieces of tracked items.
+    """
+    held, ordered = quantities_of(before.reserved or ()), before.quantities
+    moves: dict[str, int] = {}
+    kept: list[Line] = []
+    for sku, quantity in quantities_of(lines).items():
+        had, more = held.pop(sku, 0), quantity - ordered.get(sku, 0)
+        now = had + more if more > 0 and sku in stock else min(had, quantity)
+        if now:
+            kept.append(Line(sku, now))
+        if now != had:
+            moves[sku] = now - had
+    moves |= {sku: -had for sku, had in held.items()}
+    return tuple(kept), moves
 
 
 def has_right_stock(workflow: Workflow, order: Order) -> bool:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, Protocol
 
 from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
-from order_fsm.model import Entry, Order, Payment
-from order_fsm.rules.booking import Booking, book, lapse
+from order_fsm.model import Entry, Message, Order, Payment
+from order_fsm.rules.booking import Booking, book, correction, lapse
 from order_fsm.rules.request import Request
-from order_fsm.rules.rule import REASONED, Edge, Facts
+from order_fsm.rules.rule import AMEND, REASONED, Edge, Facts
 from order_fsm.rules.workflow import Workflow
 
 
@@ -22,12 +22,14 @@ class Decision(NamedTuple):
         entry: the new history entry.
         edge: the edge of the table that was taken. None for a comment and a migration.
         announces: the topic of a message about the entry's facts, besides the one of the edge's rule.
+        message: a message to queue as it is.
     """
 
     order: Order
     entry: Entry
     edge: Edge | None
     announces: str | None = None
+    message: Message | None = None
 
 
 class Recorded(NamedTuple):
@@ -103,6 +105,8 @@ def _booking(workflow: Workflow, order: Order, request: Request) -> Booking | No
     kind = workflow.ledger_of(request.trigger)
     if kind is not None:
         return book(order, kind, request)
+    if request.trigger == AMEND:
+        return correction(order, request.facts)
     return lapse(order) if workflow.lapses(request.trigger) else None
 
 

@@ -11,6 +11,9 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput, Reason
 from order_fsm.model import Order, PaymentKind
 
+AMEND = "amend"
+"""The trigger of `Orders.amend`. Its guards see the order as amended, and facts `X` and `X_before` for every part."""
+
 MONEY_FACTS = frozenset({"amount", "currency", "reference", "transaction_id", "provider"})
 """The facts that every trigger with a ledger row accepts."""
 
@@ -97,7 +100,7 @@ class Guard:
 
 
 STOCK_SUFFICES = Guard("out_of_stock", "there is not enough stock", lambda order, facts: not facts["shortages"])
-"""For rules that wait for stock. It counts only if the rule makes the order take its stock."""
+"""For rules that wait for stock. It counts only if the rule makes the order take stock."""
 
 REASONED = Guard(
     "reason_required",

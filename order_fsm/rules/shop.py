@@ -114,6 +114,7 @@ MONEY_IN = (TICKS_BOTH, TICKS_PAID, KEEPS_UNPAID, KEEPS_BOTH)
 MONEY_OUT = (KEEPS_PAID, UNTICKS_BOTH, UNTICKS_PAID, KEEPS_BOTH)
 RETURNED = (KEEPS_PAID, UNTICKS_BOTH._replace(needs=frozenset({"invoiced"})), UNTICKS_PAID)
 REINSTATED = (TICKS_BOTH, TICKS_PAID, UNTICKS_BOTH, UNTICKS_PAID)
+AMENDED = REINSTATED  # The last one also takes an unfinished order, which has no box to lose.
 
 
 def _settled(rule: Rule, *outcomes: Outcome) -> list[Rule]:
@@ -200,6 +201,9 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         Rule("uninvoice", needs={"invoiced"}, forbids={"cancelled"}, drops={"invoiced"}, guards=may_lose_invoice),
         *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True), *RETURNED),
         *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
+        # The guards see the order as amended. `shortages` are the further pieces that it would take and the shop lacks.
+        *_settled(Rule("amend", guards=(STOCK_SUFFICES,)), *AMENDED),
+        *_settled(Rule("amend"), KEEPS_BOTH),
     ]
     # fmt: on
     return Workflow(
