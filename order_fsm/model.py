@@ -21,6 +21,7 @@ from order_fsm.ledger import PaymentKind
 from order_fsm.money import ZERO
 
 __all__ = [
+    "ADOPT",
     "UNFINISHED",
     "Entry",
     "Fact",
@@ -42,6 +43,7 @@ __all__ = [
 
 UNFINISHED = "unfinished"
 """The name of the state without statuses."""
+
 
 @lru_cache(maxsize=8192)
 def statuses_of(state: str) -> frozenset[str]:
@@ -126,6 +128,9 @@ class Line(DictValue):
 Fact = str | int | bool | Decimal | tuple[Line, ...] | None
 """The type of a fact. The amount of a payment is a Decimal, the pieces of a shipment are lines."""
 
+ADOPT = "adopt"
+"""The trigger of the entries of an order that existed before the library kept it."""
+
 
 def quantities_of(lines: Iterable[Line]) -> dict[str, int]:
     """Return the number of pieces of each SKU over all lines."""
@@ -191,7 +196,7 @@ class Entry(DictValue):
 
     Attributes:
         version: 1 for the first entry. It equals the order's version after the entry.
-        trigger: the event. `create`, `comment` and `migrate` are entries too.
+        trigger: the event. `create`, `comment`, `migrate`, `adopt` and `resend` are entries too.
         state_before, state_after: names of states. `before` and `after` are the sets.
         at: the time, in UTC.
         by: the person or program, if the caller named one.
@@ -251,7 +256,8 @@ class Order(DictValue):
         reserved: the pieces that the order took from stock. None if it holds no stock, as always without lines. Empty
             if none of its items was tracked when it took its stock.
         data: the shop's own data, as a copy.
-        invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`.
+        invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`. False if it was adopted
+            so.
         shipments: the goods that left or came back, oldest first. Empty for orders without lines.
     """
 
@@ -395,15 +401,14 @@ class Order(DictValue):
         payments: tuple[Payment, ...],
         counted: bool,
         shipments: tuple[Shipment, ...] | None = None,
-        reserved: tuple[Line, ...] | None = None,
     ) -> Order:
-        """Return the order after an entry of its history.
+        """Return the order after an entry of its history. It holds the pieces that it held before.
 
         Args:
             entry: gives the state, the version and the time.
             payments: the ledger after the entry.
             counted: whether it counts in totals after the entry.
-            shipments, reserved: the goods after the entry, and the pieces that it holds then. None if unchanged.
+            shipments: the goods after the entry, None if unchanged.
         """
         return Order(
             self.id,
@@ -418,7 +423,7 @@ class Order(DictValue):
             payments,
             self.created_at,
             entry.at,
-            self.reserved if reserved is None else reserved,
+            self.reserved,
             self._data,
             self.invoiced_by_payment if entry.state_after == entry.state_before else self._marked(entry),
             self.shipments if shipments is None else shipments,
@@ -429,7 +434,7 @@ class Order(DictValue):
         before, after = entry.before, entry.after
         if "invoiced" in before:
             return self.invoiced_by_payment and "invoiced" in after
-        return "invoiced" in after and "paid" in after - before
+        return "invoiced" in after and "paid" in after - before and entry.trigger != ADOPT
 
     def holding(self, reserved: tuple[Line, ...] | None) -> Order:
         """Return the order with these pieces reserved, None if it holds no stock."""
@@ -459,7 +464,7 @@ def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
         if "invoiced" not in entry.after:
             return False
         if "invoiced" not in entry.before:
-            return "paid" in entry.after - entry.before
+            return "paid" in entry.after - entry.before and entry.trigger != ADOPT
     return False
 
 

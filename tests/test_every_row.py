@@ -36,8 +36,7 @@ def test_every_row_does_what_it_says_in_every_state_where_it_is_open(workflow: W
             rule = workflow.rules[step.row - 1]
             paid = shop.topics().count("order.paid")
             shop.clock.pass_by(seconds=1)
-            arguments: dict[str, Any] = dict(step.arguments)
-            order = shop.orders.fire("1001", step.trigger, **arguments).order
+            order = step.play(shop.orders, "1001").order
             where = f"rule {step.row}, {step.trigger} from {step.source}"
             assert order.statuses == (before.statuses - rule.drops) | rule.adds, where
             kinds = [row.kind for row in order.payments[len(before.payments) :]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import InvalidInput, Line, Orders, Refused, Rule, Status, StockLevel, VersionConflict, shop_workflow
-from order_fsm.orders.stock import shortages
+from order_fsm.rules.holding import Supply
 from tests.stores import interrupted
 
 if TYPE_CHECKING:
@@ -289,4 +289,4 @@ def test_item_below_zero_is_not_short_for_an_order_without_it(any_shop: Shop) ->
         batch.comment("1002", "Gift wrapping")
         batch.fire("1002", "place")
     assert [result for result in batch.results if isinstance(result, Refused)] == []
-    assert shortages(any_shop.create("1003"), {"CUP": -3, "TEAPOT": 2}) == frozenset()
+    assert Supply({"CUP": -3, "TEAPOT": 2}).shortages(any_shop.create("1003")) == frozenset()

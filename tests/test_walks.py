@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from order_fsm import Guard, InvalidInput, Order, Orders, Receipt, Refused, Rule, Status, When, Workflow, shop_workflow
 from order_fsm.rules.machine import Draft
@@ -72,7 +73,7 @@ def test_every_path_of_the_shop_can_be_played(workflow: Workflow, path: Path) ->
                 assert orders.fire("1001", step.trigger, comment="a reason", override=True).order.state == elsewhere
             break
         before = orders.get("1001").state
-        receipt = orders.fire("1001", step.trigger, **step.arguments)  # type: ignore[arg-type]
+        receipt = step.play(orders, "1001")
         assert (before, receipt.order.state, receipt.duplicate) == (step.source, step.target, False)
 
 
@@ -92,8 +93,8 @@ def test_a_step_takes_the_row_that_it_names(workflow: Workflow) -> None:
         orders = begun(workflow)
         for step in (step for step in path if step.arguments is not None):
             before = orders.get("1001")
-            arguments: dict[str, Any] = dict(step.arguments or {})
-            receipt = orders.fire("1001", step.trigger, **arguments)
+            receipt = step.play(orders, "1001")
+            before = evolve(before, total=receipt.order.total)  # The guards see the order as amended.
             assert machine_row(workflow, before, receipt) == step.row
 
 

@@ -30,6 +30,7 @@ from attrs import Factory, define, frozen
 
 from order_fsm.audit.consistency import findings
 from order_fsm.errors import OrderNotFound, StoreCorrupt
+from order_fsm.goods import add
 from order_fsm.model import Entry, Finding, Message, Order
 from order_fsm.money import ZERO, plus
 from order_fsm.rules.workflow import Workflow
@@ -86,12 +87,17 @@ def audit(store: Store, workflow: Workflow, progress: Progress | None = None) ->
 class _Sums:
     """The sums over all orders."""
 
-    reserved: dict[str, int] = Factory(dict)
+    held: dict[str, int] = Factory(dict)
+    out: dict[str, int] = Factory(dict)
+    lost: dict[str, int] = Factory(dict)
     totals: _Totals = Factory(dict)
 
     def add(self, order: Order) -> None:
-        for line in order.reserved or ():
-            self.reserved[line.sku] = self.reserved.get(line.sku, 0) + line.quantity
+        add(self.held, order.reserved or ())
+        for row in order.shipments:
+            add(self.out, row.drawn, 1 if row.kind == "shipped" else -1)
+            if row.kind == "returned" and not row.restock:
+                add(self.lost, row.drawn)
         group = (order.state, order.currency, marks_of(order))
         orders, total = self.totals.get(group, (0, ZERO))
         self.totals[group] = (orders + 1, plus(total, order.total))
@@ -240,7 +246,7 @@ class _Auditor:
     def _levels(self, sums: _Sums) -> dict[str, StockLevel]:
         """Return the levels of all items, also of those that an order reserved and the store does not know."""
         try:
-            skus = dict.fromkeys(chain(self._store.stock_items(), sums.reserved))
+            skus = dict.fromkeys(chain(self._store.stock_items(), sums.held, sums.out, sums.lost))
             return dict.fromkeys(skus, StockLevel()) | self._store.stock_levels(skus)
         except StoreCorrupt as error:
             self._findings.append(Finding(None, "corrupt", str(error)))
@@ -250,10 +256,11 @@ class _Auditor:
         """Return the levels that differ from the orders, with what is wrong."""
         wrong: dict[str, tuple[StockLevel, str]] = {}
         for sku, level in self._levels(sums).items():
-            reserved = sums.reserved.get(sku, 0)
-            if level.held != reserved:
-                wrong[sku] = level, f"{sku!r}: {level.held} pieces are held, and all orders reserved {reserved}"
-            elif level.available is not None and level.available + level.held + level.out + level.lost < 0:
-                count = f"{level.held} are held, {level.out} are out and {level.lost} are lost"
-                wrong[sku] = level, f"{sku!r}: {level.available} pieces are available, and only {count}"
+            orders = sums.held.get(sku, 0), sums.out.get(sku, 0), sums.lost.get(sku, 0)
+            if level[1:4] != orders:
+                has = "{} pieces held, {} out and {} lost"
+                wrong[sku] = level, f"{sku!r}: {has.format(*level[1:4])}, and by the orders {has.format(*orders)}"
+            elif level.available is not None and level.available + sum(orders) < 0:
+                message = f"{sku!r}: {level.available} pieces are available, and the orders have only {sum(orders)}"
+                wrong[sku] = level, message
         return wrong

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attrs import evolve
-
-from order_fsm.errors import OrderFsmError, Refused
-from order_fsm.model import UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment
+from order_fsm.errors import InvalidInput, OrderFsmError, Refused
+from order_fsm.model import ADOPT, UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment
 from order_fsm.money import ZERO
-from order_fsm.rules.decide import decide
-from order_fsm.rules.request import Request
+from order_fsm.rules.adoption import adopted_again
+from order_fsm.rules.again import decided_again
+from order_fsm.rules.amendment import PARTS, difference, order_as_of, unlike_history
+from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
 
-OWN_TRIGGERS = frozenset({"create", "comment", "migrate"})
+OWN_TRIGGERS = frozenset({"create", "comment", "migrate", "resend", ADOPT})
 """Triggers of entries that no rule makes."""
+
+_RECORDS = {AMEND: "credited", ADOPT: "kind"}
+"""By trigger, the fact of an entry that records a payment."""
 
 
 def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -71,6 +74,9 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
     ):
         if says != led:
             yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
+    # Without the values: they may be personal.
+    for part, version in unlike_history(order, entries):
+        yield Finding(order.id, "fold", f"its {part} is not that of the amendment in entry {version}")
 
 
 def _first_judged(workflow: Workflow, entries: Sequence[Entry]) -> int:
@@ -102,7 +108,7 @@ def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: i
             yield Finding(order.id, "ledger", message)
     for entry in entries[first:]:
         rules = workflow.rules_of(entry.trigger)
-        least = 1 if rules and rules[0].ledger is not None else 0
+        least = 1 if (rules and rules[0].ledger is not None) or _RECORDS.get(entry.trigger) in entry.facts else 0
         most = 1 if rules and rules[0].lapses else least
         there = recorded.get(entry.version, 0)
         if not least <= there <= most:
@@ -113,7 +119,7 @@ def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: i
 def _differs(workflow: Workflow, payment: Payment, entry: Entry) -> list[str]:
     """Return the columns of a payment that its entry contradicts."""
     facts = entry.facts
-    kind = workflow.ledger_of(entry.trigger) if workflow.rules_of(entry.trigger) else None
+    kind = workflow.ledger_of(entry.trigger) if workflow.rules_of(entry.trigger) else facts.get("kind")
     pairs = {
         "kind": (payment.kind, payment.kind if kind is None else kind),
         # A row of 0 moves no money: it identifies a payment, or ends a credit.
@@ -131,14 +137,17 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
 
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
+    yield from _adoption(workflow, order, entries, first)
     for entry in entries[first:]:
+        if entry.trigger == ADOPT:
+            continue
         if entry.trigger in OWN_TRIGGERS and not workflow.rules_of(entry.trigger):
             if entry.state_after != entry.state_before or (entry.trigger == "create") != (entry.version == 1):
                 yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
         elif entry.version == 1:
             yield Finding(order.id, "rule", f"the history begins with {entry.trigger} and not with create")
         else:
-            led = _led(workflow, order, entries[: entry.version - 1], entry)
+            led = _led(workflow, order, entries, entry)
             if led != entry.state_after:
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
@@ -149,13 +158,10 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
 
 def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> str:
     """Return the state to which the rules lead, or why they do not, or why the ledger is another one than theirs."""
-    ledger = tuple(payment for payment in order.payments if payment.version < entry.version)
-    goods = tuple(shipment for shipment in order.shipments if shipment.version < entry.version)
-    then = order.after(history[-1], ledger, workflow.counts_in(history[-1].state_after), goods)
-    then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
+    if entry.trigger == AMEND and not _amends(order_as_of(workflow, order, history, entry.version - 1), entry):
+        return "it changes other parts than it says"
     try:
-        request = Request(entry.trigger, entry.at, entry.facts, entry.by, entry.comment, override=entry.override)
-        decision = decide(workflow, then, request)
+        decision = decided_again(workflow, order, history, entry.version)
     except OrderFsmError as error:
         return f"it cannot be: {error}"
     except Exception as error:
@@ -164,6 +170,35 @@ def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entr
     if isinstance(decision, Refused):
         return "it is refused: " + ", ".join(reason.code for reason in decision.reasons)
     rows = tuple(payment for payment in order.payments if payment.version == entry.version)
-    if decision.order.payments[len(ledger) :] != rows:
+    before = sum(payment.version < entry.version for payment in order.payments)
+    if decision.order.payments[before:] != rows:
         return f"{decision.order.state}, with another row in the ledger"
     return decision.order.state
+
+
+def _amends(then: Order, entry: Entry) -> bool:
+    """Return whether an amendment says what the parts were that it changes, and changes them."""
+    facts = entry.facts
+    wanted = {name: value for name, value in facts.items() if not name.endswith("_before")}
+    return bool(facts) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
+
+
+def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
+    """An adoption follows the creation, and its boxes and payments agree."""
+    adopting = [entry for entry in entries if entry.trigger == ADOPT]
+    if not adopting or adopting[-1].version <= first:
+        return
+    fault = None
+    if [entry.version for entry in adopting] != list(range(2, len(adopting) + 2)):
+        fault = "its entries do not follow the creation"
+    else:
+        try:
+            then = adopted_again(workflow, order_as_of(workflow, order, entries, 1), adopting)
+        except (InvalidInput, LookupError) as error:
+            fault = str(error)
+        else:
+            rows = tuple(payment for payment in order.payments if payment.version <= then.version)
+            if (then.state, then.payments) != (adopting[-1].state_after, rows):
+                fault = f"it leads to {then.state}, or to another ledger"
+    if fault is not None:
+        yield Finding(order.id, "rule", f"the adoption cannot be: {fault}")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from types import TracebackType
+from typing import Any
 
 from order_fsm.errors import InvalidInput, OrderFsmError
-from order_fsm.model import Receipt
+from order_fsm.model import Line, Receipt
 from order_fsm.orders.commands import Commands
+from order_fsm.orders.contents import UNCHANGED, Keep
 from order_fsm.orders.executor import Executor
 from order_fsm.rules.decide import Call
 
@@ -92,6 +95,35 @@ class Batch:
     ) -> None:
         """Add a comment at the end of the block. See `Orders.comment`."""
         self._add(self._commands.comment(order_id, comment, key, by, visible, notify))
+
+    def amend(
+        self,
+        order_id: str,
+        *,
+        version: int,
+        lines: Iterable[Line] | Keep | None = UNCHANGED,
+        total: Decimal | str | int | Keep = UNCHANGED,
+        credited: Decimal | str | int | Keep = UNCHANGED,
+        email: str | Keep | None = UNCHANGED,
+        customer: str | Keep | None = UNCHANGED,
+        data: Mapping[str, Any] | Keep | None = UNCHANGED,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        key: str | None = None,
+        override: bool = False,
+    ) -> None:
+        """Amend an order at the end of the block. See `Orders.amend`."""
+        parts = {
+            "lines": lines,
+            "total": total,
+            "credited": credited,
+            "email": email,
+            "customer": customer,
+            "data": data,
+        }
+        self._add(self._commands.amend(order_id, parts, version, key, by, comment, visible, notify, override))
 
     def _add(self, call: Call) -> None:
         if not self._open:

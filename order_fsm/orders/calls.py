@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,10 +11,12 @@ from attrs import evolve
 
 from order_fsm.currencies import whole_units
 from order_fsm.errors import InvalidInput, OrderFsmError, Refused, VersionConflict
-from order_fsm.model import Entry, Order
+from order_fsm.model import Entry, Fact, Line, Message, Order
+from order_fsm.rules.amendment import amended, difference
 from order_fsm.rules.booking import recorded_before
 from order_fsm.rules.decide import Call, Decision, Outcome, Recorded, decide
 from order_fsm.rules.form import fill
+from order_fsm.rules.holding import Supply, further, held_as_amended, held_as_migrated
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
@@ -33,7 +36,7 @@ class Fire(NamedTuple):
     request_fingerprint: str | None = None
     currencies: Mapping[str, int] = NO_CURRENCIES
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger. A payment, refund or dispute with a known id was recorded before.
 
         Raises:
@@ -49,7 +52,7 @@ class Fire(NamedTuple):
             recorded = recorded_before(order, kind, facts)
             if recorded is not None:
                 return Recorded(recorded.version)
-        decision = decide(self.workflow, order, self.request, shortages)
+        decision = decide(self.workflow, order, self.request, supply.shortages(order), supply.available)
         return decision if isinstance(decision, Refused) else (decision,)
 
 
@@ -73,7 +76,7 @@ class Report(NamedTuple):
     final: bool = False
     unmatched: bool = False
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger, or the comment.
 
         Returns:
@@ -85,7 +88,7 @@ class Report(NamedTuple):
         if self.fire is None:
             return self._noted(order, None)
         try:
-            outcome = self.fire.decide(order, shortages)
+            outcome = self.fire.decide(order, supply)
         except InvalidInput:  # The shop does not know the currency, or the amount is finer than its smallest unit.
             return self._noted(order, "unknown_money")
         if not isinstance(outcome, Refused) or (not self.final and self._may_be_early(outcome)):
@@ -112,11 +115,11 @@ class Expire(NamedTuple):
     version: int
     request_fingerprint: None = None
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger. There is nothing to do if the order has another version."""
         if order.version != self.version:
             return ()
-        decision = decide(self.workflow, order, self.request, shortages)
+        decision = decide(self.workflow, order, self.request, supply.shortages(order), supply.available)
         return decision if isinstance(decision, Refused) else (decision,)
 
 
@@ -155,7 +158,7 @@ class Apart(NamedTuple):
         """That of the call."""
         return self.call.request_fingerprint
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the call.
 
         Raises:
@@ -163,7 +166,7 @@ class Apart(NamedTuple):
             OwnError: if it raises another exception.
         """
         try:
-            return self.call.decide(order, shortages)
+            return self.call.decide(order, supply)
         except OrderFsmError:
             raise
         except Exception as error:
@@ -180,7 +183,7 @@ class Save(NamedTuple):
     version: int
     request_fingerprint: str | None = None
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the steps from the order's statuses to those of the form.
 
         Raises:
@@ -193,7 +196,67 @@ class Save(NamedTuple):
             )
         if order.statuses == self.statuses:
             return (noted(order, self.request),) if self.request.reasoned else ()
-        return fill(self.workflow, order, self.statuses, self.request, shortages)
+        return fill(self.workflow, order, self.statuses, self.request, supply.shortages(order), supply.available)
+
+
+class Amend(NamedTuple):
+    """Amends parts of an order.
+
+    Attributes:
+        wanted: the parts as they shall be.
+        version: the version that the caller saw, None if any will do.
+    """
+
+    workflow: Workflow
+    order_id: str
+    request: Request
+    wanted: Mapping[str, Fact]
+    version: int | None = None
+    request_fingerprint: str | None = None
+    currencies: Mapping[str, int] = NO_CURRENCIES
+
+    @property
+    def lines(self) -> tuple[Line, ...] | None:
+        """The lines that the order shall have, None if they stay."""
+        lines = self.wanted.get("lines")
+        return lines if isinstance(lines, tuple) else None
+
+    def decide(self, order: Order, supply: Supply) -> Outcome:
+        """Decide the trigger `amend` on the order as amended.
+
+        Raises:
+            VersionConflict: if the order changed since the caller saw it.
+            InvalidInput: if an amount is finer than the smallest unit of the currency, or the credits exceed the total.
+        """
+        if self.version not in (None, order.version):
+            raise VersionConflict(
+                f"order {order.id!r} changed since it was read (version {order.version}, the amendment has"
+                f" {self.version}): reload it"
+            )
+        facts = difference(order, self.wanted)
+        if not facts:
+            return (noted(order, self.request),) if self.request.reasoned else ()
+        after = amended(order, facts)
+        for name in ("total", "credited"):
+            amount = facts.get(name)
+            if isinstance(amount, Decimal):
+                whole_units(amount, order.currency, self.currencies)
+                if name == "credited" and amount > after.total:
+                    raise InvalidInput(f"credited must be at most the total, {after.total:f}, not {amount:f}")
+        missing = supply.shortages(after) if order.reserved is None else supply.short(further(order, after))
+        decision = decide(self.workflow, after, evolve(self.request, facts=facts), missing, supply.available)
+        if isinstance(decision, Refused):
+            return decision
+        if after.lines != order.lines:
+            held = held_as_amended(self.workflow, order, decision.order, supply.available)
+            decision = decision._replace(order=decision.order.holding(held))
+        return (decision,)
+
+
+def amended_lines(call: Call) -> tuple[Line, ...] | None:
+    """Return the lines that an order shall have after a call, None if they stay."""
+    call = call.call if isinstance(call, Apart) else call
+    return call.lines if isinstance(call, Amend) else None
 
 
 class Comment(NamedTuple):
@@ -203,9 +266,34 @@ class Comment(NamedTuple):
     request: Request
     request_fingerprint: str | None = None
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:  # noqa: ARG002 - as in `Call`
+    def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
         """Decide the comment. It is always allowed."""
         return (noted(order, self.request),)
+
+
+class Resend(NamedTuple):
+    """Queues a message again.
+
+    Attributes:
+        message: to queue.
+        version: the version of the order whose history the message was made from.
+    """
+
+    order_id: str
+    request: Request
+    message: Message
+    version: int
+    request_fingerprint: str | None = None
+
+    def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
+        """Decide the entry. It is always allowed.
+
+        Raises:
+            VersionConflict: if the order changed since the message was made.
+        """
+        if order.version != self.version:
+            raise VersionConflict(f"order {order.id!r} is at version {order.version}, not {self.version}")
+        return (noted(order, self.request, "resend")._replace(message=self.message),)
 
 
 class Migrate(NamedTuple):
@@ -217,13 +305,14 @@ class Migrate(NamedTuple):
     targets: Mapping[str, str]
     request_fingerprint: None = None
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:  # noqa: ARG002 - as in `Call`
-        """Decide the move. There is nothing to do if the order fits the table."""
+    def decide(self, order: Order, supply: Supply) -> Outcome:
+        """Decide the move. There is nothing to do if the order fits the table. Its stock follows and never waits."""
         target = self.targets.get(order.state)
         if target is None or not needs_migration(self.workflow, order, target):
             return ()
         entry = _entry(order, self.request, target)
-        return (Decision(order.after(entry, order.payments, self.workflow.counts_in(target)), entry, None),)
+        after = order.after(entry, order.payments, self.workflow.counts_in(target))
+        return (Decision(after.holding(held_as_migrated(self.workflow, after, supply.available)), entry, None),)
 
 
 def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
@@ -232,9 +321,9 @@ def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
     return wanted != (order.state, order.counted, order.reserved is not None)
 
 
-def noted(order: Order, request: Request) -> Decision:
+def noted(order: Order, request: Request, trigger: str = "comment") -> Decision:
     """Return a comment as a decision: an entry that changes no box."""
-    entry = _entry(order, request, order.state, trigger="comment")
+    entry = _entry(order, request, order.state, trigger=trigger)
     return Decision(order.after(entry, order.payments, order.counted), entry, None)
 
 

@@ -11,8 +11,10 @@ from datetime import datetime
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, UnknownTrigger
 from order_fsm.model import Fact
-from order_fsm.orders.calls import NO_CURRENCIES, Comment, Fire, Report, Save
+from order_fsm.orders.calls import NO_CURRENCIES, Amend, Comment, Fire, Report, Save
+from order_fsm.orders.contents import parts_of
 from order_fsm.rules.request import Request, facts_content, request_fingerprint
+from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
 
 
@@ -53,7 +55,7 @@ class Commands:
         """
         workflow = self._workflow
         order_id, key, by, text = validation.call(order_id, key, by, comment, visible, notify, override)
-        if not isinstance(trigger, str) or not workflow.rules_of(trigger):
+        if not isinstance(trigger, str) or trigger == AMEND or not workflow.rules_of(trigger):
             raise self._unknown(trigger)
         trigger = str.__str__(trigger)
         ledger = workflow.ledger_of(trigger) is not None
@@ -87,6 +89,42 @@ class Commands:
         request = Request("save", self._now(), {}, by, text, visible, notify, key, override)
         fingerprint = None if key is None else request_fingerprint(order_id, "save", [sorted(wanted), text])
         return Save(self._workflow, order_id, request, wanted, version, fingerprint)
+
+    def amend(
+        self,
+        order_id: str,
+        parts: Mapping[str, object],
+        version: int | None,
+        key: str | None = None,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        override: bool = False,
+    ) -> Amend:
+        """Make the call of `Orders.amend`.
+
+        Args:
+            order_id: the order.
+            parts: the parts by name, UNCHANGED if they stay.
+            version: the version that the caller saw, None if any will do.
+            key, by, comment, visible, notify, override: as in `Orders.amend`.
+
+        Raises:
+            UnknownTrigger: if the workflow has no rule `amend`.
+            InvalidInput: if an argument is not valid.
+        """
+        order_id, key, by, text = validation.call(order_id, key, by, comment, visible, notify, override)
+        if not self._workflow.rules_of(AMEND):
+            raise UnknownTrigger("the workflow has no rule 'amend', so its orders cannot be amended: add one")
+        wanted = parts_of(parts)
+        version = None if version is None else validation.whole(version, "version", 1)
+        request = Request(AMEND, self._now(), {}, by, text, visible, notify, key, override)
+        fingerprint = None
+        if key is not None:
+            content = [[name, _content(value)] for name, value in sorted(wanted.items())]
+            fingerprint = request_fingerprint(order_id, AMEND, [content, text])
+        return Amend(self._workflow, order_id, request, wanted, version, fingerprint, self._currencies)
 
     def comment(
         self,
@@ -147,10 +185,15 @@ class Commands:
         return Report(order_id, note, fingerprint, fire, final, unmatched)
 
     def _unknown(self, trigger: object) -> UnknownTrigger:
-        triggers = self._workflow.triggers
+        triggers = [one for one in self._workflow.triggers if one != AMEND]
         ticks = {status.name: status.tick for status in self._workflow.statuses}
         tick = ticks.get(trigger) if isinstance(trigger, str) else None
         hint = validation.did_you_mean(trigger, triggers) if tick is None else f" (did you mean {tick!r}?)"
-        if trigger in ("create", "comment", "save"):
+        if trigger in ("create", "comment", "save", "amend", "adopt", "resend"):
             hint = f" (call Orders.{trigger})"
         return UnknownTrigger(f"trigger must be one of {', '.join(triggers)}, not {validation.shown(trigger)}{hint}")
+
+
+def _content(value: Fact) -> object:
+    """Return a part of an order for a fingerprint."""
+    return [[line.sku, line.quantity] for line in value] if isinstance(value, tuple) else value

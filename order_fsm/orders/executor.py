@@ -5,11 +5,9 @@ Every caller decides in its own thread. Only the write may be shared with others
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Protocol
-
-from attrs import evolve
 
 from order_fsm.errors import (
     KeyReused,
@@ -21,14 +19,16 @@ from order_fsm.errors import (
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.model import Entry, Order, Receipt, invoiced_by_payment
+from order_fsm.model import Entry, Order, Receipt
 from order_fsm.orders.calls import Apart, OwnError
 from order_fsm.orders.messages import messages
-from order_fsm.orders.stock import has_right_stock, shortages, stock_moves, stock_of_repeated
+from order_fsm.orders.stock import needs_of, stock_moves, stock_of_repeated
+from order_fsm.rules.amendment import order_as_of
 from order_fsm.rules.decide import Call, Decision, Recorded
+from order_fsm.rules.holding import Supply, holds_rightly
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import available_of
-from order_fsm.store import Change, Need, Snapshot, StockMove, Store
+from order_fsm.store import Change, Snapshot, Store
 
 ATTEMPTS = 100
 """How often a call is decided again after a conflict before it fails."""
@@ -69,7 +69,7 @@ class Executor:
             OrderFsmError: as the call and the store do. A conflict is raised after 100 attempts, or at once inside a
                 host's transaction.
         """
-        needs = (Need(call.order_id, call.request.key),)
+        needs = tuple(needs_of((call,)))
         attempts = 0
         while True:
             change = self.prepare(call, self._store.prepare_many(needs)[0])
@@ -148,30 +148,22 @@ class Executor:
         order = snapshot.order
         if order is None:
             raise OrderNotFound(f"there is no order {call.order_id!r}")
-        outcome = call.decide(order, shortages(order, snapshot.stock, snapshot.backorder))
+        supply = self._supply(order, snapshot)
+        outcome = call.decide(order, supply)
         if isinstance(outcome, Refused):
             raise outcome
         if isinstance(outcome, Recorded):
             return self._receipt_as_of(order, outcome.version, outcome.version, history)
         if not outcome:
             return Receipt(order, ())
-        return self._change(call, order, outcome, snapshot.stock)
+        return _change(call, order, outcome, supply)
 
-    def _change(self, call: Call, before: Order, decisions: Sequence[Decision], stock: Mapping[str, int]) -> Change:
-        after, entry, edge, _ = decisions[-1]
-        moves: tuple[StockMove, ...] = ()
-        if after.lines:
-            migrates = edge is None and entry.trigger == "migrate"
-            after, moves = stock_moves(self._workflow, before, after, stock, migrates=migrates)
-        return Change(
-            after,
-            before.version,
-            tuple([decision.entry for decision in decisions]),
-            moves,
-            messages(before, after, decisions, moves),
-            call.request.key,
-            call.request_fingerprint,
-        )
+    def _supply(self, order: Order, snapshot: Snapshot) -> Supply:
+        supply = Supply(snapshot.stock, snapshot.backorder)
+        if order.shipments and order.reserved is not None and (again := order.goods.given_up):
+            # A store leaves out the lines of an order that holds its stock. A recall takes returned pieces again.
+            return supply._replace(available={**available_of(self._store.stock_levels(again)), **supply.available})
+        return supply
 
     def first_receipt(
         self,
@@ -208,24 +200,32 @@ class Executor:
         entries = history[first - 1 : last]
         if len(entries) <= last - first:
             raise _Unwritten
-        return Receipt(self._as_of(order, history[:last]), entries, duplicate=True)
+        return Receipt(self._as_of(order, history, last), entries, duplicate=True)
 
-    def _as_of(self, order: Order, history: Sequence[Entry]) -> Order:
-        """Return an order as it was after the first entries of its history."""
-        entry = history[-1]
-        if entry.version == order.version:
-            return order
-        payments = tuple(payment for payment in order.payments if payment.version <= entry.version)
-        shipments = tuple(shipment for shipment in order.shipments if shipment.version <= entry.version)
-        then = order.after(entry, payments, self._workflow.counts_in(entry.state_after), shipments)
-        then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
-        if has_right_stock(self._workflow, then):
+    def _as_of(self, order: Order, history: Sequence[Entry], version: int) -> Order:
+        """Return an order as it was after an entry of its history."""
+        then = order_as_of(self._workflow, order, history, version)
+        if then is order or (holds_rightly(self._workflow, then) and then.lines == order.lines):
             return then
         # The history does not tell which items were tracked then.
-        return then.holding(order.lines if then.reserved is None else None)
+        return then.holding(then.lines if then.lines and self._workflow.holds(then.state) else None)
 
     def _attempts(self) -> int:
         return 1 if self._store.joined else ATTEMPTS
+
+
+def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Supply) -> Change:
+    after = decisions[-1].order
+    moves = stock_moves(before, after, supply.available)
+    return Change(
+        after,
+        before.version,
+        tuple([decision.entry for decision in decisions]),
+        moves,
+        messages(before, after, decisions, moves),
+        call.request.key,
+        call.request_fingerprint,
+    )
 
 
 class _Unwritten(Exception):
@@ -248,7 +248,7 @@ class _Round:
         self._orders: dict[str, Order] = {}
         self._moved: dict[str, int] = {}  # By SKU, what the changes of this round add to the available pieces.
         keys: set[str | None] = set()
-        snapshots = store.prepare_many([Need(calls[number].order_id, calls[number].request.key) for number in pending])
+        snapshots = store.prepare_many(list(needs_of(calls[number] for number in pending)))
         self._repeated, self._damaged = stock_of_repeated(snapshots, store)
         history = cache(store.history)  # A batch that is sent again asks for that of one order many times.
         for number, snapshot in zip(pending, snapshots, strict=True):

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from order_fsm.errors import InvalidInput, OrderNotFound, Refused, VersionConflict
-from order_fsm.model import UNFINISHED, Entry, Fact, Order, Receipt, When
+from order_fsm.model import ADOPT, UNFINISHED, Entry, Fact, Order, Receipt, When
 from order_fsm.orders.calls import Expire
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import each_order
+from order_fsm.rules.adoption import placed_at
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Query, Store
@@ -95,11 +96,14 @@ def _has_waited(workflow: Workflow, order: Order, history: Sequence[Entry], due:
 
 
 def _since(history: Sequence[Entry], when: When) -> datetime:
-    """Return the time at which an order last came to meet a condition. A reinstated order starts again."""
+    """Return the time at which an order last came to meet a condition. A reinstated order starts again.
+
+    An adopted order came to meet it when it was placed.
+    """
     since = history[0].at
     for entry in history:
         if when.matches(entry.after) and not when.matches(entry.before):
-            since = entry.at
+            since = placed_at(entry) if entry.trigger == ADOPT else entry.at
     return since
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 from order_fsm.model import Fact, Message, Order, Owned, Payment
 from order_fsm.money import ZERO, minus, plus
+from order_fsm.rules.amendment import PERSONAL_FACTS
 from order_fsm.rules.decide import Decision
+from order_fsm.rules.rule import AMEND
 from order_fsm.store import StockMove
 
 _Topic = tuple[str, dict[str, Any]]
@@ -34,30 +36,15 @@ def messages(
         For each decision `order.placed`, `order.paid` or the topic that its rule announces, and what happened to the
         money (`payment.received` for a part, `payment.reversed`, `payment.unmatched`). Then one `order.updated` if the
         caller asked for a mail, `refund.due` if more money is due back or a refund of a live order failed, and
-        `stock.short` if the order took pieces that are missing.
+        `stock.short` if the order took pieces that are missing. A decision may have a message that comes first.
     """
-    topics: list[_Topic] = []
-    for decision in decisions:
-        topics += _of_rule(decision)
-    money: list[_Topic] = []
-    due: list[_Topic] = []
-    if after.payments and (after.payments is not before.payments or after.counted != before.counted):
-        money, due = _of_money(before, after)
-    topics += money
-    if decisions[-1].entry.notify:
-        topics.append(("order.updated", _updated(before, decisions)))
-    topics += due
-    if moves:
-        short = [
-            {"sku": move.sku, "taken": -move.available} for move in moves if move.available < 0 and not move.strict
-        ]
-        if short:
-            topics.append(("stock.short", {"items": short}))
+    topics = topics_of(before, after, decisions, moves)
+    again = tuple([decision.message for decision in decisions if decision.message is not None])
     if not topics:
-        return ()
+        return again
     # A removed order may be created again with the same id and versions. Its messages need ids of their own.
     token = os.urandom(4).hex()
-    return tuple(
+    return again + tuple(
         [
             Message(
                 f"{after.id}#{after.version}.{place}-{token}",
@@ -69,6 +56,32 @@ def messages(
             for place, (topic, payload) in enumerate(topics, start=1)
         ]
     )
+
+
+def topics_of(
+    before: Order, after: Order, decisions: Sequence[Decision], moves: Sequence[StockMove]
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return the topics and payloads of the messages of one commit. Arguments as in `messages`."""
+    topics: list[_Topic] = []
+    for decision in decisions:
+        topics += _of_rule(decision)
+    money: list[_Topic] = []
+    due: list[_Topic] = []
+    if after.payments and (
+        after.payments is not before.payments or after.counted != before.counted or after.total != before.total
+    ):
+        money, due = _of_money(before, after)
+    topics += money
+    if decisions[-1].entry.notify:
+        topics.append(("order.updated", _updated(before, decisions)))
+    topics += due
+    if moves:
+        short = [
+            {"sku": move.sku, "taken": -move.available} for move in moves if move.available < 0 and not move.strict
+        ]
+        if short:
+            topics.append(("stock.short", {"items": short}))
+    return topics
 
 
 def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
@@ -88,6 +101,8 @@ def _of_rule(decision: Decision) -> Iterator[_Topic]:
     topic = None if decision.edge is None else decision.edge.rule.announces
     if topic is not None:
         facts = entry.facts
+        if entry.trigger == AMEND:
+            facts = {name: value for name, value in facts.items() if name not in PERSONAL_FACTS}
         if topic == "order.paid":
             facts.setdefault("currency", after.currency)
             if "amount" not in facts:
@@ -138,4 +153,10 @@ def _last_reference(order: Order) -> str | None:
 
 def _json(facts: Mapping[str, Fact]) -> dict[str, Any]:
     """Return facts as JSON values, with money as plain text."""
-    return {name: format(value, "f") if isinstance(value, Decimal) else value for name, value in facts.items()}
+    return {name: _value(value) for name, value in facts.items()}
+
+
+def _value(value: Fact) -> object:
+    if isinstance(value, tuple):
+        return [line.to_dict() for line in value]
+    return format(value, "f") if isinstance(value, Decimal) else value

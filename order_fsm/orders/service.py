@@ -8,24 +8,24 @@ from decimal import Decimal
 from typing import Any
 
 from order_fsm import validation
-from order_fsm.currencies import units_of, whole_units
-from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused
+from order_fsm.currencies import units_of
+from order_fsm.errors import InvalidInput, OrderNotFound, Reason, Refused
 from order_fsm.model import UNFINISHED, Entry, Line, Order, Receipt, When
 from order_fsm.money import ZERO, plus
 from order_fsm.orders.batch import Batch
 from order_fsm.orders.commands import Commands
+from order_fsm.orders.corrections import Corrections, content_of
 from order_fsm.orders.executor import Executor
-from order_fsm.orders.maintenance import Maintenance
 from order_fsm.orders.paging import cursor_of
-from order_fsm.orders.stock import shortages
 from order_fsm.rules.decide import Call, decide
+from order_fsm.rules.holding import Supply
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.shop import shop_workflow
 from order_fsm.rules.workflow import LEDGER_QUEUES, PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow
-from order_fsm.store import Change, Need, Query, Store
+from order_fsm.store import Need, Query, Store
 
 
-class Orders(Maintenance):
+class Orders(Corrections):
     """The orders of a shop, in a store, under the rules of a workflow.
 
     One instance serves all threads if its store does. It keeps no state. All methods raise InvalidInput for values that
@@ -70,9 +70,8 @@ class Orders(Maintenance):
 
             writer = GroupCommit(store)
         now = _utc_now if clock is None else _checked(clock)
-        super().__init__(store, workflow, now, Executor(store, workflow, writer))
-        self._currencies = units_of(currencies)
-        self._commands = Commands(workflow, now, self._currencies)
+        units = units_of(currencies)
+        super().__init__(store, workflow, now, Executor(store, workflow, writer), Commands(workflow, now, units), units)
 
     @property
     def workflow(self) -> Workflow:
@@ -121,37 +120,11 @@ class Orders(Maintenance):
         """
         order_id, key, by, _ = validation.call(order_id, key, by, None, False, False, False)
         now = self._now()
-        order = Order(
-            id=order_id,
-            state=UNFINISHED,
-            counted=self._workflow.counts_in(UNFINISHED),
-            version=1,
-            total=validation.money(total, "total"),
-            currency=validation.currency(currency),
-            lines=_lines(lines),
-            customer=validation.optional_name(customer, "customer"),
-            email=None if email is None else validation.email(email),
-            payments=(),
-            created_at=now,
-            updated_at=now,
-            data=validation.json_object(data, "data"),
-        )
-        whole_units(order.total, order.currency, self._currencies)
+        order = self._new(order_id, total, currency, lines, customer, email, data, now)
         fingerprint = None
         if key is not None:
-            content = [order.total, order.currency, [[line.sku, line.quantity] for line in order.lines]]
-            fingerprint = request_fingerprint(order_id, "create", [*content, order.customer, order.email, order.data])
-            if (first := self._first_order(order_id, key, fingerprint)) is not None:
-                return first
-        entry = Entry(1, "create", UNFINISHED, UNFINISHED, now, by, key=key)
-        try:
-            self._store.commit(Change(order, 0, (entry,), key=key, request_fingerprint=fingerprint))
-        except (KeyReused, OrderExists):
-            # Another worker may have committed the same call since.
-            if key is None or (first := self._first_order(order_id, key, fingerprint)) is None:
-                raise
-            return first
-        return order
+            fingerprint = request_fingerprint(order_id, "create", content_of(order))
+        return self._begin(order, (Entry(1, "create", UNFINISHED, UNFINISHED, now, by, key=key),), key, fingerprint)
 
     def fire(
         self,
@@ -321,7 +294,7 @@ class Orders(Maintenance):
             raise snapshot.fault
         if order is None:
             raise OrderNotFound(f"there is no order {order_id!r}")
-        missing = shortages(order, snapshot.stock, snapshot.backorder)
+        missing = Supply(snapshot.stock, snapshot.backorder).shortages(order)
         now = self._now()
         decisions = {
             trigger: decide(self._workflow, order, Request(trigger, now, {}), missing)
@@ -426,15 +399,6 @@ class Orders(Maintenance):
         query = Query(when, customer, refund_due, cursor, limit, unmatched, reference, part_dispatched)
         return self._store.find(query)
 
-    def _first_order(self, order_id: str, key: str, fingerprint: str | None) -> Order | None:
-        """Return the order that was created under a key, None if nothing was committed under it."""
-        (snapshot,) = self._store.prepare_many((Need(order_id, key),))
-        if snapshot.fault is not None:
-            raise snapshot.fault
-        if snapshot.record is None:
-            return None
-        return self._executor.first_receipt(order_id, key, fingerprint, snapshot).order
-
 
 def _utc_now() -> datetime:
     return validation.exact_datetime(datetime.now(UTC))
@@ -449,16 +413,3 @@ def _check_store(store: object) -> None:
         raise InvalidInput(f"store must be an instance, not {validation.shown(store)}: create it first")
     if not callable(getattr(store, "prepare_many", None)) or not callable(getattr(store, "commit_all", None)):
         raise InvalidInput(f"store must be a store such as SqliteStore('shop.db'), not {validation.shown(store)}")
-
-
-def _lines(lines: object) -> tuple[Line, ...]:
-    if isinstance(lines, str | Mapping) or not isinstance(lines, Iterable):
-        raise InvalidInput(f"lines must be a list such as [Line('TEAPOT', 2)], not {validation.shown(lines)}")
-    checked = tuple(lines)
-    quantities: dict[str, int] = {}
-    for line in checked:
-        if not isinstance(line, Line):
-            raise InvalidInput(f"lines must be a list of Line(sku, quantity), not of {type(line).__name__}")
-        quantity = quantities.get(line.sku, 0) + line.quantity
-        quantities[line.sku] = validation.whole(quantity, f"the quantity of {line.sku!r}", 1)
-    return tuple([line if type(line) is Line else Line(line.sku, line.quantity) for line in checked])

@@ -1,74 +1,59 @@
-"""The stock of orders: what an order would take, what is missing, and whether it holds what the rules say."""
+"""The stock of a commit: what must be read to decide it, and the moves that it makes."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import Line, Order
-from order_fsm.rules.workflow import Workflow
-from order_fsm.stock_levels import StockLevel, StockMove, released, taken
-from order_fsm.store import Snapshot, Store
+from order_fsm.goods import add
+from order_fsm.model import Order
+from order_fsm.orders.calls import amended_lines
+from order_fsm.rules.decide import Call
+from order_fsm.stock_levels import StockLevel, StockMove
+from order_fsm.store import Need, Snapshot, Store
 
 
-def wanted_pieces(order: Order) -> dict[str, int]:
-    """Return the pieces that an order takes when it comes to hold stock, of tracked and untracked items."""
-    return order.quantities
+def needs_of(calls: Iterable[Call]) -> Iterator[Need]:
+    """Yield what must be read to decide some calls in sequence.
 
-
-def shortages(order: Order, stock: Mapping[str, int], backorder: Collection[str] = frozenset()) -> frozenset[str]:
-    """Return the SKUs with fewer available pieces than an order would take. It keeps the pieces that it holds.
-
-    Args:
-        order: the order before it takes pieces.
-        stock: the available pieces of its tracked items.
-        backorder: the items that are never short.
+    A later call on an order may take the items of an amendment before it.
     """
-    if not stock or order.reserved is not None:
-        return frozenset()
-    wanted = wanted_pieces(order)
-    short = [sku for sku, quantity in wanted.items() if stock.get(sku, quantity) < quantity]
-    return frozenset([sku for sku in short if sku not in backorder] if backorder else short)
+    skus: dict[str, tuple[str, ...]] = {}
+    for call in calls:
+        if lines := amended_lines(call):
+            skus[call.order_id] = (*skus.get(call.order_id, ()), *(line.sku for line in lines))
+        yield Need(call.order_id, call.request.key, skus.get(call.order_id, ()))
 
 
-def has_right_stock(workflow: Workflow, order: Order) -> bool:
-    """Return whether an order holds stock if and only if the rules say so. An order without lines holds none."""
-    return (order.reserved is not None) == (bool(order.lines) and workflow.holds(order.state))
+def stock_moves(before: Order, after: Order, available: Mapping[str, int]) -> tuple[StockMove, ...]:
+    """Return the moves of a commit: the difference between what an order held and shipped before it and after it.
 
-
-def reserved(order: Order, stock: Mapping[str, int]) -> tuple[Line, ...]:
-    """Return the pieces that an order takes: of tracked items only."""
-    wanted = wanted_pieces(order)
-    lines = order.lines
-    if len(wanted) == len(lines) and all(line.sku in stock and wanted.get(line.sku) == line.quantity for line in lines):
-        return lines
-    return tuple([Line(sku, quantity) for sku, quantity in wanted.items() if sku in stock])
-
-
-def stock_moves(
-    workflow: Workflow, before: Order, after: Order, stock: Mapping[str, int], *, migrates: bool
-) -> tuple[Order, tuple[StockMove, ...]]:
-    """Return an order with the pieces that it holds after a commit, and the moves of that commit.
-
-    An order takes or gives back pieces if it crosses the boundary of the states that hold stock. So a changed table
-    moves no stock by itself: a migration does. An order gives back exactly the pieces that it took.
+    What an order holds more, or has shipped more, comes from the available pieces. So the sum of available, held, out
+    and lost pieces is constant by construction.
 
     Args:
-        workflow: the rules.
         before: the order before the commit.
-        after: the order after it, with its stock unchanged.
-        stock: the available pieces of its tracked items.
-        migrates: whether the commit is a migration.
+        after: the order after it.
+        available: the available pieces of the tracked items that it may take. Pieces that are missing are taken
+            without `strict`.
     """
-    if has_right_stock(workflow, after):
-        return after, ()
-    if not migrates and workflow.holds(before.state) == workflow.holds(after.state):
-        return after, ()
-    if after.reserved is not None:
-        return after.holding(None), tuple([released(line.sku, line.quantity) for line in after.reserved])
-    pieces = reserved(after, stock)
-    moves = [taken(line.sku, line.quantity, strict=stock[line.sku] >= line.quantity) for line in pieces]
-    return after.holding(pieces), tuple(moves)
+    if before.reserved is after.reserved and before.shipments is after.shipments:
+        return ()
+    held: dict[str, int] = {}
+    out: dict[str, int] = {}
+    lost: dict[str, int] = {}
+    add(held, after.reserved or ())
+    add(held, before.reserved or (), -1)
+    for row in after.shipments[len(before.shipments) :]:
+        add(out, row.drawn, 1 if row.kind == "shipped" else -1)
+        if row.kind == "returned" and not row.restock:
+            add(lost, row.drawn)
+    moves: list[StockMove] = []
+    for sku in {**held, **out, **lost}:
+        numbers = held.get(sku, 0), out.get(sku, 0), lost.get(sku, 0)
+        more = sum(numbers)
+        moves.append(StockMove(sku, -more, more > 0 and available.get(sku, 0) >= more, *numbers))
+    return tuple(moves)
 
 
 def stock_of_repeated(

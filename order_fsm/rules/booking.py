@@ -158,6 +158,13 @@ def lapse(order: Order) -> Booking | None:
     return Booking("refunded", ZERO, order.currency, None, credit=minus(ZERO, order.credited))
 
 
+def correction(order: Order, facts: Mapping[str, Any]) -> Booking | None:
+    """Return the refund of 0 that sets the credits of an order to those of an amendment, if it changes them."""
+    if "credited" not in facts:
+        return None
+    return Booking("refunded", ZERO, order.currency, None, credit=minus(facts["credited"], order.credited))
+
+
 def _asked(order: Order, facts: Mapping[str, Any]) -> _Subject:
     return _Subject(facts.get("currency", order.currency), facts.get("reference"))
 

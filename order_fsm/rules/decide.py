@@ -7,10 +7,12 @@ from typing import Any, NamedTuple, Protocol
 
 from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
-from order_fsm.model import Entry, Order, Payment
-from order_fsm.rules.booking import Booking, book, lapse
+from order_fsm.goods import less
+from order_fsm.model import Entry, Message, Order, Payment
+from order_fsm.rules.booking import Booking, book, correction, lapse
 from order_fsm.rules.request import Request
-from order_fsm.rules.rule import REASONED, Edge, Facts
+from order_fsm.rules.holding import Supply, held_after
+from order_fsm.rules.rule import AMEND, REASONED, Edge, Facts
 from order_fsm.rules.shipping import Handling, handle
 from order_fsm.rules.workflow import Workflow
 
@@ -19,16 +21,18 @@ class Decision(NamedTuple):
     """The result of a request.
 
     Attributes:
-        order: the order after it. It holds the stock that it held, except shipped and recalled pieces.
+        order: the order after it, with the pieces that it holds then.
         entry: the new history entry.
         edge: the edge of the table that was taken. None for a comment and a migration.
         announces: the topic of a message about the entry's facts, besides the one of the edge's rule.
+        message: a message to queue as it is.
     """
 
     order: Order
     entry: Entry
     edge: Edge | None
     announces: str | None = None
+    message: Message | None = None
 
 
 class Recorded(NamedTuple):
@@ -59,17 +63,23 @@ class Call(Protocol):
         """The digest to keep under the request's key, None without a key."""
         ...
 
-    def decide(self, order: Order, shortages: Collection[str]) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the request on an order. Reads no store.
 
         Args:
             order: the order now.
-            shortages: the SKUs with fewer available pieces than the order would take.
+            supply: the stock that it may take from.
         """
         ...
 
 
-def decide(workflow: Workflow, order: Order, request: Request, shortages: Collection[str] = ()) -> Decision | Refused:
+def decide(
+    workflow: Workflow,
+    order: Order,
+    request: Request,
+    shortages: Collection[str] = (),
+    tracked: Collection[str] = (),
+) -> Decision | Refused:
     """Decide a request on an order. Reads no clock and no store, changes nothing.
 
     Args:
@@ -77,6 +87,7 @@ def decide(workflow: Workflow, order: Order, request: Request, shortages: Collec
         order: the order now.
         request: the request.
         shortages: the SKUs with fewer available pieces than the order would take now.
+        tracked: the SKUs of tracked items among those that it may take.
 
     Returns:
         The decision, or the `Refused` to raise, with every reason of the rule that comes closest.
@@ -92,17 +103,19 @@ def decide(workflow: Workflow, order: Order, request: Request, shortages: Collec
         facts["pieces"] = sum(handling.pieces.values())
         facts["beyond"] = handling.beyond
         facts["goods_left"] = bool(handling.left)
+    elif request.trigger == AMEND:
+        facts |= _goods_facts(order)
     edges = workflow.edges_from(order.state, request.trigger)
     for edge in edges:
         for guard in edge.guards:
             if not guard.test(order, facts):
                 break
         else:
-            return _decision(workflow, order, request, edge, booking, payments, handling, overridden=False)
+            return _decision(workflow, order, request, edge, booking, payments, handling, tracked, overridden=False)
     if request.override and request.reasoned:
         for edge in edges:
             if all(guard.test(order, facts) or guard.policy for guard in edge.guards):
-                return _decision(workflow, order, request, edge, booking, payments, handling, overridden=True)
+                return _decision(workflow, order, request, edge, booking, payments, handling, tracked, overridden=True)
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
@@ -110,6 +123,8 @@ def _booking(workflow: Workflow, order: Order, request: Request) -> Booking | No
     kind = workflow.ledger_of(request.trigger)
     if kind is not None:
         return book(order, kind, request)
+    if request.trigger == AMEND:
+        return correction(order, request.facts)
     return lapse(order) if workflow.lapses(request.trigger) else None
 
 
@@ -139,6 +154,16 @@ def _facts(
     return facts
 
 
+def _goods_facts(order: Order) -> dict[str, Any]:
+    """Return what the guards of an amendment see of the goods, with the lines as amended."""
+    goods, ordered = order.goods, order.quantities
+    return {
+        "goods_left": bool(less(ordered, goods.shipped)),
+        "goods_shipped": bool(goods.shipped),
+        "beyond": tuple([sku for sku, number in goods.out.items() if number > ordered.get(sku, 0)]),
+    }
+
+
 def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -> list[Reason]:
     """Return every reason of the rule that comes closest: the fewest statuses, then the fewest guards in its way."""
     if not workflow.has_state(order.state):
@@ -166,6 +191,7 @@ def _decision(
     booking: Booking | None,
     payments: tuple[Payment, ...],
     handling: Handling | None,
+    tracked: Collection[str],
     *,
     overridden: bool,
 ) -> Decision:
@@ -173,10 +199,10 @@ def _decision(
     recorded = request.facts
     if booking is not None and rule.ledger is not None:
         recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
-    shipments, reserved = order.shipments, order.reserved
+    shipments = order.shipments
     if handling is not None and handling.pieces:
         row = handling.row(request, order.version + 1)
-        shipments, reserved = (*shipments, row), handling.reserved(order)
+        shipments = (*shipments, row)
         recorded = {**recorded, "items": row.lines}
     entry = Entry(
         order.version + 1,
@@ -194,4 +220,9 @@ def _decision(
         recorded,
         workflow.fingerprint,
     )
-    return Decision(order.after(entry, payments, edge.counted, shipments, reserved), entry, edge)
+    after = order.after(entry, payments, edge.counted, shipments)
+    if order.lines:
+        held = held_after(workflow, order, edge.target, handling, tracked)
+        if held is not order.reserved:
+            after = after.holding(held)
+    return Decision(after, entry, edge)

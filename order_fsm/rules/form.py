@@ -14,7 +14,12 @@ from order_fsm.rules.workflow import Workflow
 
 
 def fill(
-    workflow: Workflow, order: Order, wanted: frozenset[str], request: Request, shortages: Collection[str]
+    workflow: Workflow,
+    order: Order,
+    wanted: frozenset[str],
+    request: Request,
+    shortages: Collection[str],
+    tracked: Collection[str] = (),
 ) -> list[Decision] | Refused:
     """The steps that leave an order with exactly the wanted statuses, each legal when its turn comes.
 
@@ -25,13 +30,13 @@ def fill(
         order: as it stands.
         wanted: the statuses that the form ticks.
         request: who, when, why; its trigger is that of the whole form. The customer is shown and told the last step.
-        shortages: as in `decide`.
+        shortages, tracked: as in `decide`.
 
     Returns:
         The decisions, none where nothing differs; or the `Refused` to raise, with every reason that stands in the way
         where the search came nearest.
     """
-    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages)
+    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages, tracked)
     steps = search.steps_from(order)
     if steps is None:
         return Refused(order.id, request.trigger, order.state, search.reasons)
@@ -51,12 +56,18 @@ class _Search:
     """Depth first over the orders in which the differences can be worked off."""
 
     def __init__(
-        self, workflow: Workflow, wanted: frozenset[str], request: Request, shortages: Collection[str]
+        self,
+        workflow: Workflow,
+        wanted: frozenset[str],
+        request: Request,
+        shortages: Collection[str],
+        tracked: Collection[str],
     ) -> None:
         self._workflow = workflow
         self._wanted = wanted
         self._request = request
         self._shortages = shortages
+        self._tracked = tracked
         self._seen: set[str] = set()
         self._nearest = len(workflow.statuses) + 1
         self.reasons: tuple[Reason, ...] = ()
@@ -96,7 +107,7 @@ class _Search:
             if not order.held_by_hand:
                 return Refused(order.id, trigger, order.state, [NOTHING_BY_HAND])
             request = evolve(request, facts={"amount": order.held_by_hand, "reference": None})
-        return decide(self._workflow, order, request, self._shortages)
+        return decide(self._workflow, order, request, self._shortages, self._tracked)
 
     def _triggers(self, order: Order) -> list[tuple[str | None, Reason]]:
         """The trigger of each difference, and the reason to give where it has none."""

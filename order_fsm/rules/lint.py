@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from order_fsm.model import UNFINISHED, When
-from order_fsm.rules.rule import Edge, Rule, Status
+from order_fsm.rules.rule import AMEND, Edge, Rule, Status
 
-RESERVED_TRIGGERS = frozenset({"create", "comment", "save"})
+RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "adopt", "resend"})
 """Names of history entries that no rule makes."""
 
 RESERVED_FACTS = frozenset(
     {"self", "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override"}
     | {"shortages", "gateway", "outstanding", "online", "bound", "several"}
+    | {"goods_out", "goods_left", "goods_shipped", "pieces", "beyond"}
 )
 
 
@@ -55,9 +56,13 @@ def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Ite
     for status in statuses:
         for trigger in {status.tick, status.untick} - {None, *kinds}:
             yield f"status {status.name!r} is ticked or unticked by {trigger!r}, which no rule has"
+        if AMEND in (status.tick, status.untick):
+            yield f"status {status.name!r} cannot be ticked or unticked by {AMEND!r}, which a form does not fire"
     for trigger, ledgers in kinds.items():
         if trigger in RESERVED_TRIGGERS:
             yield f"trigger {trigger!r} is the name of another kind of history entry"
+        if trigger == AMEND and ledgers != {None}:
+            yield f"the rules of {trigger!r} cannot record ledger rows: Orders.amend(credited=...) does"
         if len(ledgers) > 1:
             yield f"the rules of {trigger!r} record different kinds of ledger rows"
         if len(goods[trigger]) > 1:

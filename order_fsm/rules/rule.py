@@ -11,6 +11,9 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput, Reason
 from order_fsm.model import GoodsKind, Order, PaymentKind
 
+AMEND = "amend"
+"""The trigger of `Orders.amend`. Its guards see the order as amended, and facts `X` and `X_before` for every part."""
+
 MONEY_FACTS = frozenset({"amount", "currency", "reference", "transaction_id", "provider"})
 """The facts that every trigger with a ledger row accepts."""
 
@@ -33,7 +36,9 @@ Facts = Mapping[str, Any]
   (whether the request does not say which of several payments it is about);
 - `goods_out`: whether goods are out before the entry;
 - if the trigger records goods: `pieces` (how many), `beyond` (the SKUs of which it names more than the order has left
-  to ship, or out), and `goods_left` (whether something is left to ship after the entry).
+  to ship, or out), and `goods_left` (whether something is left to ship after the entry);
+- of an amendment: `goods_left`, `goods_shipped` (whether something was shipped), and `beyond` (the SKUs of which more
+  pieces are out than the amended lines have).
 """
 
 
@@ -108,7 +113,7 @@ class Guard:
 
 
 STOCK_SUFFICES = Guard("out_of_stock", "there is not enough stock", lambda order, facts: not facts["shortages"])
-"""For rules that wait for stock. It counts only if the rule makes the order take its stock."""
+"""For rules that wait for stock. It counts only if the rule makes the order take stock."""
 
 REASONED = Guard(
     "reason_required",

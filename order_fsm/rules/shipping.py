@@ -42,18 +42,6 @@ class Handling(NamedTuple):
         drawn = lines if self.drawn == self.pieces else lines_of(self.drawn)
         return Shipment(self.kind, lines, drawn, request.at, version, self.restock)
 
-    def reserved(self, order: Order) -> tuple[Line, ...] | None:
-        """Return the pieces that the order holds after it, None if it holds no stock.
-
-        Shipped pieces leave those that it holds. Recalled ones come back to them.
-        """
-        if order.reserved is None or self.kind == "returned" or not self.drawn:
-            return order.reserved
-        held = quantities_of(order.reserved)
-        if self.kind == "shipped":
-            return lines_of(less(held, self.drawn))
-        return lines_of({sku: held.get(sku, 0) + self.drawn.get(sku, 0) for sku in {**held, **self.drawn}})
-
 
 def handle(order: Order, kind: GoodsKind, request: Request) -> Handling:
     """Return the shipment that a request would add: of the pieces that it names, or of all that it can be about."""
@@ -61,7 +49,10 @@ def handle(order: Order, kind: GoodsKind, request: Request) -> Handling:
     bound = less(order.quantities, goods.shipped) if kind == "shipped" else goods.out
     items = request.facts.get("items")
     pieces = quantities_of(items) if isinstance(items, tuple) else bound
-    left = less(bound, pieces) if kind == "shipped" else less(order.quantities, goods.shipped)
+    if kind == "shipped":
+        left = less(bound, pieces)
+    else:
+        left = order.quantities if kind == "recalled" else less(order.quantities, goods.shipped)
     return Handling(
         kind,
         pieces,

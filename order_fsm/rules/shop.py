@@ -93,6 +93,9 @@ NONE_OUT = Guard(
     "goods_out", "goods are out: record their return first", lambda order, facts: not facts["goods_out"]
 )
 ALL_SHIPPED = Guard("goods_left", "goods are left to ship", lambda order, facts: not facts["goods_left"])
+SOME_LEFT = Guard("no_goods_left", "no goods are left to ship", lambda order, facts: facts["goods_left"])
+SOME_SHIPPED = Guard("nothing_shipped", "nothing was shipped", lambda order, facts: facts["goods_shipped"])
+COVERS_OUT = Guard("below_out", "more pieces than these are out", lambda order, facts: not facts["beyond"])
 
 
 class Outcome(NamedTuple):
@@ -134,6 +137,8 @@ MONEY_IN = (TICKS_BOTH, TICKS_PAID, KEEPS_UNPAID, KEEPS_BOTH)
 MONEY_OUT = (KEEPS_PAID, UNTICKS_BOTH, UNTICKS_PAID, KEEPS_BOTH)
 RETURNED = (KEEPS_PAID, UNTICKS_BOTH._replace(needs=frozenset({"invoiced"})), UNTICKS_PAID)
 REINSTATED = (TICKS_BOTH, TICKS_PAID, UNTICKS_BOTH, UNTICKS_PAID)
+AMENDED = REINSTATED  # The last one also takes an unfinished order, which has no box to lose.
+AMENDED_TO_SHIPPED = (TICKS_BOTH, TICKS_PAID, UNTICKS_PAID)
 
 
 def _settled(rule: Rule, *outcomes: Outcome) -> list[Rule]:
@@ -222,6 +227,11 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         Rule("uninvoice", needs={"invoiced"}, forbids={"cancelled"}, drops={"invoiced"}, guards=may_lose_invoice),
         *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True, goods="recalled"), *RETURNED),
         *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
+        # The guards see the order as amended. `shortages` are the further pieces that it would take and the shop lacks.
+        *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(COVERS_OUT, SOME_SHIPPED, ALL_SHIPPED)), *AMENDED_TO_SHIPPED),
+        *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED),
+        *_settled(Rule("amend", guards=(STOCK_SUFFICES, COVERS_OUT)), *AMENDED),
+        *_settled(Rule("amend", guards=(COVERS_OUT,)), KEEPS_BOTH),
     ]
     # fmt: on
     return Workflow(

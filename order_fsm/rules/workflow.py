@@ -17,7 +17,7 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput, WorkflowError
 from order_fsm.model import UNFINISHED, Fact, GoodsKind, PaymentKind, When, statuses_of
 from order_fsm.rules import lint
-from order_fsm.rules.rule import GOODS_FACTS, MONEY_FACTS, STOCK_SUFFICES, Edge, Guard, Rule, Status
+from order_fsm.rules.rule import AMEND, GOODS_FACTS, MONEY_FACTS, STOCK_SUFFICES, Edge, Guard, Rule, Status
 from order_fsm.rules.shipping import GOODS_CHECKS
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Workflow:
         if STOCK_SUFFICES not in rule.guards:
             return rule.guards
         holds = self.holds_stock.matches
-        takes_stock = not holds(statuses) and holds(rule.target(statuses))
+        takes_stock = holds(rule.target(statuses)) and (rule.trigger == AMEND or not holds(statuses))
         return rule.guards if takes_stock else tuple(guard for guard in rule.guards if guard is not STOCK_SUFFICES)
 
     def facts_of(self, trigger: str) -> frozenset[str]:

@@ -13,16 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 from attrs import evolve, field, frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
-from order_fsm.model import UNFINISHED, Line, Order
+from order_fsm.model import UNFINISHED, Line, Order, Receipt
+from order_fsm.orders.service import Orders
+from order_fsm.rules.amendment import amended, difference
 from order_fsm.rules.decide import Decision, decide
 from order_fsm.rules.request import Request
-from order_fsm.rules.rule import Edge
+from order_fsm.rules.rule import AMEND, Edge
 from order_fsm.rules.workflow import Workflow
 
 START = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
@@ -45,6 +47,7 @@ _AMOUNTS: tuple[Arguments, ...] = ({}, {"amount": "1.00"}, {"amount": "11.00"})
 _REFERENCES: tuple[Arguments, ...] = ({}, {"reference": "payment"})
 _CREDITS: tuple[Arguments, ...] = ({"credit": False},)
 _ITEMS: tuple[Arguments, ...] = ({}, {"items": {"TEAPOT": 1}})
+_TOTALS: tuple[Arguments, ...] = tuple([{"total": total} for total in ("11.00", "10.00", "1.00")])
 
 
 @frozen
@@ -55,8 +58,8 @@ class Step:
         trigger: what happens.
         source, target: the names of the states before and after it.
         row: which row of the table is taken, from 1: several of one trigger may be open.
-        arguments: what to call `Orders.fire` with beside the order's id and the trigger; None where nothing that was
-            tried makes the trigger take this row here.
+        arguments: what to call `Orders.fire` with beside the order's id and the trigger (`Orders.amend` if that is
+            `amend`); None where nothing that was tried makes the trigger take this row here.
     """
 
     trigger: str
@@ -64,6 +67,20 @@ class Step:
     target: str
     row: int
     arguments: Arguments | None = field(hash=False)
+
+    def play(self, orders: Orders, order_id: str) -> Receipt:
+        """Take the step with an order.
+
+        Raises:
+            InvalidInput: if the step has no arguments.
+            OrderFsmError: as `Orders.fire` and `Orders.amend` do.
+        """
+        if self.arguments is None:
+            raise InvalidInput(f"{self.trigger}: nothing that was tried takes this row from {self.source}")
+        arguments: dict[str, Any] = dict(self.arguments)
+        if self.trigger == AMEND:
+            return orders.amend(order_id, version=orders.get(order_id).version, **arguments)
+        return orders.fire(order_id, self.trigger, **arguments)
 
 
 class Path(tuple[Step, ...]):
@@ -83,11 +100,11 @@ def paths(
     """A small set of paths, each from the empty state, that takes every edge of a workflow or comes to every state.
 
     They are made for `pytest.mark.parametrize("path", paths(workflow), ids=str)`. To play one, create an order over
-    `TOTAL` with `LINES`, and fire each step:
+    `TOTAL` with `LINES`, and play each step:
 
         orders.create("1001", total=TOTAL, currency="GBP", lines=LINES)
         for step in path:
-            assert orders.fire("1001", step.trigger, **step.arguments).order.state == step.target
+            assert step.play(orders, "1001").order.state == step.target
 
     A step whose `arguments` are None cannot be fired so: its guards never hold there (only a free order is paid as soon
     as it is placed), or they ask for facts that `facts` should give. Paths with one come after all others, and it is
@@ -201,7 +218,8 @@ class _Walk:
     def _moves_from(self, order: Order) -> list[_Move]:
         rows = ((row.kind, row.amount, row.reference is None, row.credit) for row in order.payments)
         goods = order.goods
-        place = (order.state, order.invoiced_by_payment, *goods.shipped.values(), *goods.out.values(), *rows)
+        shape = (order.state, order.total, order.invoiced_by_payment)
+        place = (*shape, *goods.shipped.values(), *goods.out.values(), *rows)
         if place not in self._moves:
             self._moves[place] = list(self._tried(order))
         return self._moves[place]
@@ -229,12 +247,13 @@ class _Walk:
     def _ways(self, trigger: str) -> Iterator[Arguments]:
         """What to try a trigger with, the plainest first."""
         kind = self._workflow.ledger_of(trigger)
+        totals: tuple[Arguments, ...] = _TOTALS if trigger == AMEND else ({},)
         amounts: tuple[Arguments, ...] = ({},) if kind is None else _AMOUNTS if kind == "captured" else _AMOUNTS[:2]
         references = _REFERENCES if kind == "captured" else ({},)
         own = ({}, *(_CREDITS if "credit" in self._workflow.facts_of(trigger) else ()), *self._facts.get(trigger, ()))
         policy = any(guard.policy for rule in self._workflow.rules_of(trigger) for guard in rule.guards)
         items = _ITEMS if "items" in self._workflow.facts_of(trigger) else ({},)
-        for parts in product(own, amounts, references, items, _SAID if policy else _SAID[:2]):
+        for parts in product(own, totals, amounts, references, items, _SAID if policy else _SAID[:2]):
             yield {name: value for part in parts for name, value in part.items()}
 
 
@@ -267,6 +286,12 @@ def _look(order: Order) -> tuple[object, ...]:
 def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Arguments) -> Decision | None:
     given = dict(arguments)
     said = {name: given.pop(name) for name in ("comment", "override") if name in given}
+    if trigger == AMEND:
+        changes = difference(order, {"total": validation.money(given["total"])})
+        if not changes:
+            return None
+        outcome = decide(workflow, amended(order, changes), Request(AMEND, START, changes, **said))  # type: ignore[arg-type]
+        return outcome if isinstance(outcome, Decision) else None
     facts = workflow.checked_facts(trigger, given)
     outcome = decide(workflow, order, Request(trigger, START, facts, **said))  # type: ignore[arg-type]
     return outcome if isinstance(outcome, Decision) else None

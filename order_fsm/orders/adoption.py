@@ -1,0 +1,106 @@
+"""The checks of the arguments of `Orders.adopt`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple, get_args
+
+from order_fsm import validation
+from order_fsm.currencies import whole_units
+from order_fsm.errors import InvalidInput
+from order_fsm.model import Fact, Order, PaymentKind
+from order_fsm.rules.adoption import PastPayment
+from order_fsm.rules.request import facts_content
+from order_fsm.rules.rule import MONEY_FACTS
+
+_MEMBERS = frozenset({"kind", "at", "credit"}) | MONEY_FACTS
+
+
+class Given(NamedTuple):
+    """A payment of the past as the caller gave it. Without a time it came with the placing."""
+
+    at: datetime | None
+    facts: Mapping[str, Fact]
+
+    @property
+    def content(self) -> object:
+        """For the fingerprint of the request."""
+        at = None if self.at is None else self.at.isoformat()
+        return [at, sorted(facts_content(self.facts, ledger=False).items())]
+
+
+def past(value: object, what: str, now: datetime) -> datetime:
+    """Check a time that is not in the future.
+
+    Raises:
+        InvalidInput: if it is not a time with its zone, or later than now.
+    """
+    at = validation.instant(value, what)
+    if at > now:
+        raise InvalidInput(f"{what} must not be in the future: it is {at.isoformat()}, and now is {now.isoformat()}")
+    return at
+
+
+def payments_of(payments: object, now: datetime) -> list[Given]:
+    """Check the payments of an adopted order.
+
+    Raises:
+        InvalidInput: if one is not valid. The message has its number.
+    """
+    example = "[{'kind': 'captured', 'amount': '49.90', 'reference': 'ch_1', 'at': at}]"
+    if isinstance(payments, str | Mapping) or not isinstance(payments, Iterable):
+        raise InvalidInput(f"payments must be a list of dicts such as {example}, not {validation.shown(payments)}")
+    given: list[Given] = []
+    for number, payment in enumerate(payments):
+        what = f"payments[{number}]"
+        if not isinstance(payment, Mapping):
+            raise InvalidInput(f"{what} must be a dict such as {example[1:-1]}, not {validation.shown(payment)}")
+        for name in payment:
+            if name not in _MEMBERS:
+                hint = validation.did_you_mean(name, _MEMBERS)
+                raise InvalidInput(f"{what} has the members {', '.join(sorted(_MEMBERS))}, not {name!r:.80}{hint}")
+        given.append(_payment(payment, what, now))
+    return given
+
+
+def _payment(payment: Mapping[str, object], what: str, now: datetime) -> Given:
+    kind, at, credit = payment.get("kind"), payment.get("at"), payment.get("credit")
+    if kind not in get_args(PaymentKind):
+        kinds = get_args(PaymentKind)
+        hint = validation.did_you_mean(kind, kinds)
+        raise InvalidInput(f"{what}: kind must be one of {', '.join(kinds)}, not {validation.shown(kind)}{hint}")
+    money = {name: payment[name] for name in payment if name in MONEY_FACTS}
+    try:
+        facts = validation.facts(money, MONEY_FACTS, "adopt", validation.MONEY_FACTS)
+        if credit is not None and kind != "refunded":
+            raise InvalidInput("only a refund has a credit")
+        if isinstance(credit, bool):
+            facts["credit"] = credit
+        elif credit is not None:
+            facts["credit"] = validation.money(credit, "credit")
+    except InvalidInput as error:
+        raise InvalidInput(f"{what}: {error}") from None
+    return Given(None if at is None else past(at, f"{what}: at", now), {"kind": str(kind), **facts})
+
+
+def by_time(given: Iterable[Given], placed: datetime, order: Order, units: Mapping[str, int]) -> list[PastPayment]:
+    """Return the payments by time, those of one time in the given sequence.
+
+    Args:
+        given: the payments as checked.
+        placed: the time of those without one.
+        order: says the currency of those without one.
+        units: the shop's own currencies.
+
+    Raises:
+        InvalidInput: if an amount is finer than the smallest unit of its currency.
+    """
+    payments = [PastPayment(placed if one.at is None else one.at, one.facts) for one in given]
+    for _, facts in payments:
+        for name in ("amount", "credit"):
+            amount = facts.get(name)
+            if isinstance(amount, Decimal):
+                whole_units(amount, str(facts.get("currency", order.currency)), units)
+    return sorted(payments, key=lambda payment: payment.at)

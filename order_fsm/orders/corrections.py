@@ -1,0 +1,296 @@
+"""The part of `Orders` that corrects what was recorded, and takes over what was recorded elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from order_fsm import validation
+from order_fsm.currencies import whole_units
+from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, VersionConflict
+from order_fsm.model import ADOPT, UNFINISHED, Entry, Line, Order, Receipt
+from order_fsm.orders.adoption import by_time, past, payments_of
+from order_fsm.orders.calls import Resend
+from order_fsm.orders.commands import Commands
+from order_fsm.orders.contents import UNCHANGED, Keep, lines_of
+from order_fsm.orders.executor import ATTEMPTS, Executor
+from order_fsm.orders.maintenance import Maintenance
+from order_fsm.rules.adoption import adopted
+from order_fsm.rules.request import Request, request_fingerprint
+from order_fsm.rules.workflow import Workflow
+from order_fsm.store import Change, Need, Store
+
+
+class Corrections(Maintenance):
+    """Amends, adopts, and sends messages again. See `Orders`."""
+
+    def __init__(
+        self,
+        store: Store,
+        workflow: Workflow,
+        now: Callable[[], datetime],
+        executor: Executor,
+        commands: Commands,
+        currencies: Mapping[str, int],
+    ) -> None:
+        super().__init__(store, workflow, now, executor)
+        self._commands = commands
+        self._currencies = currencies
+
+    def amend(
+        self,
+        order_id: str,
+        *,
+        version: int,
+        lines: Iterable[Line] | Keep | None = UNCHANGED,
+        total: Decimal | str | int | Keep = UNCHANGED,
+        credited: Decimal | str | int | Keep = UNCHANGED,
+        email: str | Keep | None = UNCHANGED,
+        customer: str | Keep | None = UNCHANGED,
+        data: Mapping[str, Any] | Keep | None = UNCHANGED,
+        by: str | None = None,
+        comment: str | None = None,
+        visible: bool = False,
+        notify: bool = False,
+        key: str | None = None,
+        override: bool = False,
+    ) -> Receipt:
+        """Change what an order is about, in one entry `amend` that keeps the old and the new values.
+
+        An argument that is not given leaves its part as it is. None clears `lines`, `email`, `customer` and `data`.
+        The rules of `amend` settle `paid` by the new total. An order that holds stock takes the further pieces and
+        gives back those that it needs no more. If nothing differs, a comment is still recorded.
+
+        Args:
+            order_id: the order.
+            version: the order's version when the caller read it.
+            lines: the ordered items.
+            total: the price, not finer than the smallest unit of the order's currency.
+            credited: how much less than `total` the order costs, from 0 to `total`. For what a gateway's refund could
+                not say.
+            email: the address for messages to the customer.
+            customer: the customer, for `find` and `totals`.
+            data: the shop's own JSON values, as a whole.
+            by, comment, visible, notify, key, override: as in `fire`.
+
+        Returns:
+            The receipt, without entries if nothing differs and there is no comment.
+
+        Raises:
+            VersionConflict: if the order changed since the caller read it.
+            Refused: if the rules do not allow it, such as for want of stock. It has every reason.
+            UnknownTrigger: if the workflow has no rule `amend`.
+            OrderNotFound, KeyReused: as in `fire`.
+        """
+        parts = {
+            "lines": lines,
+            "total": total,
+            "credited": credited,
+            "email": email,
+            "customer": customer,
+            "data": data,
+        }
+        version = validation.whole(version, "version", 1)
+        return self._executor.execute(
+            self._commands.amend(order_id, parts, version, key, by, comment, visible, notify, override)
+        )
+
+    def assign_customer(
+        self, ids: Iterable[str], *, customer: str | None, by: str | None = None, comment: str | None = None
+    ) -> list[Receipt]:
+        """Move orders to a customer, such as those of a guest into an account.
+
+        Each is an amendment of `customer` alone, on the version that is there. All are written in one commit. An order
+        that has this customer is left as it is.
+
+        Args:
+            ids: the orders.
+            customer: their customer from now on. None if they shall have none.
+            by: the person or program.
+            comment: the reason.
+
+        Returns:
+            A receipt for each id.
+
+        Raises:
+            OrderNotFound: if there is no order with one of the ids. Then nothing has changed.
+            Refused, UnknownTrigger: as in `amend`.
+            OrderFsmError: if one of the orders cannot be changed. Then the others are.
+        """
+        if isinstance(ids, str | Mapping) or not isinstance(ids, Iterable):
+            raise InvalidInput(f"ids must be a list of order ids, not {validation.shown(ids)}")
+        calls = [self._commands.amend(order_id, {"customer": customer}, None, None, by, comment) for order_id in ids]
+        for snapshot, call in zip(
+            self._store.prepare_many([Need(call.order_id) for call in calls]), calls, strict=True
+        ):
+            if snapshot.fault is not None:
+                raise snapshot.fault
+            if snapshot.order is None:
+                raise OrderNotFound(f"there is no order {call.order_id!r}")
+        receipts: list[Receipt] = []
+        for result in self._executor.execute_all(calls):
+            if isinstance(result, Exception):
+                raise result
+            receipts.append(result)
+        return receipts
+
+    def resend(self, order_id: str, topic: str, *, by: str | None = None, key: str | None = None) -> Receipt:
+        """Queue the last message of a topic again, under a new id, for a handler that lost it.
+
+        It is made from the history and the ledger, and its id names the version of the same entry as before.
+        `refund.due` is made if money is due back now. `stock.short` cannot be made again.
+
+        Args:
+            order_id: the order.
+            topic: such as `order.paid`.
+            by: the person or program.
+            key: idempotency key.
+
+        Returns:
+            The receipt of the entry `resend`.
+
+        Raises:
+            InvalidInput: if the order cannot send such a message again. The message lists the topics that it can.
+            OrderNotFound, KeyReused, VersionConflict: as in `fire`.
+        """
+        from order_fsm.orders.resending import message_again  # Imported on demand: few calls need it.
+
+        order_id, key, by, _ = validation.call(order_id, key, by, None, False, False, False)
+        topic = validation.name(topic, "topic")
+        fingerprint = None if key is None else request_fingerprint(order_id, "resend", topic)
+        for left in range((1 if self._store.joined else ATTEMPTS) - 1, -1, -1):
+            if key is not None and (first := self._first_receipt(order_id, key, fingerprint)) is not None:
+                return first
+            order, history = self._store.load(order_id), self._store.history(order_id)
+            if len(history) == order.version or not left:
+                now = self._now()
+                message = message_again(self._workflow, order, history, topic, now)
+                request = Request("resend", now, {"topic": topic}, by, key=key)
+                try:
+                    return self._executor.execute(Resend(order_id, request, message, order.version, fingerprint))
+                except VersionConflict:
+                    if not left:
+                        raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def adopt(
+        self,
+        order_id: str,
+        *,
+        statuses: Iterable[str],
+        total: Decimal | str | int,
+        currency: str,
+        placed_at: datetime | None = None,
+        payments: Iterable[Mapping[str, Any]] = (),
+        lines: Iterable[Line] = (),
+        customer: str | None = None,
+        email: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        comment: str | None = None,
+        by: str | None = None,
+        key: str | None = None,
+    ) -> Order:
+        """Take over an order that existed before, with its boxes and payments. Queues no message, moves no stock.
+
+        The order took no pieces here, so it never gives any back, even if it is cancelled. Its time of creation is
+        `placed_at`, or the first payment if that came before. `expire` counts from `placed_at`.
+
+        Args:
+            order_id: the shop's order number.
+            statuses: its boxes. They must be a state of the workflow. If the order counts in totals, `paid` is one of
+                them if and only if nothing is outstanding.
+            total, currency, lines, customer, email, data: as in `create`.
+            placed_at: the time of its placing. Now if not given.
+            payments: its ledger as dicts with `kind` (`captured`, `refunded`, `refund_failed`, `reversed`, `restored`),
+                `amount`, and if known `currency`, `reference`, `transaction_id`, `provider` and `at` (`placed_at` if
+                not given). A refund may have a `credit`: True if it lowered the price by its whole amount, False if it
+                did not, or the amount by which it did. They are recorded by time.
+            comment: the reason.
+            by: the person or program.
+            key: idempotency key. The same call with the same key returns the order as it was adopted.
+
+        Returns:
+            The order.
+
+        Raises:
+            InvalidInput: if the boxes are not a state of the workflow or contradict the payments, a payment exceeds
+                what was left or was given twice, or a time is in the future.
+            OrderExists, KeyReused: as in `create`.
+        """
+        order_id, key, by, text = validation.call(order_id, key, by, comment, False, False, False)
+        now = self._now()
+        boxes = self._workflow.known_statuses(statuses)
+        given = payments_of(payments, now)
+        placed = now if placed_at is None else past(placed_at, "placed_at", now)
+        created = min([placed, *(one.at for one in given if one.at is not None)])
+        new = self._new(order_id, total, currency, lines, customer, email, data, created)
+        fingerprint = None
+        if key is not None:
+            since = None if placed_at is None else placed.isoformat()
+            content = [*content_of(new), sorted(boxes), since, [one.content for one in given], text]
+            fingerprint = request_fingerprint(order_id, ADOPT, content)
+        rows = by_time(given, placed, new, self._currencies)
+        last = Request(ADOPT, now, {"placed_at": placed.isoformat()}, by, text, key=key)
+        order, entries = adopted(self._workflow, new, boxes, rows, last)
+        first = Entry(1, "create", UNFINISHED, UNFINISHED, created, by, key=key)
+        return self._begin(order, (first, *entries), key, fingerprint)
+
+    def _new(
+        self,
+        order_id: str,
+        total: Decimal | str | int,
+        currency: str,
+        lines: Iterable[Line],
+        customer: str | None,
+        email: str | None,
+        data: Mapping[str, Any] | None,
+        at: datetime,
+    ) -> Order:
+        """Return a new order. Its contents are checked."""
+        order = Order(
+            id=order_id,
+            state=UNFINISHED,
+            counted=self._workflow.counts_in(UNFINISHED),
+            version=1,
+            total=validation.money(total, "total"),
+            currency=validation.currency(currency),
+            lines=lines_of(lines),
+            customer=validation.optional_name(customer, "customer"),
+            email=None if email is None else validation.email(email),
+            payments=(),
+            created_at=at,
+            updated_at=at,
+            data=validation.json_object(data, "data"),
+        )
+        whole_units(order.total, order.currency, self._currencies)
+        return order
+
+    def _begin(self, order: Order, entries: tuple[Entry, ...], key: str | None, fingerprint: str | None) -> Order:
+        """Commit a new order, or return the one that was committed under the key."""
+        if key is not None and (first := self._first_receipt(order.id, key, fingerprint)) is not None:
+            return first.order
+        try:
+            self._store.commit(Change(order, 0, entries, key=key, request_fingerprint=fingerprint))
+        except (KeyReused, OrderExists):
+            # Another worker may have committed the same call since.
+            if key is None or (first := self._first_receipt(order.id, key, fingerprint)) is None:
+                raise
+            return first.order
+        return order
+
+    def _first_receipt(self, order_id: str, key: str, fingerprint: str | None) -> Receipt | None:
+        """Return the receipt of the call that was done under a key, None if nothing was committed under it."""
+        (snapshot,) = self._store.prepare_many((Need(order_id, key),))
+        if snapshot.fault is not None:
+            raise snapshot.fault
+        if snapshot.record is None:
+            return None
+        return self._executor.first_receipt(order_id, key, fingerprint, snapshot)
+
+
+def content_of(order: Order) -> list[object]:
+    """Return the contents of a new order, for the fingerprint of a request."""
+    lines = [[line.sku, line.quantity] for line in order.lines]
+    return [order.total, order.currency, lines, order.customer, order.email, order.data]

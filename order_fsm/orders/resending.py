@@ -1,0 +1,99 @@
+"""Messages that are sent again: made once more from the history and the ledger of their order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, get_args
+
+from order_fsm import validation
+from order_fsm.errors import InvalidInput, Refused
+from order_fsm.model import ADOPT, Entry, Message, Order, Owned, PaymentKind
+from order_fsm.orders.calls import UNMATCHED
+from order_fsm.orders.messages import topics_of
+from order_fsm.rules.again import decided_again
+from order_fsm.rules.amendment import order_as_of
+from order_fsm.rules.decide import Decision
+from order_fsm.rules.workflow import Workflow
+from order_fsm.validation import GATEWAY
+
+DUE, UPDATED = "refund.due", "order.updated"
+
+
+def message_again(workflow: Workflow, order: Order, history: Sequence[Entry], topic: str, at: datetime) -> Message:
+    """Return the last message of a topic under a new id, which names the version of the same entry.
+
+    Args:
+        workflow: the rules.
+        order: now.
+        history: all of its entries.
+        topic: that of the message.
+        at: the time of the new message.
+
+    Raises:
+        InvalidInput: if the order never had such a message, or none can be made from what is known. The message lists
+            the topics that can be sent again.
+    """
+    known: dict[str, tuple[int, dict[str, Any]]] = {}
+    for entry in reversed(history):
+        for name, payload in _topics(workflow, order, history, entry):
+            known.setdefault(name, (entry.version, payload))
+    due = order.refund_due
+    if due > 0:
+        money = format(due, "f")
+        version, _ = known.get(DUE, (order.version, {}))
+        known[DUE] = version, {"amount": money, "refund_due": money, "currency": order.currency}
+    else:
+        known.pop(DUE, None)
+    if topic not in known:
+        can = ", ".join(sorted(known)) or "(none)"
+        hint = validation.did_you_mean(topic, known)
+        raise InvalidInput(f"topic must be one that order {order.id!r} can send again: {can}; not {topic!r}{hint}")
+    version, payload = known[topic]
+    state = history[version - 1].state_after
+    return Message(f"{order.id}#{version}.1-{os.urandom(4).hex()}", order.id, topic, Owned(payload, state=state), at)
+
+
+def _topics(
+    workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the topics and payloads of the messages about one entry. A message about stock cannot be made again."""
+    if entry.version == 1:
+        return
+    steps = _of_one_form(history, entry) if entry.notify else [entry]
+    before = order_as_of(workflow, order, history, steps[0].version - 1)
+    after = order_as_of(workflow, order, history, entry.version)
+    decisions = [_decision(workflow, order, history, step) for step in steps]
+    updated = [one for one in topics_of(before, after, decisions, ()) if one[0] == UPDATED]
+    if len(steps) > 1:
+        before, decisions = order_as_of(workflow, order, history, entry.version - 1), decisions[-1:]
+    for topic, payload in topics_of(before, after, decisions, ()):
+        if topic != UPDATED and (topic == DUE or entry.trigger != ADOPT):
+            yield topic, payload
+    yield from updated
+
+
+def _of_one_form(history: Sequence[Entry], entry: Entry) -> list[Entry]:
+    """Return the entries of the commit that ends with an entry: the steps of a form share everything but the flags."""
+    steps = [entry]
+    for earlier in reversed(history[: entry.version - 1]):
+        same = (earlier.at, earlier.by, earlier.comment, earlier.key) == (entry.at, entry.by, entry.comment, entry.key)
+        if not same or earlier.notify or earlier.visible or earlier.trigger in ("create", "comment"):
+            break
+        steps.insert(0, earlier)
+    return steps
+
+
+def _decision(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> Decision:
+    """Return what an entry decided, with the edge that it took if today's rules lead to the same state."""
+    after = order_as_of(workflow, order, history, entry.version)
+    if workflow.rules_of(entry.trigger):
+        again = decided_again(workflow, order, history, entry.version)
+        if not isinstance(again, Refused) and again.entry.state_after == entry.state_after:
+            return Decision(after, entry, again.edge)
+    facts = entry.facts
+    # A fact of a gateway that the rules refused.
+    is_unmatched = entry.by == GATEWAY and "reasons" in facts and facts.get("kind") in get_args(PaymentKind)
+    paid = "paid" in entry.after - entry.before and after.held_online > 0 and entry.trigger != ADOPT
+    return Decision(after, entry, None, UNMATCHED if is_unmatched else "order.paid" if paid else None)

@@ -1,0 +1,167 @@
+"""Adoption: an order that existed before the library kept it, as a history of facts.
+
+The history begins with `create`. An entry `adopt` follows for every payment of the past, at its time. A last one ticks
+the boxes. The payments follow the same identity and bounds as those that a gateway reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import NamedTuple, cast
+
+from attrs import evolve
+
+from order_fsm.errors import InvalidInput, KeyReused
+from order_fsm.model import ADOPT, UNFINISHED, Entry, Fact, Order, PaymentKind, Shipment
+from order_fsm.money import ZERO
+from order_fsm.rules.booking import Booking, book, recorded_before
+from order_fsm.rules.request import Request
+from order_fsm.rules.shipping import lines_of
+from order_fsm.rules.workflow import Workflow
+from order_fsm.validation import GATEWAY
+
+
+class PastPayment(NamedTuple):
+    """A row of the ledger from before the adoption.
+
+    Attributes:
+        at: the time of it.
+        facts: its `kind` and the other members of the row. `credit` is True, False or the amount.
+    """
+
+    at: datetime
+    facts: Mapping[str, Fact]
+
+
+def adopted(
+    workflow: Workflow, new: Order, statuses: frozenset[str], payments: Iterable[PastPayment], last: Request
+) -> tuple[Order, tuple[Entry, ...]]:
+    """Return an adopted order, and its entries after the first.
+
+    Args:
+        workflow: has the state.
+        new: the order as created: without payments and boxes.
+        statuses: its boxes.
+        payments: by time.
+        last: gives the last entry its time, facts and comment, and all entries the actor and the key.
+
+    Raises:
+        InvalidInput: if the boxes are not a state of the workflow, a payment breaks a bound or was given twice, or the
+            boxes contradict the payments.
+    """
+    state = workflow.state_name(statuses)
+    if not workflow.has_state(state):
+        raise InvalidInput(f"statuses must be a state that the rules can lead to, and {state!r} is not one")
+    order = evolve(new, state=state, counted=workflow.counts_in(state))
+    entries: list[Entry] = []
+    for number, payment in enumerate(payments):
+        try:
+            booking = _booked(order, payment.facts)
+        except KeyReused as error:
+            raise InvalidInput(f"payments[{number}] contradicts another one: {error}") from None
+        except InvalidInput as error:
+            raise InvalidInput(f"payments[{number}]: {error}") from None
+        version = new.version + number + 1
+        request = Request(ADOPT, payment.at, {}, last.by, key=last.key)
+        row = booking.row(request, version)
+        facts: dict[str, Fact] = {"kind": row.kind, "amount": row.amount, "currency": row.currency}
+        facts |= {name: value for name in ("reference", "transaction_id", "provider") if (value := getattr(row, name))}
+        if row.kind == "refunded":
+            facts["credit"] = row.credit
+        entries.append(Entry(version, ADOPT, UNFINISHED, UNFINISHED, row.at, last.by, key=last.key, facts=facts))
+        order = evolve(order, payments=(*order.payments, row))
+    _check_boxes(workflow, order)
+    entry = Entry(
+        new.version + len(entries) + 1,
+        ADOPT,
+        UNFINISHED,
+        state,
+        last.at,
+        last.by,
+        last.comment,
+        key=last.key,
+        facts=last.facts,
+    )
+    reserved = () if order.lines and workflow.holds(state) else None
+    shipments: tuple[Shipment, ...] = ()
+    if order.lines and "dispatched" in statuses:
+        shipments = (Shipment("shipped", lines_of(order.quantities), (), entry.at, entry.version),)
+    order = evolve(order, version=entry.version, updated_at=entry.at, reserved=reserved, shipments=shipments)
+    return order, (*entries, entry)
+
+
+def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> Order:
+    """Return the adopted order that its entries lead to.
+
+    Args:
+        workflow: has the state.
+        new: the order as created.
+        entries: those of the adoption, the last one with the boxes.
+
+    Raises:
+        InvalidInput: as `adopted` does.
+    """
+    *past, last = entries
+    request = Request(ADOPT, last.at, last.facts, last.by, last.comment, key=last.key)
+    return adopted(workflow, new, last.after, [PastPayment(entry.at, entry.facts) for entry in past], request)[0]
+
+
+def placed_at(entry: Entry) -> datetime:
+    """Return the time at which an adopted order was placed. Its last entry has it."""
+    return datetime.fromisoformat(str(entry.facts["placed_at"]))
+
+
+def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
+    """Return a payment of the past as a row. Its kind is checked before.
+
+    Raises:
+        InvalidInput: if it is missing its amount, breaks a bound, or is a part of the ledger already.
+        KeyReused: if the ledger has it with another amount or currency.
+    """
+    facts = {name: value for name, value in given.items() if name not in ("kind", "credit")}
+    kind, credit = cast(PaymentKind, given["kind"]), given.get("credit")
+    if not facts.get("amount"):
+        raise InvalidInput("the amount must be given, above 0")
+    if recorded_before(order, kind, facts) is not None:
+        raise InvalidInput("it is the same as an earlier one: each capture, refund and dispute counts once")
+    if not isinstance(credit, Decimal):
+        facts |= {"credit": credit} if isinstance(credit, bool) else {}
+    # Its bound is that of a gateway's fact: what the payment had left.
+    booking = book(order, kind, Request(ADOPT, order.created_at, facts, GATEWAY))
+    if booking.adopts:
+        raise InvalidInput("it is the same as an earlier capture that has no transaction_id: give that one its id")
+    if booking.several:
+        raise InvalidInput("it could be about several payments: give the reference, the currency or the transaction_id")
+    if booking.bound is not None and booking.amount > booking.bound:
+        raise InvalidInput(
+            f"the amount is {booking.amount:f}, and that payment, refund or reversal has {booking.bound:f}"
+            f" {booking.currency} left at that time"
+        )
+    if isinstance(credit, Decimal):
+        booking = booking._replace(credit=credit)
+    if kind == "refunded" and not booking.credit <= min(booking.amount, order.cost):
+        raise InvalidInput(f"the credit is {booking.credit:f}, more than the amount or than the order costs")
+    return booking
+
+
+def _check_boxes(workflow: Workflow, order: Order) -> None:
+    """Raise unless the boxes are those that the payments lead to.
+
+    Raises:
+        InvalidInput: if they are not.
+    """
+    statuses, balance = order.statuses, order.balance
+    came = any(row.kind == "captured" for row in order.payments)
+    if came and workflow.knows("sent") and "sent" not in statuses:
+        raise InvalidInput("statuses must have sent: a payment was captured")
+    if not order.counted or not workflow.knows("paid"):
+        return
+    money = f"{balance.held:f} {order.currency} held, {balance.cost:f} to be paid"
+    if "paid" in statuses and balance.outstanding > ZERO:
+        raise InvalidInput(
+            f"statuses must not have paid: {balance.outstanding:f} {order.currency} is outstanding ({money})"
+        )
+    if "paid" not in statuses and not balance.outstanding:
+        raise InvalidInput(f"statuses must have paid: nothing is outstanding ({money})")

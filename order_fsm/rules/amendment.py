@@ -1,0 +1,103 @@
+"""Amendments: the parts of an order that `Orders.amend` changes, as facts, and the way back to an earlier order.
+
+An entry `amend` keeps, for every part X that it changed, the facts `X` and `X_before`. So an order as it was after any
+of its entries follows from the order now and its history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import evolve
+
+from order_fsm.model import Entry, Fact, Order, invoiced_by_payment
+from order_fsm.rules.rule import AMEND
+from order_fsm.rules.workflow import Workflow
+
+PARTS = ("lines", "total", "credited", "email", "customer", "data")
+"""The parts of an order that can be amended."""
+
+PERSONAL_FACTS = frozenset({"email", "email_before", "customer", "customer_before", "data", "data_before"})
+"""The facts of an amendment that may hold personal data. No message repeats them."""
+
+
+def part_of(order: Order, name: str) -> Fact:
+    """Return a part of an order as a fact. `data` is JSON text."""
+    return data_text(order.data) if name == "data" else getattr(order, name)
+
+
+def data_text(data: Mapping[str, object]) -> str:
+    """Return the shop's own data as JSON text, equal for equal data."""
+    from json import dumps  # Imported on demand: only an amendment needs it.
+
+    return dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def difference(order: Order, wanted: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Return the facts of an amendment: the new and the old value of every part that changes.
+
+    Args:
+        order: as it is now.
+        wanted: parts by name, as they shall be.
+    """
+    facts: dict[str, Fact] = {}
+    for name, value in wanted.items():
+        before = part_of(order, name)
+        if value != before:
+            facts |= {name: value, f"{name}_before": before}
+    return facts
+
+
+def amended(order: Order, facts: Mapping[str, Fact]) -> Order:
+    """Return an order with the new values of an amendment. Its ledger, which has the credits, is as it was."""
+    return _with_parts(order, {name: facts[name] for name in PARTS if name in facts})
+
+
+def order_as_of(workflow: Workflow, order: Order, history: Sequence[Entry], version: int) -> Order:
+    """Return an order as it was after an entry of its history. Its stock is that of now.
+
+    Args:
+        workflow: says whether the order counted in totals.
+        order: now.
+        history: all of its entries.
+        version: of that entry.
+    """
+    if version == order.version:
+        return order
+    entry = history[version - 1]
+    payments = tuple(payment for payment in order.payments if payment.version <= version)
+    before: dict[str, Fact] = {}
+    for later in history[version:]:
+        if later.trigger == AMEND:
+            facts = later.facts
+            for name in PARTS:
+                if name not in before and f"{name}_before" in facts:
+                    before[name] = facts[f"{name}_before"]
+    shipments = tuple(shipment for shipment in order.shipments if shipment.version <= version)
+    then = order.after(entry, payments, workflow.counts_in(entry.state_after), shipments)
+    return evolve(_with_parts(then, before), invoiced_by_payment=invoiced_by_payment(history[:version]))
+
+
+def unlike_history(order: Order, history: Sequence[Entry]) -> Iterator[tuple[str, int]]:
+    """Yield the parts that are not as their amendments leave them: the name, and the version of the amendment.
+
+    Credits follow from the ledger, so they are left out.
+    """
+    now: dict[str, Fact] = {}
+    for entry in reversed(history):
+        facts = entry.facts if entry.trigger == AMEND else {}
+        for name in PARTS:
+            if name in facts and name != "credited":
+                if now.get(name, part_of(order, name)) != facts[name]:
+                    yield name, entry.version
+                now[name] = facts.get(f"{name}_before")
+
+
+def _with_parts(order: Order, parts: Mapping[str, Fact]) -> Order:
+    changes: dict[str, Any] = {name: value for name, value in parts.items() if name != "credited"}
+    if "data" in changes:
+        from json import loads
+
+        changes["data"] = loads(changes["data"])
+    return evolve(order, **changes) if changes else order

@@ -1,0 +1,121 @@
+"""The pieces that an order holds: derived from its state, its lines and its shipments."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from order_fsm.goods import less
+from order_fsm.model import Line, Order, quantities_of
+from order_fsm.rules.shipping import Handling, lines_of
+from order_fsm.rules.workflow import Workflow
+
+_NOTHING: Mapping[str, int] = {}
+
+
+class Supply(NamedTuple):
+    """The stock that a decision may take from.
+
+    Attributes:
+        available: the available pieces of the tracked items that the order may take.
+        backorder: those of them that are never short.
+    """
+
+    available: Mapping[str, int] = _NOTHING
+    backorder: Collection[str] = frozenset()
+
+    def short(self, wanted: Mapping[str, int]) -> frozenset[str]:
+        """Return the SKUs with fewer available pieces than are wanted."""
+        available = self.available
+        short = [sku for sku, number in wanted.items() if available.get(sku, number) < number]
+        return frozenset([sku for sku in short if sku not in self.backorder] if short else short)
+
+    def shortages(self, order: Order) -> frozenset[str]:
+        """Return the SKUs with fewer available pieces than an order would take. It keeps the pieces that it holds."""
+        if not self.available or order.reserved is not None:
+            return frozenset()
+        return self.short(order.to_ship)
+
+
+def holds_rightly(workflow: Workflow, order: Order) -> bool:
+    """Return whether an order holds stock if and only if the rules say so. An order without lines holds none."""
+    return (order.reserved is not None) == (bool(order.lines) and workflow.holds(order.state))
+
+
+def taken(order: Order, wanted: Mapping[str, int], tracked: Collection[str]) -> tuple[Line, ...]:
+    """Return the wanted pieces of tracked items. They are the lines of the order themselves, if they are the same."""
+    lines = order.lines
+    if len(wanted) == len(lines) and all(line.sku in tracked and wanted.get(line.sku) == line.quantity for line in lines):
+        return lines
+    return lines_of({sku: number for sku, number in wanted.items() if sku in tracked})
+
+
+def held_after(
+    workflow: Workflow, order: Order, target: str, handling: Handling | None, tracked: Collection[str]
+) -> tuple[Line, ...] | None:
+    """Return the pieces that an order holds after an entry, None if it holds no stock.
+
+    An order takes pieces and gives them back when it crosses the boundary of the states that hold stock. So a changed
+    table moves no stock by itself: a migration does. Shipped pieces leave those that it holds, and recalled ones come
+    back to them. Pieces that were returned are taken again if the order is recalled.
+
+    Args:
+        workflow: the rules.
+        order: before the entry.
+        target: its state after the entry.
+        handling: the shipment that the entry records, if any.
+        tracked: the SKUs of tracked items among those that it may take.
+    """
+    held = order.reserved
+    holds = workflow.holds(target)
+    if workflow.holds(order.state) != holds:
+        if not holds or not order.lines:
+            return None
+        wanted = order.to_ship if handling is None else handling.left
+        return taken(order, wanted, tracked) if held is None else held
+    if held is None or handling is None or handling.kind == "returned":
+        return held
+    if handling.kind == "shipped":
+        return lines_of(less(quantities_of(held), handling.drawn)) if handling.drawn else held
+    again = {sku: number for sku, number in order.goods.given_up.items() if sku in tracked}
+    pieces = quantities_of((*held, *lines_of(handling.drawn), *lines_of(again)))
+    return lines_of(pieces)
+
+
+def held_as_amended(
+    workflow: Workflow, before: Order, after: Order, tracked: Collection[str]
+) -> tuple[Line, ...] | None:
+    """Return the pieces that an order holds after an amendment of its lines, None if it holds no stock.
+
+    Further pieces of tracked items are taken. Of fewer pieces those are given back that the order took and needs no
+    more.
+
+    Args:
+        workflow: the rules.
+        before: the order before it.
+        after: the order with its new lines.
+        tracked: the SKUs of tracked items among those lines.
+    """
+    if not after.lines:
+        return None
+    if before.reserved is None:
+        takes = not before.lines and workflow.holds(after.state)
+        return taken(after, after.to_ship, tracked) if takes else None
+    held, more = quantities_of(before.reserved), further(before, after)
+    kept: dict[str, int] = {}
+    for sku, left in after.to_ship.items():
+        if pieces := min(held.get(sku, 0) + (more.get(sku, 0) if sku in tracked else 0), left):
+            kept[sku] = pieces
+    return lines_of(kept)
+
+
+def held_as_migrated(workflow: Workflow, order: Order, tracked: Collection[str]) -> tuple[Line, ...] | None:
+    """Return the pieces that an order holds by a changed table, None if it holds no stock."""
+    if not order.lines or not workflow.holds(order.state):
+        return None
+    return taken(order, order.to_ship, tracked) if order.reserved is None else order.reserved
+
+
+def further(before: Order, after: Order) -> dict[str, int]:
+    """Return the pieces that an order has left to ship after an amendment, and had not before."""
+    return less(after.to_ship, before.to_ship)
