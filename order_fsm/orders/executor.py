@@ -83,6 +83,17 @@ class Executor:
             else:
                 return receipt_of(change)
 
+    def preview(self, call: Call) -> Receipt:
+        """Return the receipt that a call would get now. Writes nothing and locks nothing.
+
+        Raises:
+            OrderFsmError: as `execute` does before its commit.
+        """
+        order = self._store.load(call.order_id)
+        stock = self._store.stock(order.quantities) if order.lines else {}
+        change = self.prepare(call, Snapshot(order, None, stock))
+        return change if isinstance(change, Receipt) else receipt_of(change)
+
     def execute_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:
         """Run many calls with one commit. Each is decided on the outcome of those before it.
 

@@ -11,6 +11,7 @@ from order_fsm.errors import InvalidInput, KeyReused, VersionConflict
 from order_fsm.model import Message, Receipt
 from order_fsm.orders import expiry, relay
 from order_fsm.orders.executor import ATTEMPTS, Executor
+from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Change, Need, StockMove, Store
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 class Maintenance:
     """Jobs on the orders of a store. See `Orders`."""
 
-    def __init__(self, store: Store, workflow: Workflow, now: Callable[[], datetime], executor: Executor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workflow: Workflow,
+        now: Callable[[], datetime],
+        executor: Executor,
+        permissions: Permissions | None = None,
+    ) -> None:
         self._store = store
         self._workflow = workflow
         self._now = now
         self._executor = executor
+        self._permissions = permissions
 
     # Stock
 
@@ -163,7 +172,8 @@ class Maintenance:
         An order stays if a gateway holds an authorisation for it, or reported money that the ledger could not take.
         Each is decided by the rule `expire` at its commit, for the version that was found due. So an order that is
         paid, or placed again, at the same moment stays. An order that cannot be changed is logged by its id, and does
-        not stop the others. So a time limit that shall end the call must raise a BaseException.
+        not stop the others. So a time limit that shall end the call must raise a BaseException. If `allow` was given,
+        an order stays unless `allow(CLOCK, "expire", order)` is True.
 
         Args:
             older_than: the age of the placing.
@@ -189,7 +199,9 @@ class Maintenance:
         )
         before = expiry.moment_before(request.at, _age(older_than))
         limit = validation.whole(limit, "limit", 1)
-        return expiry.expire(self._workflow, self._store, self._executor, request, before, limit)
+        return expiry.expire(
+            self._workflow, self._store, self._executor, request, before, limit, self._permissions
+        )
 
     def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
         """Remove orders that were never placed: no box ever ticked, and no money ever recorded.

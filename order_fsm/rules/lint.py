@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from order_fsm.model import UNFINISHED, When
 from order_fsm.rules.rule import Edge, Rule, Status
 
-RESERVED_TRIGGERS = frozenset({"create", "comment", "save"})
-"""Names of history entries that no rule makes."""
+RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "override", "erase"})
+"""Names of history entries that no rule makes, and of other actions that permissions are asked for."""
 
 RESERVED_FACTS = frozenset(
     {"self", "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override"}
@@ -55,7 +55,7 @@ def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Ite
             yield f"status {status.name!r} is ticked or unticked by {trigger!r}, which no rule has"
     for trigger, ledgers in kinds.items():
         if trigger in RESERVED_TRIGGERS:
-            yield f"trigger {trigger!r} is the name of another kind of history entry"
+            yield f"trigger {trigger!r} is the name of another kind of entry or permission"
         if len(ledgers) > 1:
             yield f"the rules of {trigger!r} record different kinds of ledger rows"
 
