@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import evolve
 
@@ -17,11 +17,33 @@ OWN_TRIGGERS = frozenset({"create", "comment", "migrate"})
 """Triggers of entries that no rule makes."""
 
 
-def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+class Tables:
+    """The tables of rules that a shop has, or had. Each entry is judged by the one that decided it."""
+
+    def __init__(self, workflow: Workflow, earlier: Iterable[Workflow] = ()) -> None:
+        """Take the tables.
+
+        Args:
+            workflow: today's rules.
+            earlier: those of before.
+        """
+        self.today = workflow
+        self._by_fingerprint = {table.fingerprint: table for table in (*earlier, workflow)}
+
+    def of(self, entry: Entry) -> Workflow | None:
+        """Return the table that decided an entry, None if it is not among these."""
+        return None if entry.rules_fingerprint is None else self._by_fingerprint.get(entry.rules_fingerprint)
+
+    def unjudged(self, entries: Iterable[Entry]) -> int:
+        """Return the number of entries that rules decided which are not among these."""
+        return sum(not _is_own(entry) and self.of(entry) is None for entry in entries)
+
+
+def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
     """Yield all faults of an order.
 
     Args:
-        workflow: the rules to judge it by.
+        tables: the rules to judge it by.
         order: the order now.
         entries: its history.
     """
@@ -29,8 +51,13 @@ def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iter
     yield from broken
     if broken:
         return  # The other checks would repeat it.
-    first = _first_judged(workflow, entries)
-    yield from _ledger(workflow, order, entries, first)
+    yield from _ledger(tables, order, entries)
+    yield from _under(tables.today, order)
+    yield from _steps(tables, order, entries)
+
+
+def _under(workflow: Workflow, order: Order) -> Iterator[Finding]:
+    """The order fits today's rules."""
     if not workflow.has_state(order.state):
         message = f"the workflow has no state {order.state!r}: it was committed under other rules; see Orders.migrate"
         yield Finding(order.id, "unknown_state", message)
@@ -41,7 +68,11 @@ def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iter
     if (order.reserved is not None) != (bool(order.lines) and workflow.holds(order.state)):
         rules_say = "does not hold" if order.reserved is not None else "holds"
         yield Finding(order.id, "reserved", f"by the rules it {rules_say} stock")
-    yield from _steps(workflow, order, entries, first)
+
+
+def _is_own(entry: Entry) -> bool:
+    """Return whether the library itself made an entry. A shop may have a rule with such a name."""
+    return entry.trigger in OWN_TRIGGERS and entry.rules_fingerprint is None
 
 
 def _history(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -73,19 +104,7 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
             yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
 
 
-def _first_judged(workflow: Workflow, entries: Sequence[Entry]) -> int:
-    """The number of entries that the table does not judge: up to the last that names what is not in it, or that says
-    that the order was moved to this table."""
-    judged = 0
-    for entry in entries:
-        known = entry.trigger in OWN_TRIGGERS or workflow.rules_of(entry.trigger)
-        states_known = workflow.has_state(entry.state_before) and workflow.has_state(entry.state_after)
-        if not known or not states_known or (entry.trigger == "migrate" and not workflow.rules_of("migrate")):
-            judged = entry.version
-    return judged
-
-
-def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
+def _ledger(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
     """Each payment is what an entry records, and each entry that records one has it."""
     recorded: dict[int, int] = {}
     for number, payment in enumerate(order.payments, 1):
@@ -96,12 +115,15 @@ def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: i
             yield Finding(order.id, "ledger", f"payment {number} is of entry {payment.version}, which is not there")
             continue
         entry = entries[payment.version - 1]
-        differs = _differs(workflow, payment, entry)
+        differs = _differs(tables.of(entry), payment, entry)
         if differs:
             message = f"payment {number} and entry {entry.version}, which records it, differ in {', '.join(differs)}"
             yield Finding(order.id, "ledger", message)
-    for entry in entries[first:]:
-        rules = workflow.rules_of(entry.trigger)
+    for entry in entries:
+        table = tables.of(entry)
+        if table is None and not _is_own(entry):
+            continue
+        rules = () if table is None else table.rules_of(entry.trigger)
         least = 1 if rules and rules[0].ledger is not None else 0
         most = 1 if rules and rules[0].lapses else least
         there = recorded.get(entry.version, 0)
@@ -110,10 +132,10 @@ def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: i
             yield Finding(order.id, "ledger", message)
 
 
-def _differs(workflow: Workflow, payment: Payment, entry: Entry) -> list[str]:
+def _differs(table: Workflow | None, payment: Payment, entry: Entry) -> list[str]:
     """Return the columns of a payment that its entry contradicts."""
     facts = entry.facts
-    kind = workflow.ledger_of(entry.trigger) if workflow.rules_of(entry.trigger) else None
+    kind = table.ledger_of(entry.trigger) if table is not None and table.rules_of(entry.trigger) else None
     pairs = {
         "kind": (payment.kind, payment.kind if kind is None else kind),
         # A row of 0 moves no money: it identifies a payment, or ends a credit.
@@ -126,19 +148,21 @@ def _differs(workflow: Workflow, payment: Payment, entry: Entry) -> list[str]:
     return [name for name, (one, other) in pairs.items() if one != other]
 
 
-def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
-    """Each step is one that the table takes: from the state, with the money that was there, for what was asked.
+def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Each step is one that its table takes: from the state, with the money that was there, for what was asked.
 
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
-    for entry in entries[first:]:
-        if entry.trigger in OWN_TRIGGERS and not workflow.rules_of(entry.trigger):
-            if entry.state_after != entry.state_before or (entry.trigger == "create") != (entry.version == 1):
-                yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
-        elif entry.version == 1:
+    for entry in entries:
+        table = tables.of(entry)
+        if entry.version == 1 and entry.trigger != "create":
             yield Finding(order.id, "rule", f"the history begins with {entry.trigger} and not with create")
-        else:
-            led = _led(workflow, order, entries[: entry.version - 1], entry)
+        elif _is_own(entry):
+            moves = entry.state_after != entry.state_before and entry.trigger != "migrate"
+            if moves or (entry.trigger == "create") != (entry.version == 1):
+                yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
+        elif table is not None:
+            led = _led(table, tables, order, entries[: entry.version - 1], entry)
             if led != entry.state_after:
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
@@ -147,14 +171,19 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
                 yield Finding(order.id, "rule", message)
 
 
-def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> str:
+def _led(table: Workflow, tables: Tables, order: Order, history: Sequence[Entry], entry: Entry) -> str:
     """Return the state to which the rules lead, or why they do not, or why the ledger is another one than theirs."""
+    if not table.rules_of(entry.trigger):
+        return "there is no such trigger"
     ledger = tuple(payment for payment in order.payments if payment.version < entry.version)
-    then = order.after(history[-1], ledger, workflow.counts_in(history[-1].state_after))
+    before = next((one for one in reversed(history) if one.trigger != "comment"), entry)
+    # The table that decided the entry before says whether the order counted. A created or moved order has none.
+    counting = tables.of(before) or table
+    then = order.after(history[-1], ledger, counting.counts_in(history[-1].state_after))
     then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
     try:
         request = Request(entry.trigger, entry.at, entry.facts, entry.by, entry.comment, override=entry.override)
-        decision = decide(workflow, then, request)
+        decision = decide(table, then, request)
     except OrderFsmError as error:
         return f"it cannot be: {error}"
     except Exception as error:

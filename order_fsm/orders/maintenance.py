@@ -199,9 +199,7 @@ class Maintenance:
         )
         before = expiry.moment_before(request.at, _age(older_than))
         limit = validation.whole(limit, "limit", 1)
-        return expiry.expire(
-            self._workflow, self._store, self._executor, request, before, limit, self._permissions
-        )
+        return expiry.expire(self._workflow, self._store, self._executor, request, before, limit, self._permissions)
 
     def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
         """Remove orders that were never placed: no box ever ticked, and no money ever recorded.
@@ -248,20 +246,27 @@ class Maintenance:
 
         return migrate(self._workflow, self._store, self._executor, mapping, request, limit)
 
-    def audit(self, progress: Callable[[int, int | None], object] | None = None) -> Audit:
+    def audit(
+        self,
+        progress: Callable[[int, int | None], object] | None = None,
+        *,
+        workflows: Iterable[Workflow] = (),
+    ) -> Audit:
         """Check the store: every order against its history, its ledger, its keys and the rules.
 
         It reads everything and changes nothing. Others may work at the same time. See `order_fsm.audit`.
 
         Args:
             progress: is called after each order with the number done, and the number of all or None.
+            workflows: the rules of before, if the table was changed. Each entry is judged by the rules that decided it:
+                those of today or of before that have its fingerprint. The others are counted as `unjudged`.
 
         Returns:
             The findings. `ok` is true if there are none.
         """
         from order_fsm.audit import audit  # Imported on demand: only an audit needs it.
 
-        return audit(self._store, self._workflow, progress)
+        return audit(self._store, self._workflow, progress, workflows=workflows)
 
 
 def _age(older_than: object) -> timedelta:

@@ -137,6 +137,4 @@ class Inquiry:
     def _log(self, order: Order) -> None:
         for action, reason in self._refused if self._permissions.logs else ():
             # Only the code: the shop's own message may hold customer data.
-            _log.warning(
-                "order %r: %r was not permitted to %s: %r", order.id, self._request.by, action, reason.code
-            )
+            _log.warning("order %r: %r was not permitted to %s: %r", order.id, self._request.by, action, reason.code)
