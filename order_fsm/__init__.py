@@ -46,10 +46,13 @@ from order_fsm.rules.rule import STOCK_SUFFICES, Guard, Rule, Status
 from order_fsm.rules.shop import shop_workflow
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel
+from order_fsm.validation import CLOCK, GATEWAY
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CLOCK",
+    "GATEWAY",
     "STOCK_SUFFICES",
     "Entry",
     "Guard",

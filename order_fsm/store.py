@@ -167,6 +167,18 @@ class Query(NamedTuple):
     part_dispatched: bool = False
 
 
+class Marks(NamedTuple):
+    """The queues of an order that its state does not tell.
+
+    Attributes:
+        refund_due, unmatched, part_dispatched: as in `Tally`.
+    """
+
+    refund_due: bool
+    unmatched: bool
+    part_dispatched: bool
+
+
 class Tally(NamedTuple):
     """The number and the sum of the orders in one state.
 
@@ -188,17 +200,10 @@ class Tally(NamedTuple):
     unmatched: bool = False
     part_dispatched: bool = False
 
-
-class Marks(NamedTuple):
-    """The queues of an order that its state does not tell.
-
-    Attributes:
-        refund_due, unmatched, part_dispatched: as in `Tally`.
-    """
-
-    refund_due: bool
-    unmatched: bool
-    part_dispatched: bool
+    @property
+    def marks(self) -> Marks:
+        """The queues of these orders that their state does not tell."""
+        return Marks(self.refund_due, self.unmatched, self.part_dispatched)
 
 
 _NO_MARKS = Marks(False, False, False)

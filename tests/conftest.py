@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import order_fsm.rules.shop
-from order_fsm import Line, Message, Order, Orders, Refused, When, Workflow, shop_workflow, validation
+from order_fsm import Line, Message, Order, Orders, Refused, When, Workflow, shop_workflow
 from order_fsm.rules.decide import Decision, decide
 from order_fsm.rules.request import Request
 from order_fsm.rules.shop import Dispatch

@@ -9,11 +9,12 @@ unknown_state  the rules do not have the order's state; see `Orders.migrate`
 counted        the order counts in totals and by the rules does not, or the other way round; see `Orders.migrate`
 reserved       the order holds stock and by the rules does not, or the other way round; see `Orders.migrate`
 ledger         a payment and the entry that records it differ, or one of the two is missing
-rule           today's rules do not take this step, such as one that ticks paid without the money. Steps up to the last
-               one that names a trigger or a state that they do not have are not judged
+rule           the rules that decided this step do not take it, such as one that ticks paid without the money. An entry
+               whose rules are not known here is not judged; see `Audit.unjudged`
 keys           a key of an entry does not lead to the entries that carry it
 messages       a message is about an order that is gone, or about a version that the order has not reached
-stock          an item's held pieces are not those that orders reserved, or more pieces are missing than there ever were
+goods          a shipment and the entry that records it differ, or the order holds more than it has left to ship
+stock          an item's held, out or lost pieces are not those of the orders, or more are missing than there ever were
 tally          the totals of the store are not those of its orders
 
 Not detected: how many pieces there were at first, so whether available, held, out and lost pieces add up to the right
@@ -22,14 +23,15 @@ number; and anything that was removed as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from itertools import chain
 
 from attrs import Factory, define, frozen
 
-from order_fsm.audit.consistency import findings
-from order_fsm.errors import OrderNotFound, StoreCorrupt
+from order_fsm import validation
+from order_fsm.audit.consistency import Tables, findings
+from order_fsm.errors import InvalidInput, OrderNotFound, StoreCorrupt
 from order_fsm.goods import add
 from order_fsm.model import Entry, Finding, Message, Order
 from order_fsm.money import ZERO, plus
@@ -51,11 +53,14 @@ class Audit:
         orders: the number of orders read.
         entries: the number of their entries.
         findings: all faults, orders in the store's sequence.
+        unjudged: the number of entries that were decided by rules which the audit did not have. Give it the workflows
+            of before, so that it judges these entries too.
     """
 
     orders: int
     entries: int
     findings: tuple[Finding, ...]
+    unjudged: int = 0
 
     @property
     def ok(self) -> bool:
@@ -63,7 +68,9 @@ class Audit:
         return not self.findings
 
 
-def audit(store: Store, workflow: Workflow, progress: Progress | None = None) -> Audit:
+def audit(
+    store: Store, workflow: Workflow, progress: Progress | None = None, *, workflows: Iterable[Workflow] = ()
+) -> Audit:
     """Check a store. Reads everything and changes nothing.
 
     Others may work at the same time. A part that they change is read again before it becomes a finding. The audit keeps
@@ -71,16 +78,24 @@ def audit(store: Store, workflow: Workflow, progress: Progress | None = None) ->
 
     Args:
         store: the store.
-        workflow: the rules to judge its orders by.
+        workflow: today's rules. They say how orders must be now.
         progress: is called after each order with the number done, and the number of all or None.
+        workflows: the rules of before. Each entry is judged by the rules whose fingerprint it has.
 
     Returns:
         The findings.
 
     Raises:
+        InvalidInput: if `workflows` is not a list of workflows.
         StoreUnavailable: if the store cannot be read.
     """
-    return _Auditor(store, workflow).audit(progress)
+    if isinstance(workflows, str | Mapping | Workflow) or not isinstance(workflows, Iterable):
+        raise InvalidInput(f"workflows must be a list of Workflow, not {validation.shown(workflows)}")
+    earlier = tuple(workflows)
+    for one in earlier:
+        if not isinstance(one, Workflow):
+            raise InvalidInput(f"workflows must be a list of Workflow, not of {validation.shown(one)}")
+    return _Auditor(store, Tables(workflow, earlier)).audit(progress)
 
 
 @define
@@ -104,14 +119,14 @@ class _Sums:
 
 
 class _Auditor:
-    def __init__(self, store: Store, workflow: Workflow) -> None:
+    def __init__(self, store: Store, tables: Tables) -> None:
         self._store = store
-        self._workflow = workflow
+        self._tables = tables
         self._findings: list[Finding] = []
 
     def audit(self, progress: Progress | None) -> Audit:
         sums = _Sums()
-        orders = entries = 0
+        orders = entries = unjudged = 0
         before = self._totals()
         number = None if before is None else sum(count for count, _ in before.values())
         for done, order_id in enumerate(self._readable(self._ids()), 1):
@@ -125,7 +140,8 @@ class _Auditor:
                 orders += 1
                 entries += len(history)
                 sums.add(order)
-                self._findings += findings(self._workflow, order, history)
+                unjudged += self._tables.unjudged(history)
+                self._findings += findings(self._tables, order, history)
                 self._findings += self._keys(order, history)
             if progress is not None:
                 progress(done, number)
@@ -133,7 +149,7 @@ class _Auditor:
             self._findings += self._unlike(sums, before)
         self._findings += self._messages()
         self._findings += [Finding(None, "corrupt", fault) for fault in self._readable(self._faults())]
-        return Audit(orders, entries, tuple(dict.fromkeys(self._findings)))
+        return Audit(orders, entries, tuple(dict.fromkeys(self._findings)), unjudged)
 
     # Reading
 
@@ -214,7 +230,9 @@ class _Auditor:
     def _totals(self) -> _Totals | None:
         try:
             return {
-                (tally.state, tally.currency, Marks(tally.refund_due, tally.unmatched, tally.part_dispatched)): tally[3:5]
+                (tally.state, tally.currency, Marks(tally.refund_due, tally.unmatched, tally.part_dispatched)): tally[
+                    3:5
+                ]
                 for tally in self._store.tally(None)
             }
         except StoreCorrupt as error:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+
+from attrs import evolve
 
 from order_fsm.errors import InvalidInput, OrderFsmError, Refused
-from order_fsm.model import ADOPT, UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment
+from order_fsm.model import (
+    ADOPT,
+    UNFINISHED,
+    Entry,
+    Finding,
+    Order,
+    Payment,
+    Shipment,
+    invoiced_by_payment,
+    quantities_of,
+)
 from order_fsm.money import ZERO
 from order_fsm.rules.adoption import adopted_again
 from order_fsm.rules.again import decided_again
@@ -20,20 +32,48 @@ _RECORDS = {AMEND: "credited", ADOPT: "kind"}
 """By trigger, the fact of an entry that records a payment."""
 
 
-def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+class Tables:
+    """The tables of rules that a shop has, or had. Each entry is judged by the one that decided it."""
+
+    def __init__(self, workflow: Workflow, earlier: Iterable[Workflow] = ()) -> None:
+        """Take the tables.
+
+        Args:
+            workflow: today's rules.
+            earlier: those of before.
+        """
+        self.today = workflow
+        self._by_fingerprint = {table.fingerprint: table for table in (*earlier, workflow)}
+
+    def of(self, entry: Entry) -> Workflow | None:
+        """Return the table that decided an entry, None if it is not among these."""
+        return None if entry.rules_fingerprint is None else self._by_fingerprint.get(entry.rules_fingerprint)
+
+    def unjudged(self, entries: Iterable[Entry]) -> int:
+        """Return the number of entries that rules decided which are not among these."""
+        return sum(not _is_own(entry) and self.of(entry) is None for entry in entries)
+
+
+def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
     """Yield all faults of an order.
 
     Args:
-        workflow: the rules to judge it by.
+        tables: the rules to judge it by.
         order: the order now.
         entries: its history.
     """
     broken = [*_history(order, entries), *_fold(order, entries)]
+    broken += _shipments(order, entries)
     yield from broken
     if broken:
         return  # The other checks would repeat it.
-    first = _first_judged(workflow, entries)
-    yield from _ledger(workflow, order, entries, first)
+    yield from _ledger(tables, order, entries)
+    yield from _under(tables.today, order)
+    yield from _steps(tables, order, entries)
+
+
+def _under(workflow: Workflow, order: Order) -> Iterator[Finding]:
+    """The order fits today's rules."""
     if not workflow.has_state(order.state):
         message = f"the workflow has no state {order.state!r}: it was committed under other rules; see Orders.migrate"
         yield Finding(order.id, "unknown_state", message)
@@ -44,7 +84,11 @@ def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iter
     if (order.reserved is not None) != (bool(order.lines) and workflow.holds(order.state)):
         rules_say = "does not hold" if order.reserved is not None else "holds"
         yield Finding(order.id, "reserved", f"by the rules it {rules_say} stock")
-    yield from _steps(workflow, order, entries, first)
+
+
+def _is_own(entry: Entry) -> bool:
+    """Return whether the library itself made an entry. A shop may have a rule with such a name."""
+    return entry.trigger in OWN_TRIGGERS and entry.rules_fingerprint is None
 
 
 def _history(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -79,19 +123,20 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
         yield Finding(order.id, "fold", f"its {part} is not that of the amendment in entry {version}")
 
 
-def _first_judged(workflow: Workflow, entries: Sequence[Entry]) -> int:
-    """The number of entries that the table does not judge: up to the last that names what is not in it, or that says
-    that the order was moved to this table."""
-    judged = 0
-    for entry in entries:
-        known = entry.trigger in OWN_TRIGGERS or workflow.rules_of(entry.trigger)
-        states_known = workflow.has_state(entry.state_before) and workflow.has_state(entry.state_after)
-        if not known or not states_known or (entry.trigger == "migrate" and not workflow.rules_of("migrate")):
-            judged = entry.version
-    return judged
+def _shipments(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Each shipment is what an entry records, and at most its pieces came from stock."""
+    for number, row in enumerate(order.shipments, 1):
+        entry = entries[row.version - 1] if 1 <= row.version <= len(entries) else None
+        pieces = quantities_of(row.lines)
+        if entry is None or entry.at != row.at or entry.facts.get("items", row.lines) != row.lines:
+            yield Finding(order.id, "goods", f"shipment {number} is not what entry {row.version} records")
+        elif any(drawn > pieces.get(sku, 0) for sku, drawn in quantities_of(row.drawn).items()):
+            yield Finding(order.id, "goods", f"shipment {number} drew more pieces from stock than it has")
+    if any(held > order.to_ship.get(sku, 0) for sku, held in quantities_of(order.reserved or ()).items()):
+        yield Finding(order.id, "goods", "it holds more pieces than it has left to ship")
 
 
-def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
+def _ledger(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
     """Each payment is what an entry records, and each entry that records one has it."""
     recorded: dict[int, int] = {}
     for number, payment in enumerate(order.payments, 1):
@@ -102,12 +147,15 @@ def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: i
             yield Finding(order.id, "ledger", f"payment {number} is of entry {payment.version}, which is not there")
             continue
         entry = entries[payment.version - 1]
-        differs = _differs(workflow, payment, entry)
+        differs = _differs(tables.of(entry), payment, entry)
         if differs:
             message = f"payment {number} and entry {entry.version}, which records it, differ in {', '.join(differs)}"
             yield Finding(order.id, "ledger", message)
-    for entry in entries[first:]:
-        rules = workflow.rules_of(entry.trigger)
+    for entry in entries:
+        table = tables.of(entry)
+        if table is None and not _is_own(entry):
+            continue
+        rules = () if table is None else table.rules_of(entry.trigger)
         least = 1 if (rules and rules[0].ledger is not None) or _RECORDS.get(entry.trigger) in entry.facts else 0
         most = 1 if rules and rules[0].lapses else least
         there = recorded.get(entry.version, 0)
@@ -116,10 +164,11 @@ def _ledger(workflow: Workflow, order: Order, entries: Sequence[Entry], first: i
             yield Finding(order.id, "ledger", message)
 
 
-def _differs(workflow: Workflow, payment: Payment, entry: Entry) -> list[str]:
+def _differs(table: Workflow | None, payment: Payment, entry: Entry) -> list[str]:
     """Return the columns of a payment that its entry contradicts."""
     facts = entry.facts
-    kind = workflow.ledger_of(entry.trigger) if workflow.rules_of(entry.trigger) else facts.get("kind")
+    is_ruled = table is not None and table.rules_of(entry.trigger)
+    kind = table.ledger_of(entry.trigger) if table is not None and is_ruled else facts.get("kind")
     pairs = {
         "kind": (payment.kind, payment.kind if kind is None else kind),
         # A row of 0 moves no money: it identifies a payment, or ends a credit.
@@ -132,22 +181,24 @@ def _differs(workflow: Workflow, payment: Payment, entry: Entry) -> list[str]:
     return [name for name, (one, other) in pairs.items() if one != other]
 
 
-def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
-    """Each step is one that the table takes: from the state, with the money that was there, for what was asked.
+def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Each step is one that its table takes: from the state, with the money that was there, for what was asked.
 
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
-    yield from _adoption(workflow, order, entries, first)
-    for entry in entries[first:]:
+    yield from _adoption(tables.today, order, entries)
+    for entry in entries:
+        table = tables.of(entry)
         if entry.trigger == ADOPT:
             continue
-        if entry.trigger in OWN_TRIGGERS and not workflow.rules_of(entry.trigger):
-            if entry.state_after != entry.state_before or (entry.trigger == "create") != (entry.version == 1):
-                yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
-        elif entry.version == 1:
+        if entry.version == 1 and entry.trigger != "create":
             yield Finding(order.id, "rule", f"the history begins with {entry.trigger} and not with create")
-        else:
-            led = _led(workflow, order, entries, entry)
+        elif _is_own(entry):
+            moves = entry.state_after != entry.state_before and entry.trigger != "migrate"
+            if moves or (entry.trigger == "create") != (entry.version == 1):
+                yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
+        elif table is not None:
+            led = _led(table, tables, order, entries, entry)
             if led != entry.state_after:
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
@@ -156,12 +207,17 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
                 yield Finding(order.id, "rule", message)
 
 
-def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> str:
+def _led(table: Workflow, tables: Tables, order: Order, history: Sequence[Entry], entry: Entry) -> str:
     """Return the state to which the rules lead, or why they do not, or why the ledger is another one than theirs."""
-    if entry.trigger == AMEND and not _amends(order_as_of(workflow, order, history, entry.version - 1), entry):
+    if not table.rules_of(entry.trigger):
+        return "there is no such trigger"
+    previous = next((one for one in reversed(history[: entry.version - 1]) if one.trigger != "comment"), entry)
+    # The table that decided the entry before says whether the order counted. A created or moved order has none.
+    counting = tables.of(previous) or table
+    if entry.trigger == AMEND and not _amends(order_as_of(counting, order, history, entry.version - 1), entry):
         return "it changes other parts than it says"
     try:
-        decision = decided_again(workflow, order, history, entry.version)
+        decision = decided_again(table, order, history, entry.version, counting)
     except OrderFsmError as error:
         return f"it cannot be: {error}"
     except Exception as error:
@@ -173,7 +229,14 @@ def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entr
     before = sum(payment.version < entry.version for payment in order.payments)
     if decision.order.payments[before:] != rows:
         return f"{decision.order.state}, with another row in the ledger"
+    if _goods_of(decision.order, entry.version) != _goods_of(order, entry.version):
+        return f"{decision.order.state}, with other shipments"
     return decision.order.state
+
+
+def _goods_of(order: Order, version: int) -> list[Shipment]:
+    """Return the shipments that an entry recorded. Which of their pieces came from stock is not known afterwards."""
+    return [evolve(row, drawn=()) for row in order.shipments if row.version == version]
 
 
 def _amends(then: Order, entry: Entry) -> bool:
@@ -183,10 +246,10 @@ def _amends(then: Order, entry: Entry) -> bool:
     return bool(facts) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
 
 
-def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry], first: int) -> Iterator[Finding]:
-    """An adoption follows the creation, and its boxes and payments agree."""
+def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """An adoption follows the creation, and its boxes and payments agree. Judged by today's rules, if they can be."""
     adopting = [entry for entry in entries if entry.trigger == ADOPT]
-    if not adopting or adopting[-1].version <= first:
+    if not adopting or not workflow.has_state(adopting[-1].state_after):
         return
     fault = None
     if [entry.version for entry in adopting] != list(range(2, len(adopting) + 2)):
@@ -198,7 +261,8 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry], first:
             fault = str(error)
         else:
             rows = tuple(payment for payment in order.payments if payment.version <= then.version)
-            if (then.state, then.payments) != (adopting[-1].state_after, rows):
-                fault = f"it leads to {then.state}, or to another ledger"
+            goods = tuple(row for row in order.shipments if row.version <= then.version)
+            if (then.state, then.payments, then.shipments) != (adopting[-1].state_after, rows, goods):
+                fault = f"it leads to {then.state}, or to other ledgers"
     if fault is not None:
         yield Finding(order.id, "rule", f"the adoption cannot be: {fault}")

@@ -17,6 +17,7 @@ from order_fsm.rules.booking import recorded_before
 from order_fsm.rules.decide import Call, Decision, Outcome, Recorded, decide
 from order_fsm.rules.form import fill
 from order_fsm.rules.holding import Supply, further, held_as_amended, held_as_migrated
+from order_fsm.rules.permissions import SAVE, Permissions
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
@@ -35,6 +36,7 @@ class Fire(NamedTuple):
     request: Request
     request_fingerprint: str | None = None
     currencies: Mapping[str, int] = NO_CURRENCIES
+    permissions: Permissions | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger. A payment, refund or dispute with a known id was recorded before.
@@ -52,12 +54,11 @@ class Fire(NamedTuple):
             recorded = recorded_before(order, kind, facts)
             if recorded is not None:
                 return Recorded(recorded.version)
-        decision = decide(self.workflow, order, self.request, supply.shortages(order), supply.available)
-        return decision if isinstance(decision, Refused) else (decision,)
+        return _fired(self, order, supply)
 
 
 class Report(NamedTuple):
-    """Records one fact of a payment gateway: fires a trigger, or adds a comment if the rules refuse it.
+    """Records one fact of a payment gateway: fires a trigger, or adds a comment if the rules or permissions refuse it.
 
     One call decides both, under one key, so that a redelivery gets the first receipt again in either case.
 
@@ -113,14 +114,21 @@ class Expire(NamedTuple):
     order_id: str
     request: Request
     version: int
+    permissions: Permissions | None = None
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger. There is nothing to do if the order has another version."""
         if order.version != self.version:
             return ()
-        decision = decide(self.workflow, order, self.request, supply.shortages(order), supply.available)
-        return decision if isinstance(decision, Refused) else (decision,)
+        return _fired(self, order, supply)
+
+
+def _fired(call: Fire | Expire, order: Order, supply: Supply) -> Outcome:
+    """Decide the trigger of a call, by the rules and the permissions."""
+    decision = decide(call.workflow, order, call.request, supply.shortages(order), supply.available)
+    outcome: Outcome = decision if isinstance(decision, Refused) else (decision,)
+    return outcome if call.permissions is None else call.permissions.inquiry(call.request).judged(order, outcome)
 
 
 class OwnError(Exception):
@@ -182,6 +190,7 @@ class Save(NamedTuple):
     statuses: frozenset[str]
     version: int
     request_fingerprint: str | None = None
+    permissions: Permissions | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the steps from the order's statuses to those of the form.
@@ -194,9 +203,21 @@ class Save(NamedTuple):
                 f"order {order.id!r} changed since the form was loaded (version {order.version}, form has"
                 f" {self.version}): reload it"
             )
+        inquiry = None if self.permissions is None else self.permissions.inquiry(self.request)
+        outcome: Outcome
         if order.statuses == self.statuses:
-            return (noted(order, self.request),) if self.request.reasoned else ()
-        return fill(self.workflow, order, self.statuses, self.request, supply.shortages(order), supply.available)
+            outcome = (noted(order, self.request),) if self.request.reasoned else ()
+        else:
+            outcome = fill(
+                self.workflow,
+                order,
+                self.statuses,
+                self.request,
+                supply.shortages(order),
+                supply.available,
+                inquiry,
+            )
+        return outcome if inquiry is None else inquiry.judged(order, outcome, SAVE)
 
 
 class Amend(NamedTuple):
@@ -214,6 +235,7 @@ class Amend(NamedTuple):
     version: int | None = None
     request_fingerprint: str | None = None
     currencies: Mapping[str, int] = NO_CURRENCIES
+    permissions: Permissions | None = None
 
     @property
     def lines(self) -> tuple[Line, ...] | None:
@@ -233,6 +255,10 @@ class Amend(NamedTuple):
                 f"order {order.id!r} changed since it was read (version {order.version}, the amendment has"
                 f" {self.version}): reload it"
             )
+        outcome = self._outcome(order, supply)
+        return outcome if self.permissions is None else self.permissions.inquiry(self.request).judged(order, outcome)
+
+    def _outcome(self, order: Order, supply: Supply) -> Outcome:
         facts = difference(order, self.wanted)
         if not facts:
             return (noted(order, self.request),) if self.request.reasoned else ()

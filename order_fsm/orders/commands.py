@@ -13,6 +13,7 @@ from order_fsm.errors import InvalidInput, UnknownTrigger
 from order_fsm.model import Fact
 from order_fsm.orders.calls import NO_CURRENCIES, Amend, Comment, Fire, Report, Save
 from order_fsm.orders.contents import parts_of
+from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, facts_content, request_fingerprint
 from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
@@ -22,7 +23,11 @@ class Commands:
     """Checks arguments and makes calls."""
 
     def __init__(
-        self, workflow: Workflow, now: Callable[[], datetime], currencies: Mapping[str, int] = NO_CURRENCIES
+        self,
+        workflow: Workflow,
+        now: Callable[[], datetime],
+        currencies: Mapping[str, int] = NO_CURRENCIES,
+        permissions: Permissions | None = None,
     ) -> None:
         """Create the factory of calls.
 
@@ -30,10 +35,12 @@ class Commands:
             workflow: the rules.
             now: returns the time, in UTC.
             currencies: fraction digits of the shop's own currencies.
+            permissions: who may do what. None allows everything.
         """
         self._workflow = workflow
         self._now = now
         self._currencies = currencies
+        self._permissions = permissions
 
     def fire(
         self,
@@ -64,7 +71,7 @@ class Commands:
         fingerprint = None
         if key is not None:
             fingerprint = request_fingerprint(order_id, trigger, facts_content(checked, ledger=ledger))
-        return Fire(workflow, order_id, request, fingerprint, self._currencies)
+        return Fire(workflow, order_id, request, fingerprint, self._currencies, self._permissions)
 
     def save(
         self,
@@ -88,7 +95,7 @@ class Commands:
         version = validation.whole(version, "version", 1)
         request = Request("save", self._now(), {}, by, text, visible, notify, key, override)
         fingerprint = None if key is None else request_fingerprint(order_id, "save", [sorted(wanted), text])
-        return Save(self._workflow, order_id, request, wanted, version, fingerprint)
+        return Save(self._workflow, order_id, request, wanted, version, fingerprint, self._permissions)
 
     def amend(
         self,
@@ -124,7 +131,9 @@ class Commands:
         if key is not None:
             content = [[name, _content(value)] for name, value in sorted(wanted.items())]
             fingerprint = request_fingerprint(order_id, AMEND, [content, text])
-        return Amend(self._workflow, order_id, request, wanted, version, fingerprint, self._currencies)
+        return Amend(
+            self._workflow, order_id, request, wanted, version, fingerprint, self._currencies, self._permissions
+        )
 
     def comment(
         self,
@@ -179,7 +188,7 @@ class Commands:
             accepted = workflow.facts_of(trigger)
             known = {name: value for name, value in facts.items() if name in accepted}
             request = Request(trigger, now, known, by, comment, visible, key=key)
-            fire = Fire(workflow, order_id, request, None, self._currencies)
+            fire = Fire(workflow, order_id, request, None, self._currencies, self._permissions)
         note = Request("comment", now, {"kind": kind, **facts}, by, told, key=key)
         fingerprint = request_fingerprint(order_id, "report", [kind, facts_content(facts, ledger=True)])
         return Report(order_id, note, fingerprint, fire, final, unmatched)

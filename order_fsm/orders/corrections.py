@@ -18,6 +18,7 @@ from order_fsm.orders.contents import UNCHANGED, Keep, lines_of
 from order_fsm.orders.executor import ATTEMPTS, Executor
 from order_fsm.orders.maintenance import Maintenance
 from order_fsm.rules.adoption import adopted
+from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Change, Need, Store
@@ -34,8 +35,9 @@ class Corrections(Maintenance):
         executor: Executor,
         commands: Commands,
         currencies: Mapping[str, int],
+        permissions: Permissions | None,
     ) -> None:
-        super().__init__(store, workflow, now, executor)
+        super().__init__(store, workflow, now, executor, permissions)
         self._commands = commands
         self._currencies = currencies
 

@@ -84,6 +84,18 @@ class Executor:
             else:
                 return receipt_of(change)
 
+    def preview(self, call: Call) -> Receipt:
+        """Return the receipt that a call would get now. Writes nothing and locks nothing.
+
+        Raises:
+            OrderFsmError: as `execute` does before its commit.
+        """
+        order = self._store.load(call.order_id)
+        levels = self._store.stock_levels(order.quantities) if order.lines else {}
+        backorder = frozenset([sku for sku, level in levels.items() if level.backorder])
+        change = self.prepare(call, Snapshot(order, None, available_of(levels), backorder=backorder))
+        return change if isinstance(change, Receipt) else receipt_of(change)
+
     def execute_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:
         """Run many calls with one commit. Each is decided on the outcome of those before it.
 

@@ -12,6 +12,7 @@ from order_fsm.orders.calls import Expire
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import each_order
 from order_fsm.rules.adoption import placed_at
+from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Query, Store
@@ -33,7 +34,13 @@ def moment_before(now: datetime, age: timedelta) -> datetime:
 
 
 def expire(
-    workflow: Workflow, store: Store, executor: Executor, request: Request, before: datetime, limit: int
+    workflow: Workflow,
+    store: Store,
+    executor: Executor,
+    request: Request,
+    before: datetime,
+    limit: int,
+    permissions: Permissions | None = None,
 ) -> list[Receipt]:
     """Fire `expire` at orders that have been due since `before`. See `Orders.expire`.
 
@@ -44,6 +51,7 @@ def expire(
         request: gives the entries their time, comment and flags.
         before: orders that came to be due later are left alone.
         limit: the largest number of orders to expire.
+        permissions: whether the clock may. None allows everything.
 
     Raises:
         InvalidInput: if the workflow has no such rule.
@@ -60,10 +68,10 @@ def expire(
             try:
                 if _has_waited(workflow, order, store.history(order.id), due, before):
                     # Decided for this version alone: the order may be unplaced and placed again now.
-                    receipt = executor.execute(Expire(workflow, order.id, request, order.version))
+                    receipt = executor.execute(Expire(workflow, order.id, request, order.version, permissions))
                     expired += [receipt] if receipt.entries else []
             except (Refused, OrderNotFound):
-                continue  # It holds money, or it is gone.
+                continue  # It holds money, the clock may not, or it is gone.
             except Exception as error:
                 _skipped(order, error)
     return expired

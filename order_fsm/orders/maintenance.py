@@ -11,6 +11,7 @@ from order_fsm.errors import InvalidInput, KeyReused, VersionConflict
 from order_fsm.model import Message, Receipt
 from order_fsm.orders import expiry, relay
 from order_fsm.orders.executor import ATTEMPTS, Executor
+from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Change, Need, StockLevel, StockMove, Store
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 class Maintenance:
     """Jobs on the orders of a store. See `Orders`."""
 
-    def __init__(self, store: Store, workflow: Workflow, now: Callable[[], datetime], executor: Executor) -> None:
+    def __init__(
+        self,
+        store: Store,
+        workflow: Workflow,
+        now: Callable[[], datetime],
+        executor: Executor,
+        permissions: Permissions | None = None,
+    ) -> None:
         self._store = store
         self._workflow = workflow
         self._now = now
         self._executor = executor
+        self._permissions = permissions
 
     # Stock
 
@@ -196,7 +205,8 @@ class Maintenance:
         An order stays if a gateway holds an authorisation for it, or reported money that the ledger could not take.
         Each is decided by the rule `expire` at its commit, for the version that was found due. So an order that is
         paid, or placed again, at the same moment stays. An order that cannot be changed is logged by its id, and does
-        not stop the others. So a time limit that shall end the call must raise a BaseException.
+        not stop the others. So a time limit that shall end the call must raise a BaseException. If `allow` was given,
+        an order stays unless `allow(CLOCK, "expire", order)` is True.
 
         Args:
             older_than: the age of the placing.
@@ -222,7 +232,7 @@ class Maintenance:
         )
         before = expiry.moment_before(request.at, _age(older_than))
         limit = validation.whole(limit, "limit", 1)
-        return expiry.expire(self._workflow, self._store, self._executor, request, before, limit)
+        return expiry.expire(self._workflow, self._store, self._executor, request, before, limit, self._permissions)
 
     def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
         """Remove orders that were never placed: no box ever ticked, and no money ever recorded.
@@ -269,20 +279,27 @@ class Maintenance:
 
         return migrate(self._workflow, self._store, self._executor, mapping, request, limit)
 
-    def audit(self, progress: Callable[[int, int | None], object] | None = None) -> Audit:
+    def audit(
+        self,
+        progress: Callable[[int, int | None], object] | None = None,
+        *,
+        workflows: Iterable[Workflow] = (),
+    ) -> Audit:
         """Check the store: every order against its history, its ledger, its keys and the rules.
 
         It reads everything and changes nothing. Others may work at the same time. See `order_fsm.audit`.
 
         Args:
             progress: is called after each order with the number done, and the number of all or None.
+            workflows: the rules of before, if the table was changed. Each entry is judged by the rules that decided it:
+                those of today or of before that have its fingerprint. The others are counted as `unjudged`.
 
         Returns:
             The findings. `ok` is true if there are none.
         """
         from order_fsm.audit import audit  # Imported on demand: only an audit needs it.
 
-        return audit(self._store, self._workflow, progress)
+        return audit(self._store, self._workflow, progress, workflows=workflows)
 
 
 def _age(older_than: object) -> timedelta:

@@ -19,6 +19,7 @@ from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import cursor_of
 from order_fsm.rules.decide import Call, decide
 from order_fsm.rules.holding import Supply
+from order_fsm.rules.permissions import Allow, Permissions
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.shop import shop_workflow
 from order_fsm.rules.workflow import LEDGER_QUEUES, PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow
@@ -41,6 +42,7 @@ class Orders(Corrections):
         *,
         group_commit: bool = False,
         currencies: Mapping[str, int] | None = None,
+        allow: Allow | None = None,
     ) -> None:
         """Create the service.
 
@@ -52,6 +54,13 @@ class Orders(Corrections):
                 threads on a store that waits for a disk.
             currencies: the fraction digits of the shop's own currencies, such as `{"PTS": 0}` for points. They take
                 precedence over those of ISO 4217.
+            allow: answers who may do what: a function of (actor, action, order). Only True allows. A returned `Reason`
+                refuses and is shown. Everything else refuses with the code `not_permitted`. The actor is `by`, or
+                `GATEWAY` or `CLOCK` if the engine itself acts. The action is a trigger, `save`, `override`, `amend` or
+                `erase`. It is asked in the caller's thread, on the loaded order, before the commit, and again after a
+                conflict. It is not asked for `create`, comments, migrations, stock and reads, nor for a repeated call:
+                that one gets its first receipt again. If it raises, nothing changes. Everyone may do everything if it
+                is not given. Refused attempts are logged by `order_fsm.permissions`.
 
         Raises:
             InvalidInput: if an argument has the wrong type.
@@ -71,7 +80,9 @@ class Orders(Corrections):
             writer = GroupCommit(store)
         now = _utc_now if clock is None else _checked(clock)
         units = units_of(currencies)
-        super().__init__(store, workflow, now, Executor(store, workflow, writer), Commands(workflow, now, units), units)
+        permissions = None if allow is None else Permissions(allow)
+        commands = Commands(workflow, now, units, permissions)
+        super().__init__(store, workflow, now, Executor(store, workflow, writer), commands, units, permissions)
 
     @property
     def workflow(self) -> Workflow:
@@ -163,7 +174,7 @@ class Orders(Corrections):
 
         Raises:
             UnknownTrigger: if the workflow has no such trigger.
-            Refused: if the rules do not allow it now. It has every reason.
+            Refused: if the rules or permissions do not allow it now. It has every reason.
             OrderNotFound: if there is no such order.
             KeyReused: if the key or the payment reference was used for a different request.
             VersionConflict: if others changed the order during each of a hundred attempts.
@@ -203,12 +214,38 @@ class Orders(Corrections):
 
         Raises:
             VersionConflict: if the order changed since the form was loaded. Reload it.
-            Refused: if there is no legal way. It has every reason.
+            Refused: if there is no legal and permitted way. It has every reason.
             OrderNotFound, KeyReused: as in `fire`.
         """
         return self._executor.execute(
             self._commands.save(order_id, statuses, version, key, by, comment, visible, notify, override)
         )
+
+    def preview(
+        self,
+        order_id: str,
+        statuses: Iterable[str],
+        *,
+        version: int,
+        by: str | None = None,
+        comment: str | None = None,
+        override: bool = False,
+    ) -> Receipt:
+        """Return what `save` would do now. Writes nothing, and logs no refused attempt.
+
+        Args:
+            order_id, statuses, version, by, comment, override: as in `save`.
+
+        Returns:
+            The receipt that `save` would return: the order and the new entries as they would be.
+
+        Raises:
+            VersionConflict, Refused, OrderNotFound: as `save` does.
+        """
+        call = self._commands.save(order_id, statuses, version, None, by, comment, override=override)
+        if call.permissions is not None:
+            call = call._replace(permissions=call.permissions.quiet())
+        return self._executor.preview(call)
 
     def comment(
         self,
@@ -279,15 +316,20 @@ class Orders(Corrections):
         """
         return tuple(entry for entry in self.history(order_id) if entry.visible)
 
-    def explain(self, order_id: str) -> dict[str, tuple[Reason, ...]]:
+    def explain(self, order_id: str, *, by: str | None = None) -> dict[str, tuple[Reason, ...]]:
         """Return why each trigger would be refused now, without facts and comment. Changes nothing.
 
+        Args:
+            order_id: the order.
+            by: the person or program that would fire it, for `allow`.
+
         Returns:
-            By trigger, every reason. It is empty if the trigger is allowed.
+            By trigger, every reason of the rules and permissions. It is empty if the trigger is allowed.
 
         Raises:
             OrderNotFound: if there is no such order.
         """
+        by = validation.actor(by)
         (snapshot,) = self._store.prepare_many((Need(validation.identifier(order_id, "order id")),))
         order = snapshot.order
         if snapshot.fault is not None:
@@ -296,14 +338,13 @@ class Orders(Corrections):
             raise OrderNotFound(f"there is no order {order_id!r}")
         missing = Supply(snapshot.stock, snapshot.backorder).shortages(order)
         now = self._now()
-        decisions = {
-            trigger: decide(self._workflow, order, Request(trigger, now, {}), missing)
-            for trigger in self._workflow.triggers
-        }
-        return {
-            trigger: decision.reasons if isinstance(decision, Refused) else ()
-            for trigger, decision in decisions.items()
-        }
+        explained: dict[str, tuple[Reason, ...]] = {}
+        for trigger in self._workflow.triggers:
+            decision = decide(self._workflow, order, Request(trigger, now, {}, by), missing)
+            reasons = decision.reasons if isinstance(decision, Refused) else ()
+            refusal = None if self._permissions is None else self._permissions.refusal(by, trigger, order)
+            explained[trigger] = reasons if refusal is None else (*reasons, refusal)
+        return explained
 
     def find(
         self,

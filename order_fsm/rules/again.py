@@ -13,7 +13,9 @@ from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
 
 
-def decided_again(workflow: Workflow, order: Order, history: Sequence[Entry], version: int) -> Decision | Refused:
+def decided_again(
+    workflow: Workflow, order: Order, history: Sequence[Entry], version: int, counting: Workflow | None = None
+) -> Decision | Refused:
     """Decide an entry of a history again. Whether there was enough stock is not known, so it is assumed.
 
     Args:
@@ -21,12 +23,13 @@ def decided_again(workflow: Workflow, order: Order, history: Sequence[Entry], ve
         order: now.
         history: all of its entries.
         version: of the entry, above 1.
+        counting: the rules that say whether the order counted before the entry. By default the same.
 
     Raises:
         Exception: as a guard does.
     """
     entry = history[version - 1]
-    then, facts = order_as_of(workflow, order, history, version - 1), entry.facts
+    then, facts = order_as_of(counting or workflow, order, history, version - 1), entry.facts
     if entry.trigger == AMEND:
         then = amended(then, facts)
     return decide(

@@ -10,8 +10,8 @@ from order_fsm.errors import Reason, Refused
 from order_fsm.goods import less
 from order_fsm.model import Entry, Message, Order, Payment
 from order_fsm.rules.booking import Booking, book, correction, lapse
-from order_fsm.rules.request import Request
 from order_fsm.rules.holding import Supply, held_after
+from order_fsm.rules.request import Request
 from order_fsm.rules.rule import AMEND, REASONED, Edge, Facts
 from order_fsm.rules.shipping import Handling, handle
 from order_fsm.rules.workflow import Workflow

@@ -9,6 +9,7 @@ from attrs import evolve
 from order_fsm.errors import Reason, Refused
 from order_fsm.model import Order
 from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.permissions import OVERRIDE, Inquiry
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
@@ -20,6 +21,7 @@ def fill(
     request: Request,
     shortages: Collection[str],
     tracked: Collection[str] = (),
+    inquiry: Inquiry | None = None,
 ) -> list[Decision] | Refused:
     """The steps that leave an order with exactly the wanted statuses, each legal when its turn comes.
 
@@ -31,12 +33,13 @@ def fill(
         wanted: the statuses that the form ticks.
         request: who, when, why; its trigger is that of the whole form. The customer is shown and told the last step.
         shortages, tracked: as in `decide`.
+        inquiry: asks whether each step is permitted. A step that is not is not legal.
 
     Returns:
         The decisions, none where nothing differs; or the `Refused` to raise, with every reason that stands in the way
         where the search came nearest.
     """
-    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages, tracked)
+    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages, tracked, inquiry)
     steps = search.steps_from(order)
     if steps is None:
         return Refused(order.id, request.trigger, order.state, search.reasons)
@@ -62,12 +65,14 @@ class _Search:
         request: Request,
         shortages: Collection[str],
         tracked: Collection[str],
+        inquiry: Inquiry | None,
     ) -> None:
         self._workflow = workflow
         self._wanted = wanted
         self._request = request
         self._shortages = shortages
         self._tracked = tracked
+        self._inquiry = inquiry
         self._seen: set[str] = set()
         self._nearest = len(workflow.statuses) + 1
         self.reasons: tuple[Reason, ...] = ()
@@ -84,8 +89,11 @@ class _Search:
                 refused.append(reason)
                 continue
             decision = self._decided(order, trigger)
+            not_permitted = self._not_permitted(order, trigger, decision)
             if isinstance(decision, Refused):
                 refused += [Reason(reason.code, f"{trigger}: {reason.message}") for reason in decision.reasons]
+            refused += not_permitted
+            if isinstance(decision, Refused) or not_permitted:
                 continue
             if decision.order.state == order.state:
                 refused.append(Reason("no_effect", f"{trigger}: the order would stay {order.state}"))
@@ -108,6 +116,12 @@ class _Search:
                 return Refused(order.id, trigger, order.state, [NOTHING_BY_HAND])
             request = evolve(request, facts={"amount": order.held_by_hand, "reference": None})
         return decide(self._workflow, order, request, self._shortages, self._tracked)
+
+    def _not_permitted(self, order: Order, trigger: str, decision: Decision | Refused) -> list[Reason]:
+        if self._inquiry is None:
+            return []
+        overridden = not isinstance(decision, Refused) and decision.entry.override
+        return self._inquiry.refusals(order, trigger, *[OVERRIDE] * overridden)
 
     def _triggers(self, order: Order) -> list[tuple[str | None, Reason]]:
         """The trigger of each difference, and the reason to give where it has none."""

@@ -45,7 +45,9 @@ def holds_rightly(workflow: Workflow, order: Order) -> bool:
 def taken(order: Order, wanted: Mapping[str, int], tracked: Collection[str]) -> tuple[Line, ...]:
     """Return the wanted pieces of tracked items. They are the lines of the order themselves, if they are the same."""
     lines = order.lines
-    if len(wanted) == len(lines) and all(line.sku in tracked and wanted.get(line.sku) == line.quantity for line in lines):
+    if len(wanted) == len(lines) and all(
+        line.sku in tracked and wanted.get(line.sku) == line.quantity for line in lines
+    ):
         return lines
     return lines_of({sku: number for sku, number in wanted.items() if sku in tracked})
 

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from order_fsm.model import UNFINISHED, When
 from order_fsm.rules.rule import AMEND, Edge, Rule, Status
 
-RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "adopt", "resend"})
-"""Names of history entries that no rule makes."""
+RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "adopt", "resend", "override", "erase"})
+"""Names of history entries that no rule makes, and of other actions that permissions are asked for."""
 
 RESERVED_FACTS = frozenset(
     {"self", "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override"}
@@ -60,7 +60,7 @@ def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Ite
             yield f"status {status.name!r} cannot be ticked or unticked by {AMEND!r}, which a form does not fire"
     for trigger, ledgers in kinds.items():
         if trigger in RESERVED_TRIGGERS:
-            yield f"trigger {trigger!r} is the name of another kind of history entry"
+            yield f"trigger {trigger!r} is the name of another kind of entry or permission"
         if trigger == AMEND and ledgers != {None}:
             yield f"the rules of {trigger!r} cannot record ledger rows: Orders.amend(credited=...) does"
         if len(ledgers) > 1:

@@ -94,6 +94,9 @@ def _test(_: object, attribute: Attribute[Callable[[Order, Facts], object]], val
 class Guard:
     """A named condition beyond the statuses, on the order and the facts.
 
+    The code stands for the test: a workflow's fingerprint has the code and not the test. So a guard whose test changes
+    needs a new code. Otherwise an audit judges old entries by the new test.
+
     Attributes:
         code: its name, for programs; the code of the Reason when it fails.
         message: what is wrong when it fails, for people.

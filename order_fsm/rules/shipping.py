@@ -73,7 +73,8 @@ def _drawn(
     """
     if kind == "shipped":
         held = quantities_of(order.reserved or ())
-        drawn = {sku: min(number, held.get(sku, 0) - min(held.get(sku, 0), left.get(sku, 0))) for sku, number in pieces.items()}
+        spare = {sku: number - min(number, left.get(sku, 0)) for sku, number in held.items()}
+        drawn = {sku: min(number, spare.get(sku, 0)) for sku, number in pieces.items()}
     else:
         drawn = {sku: min(number, goods.drawn.get(sku, 0)) for sku, number in pieces.items()}
     return {sku: number for sku, number in drawn.items() if number > 0}

@@ -89,9 +89,7 @@ ONLY_ORDERED = Guard(
 )
 ONLY_OUT = Guard("beyond_out", "these are more pieces than are out", lambda order, facts: not facts["beyond"])
 SOME_OUT = Guard("nothing_out", "no goods are out", lambda order, facts: facts["goods_out"])
-NONE_OUT = Guard(
-    "goods_out", "goods are out: record their return first", lambda order, facts: not facts["goods_out"]
-)
+NONE_OUT = Guard("goods_out", "goods are out: record their return first", lambda order, facts: not facts["goods_out"])
 ALL_SHIPPED = Guard("goods_left", "goods are left to ship", lambda order, facts: not facts["goods_left"])
 SOME_LEFT = Guard("no_goods_left", "no goods are left to ship", lambda order, facts: facts["goods_left"])
 SOME_SHIPPED = Guard("nothing_shipped", "nothing was shipped", lambda order, facts: facts["goods_shipped"])

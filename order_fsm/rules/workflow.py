@@ -117,7 +117,12 @@ class Workflow:
         """A digest of the table: statuses, rules, guard codes, policy flags and conditions.
 
         It is made of a canonical JSON text, so equal tables have equal fingerprints in every process and on every
-        version of Python. The code of guards is not part of it.
+        version of Python. Every entry stores that of the rules that decided it, and `Orders.audit(workflows=...)` finds
+        the rules by it.
+
+        The test of a guard is not part of it: no digest of code is the same everywhere. So give a guard a new `code`
+        when its test changes. The fingerprint then differs, and entries from before the change are not judged by the
+        new test.
         """
         # Imported on demand: the first change needs them, reading a table does not.
         from hashlib import sha256

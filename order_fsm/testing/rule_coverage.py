@@ -4,6 +4,7 @@ Counted are the edges (a rule, taken from a state) and the outcomes of guards (a
 state in which the rule is open) in what `Orders` decided in order to change an order: fire, save, expire, payments.
 A guard counts as asked where it was asked to choose a rule or to give the reasons of a refusal. What `explain` asks
 does not count, and no more does what other processes than those of pytest-xdist decide.
+A preview counts as the form that it is about.
 
 Equal tables are one workflow. Those of `shop_workflow` are named by their call, others by the line that builds them.
 A workflow that is built in a test file or a conftest.py belongs to the tests: it is reported, but not in the total.

@@ -11,6 +11,7 @@ from order_fsm.verify.claim import Claim, TableClaim
 from order_fsm.verify.claims import Always, CanAlwaysReach, Conserves, Never, Reachable, Requires, Undoes
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.ledger import EveryChange, EveryOrder, EveryStep, LedgerClaim
+from order_fsm.verify.permission_claims import May, MayNot, PermissionClaim
 from order_fsm.verify.proof import Proof, assert_proof, prove
 from order_fsm.verify.shop_claims import shop_claims
 from order_fsm.verify.worlds import Ask, Step, World
@@ -26,7 +27,10 @@ __all__ = [
     "EveryStep",
     "Failure",
     "LedgerClaim",
+    "May",
+    "MayNot",
     "Never",
+    "PermissionClaim",
     "Proof",
     "Reachable",
     "Requires",

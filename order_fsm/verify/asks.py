@@ -55,6 +55,9 @@ def asks(world: World) -> Iterator[Ask]:
             yield from _payments(trigger, world.order)
         elif kind is not None:
             yield from _returns(trigger, kind, world.order)
+            if "credit" in workflow.facts_of(trigger):
+                yield Ask(trigger, {"credit": True}, REASON)
+                yield Ask(trigger, {"credit": False}, REASON)
         if contested:
             yield Ask(trigger, raced=True)
 
@@ -77,9 +80,6 @@ def _returns(trigger: str, kind: PaymentKind, order: Order) -> Iterator[Ask]:
         yield Ask(trigger, {"amount": amount}, REASON)
     if few or order.unmatched:
         yield Ask(trigger, {"amount": PART, "currency": "EUR"}, REASON)
-    if kind == "refunded":
-        yield Ask(trigger, {"credit": True}, REASON)
-        yield Ask(trigger, {"credit": False}, REASON)
     if kind in ("refunded", "reversed"):
         captured = [row for row in order.payments if row.kind == "captured" and row.reference is not None]
         for row in captured[-1:]:

@@ -38,13 +38,19 @@ class Claim(ABC):
             InvalidInput: a status or guard that it does not have.
             UnknownTrigger: a trigger that it does not have.
         """
+        known = tuple(self._known_triggers(workflow))
         for trigger in self._triggers():
-            if trigger not in workflow.triggers:
-                known = ", ".join(workflow.triggers)
-                raise UnknownTrigger(f"claim {str(self)!r}: a trigger must be one of {known}, not {trigger!r}")
+            if trigger not in known:
+                hint = validation.did_you_mean(trigger, known)
+                raise UnknownTrigger(
+                    f"claim {str(self)!r}: a trigger must be one of {', '.join(known)}, not {trigger!r}{hint}"
+                )
 
     def _triggers(self) -> Iterable[str]:
         return ()
+
+    def _known_triggers(self, workflow: Workflow) -> Iterable[str]:
+        return workflow.triggers
 
 
 @frozen(eq=False, repr=False, kw_only=True)
@@ -70,11 +76,8 @@ class TableClaim(Claim):
 
     def check_names(self, workflow: Workflow) -> None:
         super().check_names(workflow)
-        for when in (*self._conditions(), *(known for known in self.guards.values() if isinstance(known, When))):
-            for name in sorted(when.has | when.has_any | when.lacks):
-                if not workflow.knows(name):
-                    known = ", ".join(status.name for status in workflow.statuses)
-                    raise InvalidInput(f"claim {str(self)!r}: a status must be one of {known}, not {name!r}")
+        told = [known for known in self.guards.values() if isinstance(known, When)]
+        check_statuses(self, workflow, *self._conditions(), *told)
         codes = {guard.code: None for rule in workflow.rules for guard in rule.guards}
         for code in self.guards:
             if code not in codes:
@@ -82,6 +85,19 @@ class TableClaim(Claim):
 
     def _conditions(self) -> Iterable[When]:
         return ()
+
+
+def check_statuses(claim: Claim, workflow: Workflow, *conditions: When) -> None:
+    """See that a workflow has the statuses of the conditions of a claim.
+
+    Raises:
+        InvalidInput: a status that it does not have.
+    """
+    for when in conditions:
+        for name in sorted(when.has | when.has_any | when.lacks):
+            if not workflow.knows(name):
+                known = ", ".join(status.name for status in workflow.statuses)
+                raise InvalidInput(f"claim {str(claim)!r}: a status must be one of {known}, not {name!r}")
 
 
 def said(when: When) -> str:

@@ -6,12 +6,14 @@ from attrs import frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
+from order_fsm.rules.permissions import Allow
 from order_fsm.rules.rule import Edge
 from order_fsm.rules.workflow import Workflow
 from order_fsm.verify.claim import Claim, TableClaim
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.graph import Graph
 from order_fsm.verify.ledger import Ledger, LedgerClaim
+from order_fsm.verify.permission_claims import Actors, PermissionClaim, asked
 
 
 @frozen(eq=False)
@@ -47,7 +49,7 @@ class Proof:
         return "\n\n".join([failed, *map(str, self.failures)])
 
 
-def prove(workflow: Workflow, *claims: Claim) -> Proof:
+def prove(workflow: Workflow, *claims: Claim, allow: Allow | None = None, actors: Actors | None = None) -> Proof:
     """Prove claims about a workflow over everything that can happen under it.
 
     Claims about statuses are proved over every state, rule and outcome of guards; those about money and stock over
@@ -56,12 +58,17 @@ def prove(workflow: Workflow, *claims: Claim) -> Proof:
     Args:
         workflow: the rules.
         claims: what must be so, as those of `order_fsm.verify`.
+        allow: the function of `Orders(allow=...)`, for the claims `May` and `MayNot`. It is asked as a shop's service
+            asks it. If it raises, the exception goes up.
+        actors: by the name of an actor in these claims, the actor that `allow` is asked about, such as
+            `{"clerk": "bob"}`. None is a call without `by`. "gateway" and "clock" are always there.
 
     Returns:
         The proof; its `ok` says whether all hold.
 
     Raises:
-        InvalidInput: no workflow, no claim, or one that names a status or guard that the workflow does not have.
+        InvalidInput: no workflow, no claim, one that names a status, guard or actor that is not there, or `May` or
+            `MayNot` without `allow`.
         UnknownTrigger: a claim names a trigger that the workflow does not have.
     """
     if not isinstance(workflow, Workflow):
@@ -75,9 +82,15 @@ def prove(workflow: Workflow, *claims: Claim) -> Proof:
         claim.check_names(workflow)
     everything = Graph(workflow, {})
     graphs = {frozenset[object](): everything}
+    questions = asked([claim for claim in claims if isinstance(claim, PermissionClaim)], allow, actors)
     about_money = [claim for claim in claims if isinstance(claim, LedgerClaim)]
+    about_money += [question.test for question in questions]
     ledger = Ledger(workflow) if about_money else None
     found = {} if ledger is None else ledger.failures(about_money)
+    for question in questions:
+        failure = question.failure(found.get(question.test))
+        if failure is not None:
+            found[question.claim] = failure
     for claim in claims:
         if isinstance(claim, TableClaim):
             known = frozenset[object](claim.guards.items())
@@ -91,12 +104,13 @@ def prove(workflow: Workflow, *claims: Claim) -> Proof:
     return Proof(claims, failures, everything.states, everything.edges, worlds)
 
 
-def assert_proof(workflow: Workflow, *claims: Claim) -> Proof:
+def assert_proof(workflow: Workflow, *claims: Claim, allow: Allow | None = None, actors: Actors | None = None) -> Proof:
     """Prove claims in a test.
 
     Args:
         workflow: the rules.
         claims: what must be so, at least one.
+        allow, actors: as in `prove`.
 
     Returns:
         The proof.
@@ -107,7 +121,7 @@ def assert_proof(workflow: Workflow, *claims: Claim) -> Proof:
     """
     if not claims:
         raise InvalidInput("give at least one claim to prove")
-    proof = prove(workflow, *claims)
+    proof = prove(workflow, *claims, allow=allow, actors=actors)
     if not proof.ok:
         raise AssertionError(str(proof))
     return proof

@@ -160,9 +160,7 @@ def _personal(order: Order) -> Row:
     return order.customer, order.email, order.data
 
 
-def _order_seal(
-    order: Order, marks: Marks, units: tuple[str, int], personal: bytes | None, last_seal: bytes
-) -> bytes:
+def _order_seal(order: Order, marks: Marks, units: tuple[str, int], personal: bytes | None, last_seal: bytes) -> bytes:
     values = (
         "order",
         order.id,

@@ -67,8 +67,8 @@ _TALLY = """
     WHERE "orders" <> 0
 """
 _TALLY_OF_CUSTOMER = """
-    SELECT state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit, "orders", units FROM order_fsm_customer_tally
-    WHERE customer = ? AND "orders" <> 0
+    SELECT state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit, "orders", units
+    FROM order_fsm_customer_tally WHERE customer = ? AND "orders" <> 0
 """
 
 
