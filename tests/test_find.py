@@ -141,7 +141,7 @@ def test_the_queue_of_unmatched_money_follows_the_ledger(shop: Shop) -> None:
 
 
 def test_counts_name_every_queue(shop: Shop) -> None:
-    names = {*shop.orders.workflow.queues, "refund_due", "unmatched"}
+    names = {*shop.orders.workflow.queues, "refund_due", "unmatched", "part_dispatched"}
     assert shop.orders.counts() == dict.fromkeys(names, 0)
     shop.create()
     assert shop.orders.counts() == {**dict.fromkeys(names, 0), "unfinished": 1}

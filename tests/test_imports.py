@@ -23,7 +23,7 @@ LAYERS = (
     ("errors", "money"),
     ("validation",),
     ("currencies", "dicts"),
-    ("ledger", "stock_levels"),
+    ("goods", "ledger", "stock_levels"),
     ("model",),
     ("rules", "store"),
     ("audit", "diagram"),

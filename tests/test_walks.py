@@ -113,7 +113,6 @@ def machine_row(workflow: Workflow, before: Order, receipt: Receipt) -> int | No
         "online": after.held_online > 0,
         "bound": None,
         "several": False,
-        "goods_out": bool(before.out),
         "pieces": 1,
         "beyond": (),
         "goods_left": bool(after.to_ship),

@@ -25,7 +25,7 @@ from order_fsm.orders.messages import messages
 from order_fsm.orders.stock import needs_of, stock_moves, stock_of_repeated
 from order_fsm.rules.amendment import order_as_of
 from order_fsm.rules.decide import Call, Decision, Recorded
-from order_fsm.rules.holding import Supply, holds_rightly
+from order_fsm.rules.holding import Supply, held_then
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import available_of
 from order_fsm.store import Change, Snapshot, Store
@@ -217,10 +217,9 @@ class Executor:
     def _as_of(self, order: Order, history: Sequence[Entry], version: int) -> Order:
         """Return an order as it was after an entry of its history."""
         then = order_as_of(self._workflow, order, history, version)
-        if then is order or (holds_rightly(self._workflow, then) and then.lines == order.lines):
+        if then is order or not (then.lines or order.lines):
             return then
-        # The history does not tell which items were tracked then.
-        return then.holding(then.lines if then.lines and self._workflow.holds(then.state) else None)
+        return then.holding(held_then(self._workflow, order, then))
 
     def _attempts(self) -> int:
         return 1 if self._store.joined else ATTEMPTS

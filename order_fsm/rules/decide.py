@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, Protocol
 
 from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
-from order_fsm.goods import less
 from order_fsm.model import Entry, Message, Order, Payment
 from order_fsm.rules.booking import Booking, book, correction, lapse
 from order_fsm.rules.holding import Supply, held_after
@@ -103,8 +102,6 @@ def decide(
         facts["pieces"] = sum(handling.pieces.values())
         facts["beyond"] = handling.beyond
         facts["goods_left"] = bool(handling.left)
-    elif request.trigger == AMEND:
-        facts |= _goods_facts(order)
     edges = workflow.edges_from(order.state, request.trigger)
     for edge in edges:
         for guard in edge.guards:
@@ -144,7 +141,6 @@ def _facts(
         "shortages": shortages,
         "outstanding": balance.outstanding,
         "online": balance.online > 0,
-        "goods_out": bool(order.shipments) and bool(order.goods.out),
     }
     if booking is not None:
         facts["amount"] = booking.amount
@@ -152,16 +148,6 @@ def _facts(
         facts["bound"] = booking.bound
         facts["several"] = booking.several
     return facts
-
-
-def _goods_facts(order: Order) -> dict[str, Any]:
-    """Return what the guards of an amendment see of the goods, with the lines as amended."""
-    goods, ordered = order.goods, order.quantities
-    return {
-        "goods_left": bool(less(ordered, goods.shipped)),
-        "goods_shipped": bool(goods.shipped),
-        "beyond": tuple([sku for sku, number in goods.out.items() if number > ordered.get(sku, 0)]),
-    }
 
 
 def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -> list[Reason]:

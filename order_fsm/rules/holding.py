@@ -37,11 +37,6 @@ class Supply(NamedTuple):
         return self.short(order.to_ship)
 
 
-def holds_rightly(workflow: Workflow, order: Order) -> bool:
-    """Return whether an order holds stock if and only if the rules say so. An order without lines holds none."""
-    return (order.reserved is not None) == (bool(order.lines) and workflow.holds(order.state))
-
-
 def taken(order: Order, wanted: Mapping[str, int], tracked: Collection[str]) -> tuple[Line, ...]:
     """Return the wanted pieces of tracked items. They are the lines of the order themselves, if they are the same."""
     lines = order.lines
@@ -116,6 +111,25 @@ def held_as_migrated(workflow: Workflow, order: Order, tracked: Collection[str])
     if not order.lines or not workflow.holds(order.state):
         return None
     return taken(order, order.to_ship, tracked) if order.reserved is None else order.reserved
+
+
+def held_then(workflow: Workflow, now: Order, then: Order) -> tuple[Line, ...] | None:
+    """Return the pieces that an order held after an earlier entry, None if it held no stock.
+
+    The history does not tell which items were tracked then. They are taken to be those that the order holds or shipped
+    from stock, or all of them if it holds none now.
+
+    Args:
+        workflow: the rules.
+        now: the order now.
+        then: the order after that entry.
+    """
+    if not then.lines or not workflow.holds(then.state):
+        return None
+    if now.reserved is None:
+        return taken(then, then.to_ship, then.quantities)
+    known = {line.sku for line in now.reserved}.union(line.sku for row in now.shipments for line in row.drawn)
+    return taken(then, then.to_ship, known)
 
 
 def further(before: Order, after: Order) -> dict[str, int]:

@@ -13,7 +13,7 @@ RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "adopt", "resend", "
 RESERVED_FACTS = frozenset(
     {"self", "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override"}
     | {"shortages", "gateway", "outstanding", "online", "bound", "several"}
-    | {"goods_out", "goods_left", "goods_shipped", "pieces", "beyond"}
+    | {"goods_left", "pieces", "beyond"}
 )
 
 

@@ -34,11 +34,8 @@ Facts = Mapping[str, Any]
   whether money that came online is held then;
 - if the trigger records money: `amount`, `currency`, `bound` (the largest allowed amount, or None), and `several`
   (whether the request does not say which of several payments it is about);
-- `goods_out`: whether goods are out before the entry;
 - if the trigger records goods: `pieces` (how many), `beyond` (the SKUs of which it names more than the order has left
-  to ship, or out), and `goods_left` (whether something is left to ship after the entry);
-- of an amendment: `goods_left`, `goods_shipped` (whether something was shipped), and `beyond` (the SKUs of which more
-  pieces are out than the amended lines have).
+  to ship, or out), and `goods_left` (whether something is left to ship after the entry).
 """
 
 

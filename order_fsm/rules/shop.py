@@ -88,12 +88,23 @@ ONLY_ORDERED = Guard(
     "beyond_order", "these are more pieces than the order has left to ship", lambda order, facts: not facts["beyond"]
 )
 ONLY_OUT = Guard("beyond_out", "these are more pieces than are out", lambda order, facts: not facts["beyond"])
-SOME_OUT = Guard("nothing_out", "no goods are out", lambda order, facts: facts["goods_out"])
-NONE_OUT = Guard("goods_out", "goods are out: record their return first", lambda order, facts: not facts["goods_out"])
+SOME_OUT = Guard("nothing_out", "no goods are out", lambda order, facts: order.goods.out)
+NONE_OUT = Guard(
+    "goods_out",
+    "goods are out: record their return first",
+    lambda order, facts: "dispatched" in order.statuses or not order.goods.out,
+)
 ALL_SHIPPED = Guard("goods_left", "goods are left to ship", lambda order, facts: not facts["goods_left"])
-SOME_LEFT = Guard("no_goods_left", "no goods are left to ship", lambda order, facts: facts["goods_left"])
-SOME_SHIPPED = Guard("nothing_shipped", "nothing was shipped", lambda order, facts: facts["goods_shipped"])
-COVERS_OUT = Guard("below_out", "more pieces than these are out", lambda order, facts: not facts["beyond"])
+
+# An amendment: the order has its new lines.
+SOME_SHIPPED = Guard("nothing_shipped", "nothing was shipped", lambda order, facts: order.goods.shipped)
+NONE_LEFT = Guard("goods_left", "goods are left to ship", lambda order, facts: not order.to_ship)
+SOME_LEFT = Guard("no_goods_left", "no goods are left to ship", lambda order, facts: order.to_ship)
+COVERS_OUT = Guard(
+    "below_out",
+    "more pieces than these are out",
+    lambda order, facts: all(order.quantities.get(sku, 0) >= number for sku, number in order.goods.out.items()),
+)
 
 
 class Outcome(NamedTuple):
@@ -226,7 +237,7 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True, goods="recalled"), *RETURNED),
         *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
         # The guards see the order as amended. `shortages` are the further pieces that it would take and the shop lacks.
-        *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(COVERS_OUT, SOME_SHIPPED, ALL_SHIPPED)), *AMENDED_TO_SHIPPED),
+        *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(COVERS_OUT, SOME_SHIPPED, NONE_LEFT)), *AMENDED_TO_SHIPPED),
         *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED),
         *_settled(Rule("amend", guards=(STOCK_SUFFICES, COVERS_OUT)), *AMENDED),
         *_settled(Rule("amend", guards=(COVERS_OUT,)), KEEPS_BOTH),
