@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -124,7 +124,7 @@ class Expire(NamedTuple):
 def _fired(call: Fire | Expire, order: Order, shortages: Collection[str]) -> Outcome:
     """Decide the trigger of a call, by the rules and the permissions."""
     decision = decide(call.workflow, order, call.request, shortages)
-    outcome: Outcome = decision if isinstance(decision, Refused) else (decision,)
+    outcome = decision if isinstance(decision, Refused) else (decision,)
     return outcome if call.permissions is None else call.permissions.inquiry(call.request).judged(order, outcome)
 
 
@@ -201,7 +201,7 @@ class Save(NamedTuple):
                 f" {self.version}): reload it"
             )
         inquiry = None if self.permissions is None else self.permissions.inquiry(self.request)
-        outcome: Outcome
+        outcome: Sequence[Decision] | Refused
         if order.statuses == self.statuses:
             outcome = (noted(order, self.request),) if self.request.reasoned else ()
         else:
