@@ -107,6 +107,30 @@ def test_entry_of_a_rule_without_a_fingerprint_is_not_judged() -> None:
     assert (shop.orders.audit().ok, shop.orders.audit().unjudged) == (True, 1)
 
 
+def test_payment_of_rules_that_the_audit_does_not_have_is_no_finding(any_shop: Shop) -> None:
+    any_shop.create()
+    under(any_shop, OLD).fire("1001", "pay", reference="ch_1")
+    found = under(any_shop, PREPAID).audit()
+    assert (found.findings, found.unjudged) == ((), 1)
+
+
+def test_trigger_that_its_rules_do_not_have_is_found() -> None:
+    store = Edited()
+    shop = Shop(store=store)
+    shop.bring("sent")
+    store.edit(2, trigger="hurry")
+    (finding,) = shop.orders.audit().findings
+    assert finding.message.endswith("by the rules there is no such trigger")
+
+
+def test_entry_of_a_rule_that_is_named_as_an_entry_of_the_library_is_judged_by_its_rules(any_shop: Shop) -> None:
+    moving = OLD.extend(rules=[Rule("migrate", needs={"sent"})])
+    any_shop.bring("sent")
+    under(any_shop, moving).fire("1001", "migrate")
+    assert any_shop.orders.audit().unjudged == 1
+    assert any_shop.orders.audit(workflows=[moving]).unjudged == 0
+
+
 def limited(code: str, limit: int) -> Workflow:
     """Return rules under which an order over more than a limit is not hurried."""
     guard = Guard(code, f"the order is over more than {limit}", lambda order, facts: order.total <= limit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from order_fsm import CLOCK, GATEWAY, Guard, InvalidInput, Order, Reason, Rule, Status, UnknownTrigger, When, Workflow
 from order_fsm.verify import Claim, Failure, May, MayNot, Never, assert_proof, prove
@@ -108,6 +109,30 @@ def test_claim_about_no_order_fails() -> None:
     assert found.hints == ("the rules: they never allow refund where not paid, so the claim is about no order",)
     assert prove(TABLE, MayNot("clerk", "refund", where=When(has={"dispatched"}, lacks={"sent"})), allow=allow,
                  actors=ACTORS).ok  # fmt: skip
+
+
+def test_payment_that_is_delivered_again_is_not_asked_for() -> None:
+    """An order that is paid takes no further payment, and the last one again."""
+    assert prove(
+        TABLE,
+        May("clerk", "pay"),
+        allow=lambda actor, action, order: "paid" not in order.statuses,
+        actors=ACTORS,
+    ).ok
+
+
+def test_what_the_rules_allow_a_gateway_alone_is_asked_for_the_gateway_alone() -> None:
+    online = Guard("by_hand", "a gateway reports it", lambda order, facts: facts["gateway"])
+    table = Workflow(
+        TABLE.statuses,
+        [evolve(rule, guards=(online,)) if rule.trigger == "refund" else rule for rule in TABLE.rules],
+        holds_stock=TABLE.holds_stock,
+        counts=TABLE.counts,
+        queues={},
+    )
+    proof = prove(table, May("gateway", "refund"), May("owner", "refund"), allow=allow, actors=ACTORS)
+    assert [str(failed.claim) for failed in proof.failures] == ["owner may refund"]
+    assert "they never allow refund" in proof.failures[0].hints[0]
 
 
 def test_actor_of_a_claim_is_asked_as_the_service_asks() -> None:

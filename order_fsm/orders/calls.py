@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -127,7 +127,7 @@ class Expire(NamedTuple):
 def _fired(call: Fire | Expire, order: Order, supply: Supply) -> Outcome:
     """Decide the trigger of a call, by the rules and the permissions."""
     decision = decide(call.workflow, order, call.request, supply.shortages(order), supply.available)
-    outcome: Outcome = decision if isinstance(decision, Refused) else (decision,)
+    outcome = decision if isinstance(decision, Refused) else (decision,)
     return outcome if call.permissions is None else call.permissions.inquiry(call.request).judged(order, outcome)
 
 
@@ -204,7 +204,7 @@ class Save(NamedTuple):
                 f" {self.version}): reload it"
             )
         inquiry = None if self.permissions is None else self.permissions.inquiry(self.request)
-        outcome: Outcome
+        outcome: Sequence[Decision] | Refused
         if order.statuses == self.statuses:
             outcome = (noted(order, self.request),) if self.request.reasoned else ()
         else:

@@ -7,13 +7,13 @@ comments, migrations, purges, stock and reads are not: a host that restricts the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, Reason, Refused
 from order_fsm.model import Order
-from order_fsm.rules.decide import Outcome, Recorded
+from order_fsm.rules.decide import Decision
 from order_fsm.rules.request import Request
 
 Allow = Callable[[str | None, str, Order], object]
@@ -107,20 +107,20 @@ class Inquiry:
                 self._refused[action, reason] = None
         return found
 
-    def judged(self, order: Order, outcome: Outcome, action: str | None = None) -> Outcome:
+    def judged(
+        self, order: Order, outcome: Sequence[Decision] | Refused, action: str | None = None
+    ) -> Sequence[Decision] | Refused:
         """Return what the rules decided if it is permitted too, or else `Refused` with all reasons of both.
 
         Args:
             order: the order before the request.
-            outcome: what the rules decided. A repetition changes nothing, so it is not asked for.
+            outcome: what the rules decided.
             action: what to ask for. By default the trigger, and the override if the rules were passed by one. A form
                 gives its own action: its steps were asked for one by one.
 
         Raises:
             Exception: any that `allow` raises.
         """
-        if isinstance(outcome, Recorded):
-            return outcome
         actions = [self._request.trigger if action is None else action]
         rules: Iterable[Reason] = ()
         if isinstance(outcome, Refused):

@@ -186,5 +186,5 @@ def asked(claims: Iterable[PermissionClaim], allow: Any, actors: object) -> list
     for claim in claims:
         if allow is None:
             raise InvalidInput(f"claim {str(claim)!r} is about permissions: give prove the function allow=")
-        bound.append(Asked(claim, Permissions(allow, logs=False), known))
+        bound.append(Asked(claim, Permissions(allow), known))
     return bound
