@@ -104,6 +104,14 @@ class Broken(MemoryStore):
         entries = self._content.histories["1001"]
         entries[place - 1] = evolve(entries[place - 1], **changes)
 
+    def hold(self, sku: str, pieces: int) -> None:
+        level = self._content.levels.get(sku, StockLevel())
+        self._content.levels[sku] = level._replace(held=level.held + pieces)
+
+    def hold_untracked(self, pieces: int) -> None:
+        self.set_stock("TEAPOT", None)
+        self.hold("TEAPOT", pieces)
+
     def key(self, key: str, record: IdempotencyRecord | None) -> None:
         if record is None:
             del self._content.records[key]
@@ -175,6 +183,17 @@ DAMAGE: dict[str, tuple[str, Callable[[Broken], object]]] = {
     "a message without a version": ("messages", lambda store: _message(store, False, id="1001")),
     "a dead letter of no order": ("messages", lambda store: _message(store, True, id="1002#1.1", order_id="1002")),
     "less than nothing on hand": ("stock", lambda store: store.set_stock("TEAPOT", -3)),
+    "a piece held by no order": ("stock", lambda store: store.hold("TEAPOT", 1)),
+    "a piece of an item that no order has": ("stock", lambda store: store.hold("CUP", 1)),
+    "a reserved piece that is not held": ("stock", lambda store: store.order(reserved=(Line("TEAPOT", 3),))),
+    "a reserved item that is unknown": (
+        "stock",
+        lambda store: store.order(reserved=(Line("TEAPOT", 2), Line("CUP", 1))),
+    ),
+    "a held piece of an untracked item": (
+        "stock",
+        lambda store: store.hold_untracked(-1),
+    ),
 }
 
 
@@ -207,6 +226,26 @@ def test_a_tally_that_is_not_that_of_the_orders_is_found(shop: Shop) -> None:
     shop = Shop(store=Miscounting())
     shop.create()
     assert codes(shop.orders.audit()) == ["tally"]
+
+
+def test_pieces_held_by_a_removed_order_are_found(any_shop: Shop) -> None:
+    any_shop.bring("sent", "1001")
+    any_shop.bring("sent", "1002")
+    any_shop.store.remove(any_shop.orders.get("1001"))
+    any_shop.orders.stop_tracking("TEAPOT")
+    (finding,) = any_shop.orders.audit().findings
+    assert finding == (None, "stock", "'TEAPOT': 4 pieces are held, and all orders reserved 2")
+
+
+def test_item_that_moves_during_the_audit_is_no_finding(any_shop: Shop) -> None:
+    for number in range(4):
+        any_shop.create(f"{number}", lines=[Line("TEAPOT", 1)])
+
+    def others(done: int, _: int | None) -> None:
+        any_shop.orders.fire(f"{4 - done}" if done < 4 else "0", "place")
+
+    assert any_shop.orders.audit(others).findings == ()
+    assert any_shop.orders.stock_level("TEAPOT") == StockLevel(6, held=4)
 
 
 def test_pieces_that_orders_hold_may_be_missing(shop: Shop) -> None:

@@ -15,6 +15,7 @@ from order_fsm import (
     OrderNotFound,
     Orders,
     Receipt,
+    StockLevel,
     StoreCorrupt,
     StoreUnavailable,
     Workflow,
@@ -274,6 +275,22 @@ def test_what_was_ever_ticked_is_never_removed(shop: Shop, state: str) -> None:
     before = shop.dump()
     assert shop.orders.purge(DAY) == []
     assert shop.dump() == before
+
+
+def test_order_that_holds_stock_is_never_removed(any_shop: Shop) -> None:
+    """A migration to a table in which unfinished orders hold stock made it take its pieces."""
+    table = shop_workflow().extend(holds_stock=When(lacks={"cancelled"}))
+    orders = Orders(any_shop.store, workflow=table, clock=any_shop.clock)
+    any_shop.create()
+    orders.migrate({"unfinished": "unfinished"}, comment="baskets hold stock")
+    any_shop.clock.pass_by(days=1000)
+    assert orders.purge(DAY) == []
+    assert orders.stock_level("TEAPOT") == StockLevel(8, held=2)
+    any_shop.orders.migrate({"unfinished": "unfinished"}, comment="they do not")
+    any_shop.clock.pass_by(days=1000)
+    assert orders.purge(DAY) == ["1001"]
+    assert orders.stock_level("TEAPOT") == StockLevel(10)
+    assert orders.audit().ok
 
 
 @pytest.mark.parametrize("undone", [("place", "unplace"), ("cancel", "reinstate")])

@@ -25,7 +25,7 @@ from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 
-from . import weak_commits, weak_outboxes, weak_reads
+from . import weak_commits, weak_outboxes, weak_reads, weak_stock
 from .conftest import POLICIES
 
 STORES: dict[str, MakeStore] = {
@@ -121,8 +121,13 @@ WEAK: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.CountsOnce, "the counts of 'weak' are wrong"),
     (weak_commits.ForgetsTheSecondMove, "the stock in 'weak' is wrong"),
     (weak_commits.ShowsNothingBelowZero, "the stock in 'weak' is wrong"),
+    (weak_stock.CountsAvailablePiecesAlone, "the stock in 'weak' is wrong"),
+    (weak_stock.ForgetsUntrackedItems, "the stock in 'weak' is wrong"),
+    (weak_stock.ReplacesAnyNumber, "set_stock of "),
+    (weak_stock.ForgetsBackordersWhenSet, "the stock in 'weak' is wrong"),
+    (weak_stock.NamesNoBackorders, "'weak'"),
     (weak_commits.OverwritesOrders, "create of "),
-    (weak_commits.ForgetsKeys, " on 'weak': "),
+    (weak_commits.ForgetsKeys, "'weak'"),
     (weak_commits.KnowsNotWhichEntriesAKeyMade, " on 'weak': "),
     (weak_outboxes.KeepsDeliveredMessages, "'weak' and 'right' deliver other messages"),
 ]

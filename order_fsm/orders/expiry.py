@@ -84,7 +84,7 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
     for order in each_order(store, Query(unticked, limit=_PAGE)):
         if len(purged) == limit or order.created_at > before:
             break
-        # Stock that an order holds would be lost with it. An order that a changed table moved here may hold some.
+        # The pieces that an order holds would be lost with it. A migration may have made it take some.
         if order.payments or order.reserved or order.updated_at > before:
             continue
         try:

@@ -235,7 +235,7 @@ class Maintenance:
         return expiry.expire(self._workflow, self._store, self._executor, request, before, limit, self._permissions)
 
     def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
-        """Remove orders that were never placed: no box ever ticked, and no money ever recorded.
+        """Remove orders that were never placed: no box ever ticked, no money ever recorded, and no stock held.
 
         Args:
             older_than: the age of the last change.

@@ -17,6 +17,7 @@ from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound
 from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Receipt
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
+from order_fsm.stock_levels import StockLevel
 from order_fsm.testing.reference_ledger import money_facts, recorded_version, total
 
 
@@ -25,7 +26,9 @@ class Reference:
 
     Attributes:
         lives: by order id, each version of the order with the entry that made it.
-        on_hand: by SKU, what is there of the items that are tracked.
+        on_hand: by SKU, the available pieces of the items that are tracked.
+        held: by SKU, the pieces that orders hold, of the items that were ever tracked.
+        backorder: the items of which an order may take pieces that are not available.
         keys: what each key was used for, and the versions that it made.
     """
 
@@ -33,6 +36,8 @@ class Reference:
         self.workflow = workflow
         self.lives: dict[str, list[tuple[Order, Entry]]] = {}
         self.on_hand: dict[str, int] = {}
+        self.held: dict[str, int] = {}
+        self.backorder: set[str] = set()
         self.keys: dict[str, tuple[object, str, int, int]] = {}
 
     def create(self, new: Order, key: str | None) -> Order:
@@ -85,6 +90,37 @@ class Reference:
             raise InvalidInput
         return self._call(order_id, ("comment", said["comment"]), said, lambda order: [self._noted(order, at, said)])
 
+    def set_stock(self, sku: str, available: int | None, expected: int | None, backorder: bool | None) -> None:
+        """Set the available pieces of an item, or stop tracking it."""
+        if expected is not None and self.on_hand.get(sku) != expected:
+            raise VersionConflict
+        self.held.setdefault(sku, 0)
+        self.on_hand.pop(sku, None)
+        if available is not None:
+            self.on_hand[sku] = available
+        if backorder is not None:
+            (self.backorder.add if backorder else self.backorder.discard)(sku)
+
+    def adjust_stock(self, sku: str, by: int, key: str | None) -> int:
+        """Add pieces of an item, or take some out."""
+        asked = ("adjust_stock", sku, by)
+        if key in self.keys:
+            if self.keys[key][0] != asked:
+                raise KeyReused
+            return self.on_hand.get(sku, 0)
+        if sku not in self.on_hand or (by < 0 and self.on_hand[sku] + by < 0):
+            raise InvalidInput
+        self.on_hand[sku] += by
+        if key is not None:
+            self.keys[key] = (asked, "", 0, 0)
+        return self.on_hand[sku]
+
+    def level(self, sku: str) -> StockLevel | None:
+        """Return the numbers of an item, None if it was never set."""
+        if sku not in self.held:
+            return None
+        return StockLevel(self.on_hand.get(sku), held=self.held[sku], backorder=sku in self.backorder)
+
     def orders(self) -> list[Order]:
         """All of them, oldest first by time of creation, then by id."""
         return sorted((life[-1][0] for life in self.lives.values()), key=lambda order: (order.created_at, order.id))
@@ -128,8 +164,8 @@ class Reference:
         if not steps:
             return Receipt(order, ())
         last, entry = steps[-1]
-        holds = bool(last.lines) and self.workflow.holds_stock.matches(last.statuses)
-        if entry.trigger != "comment" and holds != (order.reserved is not None):
+        held, holds = (self.workflow.holds_stock.matches(one.statuses) for one in (order, last))
+        if last.lines and held != holds != (order.reserved is not None):
             steps = [*steps[:-1], (self._with_stock_moved(last, holds), entry)]
         return self._keep(steps, asked)
 
@@ -137,11 +173,14 @@ class Reference:
         """Take the tracked pieces of an order from the stock, or give back those that it holds."""
         if not holds:
             for line in order.reserved or ():
-                self.on_hand[line.sku] += line.quantity
+                self.held[line.sku] -= line.quantity
+                if line.sku in self.on_hand:
+                    self.on_hand[line.sku] += line.quantity
             return order.holding(None)
         tracked = {sku: quantity for sku, quantity in order.quantities.items() if sku in self.on_hand}
         for sku, quantity in tracked.items():
             self.on_hand[sku] -= quantity
+            self.held[sku] += quantity
         return order.holding(tuple(Line(sku, quantity) for sku, quantity in tracked.items()))
 
     def _first(self, key: str | None, asked: object) -> Receipt | None:
@@ -257,7 +296,8 @@ class Reference:
     def _shortages(self, order: Order) -> set[str]:
         if order.reserved is not None:
             return set()
-        return {sku for sku, wanted in order.quantities.items() if self.on_hand.get(sku, wanted) < wanted}
+        short = {sku for sku, wanted in order.quantities.items() if self.on_hand.get(sku, wanted) < wanted}
+        return short - self.backorder
 
     def _filled(
         self, order: Order, wanted: frozenset[str], at: datetime, said: Mapping[str, Any]

@@ -42,6 +42,8 @@ MANY = 1_000_000
 _ids = st.sampled_from(["1001", "1001", "1001", "1002", "1002", "1003"])
 _new_ids = st.sampled_from(["1003", "1004", "1005", "1001"])
 _keys = st.sampled_from([None, None, None, "k1", "k2", "k3"])
+_skus = st.sampled_from(SKUS[:2])
+_backorder = st.sampled_from([None, False, True, True])
 _amounts = st.sampled_from(["0", "0.01", "3.33", "10.00", "12.50"]).map(validation.money)
 _said = st.fixed_dictionaries(
     {
@@ -83,11 +85,11 @@ def orders_machine(
     """A state machine that does the same to orders on each of some stores, and compares every answer.
 
     It creates orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier calls, uses
-    keys and references again, sets stock, delivers messages, lets the clock jump a day ahead and back or stand still,
-    and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
-    its reasons) and, after each step, all orders, histories, stock, counts and totals must be those of the reference;
-    the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries that fail are
-    left to other tests.
+    keys and references again, sets, adjusts and stops tracking stock, delivers messages, lets the clock jump a day
+    ahead and back or stand still, and closes and opens the stores in between. What a call answers (the receipt, or the
+    kind of error and the codes of its reasons) and, after each step, all orders, histories, stock, counts and totals
+    must be those of the reference; the messages that are delivered must be the same ones from every store. Expiry,
+    purges and deliveries that fail are left to other tests.
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
         TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
@@ -121,11 +123,24 @@ def orders_machine(
         def __init__(self) -> None:
             super().__init__(rules, stores, frozenset(volatile))
 
-        @initialize(teapots=st.integers(0, 4), cups=st.none() | st.integers(0, 4), first=_contents, second=_contents)
-        def begin(self, teapots: int, cups: int | None, first: dict[str, Any], second: dict[str, Any]) -> None:
-            self.set_stock("TEAPOT", teapots)
+        @initialize(
+            teapots=st.integers(0, 4),
+            backorder=_backorder,
+            cups=st.none() | st.integers(0, 4),
+            first=_contents,
+            second=_contents,
+        )
+        def begin(
+            self,
+            teapots: int,
+            backorder: bool | None,
+            cups: int | None,
+            first: dict[str, Any],
+            second: dict[str, Any],
+        ) -> None:
+            self.set_stock("TEAPOT", teapots, None, backorder)
             if cups is not None:
-                self.set_stock("CUP", cups)
+                self.set_stock("CUP", cups, None, backorder)
             self.call("create", order_id="1001", key=None, **first)
             self.call("create", order_id="1002", key=None, **second)
 
@@ -164,11 +179,19 @@ def orders_machine(
             name, given = self.kept[-1 - back % len(self.kept)]
             self.call(name, **given)
 
-        @rule(sku=st.sampled_from(SKUS[:2]), on_hand=st.integers(0, 4))
-        def set_stock(self, sku: str, on_hand: int) -> None:
-            self.reference.on_hand[sku] = on_hand
-            for orders in self.shops.values():
-                orders.set_stock(sku, on_hand)
+        @rule(sku=_skus, available=st.integers(0, 4), off=st.sampled_from([None, None, 0, 0, 1]), backorder=_backorder)
+        def set_stock(self, sku: str, available: int, off: int | None, backorder: bool | None) -> None:
+            """Set stock, sometimes against the number that a form showed, sometimes against a stale one."""
+            expected = None if off is None else self.reference.on_hand.get(sku, 0) + off
+            self.call("set_stock", sku=sku, available=available, expected=expected, backorder=backorder)
+
+        @rule(sku=_skus)
+        def stop_tracking(self, sku: str) -> None:
+            self.call("stop_tracking", sku=sku)
+
+        @rule(sku=_skus, by=st.integers(-2, 3), key=_keys)
+        def adjust_stock(self, sku: str, by: int, key: str | None) -> None:
+            self.call("adjust_stock", sku=sku, by=by, key=key)
 
         @rule(time=st.sampled_from([timedelta(days=-1), timedelta(days=1), timedelta(microseconds=1)]))
         def let_pass(self, time: timedelta) -> None:
@@ -248,7 +271,7 @@ class _Lockstep(RuleBasedStateMachine):
         for store, orders in self.shops.items():
             answer = _answer(lambda orders=orders: getattr(self, f"_{name}_in")(orders, **given))  # type: ignore[misc]
             assert answer == wanted, f"{name} of {given} on {store!r}: {answer}\nis not what it should be: {wanted}"
-        key = given["said"]["key"] if "said" in given else given["key"]
+        key = given.get("said", given).get("key")
         if key in self.reference.keys and (name, given) not in self.kept:
             self.kept.append((name, given))
 
@@ -264,8 +287,10 @@ class _Lockstep(RuleBasedStateMachine):
                 assert exact(orders.get(order.id)) == exact(order), f"order {order.id!r} in {store!r} is another one"
                 history = tuple(entry for _, entry in self.reference.lives[order.id])
                 assert exact(orders.history(order.id)) == exact(history), f"its history in {store!r} is another one"
-            on_hand = {sku: orders.stock(sku) for sku in SKUS}
-            assert on_hand == {sku: self.reference.on_hand.get(sku) for sku in SKUS}, f"the stock in {store!r} is wrong"
+            for sku in SKUS:
+                level = orders.stock_level(sku)
+                assert exact(level) == exact(self.reference.level(sku)), f"the stock in {store!r} is wrong"
+                assert orders.stock(sku) == self.reference.on_hand.get(sku), f"the stock in {store!r} is wrong"
             assert orders.counts() == self.reference.counts(), f"the counts of {store!r} are wrong"
             for customer in (None, "ann"):
                 assert orders.totals(customer) == self.reference.totals(customer), f"the totals of {store!r} are wrong"
@@ -324,6 +349,24 @@ class _Lockstep(RuleBasedStateMachine):
         self, orders: Orders, order_id: str, wanted: frozenset[str], version: int, said: dict[str, Any]
     ) -> object:
         return orders.save(order_id, wanted, version=version, **said)
+
+    def _set_stock_in_reference(self, sku: str, available: int, expected: int | None, backorder: bool | None) -> None:
+        self.reference.set_stock(sku, available, expected, backorder)
+
+    def _set_stock_in(self, orders: Orders, sku: str, **given: Any) -> None:
+        orders.set_stock(sku, **given)
+
+    def _stop_tracking_in_reference(self, sku: str) -> None:
+        self.reference.set_stock(sku, None, None, None)
+
+    def _stop_tracking_in(self, orders: Orders, sku: str) -> None:
+        orders.stop_tracking(sku)
+
+    def _adjust_stock_in_reference(self, sku: str, by: int, key: str | None) -> int:
+        return self.reference.adjust_stock(sku, by, key)
+
+    def _adjust_stock_in(self, orders: Orders, sku: str, by: int, key: str | None) -> int:
+        return orders.adjust_stock(sku, by, key=key)
 
     def _comment_in_reference(self, order_id: str, said: dict[str, Any]) -> object:
         return self.reference.comment(order_id, self.now, said)
