@@ -7,13 +7,28 @@ from decimal import Decimal
 
 from attrs import evolve
 
-from order_fsm.model import Order, PaymentKind
+from order_fsm.model import Line, Order, PaymentKind
 from order_fsm.money import ZERO
-from order_fsm.verify.worlds import NOTHING, Ask, World
+from order_fsm.rules.rule import AMEND
+from order_fsm.verify.worlds import ITEM, NOTHING, Ask, World
 
 ROWS = {Decimal(2): 3, Decimal(0): 1}
-"""By total of an order, the limit of its ledger rows: an order that is paid in part, in full or in excess, and a free
-one."""
+"""By total of a new order, the limit of its ledger rows: an order that is paid in part, in full or in excess, and a
+free one."""
+
+LIMITS = {**ROWS, Decimal(1): 2}
+"""The same by total of any order: an amended one has another total."""
+
+AMENDED = {Decimal(2): Decimal(1), Decimal(1): Decimal(2), Decimal(0): Decimal(1)}
+"""By total of an order, the total that an amendment gives it: lower, higher, and no longer free."""
+
+AMENDED_ROWS = {Decimal(2): 2, Decimal(1): 2, Decimal(0): 0}
+"""By total of an order, the most ledger rows with which it is amended."""
+
+NEW_TOTAL = Decimal(2)
+LINES = ((), (Line(ITEM, 1),), (Line(ITEM, 2),))
+"""The lines that an amendment gives an order that costs `NEW_TOTAL` and has no ledger rows: none, one piece, two.
+Nothing is paid for other lines than those of a new order."""
 
 PAYMENTS = 2
 """No payment is tried on an order with this many ledger rows."""
@@ -30,13 +45,18 @@ def asks(world: World) -> Iterator[Ask]:
 
     Every trigger comes bare. If a rule of it is open, it also comes with a reason and with an override, if a guard
     reads them. A trigger that records money comes by hand and from a gateway: with all, a part, too much, nothing, and
-    another currency. The last online payment is delivered again. Facts of other kinds are left out.
+    another currency. The last online payment is delivered again. An amendment comes with another total, and while the
+    ledger is short with other credits. Facts of other kinds are left out.
     """
     workflow = world.workflow
-    full = len(world.order.payments) >= (CONTESTED_ROWS if world.taken else ROWS[world.order.total])
+    limit = 0 if world.order.lines != LINES[1] else CONTESTED_ROWS if world.taken else LIMITS[world.order.total]
+    full = len(world.order.payments) >= limit
     contested = _contested(world) and world.on_hand > 0 and not world.holds
     for trigger in workflow.triggers:
         kind = workflow.ledger_of(trigger)
+        if trigger == AMEND:
+            yield from _amendments(world.order, contested)
+            continue
         if kind == "captured":
             yield from _once_more(trigger, world.order)
         if (kind is not None and full) or (kind == "captured" and len(world.order.payments) >= PAYMENTS):
@@ -60,6 +80,21 @@ def asks(world: World) -> Iterator[Ask]:
                 yield Ask(trigger, {"credit": False}, REASON)
         if contested:
             yield Ask(trigger, raced=True)
+
+
+def _amendments(order: Order, contested: bool) -> Iterator[Ask]:
+    if not order.payments and order.total == NEW_TOTAL:
+        for lines in LINES:
+            if lines != order.lines:
+                yield Ask(AMEND, {"lines": lines})
+        if contested and not order.lines:
+            yield Ask(AMEND, {"lines": LINES[1]}, raced=True)
+    if order.lines != LINES[1]:
+        return
+    if len(order.payments) <= AMENDED_ROWS[order.total]:
+        yield Ask(AMEND, {"total": AMENDED[order.total]})
+    if order.counted and order.total and len(order.payments) <= CONTESTED_ROWS:
+        yield Ask(AMEND, {"credited": ZERO if order.credited else PART})
 
 
 def _payments(trigger: str, order: Order) -> Iterator[Ask]:

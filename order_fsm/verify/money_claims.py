@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from order_fsm.ledger import HELD
 from order_fsm.money import ZERO
+from order_fsm.rules.rule import AMEND
 from order_fsm.verify.asks import REASON
 from order_fsm.verify.ledger import EveryChange, EveryOrder, EveryStep
 from order_fsm.verify.worlds import Step, World
@@ -221,7 +222,7 @@ def _ticks_nothing_new(step: Step) -> bool:
 
 def _ticks_its_box(step: Step) -> bool:
     box, _ = CHANGES[step.ask.trigger]
-    free = {"paid"} if box == "sent" and not step.before.order.total else set()
+    free = {"paid"} if box == "sent" and not step.before.order.cost else set()
     return step.after.order.statuses == step.before.order.statuses | {box} | free
 
 
@@ -269,7 +270,34 @@ def _is_explained(step: Step) -> bool:
 
 
 def _no_money_captured(step: Step) -> bool:
-    return not step.before.order.payments
+    return all(row.kind != "captured" for row in step.before.order.payments)
+
+
+def _amends_what_is_asked(step: Step) -> bool:
+    before, after = step.before.order, step.after.order
+    parts = {"lines": before.lines, "total": before.total, "credited": before.credited, **step.ask.facts}
+    return all(getattr(after, name) == value for name, value in parts.items()) and after.held == before.held
+
+
+def _amendment_settles(step: Step) -> bool:
+    before, after = step.before.order, step.after.order
+    boxes = SETTLED if before.counted else set()
+    return (before.statuses ^ after.statuses) <= boxes
+
+
+def _amendment_is_undone(step: Step) -> bool:
+    """Whether the same total as before leaves the order as before. Only an invoice by payment may be new."""
+    before = step.before.order
+    if "total" not in step.ask.facts:
+        return True
+    after = step.then(AMEND, total=before.total).after.order
+    invoice = {"invoiced"} if after.invoiced_by_payment and not before.invoiced_by_payment else set()
+    return (before.statuses | invoice, before.held, before.outstanding, before.refund_due) == (
+        after.statuses,
+        after.held,
+        after.outstanding,
+        after.refund_due,
+    )
 
 
 def _no_money_recorded(step: Step) -> bool:
@@ -297,7 +325,7 @@ MONEY_AND_STOCK = (
     EveryChange("a message says so when money in another currency comes, and only then", _unmatched_is_told),
     EveryChange("the customer is told when an order with money from online becomes paid, and only then", _paid_online_is_told),
     EveryChange("no money moves by triggers of boxes", _no_money_moves, of=(*CHANGES, *UNDOING)),
-    EveryChange("nothing but a payment takes stock that is not there", _waits_for_stock, of=("place", "reinstate")),
+    EveryChange("nothing but a payment takes stock that is not there", _waits_for_stock, of=("place", "reinstate", AMEND)),
     EveryStep("a payment reference counts once, however late it is delivered again", _reference_counts_once, of=("pay",)),
     EveryStep("a payment of more than nothing is always recorded, once", _payment_is_recorded, of=("pay",)),
     EveryChange("a message says what is missing after a part payment of a live order, and only then", _part_is_told, of=("pay",)),
@@ -314,6 +342,9 @@ MONEY_AND_STOCK = (
     EveryStep("what can be dispatched without override stands in to_dispatch, and nothing else does", _queue_to_dispatch, of=("dispatch",)),
     EveryChange("undispatch has a reason", _has_reason, of=("undispatch",)),
     EveryChange("a reversal has a reason, or a gateway reports it", _is_explained, of=("unpay",)),
+    EveryChange("an amendment changes what it says, and no money moves", _amends_what_is_asked, of=(AMEND,)),
+    EveryChange("an amendment changes paid and invoiced alone, and neither of an order that does not count", _amendment_settles, of=(AMEND,)),
+    EveryChange("an amendment back to the total before leaves money and boxes as before it", _amendment_is_undone, of=(AMEND,)),
     EveryChange("no order is unplaced for which money was captured", _no_money_captured, of=("unplace",)),
     EveryChange("no order expires for which money was recorded", _no_money_recorded, of=("expire",)),
 )  # fmt: skip

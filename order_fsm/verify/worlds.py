@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from order_fsm.errors import OrderFsmError, Refused, VersionConflict
 from order_fsm.model import Entry, Fact, Line, Message, Order, Receipt
 from order_fsm.orders.service import Orders
-from order_fsm.rules.rule import Facts
+from order_fsm.rules.rule import AMEND, Facts
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Change, IdempotencyRecord, Need, Snapshot, Store, one_by_one, record_of
 from order_fsm.validation import GATEWAY
@@ -26,7 +26,7 @@ NOTHING: Facts = {}
 
 @frozen(eq=False)
 class World:
-    """An order that wants the only piece of an item, and another buyer who may take it.
+    """An order that wants the only piece of an item, unless it is amended, and another buyer who may take it.
 
     Attributes:
         workflow: the rules.
@@ -64,7 +64,8 @@ class World:
             told = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
             payments.setdefault(row.reference, []).append(told)
         rows = sorted((reference is None, tuple(sorted(told))) for reference, told in payments.items())
-        return (order.state, order.invoiced_by_payment, order.total, tuple(rows), self.on_hand, self.taken)
+        held = (order.lines, self.holds, self.on_hand, self.taken)
+        return (order.state, order.invoiced_by_payment, order.total, tuple(rows), held)
 
 
 @frozen(eq=False)
@@ -193,18 +194,16 @@ class Desk:
         self.world, self._messages, self._raced = world, (), ask.raced
         receipt = refused = None
         try:
-            receipt = self._orders.fire(
-                ORDER,
-                ask.trigger,
-                key=key,
-                by=GATEWAY if ask.gateway else None,
-                comment=ask.comment,
-                override=ask.override,
-                **ask.facts,
-            )
+            receipt = self._fire(ask, key)
         except Refused as error:
             refused = error
         return Step(world, ask, self.world, receipt, refused, self._messages, self)
+
+    def _fire(self, ask: Ask, key: str | None) -> Receipt:
+        said: dict[str, Any] = {"key": key, "comment": ask.comment, "override": ask.override}
+        if ask.trigger == AMEND:
+            return self._orders.amend(ORDER, version=self.world.order.version, **said, **ask.facts)
+        return self._orders.fire(ORDER, ask.trigger, by=GATEWAY if ask.gateway else None, **said, **ask.facts)
 
     # The part of `Store` that the service needs
 
@@ -226,7 +225,7 @@ class Desk:
         record = None if need.key is None else self._keys.get(need.key)
         order = self.world.order
         # A redelivery is answered from the record: the other buyer comes only while something is decided.
-        decides = record is None and order.reserved is None
+        decides = record is None and (order.reserved is None or need.skus)
         return Snapshot(order, record, self.stock([ITEM]) if decides else {})
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
