@@ -258,7 +258,7 @@ class Amend(NamedTuple):
         outcome = self._outcome(order, supply)
         return outcome if self.permissions is None else self.permissions.inquiry(self.request).judged(order, outcome)
 
-    def _outcome(self, order: Order, supply: Supply) -> Outcome:
+    def _outcome(self, order: Order, supply: Supply) -> Sequence[Decision] | Refused:
         facts = difference(order, self.wanted)
         if not facts:
             return (noted(order, self.request),) if self.request.reasoned else ()
