@@ -185,9 +185,9 @@ DAMAGE: dict[str, tuple[str, Callable[[Broken], object]]] = {
     "less than nothing on hand": ("stock", lambda store: store.set_stock("TEAPOT", -3)),
     "a piece held by no order": ("stock", lambda store: store.hold("TEAPOT", 1)),
     "a piece of an item that no order has": ("stock", lambda store: store.hold("CUP", 1)),
-    "a reserved piece that is not held": ("stock", lambda store: store.order(reserved=(Line("TEAPOT", 3),))),
-    "a reserved item that is unknown": (
-        "stock",
+    "a reserved piece that is not held": ("stock", lambda store: store.order(reserved=(Line("TEAPOT", 1),))),
+    "a reserved item that it did not order": (
+        "goods",
         lambda store: store.order(reserved=(Line("TEAPOT", 2), Line("CUP", 1))),
     ),
     "a held piece of an untracked item": (
@@ -203,6 +203,8 @@ FOLLOWS = {
     "counted": {"tally"},
     "ledger": {"rule", "tally"},
     "rule": {"ledger", "tally"},
+    "goods": {"stock"},
+    "stock": {"goods"},
 }
 """What else is found then: what is judged by the part that was damaged."""
 
@@ -234,7 +236,11 @@ def test_pieces_held_by_a_removed_order_are_found(any_shop: Shop) -> None:
     any_shop.store.remove(any_shop.orders.get("1001"))
     any_shop.orders.stop_tracking("TEAPOT")
     (finding,) = any_shop.orders.audit().findings
-    assert finding == (None, "stock", "'TEAPOT': 4 pieces are held, and all orders reserved 2")
+    assert finding == (
+        None,
+        "stock",
+        "'TEAPOT': 4 pieces held, 0 out and 0 lost, and by the orders 2 pieces held, 0 out and 0 lost",
+    )
 
 
 def test_item_that_moves_during_the_audit_is_no_finding(any_shop: Shop) -> None:

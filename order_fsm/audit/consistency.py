@@ -63,11 +63,11 @@ def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator
         entries: its history.
     """
     broken = [*_history(order, entries), *_fold(order, entries)]
-    broken += _shipments(order, entries)
     yield from broken
     if broken:
         return  # The other checks would repeat it.
     yield from _ledger(tables, order, entries)
+    yield from _shipments(order, entries)
     yield from _under(tables.today, order)
     yield from _steps(tables, order, entries)
 
@@ -229,7 +229,9 @@ def _led(table: Workflow, tables: Tables, order: Order, history: Sequence[Entry]
     before = sum(payment.version < entry.version for payment in order.payments)
     if decision.order.payments[before:] != rows:
         return f"{decision.order.state}, with another row in the ledger"
-    if _goods_of(decision.order, entry.version) != _goods_of(order, entry.version):
+    if decision.order.state == entry.state_after and _goods_of(decision.order, entry.version) != _goods_of(
+        order, entry.version
+    ):
         return f"{decision.order.state}, with other shipments"
     return decision.order.state
 
@@ -243,7 +245,7 @@ def _amends(then: Order, entry: Entry) -> bool:
     """Return whether an amendment says what the parts were that it changes, and changes them."""
     facts = entry.facts
     wanted = {name: value for name, value in facts.items() if not name.endswith("_before")}
-    return bool(facts) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
+    return wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
 
 
 def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:

@@ -47,7 +47,8 @@ _AMOUNTS: tuple[Arguments, ...] = ({}, {"amount": "1.00"}, {"amount": "11.00"})
 _REFERENCES: tuple[Arguments, ...] = ({}, {"reference": "payment"})
 _CREDITS: tuple[Arguments, ...] = ({"credit": False},)
 _ITEMS: tuple[Arguments, ...] = ({}, {"items": {"TEAPOT": 1}})
-_TOTALS: tuple[Arguments, ...] = tuple([{"total": total} for total in ("11.00", "10.00", "1.00")])
+_TOTALS: tuple[Arguments, ...] = ({}, *[{"total": total} for total in ("11.00", "10.00", "1.00")])
+_LINES: tuple[Arguments, ...] = ({}, *[{"lines": (Line("TEAPOT", number),)} for number in (1, 3)])
 
 
 @frozen
@@ -180,8 +181,7 @@ class _Walk:
         while self._left:
             order, steps = start, list[Step]()
             while (route := self._nearest(order)) is not None:
-                afresh = self._nearest(start) if steps else route
-                if steps and (len(steps) + len(route) > LONGEST or (afresh and len(afresh) < len(route))):
+                if steps and (len(steps) + len(route) > LONGEST or self._nearest(start, len(route) - 1)):
                     break
                 steps += (self._step(move, number) for number, move in enumerate(route, start=len(steps) + 1))
                 order = route[-1].after
@@ -191,9 +191,9 @@ class _Walk:
                 return
             self.paths.append(Path(steps))
 
-    def _nearest(self, order: Order) -> list[_Move] | None:
-        """The shortest way to something that is left; None where there is none."""
-        if not self._left:
+    def _nearest(self, order: Order, within: int | None = None) -> list[_Move] | None:
+        """The shortest way to something that is left, of at most some steps; None where there is none."""
+        if not self._left or within == 0:
             return None
         seen = {_look(order)}
         ahead = deque([(order, list[_Move]())])
@@ -202,6 +202,8 @@ class _Walk:
             for move in self._moves_from(here):
                 if self._aim(move.edge) in self._left:
                     return [*route, move]
+                if within is not None and len(route) + 1 >= within:
+                    continue
                 if move.look not in seen and (move.arguments is not None or self._force == "anywhere"):
                     seen.add(move.look)
                     ahead.append((move.after, [*route, move]))
@@ -218,7 +220,7 @@ class _Walk:
     def _moves_from(self, order: Order) -> list[_Move]:
         rows = ((row.kind, row.amount, row.reference is None, row.credit) for row in order.payments)
         goods = order.goods
-        shape = (order.state, order.total, order.invoiced_by_payment)
+        shape = (order.state, order.total, order.lines, order.invoiced_by_payment)
         place = (*shape, *goods.shipped.values(), *goods.out.values(), *rows)
         if place not in self._moves:
             self._moves[place] = list(self._tried(order))
@@ -230,8 +232,14 @@ class _Walk:
             outcomes = set()
             if not self._workflow.edges_from(order.state, trigger):
                 continue
-            for arguments in self._ways(trigger):
-                decision = _decided(self._workflow, order, trigger, arguments)
+            policy = any(guard.policy for rule in self._workflow.rules_of(trigger) for guard in rule.guards)
+            for arguments in self._ways(trigger, order):
+                # A reason and an override are tried if it is refused without.
+                for said in _SAID if policy else _SAID[:2]:
+                    arguments = {**arguments, **said}
+                    decision = _decided(self._workflow, order, trigger, arguments)
+                    if decision is not None:
+                        break
                 if decision is not None and decision.edge is not None:
                     look = _look(decision.order)
                     outcome = (decision.edge, look)
@@ -244,16 +252,16 @@ class _Walk:
                 after = evolve(order, state=edge.target, counted=self._workflow.counts_in(edge.target))
                 yield _Move(edge, None, after, _look(after))
 
-    def _ways(self, trigger: str) -> Iterator[Arguments]:
-        """What to try a trigger with, the plainest first."""
+    def _ways(self, trigger: str, order: Order) -> Iterator[Arguments]:
+        """What to try a trigger with, besides a reason, the plainest first."""
         kind = self._workflow.ledger_of(trigger)
         totals: tuple[Arguments, ...] = _TOTALS if trigger == AMEND else ({},)
         amounts: tuple[Arguments, ...] = ({},) if kind is None else _AMOUNTS if kind == "captured" else _AMOUNTS[:2]
         references = _REFERENCES if kind == "captured" else ({},)
         own = ({}, *(_CREDITS if "credit" in self._workflow.facts_of(trigger) else ()), *self._facts.get(trigger, ()))
-        policy = any(guard.policy for rule in self._workflow.rules_of(trigger) for guard in rule.guards)
         items = _ITEMS if "items" in self._workflow.facts_of(trigger) else ({},)
-        for parts in product(own, totals, amounts, references, items, _SAID if policy else _SAID[:2]):
+        lines = _LINES if trigger == AMEND and order.shipments else ({},)
+        for parts in product(own, totals, lines, amounts, references, items):
             yield {name: value for part in parts for name, value in part.items()}
 
 
@@ -287,7 +295,8 @@ def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Argument
     given = dict(arguments)
     said = {name: given.pop(name) for name in ("comment", "override") if name in given}
     if trigger == AMEND:
-        changes = difference(order, {"total": validation.money(given["total"])})
+        parts: dict[str, Any] = {"total": order.total, "lines": order.lines, **given}
+        changes = difference(order, parts | {"total": validation.money(parts["total"])})
         if not changes:
             return None
         outcome = decide(workflow, amended(order, changes), Request(AMEND, START, changes, **said))  # type: ignore[arg-type]
