@@ -17,7 +17,7 @@ from attrs import field, frozen
 from order_fsm import ledger, validation
 from order_fsm.dicts import DictValue
 from order_fsm.ledger import PaymentKind
-from order_fsm.money import ZERO
+from order_fsm.money import ZERO, minus
 
 __all__ = [
     "UNFINISHED",
@@ -31,8 +31,10 @@ __all__ = [
     "Payment",
     "PaymentKind",
     "Receipt",
+    "Sales",
     "When",
     "invoiced_by_payment",
+    "placed_at",
     "quantities_of",
     "statuses_of",
 ]
@@ -227,6 +229,7 @@ class Order(DictValue):
             if none of its items was tracked when it took its stock.
         data: the shop's own data, as a copy.
         invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`.
+        placed_at: the time of the last entry that ticked `sent`, in UTC. None if the order is not placed.
     """
 
     _derived = ("statuses",)
@@ -246,6 +249,7 @@ class Order(DictValue):
     reserved: tuple[Line, ...] | None = None
     _data: Mapping[str, Any] = field(factory=dict, converter=_owned, hash=False, alias="data")
     invoiced_by_payment: bool = False
+    placed_at: datetime | None = None
 
     @property
     def statuses(self) -> frozenset[str]:
@@ -345,6 +349,7 @@ class Order(DictValue):
             payments: the ledger after the entry.
             counted: whether it counts in totals after the entry.
         """
+        same = entry.state_after == entry.state_before
         return Order(
             self.id,
             entry.state_after,
@@ -360,7 +365,8 @@ class Order(DictValue):
             entry.at,
             self.reserved,
             self._data,
-            self.invoiced_by_payment if entry.state_after == entry.state_before else self._marked(entry),
+            self.invoiced_by_payment if same else self._marked(entry),
+            self.placed_at if same else self._placed(entry),
         )
 
     def _marked(self, entry: Entry) -> bool:
@@ -369,6 +375,12 @@ class Order(DictValue):
         if "invoiced" in before:
             return self.invoiced_by_payment and "invoiced" in after
         return "invoiced" in after and "paid" in after - before
+
+    def _placed(self, entry: Entry) -> datetime | None:
+        """Return `placed_at` after an entry."""
+        if "sent" not in entry.after:
+            return None
+        return self.placed_at if "sent" in entry.before else entry.at
 
     def holding(self, reserved: tuple[Line, ...] | None) -> Order:
         """Return the order with these pieces reserved, None if it holds no stock."""
@@ -388,6 +400,7 @@ class Order(DictValue):
             reserved,
             self._data,
             self.invoiced_by_payment,
+            self.placed_at,
         )
 
 
@@ -399,6 +412,16 @@ def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
         if "invoiced" not in entry.before:
             return "paid" in entry.after - entry.before
     return False
+
+
+def placed_at(entries: Sequence[Entry]) -> datetime | None:
+    """Return `Order.placed_at` as a history leads to it."""
+    for entry in reversed(entries):
+        if "sent" not in entry.after:
+            return None
+        if "sent" not in entry.before:
+            return entry.at
+    return None
 
 
 @frozen(weakref_slot=False)
@@ -435,6 +458,36 @@ class Message(DictValue):
         """The order's version that the id names, 0 if it names none."""
         number = self.id.rpartition("#")[2].partition(".")[0]
         return int(number) if number.isdecimal() else 0
+
+
+@frozen(weakref_slot=False)
+class Sales(DictValue):
+    """The sums of a report on an interval, in one currency.
+
+    Orders count by the time at which they were placed, rows of the ledger by the time at which they were recorded.
+
+    Attributes:
+        currency: of the sums.
+        orders: the number of orders that count (sent and not cancelled).
+        gross: the sum of their totals.
+        received: the money captured, without what was reversed and not restored. It may be below zero.
+        refunded: the money refunded, without failed refunds. It may be below zero.
+        credited: how much refunds lowered what orders cost. It may be below zero.
+    """
+
+    _derived = ("net",)
+
+    currency: str
+    orders: int
+    gross: Decimal
+    received: Decimal
+    refunded: Decimal
+    credited: Decimal
+
+    @property
+    def net(self) -> Decimal:
+        """The gross without the credits."""
+        return minus(self.gross, self.credited)
 
 
 class Finding(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from attrs import evolve
 
 from order_fsm.errors import OrderFsmError, Refused
-from order_fsm.model import UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment
+from order_fsm.model import UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment, placed_at
 from order_fsm.money import ZERO
 from order_fsm.rules.decide import decide
 from order_fsm.rules.request import Request
@@ -68,6 +68,7 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
         ("time of creation", order.created_at, entries[0].at),
         ("time of change", order.updated_at, last.at),
         ("mark of an invoice by payment", order.invoiced_by_payment, invoiced_by_payment(entries)),
+        ("time of placing", order.placed_at, placed_at(entries)),
     ):
         if says != led:
             yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
@@ -151,7 +152,7 @@ def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entr
     """Return the state to which the rules lead, or why they do not, or why the ledger is another one than theirs."""
     ledger = tuple(payment for payment in order.payments if payment.version < entry.version)
     then = order.after(history[-1], ledger, workflow.counts_in(history[-1].state_after))
-    then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
+    then = evolve(then, invoiced_by_payment=invoiced_by_payment(history), placed_at=placed_at(history))
     try:
         request = Request(entry.trigger, entry.at, entry.facts, entry.by, entry.comment, override=entry.override)
         decision = decide(workflow, then, request)

@@ -21,7 +21,7 @@ from order_fsm.errors import (
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.model import Entry, Order, Receipt, invoiced_by_payment
+from order_fsm.model import Entry, Order, Receipt, invoiced_by_payment, placed_at
 from order_fsm.orders.calls import Apart, OwnError
 from order_fsm.orders.messages import messages
 from order_fsm.orders.stock import has_right_stock, reserved, shortages, stock_of_repeated
@@ -229,7 +229,7 @@ class Executor:
             return order
         payments = tuple(payment for payment in order.payments if payment.version <= entry.version)
         then = order.after(entry, payments, self._workflow.counts_in(entry.state_after))
-        then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
+        then = evolve(then, invoiced_by_payment=invoiced_by_payment(history), placed_at=placed_at(history))
         if has_right_stock(self._workflow, then):
             return then
         # The history does not tell which items were tracked then.

@@ -17,6 +17,7 @@ from order_fsm.orders.commands import Commands
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.maintenance import Maintenance
 from order_fsm.orders.paging import cursor_of
+from order_fsm.orders.reports import Reports
 from order_fsm.orders.stock import shortages
 from order_fsm.rules.decide import Call, decide
 from order_fsm.rules.request import Request, request_fingerprint
@@ -25,7 +26,7 @@ from order_fsm.rules.workflow import LEDGER_QUEUES, REFUND_DUE, UNMATCHED, Workf
 from order_fsm.store import Change, Need, Query, Store
 
 
-class Orders(Maintenance):
+class Orders(Reports, Maintenance):
     """The orders of a shop, in a store, under the rules of a workflow.
 
     One instance serves all threads if its store does. It keeps no state. All methods raise InvalidInput for values that
@@ -290,21 +291,32 @@ class Orders(Maintenance):
         """
         return self._store.load(validation.identifier(order_id, "order id"))
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
+    def history(self, order_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         """Return the history of an order, oldest entry first.
 
+        Args:
+            order_id: the order.
+            after: the version of the last entry of the page before.
+            limit: the largest number of entries to return. By default all.
+
         Raises:
             OrderNotFound: if there is no such order.
         """
-        return self._store.history(validation.identifier(order_id, "order id"))
+        after = validation.whole(after, "after", 0)
+        limit = None if limit is None else validation.whole(limit, "limit", 1)
+        return self._store.history(validation.identifier(order_id, "order id"), after, limit)
 
-    def progress(self, order_id: str) -> tuple[Entry, ...]:
+    def progress(self, order_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         """Return the entries that the customer may read, oldest first.
 
+        Args:
+            order_id, after, limit: as in `history`.
+
         Raises:
             OrderNotFound: if there is no such order.
         """
-        return tuple(entry for entry in self.history(order_id) if entry.visible)
+        limit = None if limit is None else validation.whole(limit, "limit", 1)
+        return tuple([entry for entry in self.history(order_id, after=after) if entry.visible][:limit])
 
     def explain(self, order_id: str) -> dict[str, tuple[Reason, ...]]:
         """Return why each trigger would be refused now, without facts and comment. Changes nothing.
@@ -334,10 +346,14 @@ class Orders(Maintenance):
         lacks: Iterable[str] = (),
         customer: str | None = None,
         reference: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> list[Order]:
         """Return the orders with these statuses, oldest first by time of creation, then by id.
+
+        With `since` or `until` they are those that were placed in the interval, oldest first by the time of placing.
 
         A damaged order is logged and left out. `audit` reports it.
 
@@ -346,18 +362,29 @@ class Orders(Maintenance):
             lacks: statuses that the orders do not have.
             customer: only this customer's orders.
             reference: only orders with a payment that has this reference.
+            since: only orders that were placed at this time or later. It has a time zone.
+            until: only orders that were placed before this time.
             after: the id of the last order of the page before.
             limit: the largest number of orders to return.
 
         Raises:
+            InvalidInput: if `until` is before `since`, or the order `after` is not placed any more.
             OrderNotFound: if there is no order `after`.
         """
         when = When(has=self._workflow.known_statuses(has), lacks=self._workflow.known_statuses(lacks))
         customer = validation.optional_name(customer, "customer")
         reference = validation.optional_name(reference, "reference")
-        return self._page(when, after, limit, customer=customer, reference=reference)
+        return self._page(when, after, limit, customer=customer, reference=reference, since=since, until=until)
 
-    def queue(self, name: str, *, after: str | None = None, limit: int = 50) -> list[Order]:
+    def queue(
+        self,
+        name: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> list[Order]:
         """Return the orders in a queue of the workflow, in `refund_due` or in `unmatched`, in pages as `find`.
 
         Raises:
@@ -368,7 +395,8 @@ class Orders(Maintenance):
         if not isinstance(name, str) or name not in queues:
             hint = validation.did_you_mean(name, queues)
             raise InvalidInput(f"queue must be one of {', '.join(queues)}, not {validation.shown(name)}{hint}")
-        return self._page(queues[name], after, limit, refund_due=name == REFUND_DUE, unmatched=name == UNMATCHED)
+        due, unmatched = name == REFUND_DUE, name == UNMATCHED
+        return self._page(queues[name], after, limit, refund_due=due, unmatched=unmatched, since=since, until=until)
 
     def counts(self) -> dict[str, int]:
         """Return the number of orders in each queue. An order may be in several."""
@@ -380,14 +408,21 @@ class Orders(Maintenance):
             counts[UNMATCHED] += tally.orders * tally.unmatched
         return counts
 
-    def totals(self, customer: str | None = None) -> dict[str, Decimal]:
+    def totals(
+        self, customer: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> dict[str, Decimal]:
         """Return the sum of the orders that count (sent and not cancelled), by currency.
 
         Args:
             customer: only this customer's orders.
+            since, until: only orders that were placed in this interval, as in `find`.
         """
+        customer = validation.optional_name(customer, "customer")
+        since, until = validation.interval(since, until)
+        if since is not None or until is not None:
+            return self._store.totals(since, until, customer)
         totals: dict[str, Decimal] = {}
-        for tally in self._store.tally(validation.optional_name(customer, "customer")):
+        for tally in self._store.tally(customer):
             if self._workflow.counts_in(tally.state):
                 totals[tally.currency] = plus(totals.get(tally.currency, ZERO), tally.total)
         return totals
@@ -402,10 +437,15 @@ class Orders(Maintenance):
         refund_due: bool = False,
         unmatched: bool = False,
         reference: str | None = None,
+        since: datetime | None,
+        until: datetime | None,
     ) -> list[Order]:
-        cursor = None if after is None else cursor_of(self._store.load(validation.identifier(after, "after")))
         limit = validation.whole(limit, "limit", 1)
-        return self._store.find(Query(when, customer, refund_due, cursor, limit, unmatched, reference))
+        query = Query(when, customer, refund_due, None, limit, unmatched, reference, *validation.interval(since, until))
+        if after is not None:
+            last = self._store.load(validation.identifier(after, "after"))
+            query = query._replace(after=cursor_of(last, dated=query.is_dated))
+        return self._store.find(query)
 
     def _first_order(self, order_id: str, key: str, fingerprint: str | None) -> Order | None:
         """Return the order that was created under a key, None if nothing was committed under it."""

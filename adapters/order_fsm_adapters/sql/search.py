@@ -9,20 +9,22 @@ from decimal import Decimal
 from itertools import islice
 
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import Order, statuses_of
+from order_fsm.model import Order, When, statuses_of
 from order_fsm.money import EXACT, ZERO, plus
-from order_fsm.store import Query, Tally, ledger_queues_of
+from order_fsm.store import Query, Tally, is_within, ledger_queues_of
 from order_fsm_adapters.sql import orders
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, time_text
 from order_fsm_adapters.sql.database import Row, Transaction
 from order_fsm_adapters.sql.order_rows import OrderRow, order_of
+from order_fsm_adapters.sql.reports import bounds
 
 _log = logging.getLogger(__name__)
 
 Place = tuple[str, str]
-"""The position of an order among all: its created_at and its id."""
+"""The position of an order in the sequence of a query: its created_at or placed_at, and its id."""
 
 _START: Place = ("", "")
+_ANY = When()
 
 
 def _states(condition: str) -> str:
@@ -38,12 +40,16 @@ def _states(condition: str) -> str:
     """  # noqa: S608
 
 
-def _page(condition: str) -> str:
+def _page(condition: str, time: str = "created_at") -> str:
     """Return a statement for a page of places."""
     return f"""
-        SELECT created_at, id FROM order_fsm_order
-        WHERE {condition} AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?
+        SELECT {time}, id FROM order_fsm_order
+        WHERE {condition} AND ({time}, id) > (?, ?) ORDER BY {time}, id LIMIT ?
     """  # noqa: S608
+
+
+def _dated_page(condition: str) -> str:
+    return _page(f"{condition} AND placed_at < ?", "placed_at")
 
 
 _ALL_STATES = _states("state IS NOT NULL")
@@ -54,11 +60,18 @@ _REFUND_DUE = _page("refund_is_due = 1")
 _REFUND_DUE_OF_CUSTOMER = _page("customer = ? AND refund_is_due = 1")
 _UNMATCHED = _page("is_unmatched = 1")
 
-_OF_REFERENCE = """
-    SELECT one.created_at, one.id FROM order_fsm_reference AS of_payment
-    JOIN order_fsm_order AS one ON one.id = of_payment.order_id
-    WHERE of_payment.reference = ? AND (one.created_at, one.id) > (?, ?) ORDER BY one.created_at, one.id LIMIT ?
-"""
+
+def _of_reference(condition: str, time: str = "created_at") -> str:
+    return f"""
+        SELECT one.{time}, one.id FROM order_fsm_reference AS of_payment
+        JOIN order_fsm_order AS one ON one.id = of_payment.order_id
+        WHERE {condition} AND (one.{time}, one.id) > (?, ?) ORDER BY one.{time}, one.id LIMIT ?
+    """  # noqa: S608
+
+
+# The orders of one payment are few.
+_OF_REFERENCE = _of_reference("of_payment.reference = ?")
+_DATED_OF_REFERENCE = _of_reference("of_payment.reference = ? AND one.placed_at < ?", "placed_at")
 
 # Triggers keep these rows up to date.
 _TALLY = """
@@ -77,12 +90,14 @@ def find(transaction: Transaction, query: Query) -> list[Order]:
     Raises:
         StoreCorrupt: if an index is damaged.
     """
-    after = _START if query.after is None else (time_text(query.after.created_at), query.after.order_id)
+    after = _START if query.after is None else (time_text(query.after.at), query.after.order_id)
     return list(islice(_readable(transaction, query, _places(transaction, query, after)), query.limit))
 
 
 def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
     """Yield the places of the orders that may match a query, oldest first."""
+    if query.is_dated:
+        return _dated_places(transaction, query, after)
     if query.reference is not None:
         return _paged(transaction, _OF_REFERENCE, (query.reference,), after, query.limit)
     if query.unmatched:  # Few orders are, so those of one customer need no index of their own.
@@ -97,6 +112,32 @@ def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Pl
     # Most of a page comes from a few of the states.
     size = min(query.limit, query.limit // max(len(states), 1) + 5)
     return heapq.merge(*[_paged(transaction, statement, (*of_customer, state), after, size) for state in states])
+
+
+def _dated_places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
+    """Yield the places of the orders that may match a query with an interval, the oldest placing first.
+
+    Statuses are compared within the interval: an index by state and time of placing would cost every change.
+    """
+    since, until = bounds(query.since, query.until)
+    after = max(after, (since, ""))
+    if query.reference is not None:
+        return _paged(transaction, _DATED_OF_REFERENCE, (query.reference, until), after, query.limit)
+    conditions: list[str] = []
+    values: list[str] = []
+    if query.customer is not None:
+        conditions.append("customer = ?")
+        values.append(query.customer)
+    conditions += ["refund_is_due = 1"] * query.refund_due + ["is_unmatched = 1"] * query.unmatched
+    if query.when != _ANY:
+        found = transaction.rows(_STATES_OF_CUSTOMER if values else _ALL_STATES, (*values, *values))
+        states = [state for (state,) in found if query.when.matches(statuses_of(state))]
+        if not states:
+            return iter(())
+        conditions.append(f"state IN ({', '.join('?' * len(states))})")
+        values += states
+    statement = _dated_page(" AND ".join(conditions) or "placed_at IS NOT NULL")
+    return _paged(transaction, statement, (*values, until), after, query.limit)
 
 
 def _paged(transaction: Transaction, statement: str, values: Row, after: Place, size: int) -> Iterator[Place]:
@@ -120,7 +161,8 @@ def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -
                 order = order_of(OrderRow._make(row))
         except StoreCorrupt:
             order = None
-        if order is None or (time_text(order.created_at), order.id) != place:
+        at = None if order is None else order.placed_at if query.is_dated else order.created_at
+        if order is None or at is None or (time_text(at), order.id) != place:
             _log.error("order %r is damaged and left out: run an audit", place[1])
         elif _matches(query, order):
             yield order
@@ -136,6 +178,7 @@ def _matches(query: Query, order: Order) -> bool:
         and (not query.refund_due or refund_is_due)
         and (not query.unmatched or is_unmatched)
         and (query.reference is None or query.reference in order.references)
+        and (not query.is_dated or is_within(order.placed_at, query.since, query.until))
     )
 
 
