@@ -61,8 +61,8 @@ class ChangesEntries(MemoryStore):
 
     change: Callable[[Entry], Entry]
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        return tuple(map(self.change, super().history(order_id)))
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return tuple(map(self.change, super().history(order_id, after, limit)))
 
 
 class TranslatesLineEnds(ChangesEntries):
@@ -120,7 +120,7 @@ class ContinuesAfterAMoment(MemoryStore):
 
     def find(self, query: Query) -> list[Order]:
         found, after = super().find(query), query.after
-        return found if after is None else [order for order in found if order.created_at > after.created_at]
+        return found if after is None else [order for order in found if order.created_at > after.at]
 
 
 class ContinuesAfterAMatchOnly(MemoryStore):

@@ -96,7 +96,7 @@ def strays(transaction: Transaction) -> Iterator[str]:
             stored = () if payments is None else _stored(order_id, payments)
             # If the ledger cannot be read, that is a finding about its order.
             if stored is not None and row[:7] not in stored:
-                yield f"the ledger by time has a row {row[2]!r} ({row[3]}) of order {order_id!r}, which does not have it"
+                yield f"the ledger by time has a row {row[2]!r} ({row[3]}) of order {order_id!r} that is not its own"
 
 
 def _stored(order_id: str, payments: str) -> list[Row] | None:

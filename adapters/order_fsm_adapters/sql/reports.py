@@ -58,9 +58,7 @@ def report(transaction: Transaction, since: datetime | None, until: datetime | N
     return sales_of(placed, recorded)
 
 
-def _sums(
-    transaction: Transaction, interval: tuple[str, str], customer: str | None
-) -> dict[str, tuple[int, Decimal]]:
+def _sums(transaction: Transaction, interval: tuple[str, str], customer: str | None) -> dict[str, tuple[int, Decimal]]:
     """Return the number and the sum of the orders that count and were placed in an interval, by currency."""
     if customer is None:
         rows = transaction.rows(PLACED, interval)
