@@ -5,7 +5,9 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
+from functools import cache
 from itertools import islice
 
 from order_fsm.errors import StoreCorrupt
@@ -15,7 +17,7 @@ from order_fsm.store import Query, Tally, is_within, ledger_queues_of
 from order_fsm_adapters.sql import orders
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, time_text
 from order_fsm_adapters.sql.database import Row, Transaction
-from order_fsm_adapters.sql.order_rows import OrderRow, order_of
+from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow, order_of
 from order_fsm_adapters.sql.reports import bounds
 
 _log = logging.getLogger(__name__)
@@ -25,6 +27,9 @@ Place = tuple[str, str]
 
 _START: Place = ("", "")
 _ANY = When()
+
+_LOT = 64
+"""The largest number of orders that one statement reads."""
 
 
 def _states(condition: str) -> str:
@@ -154,13 +159,7 @@ def _paged(transaction: Transaction, statement: str, values: Row, after: Place, 
 
 def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -> Iterator[Order]:
     """Yield the orders at some places. Damaged ones are logged and left out."""
-    for place in places:
-        order = None
-        try:
-            for row in transaction.rows(orders.ORDER, (place[1],)):
-                order = order_of(OrderRow._make(row))
-        except StoreCorrupt:
-            order = None
+    for place, order in _read(transaction, places, min(query.limit, _LOT)):
         at = None if order is None else order.placed_at if query.is_dated else order.created_at
         if order is None or at is None or (time_text(at), order.id) != place:
             _log.error("order %r is damaged and left out: run an audit", place[1])
@@ -168,6 +167,30 @@ def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -
             yield order
         elif not (query.refund_due or query.unmatched or query.reference):
             _log.error("an index does not fit order %r, which is left out: run an audit", place[1])
+
+
+def _read(transaction: Transaction, places: Iterator[Place], number: int) -> Iterator[tuple[Place, Order | None]]:
+    """Yield the orders at some places, None for one that cannot be read. Reads so many with one statement."""
+    while lot := list(islice(places, number)):
+        rows: dict[str, Row] = {}
+        ids = [order_id for _, order_id in lot]
+        # A few lengths of the statement stay prepared.
+        length = 1 << (len(ids) - 1).bit_length()
+        with suppress(StoreCorrupt):  # One row spoils the statement if it holds no valid text.
+            found = transaction.rows(_orders(length), (*ids, *ids[-1:] * (length - len(ids))))
+            rows = {row[0]: row for row in found}
+        for place in lot:
+            order = None
+            with suppress(StoreCorrupt):
+                row = rows.get(place[1])
+                for one in transaction.rows(orders.ORDER, (place[1],)) if row is None else [row]:
+                    order = order_of(OrderRow._make(one))
+            yield place, order
+
+
+@cache
+def _orders(number: int) -> str:
+    return f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id IN ({', '.join('?' * number)})"  # noqa: S608
 
 
 def _matches(query: Query, order: Order) -> bool:
