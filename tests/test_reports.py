@@ -236,13 +236,14 @@ def test_cancelled_order_is_in_no_report_and_its_money_is(shop: Shop) -> None:
 
 def test_each_kind_of_payment_is_in_its_own_sum(shop: Shop) -> None:
     shop.orders.create("1", "10.00", "GBP")
-    for trigger, said in [
+    life: list[tuple[str, dict[str, Any]]] = [
         ("pay", {"amount": "10.00", "transaction_id": "c1"}),
         ("unpay", {"amount": "4.00", "transaction_id": "d1", "comment": "a dispute"}),
         ("restore_payment", {"amount": "1.00", "transaction_id": "d1r"}),
         ("refund", {"amount": "3.00", "transaction_id": "r1"}),
         ("refund_failed", {"amount": "2.00", "transaction_id": "r1"}),
-    ]:
+    ]
+    for trigger, said in life:
         shop.orders.fire("1", trigger, reference="ch_1", **said)
     order = shop.orders.get("1")
     report = shop.orders.report(None, None)["GBP"]

@@ -276,7 +276,7 @@ class _Lockstep(RuleBasedStateMachine):
         """Compare what a store says about an interval."""
         orders, reference = self.shops[store], self.reference
         for customer in (None, "ann"):
-            found, wanted = [], reference.placed(since, until, customer)
+            wanted, found = reference.placed(since, until, customer), list[Order]()
             while len(found) <= len(wanted) and (
                 page := orders.find(
                     customer=customer, since=since, until=until, limit=2, after=found[-1].id if found else None
