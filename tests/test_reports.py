@@ -308,7 +308,8 @@ def test_history_and_progress_are_read_in_pages(shop: Shop) -> None:
     assert [entry.version for entry in shop.orders.progress("1001", after=2, limit=1)] == [4]
     assert [entry.version for entry in shop.orders.progress("1001", after=4)] == [6]
     for call in (shop.orders.history, shop.orders.progress):
-        for given in ({"after": -1}, {"after": "1"}, {"limit": 0}, {"limit": True}):
+        wrong: tuple[dict[str, Any], ...] = ({"after": -1}, {"after": "1"}, {"limit": 0}, {"limit": True})
+        for given in wrong:
             with pytest.raises(InvalidInput):
                 call("1001", **given)
         with pytest.raises(OrderNotFound):

@@ -254,7 +254,7 @@ class ReportsInTwoSteps(MemoryStore):
     """The orders first, and then the money."""
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        first = super().report(since, until)
+        first = later = super().report(since, until)
         for _ in range(100):
             if (later := super().report(since, until)) != first:
                 break
