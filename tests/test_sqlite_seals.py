@@ -234,7 +234,10 @@ def test_edited_message_is_logged_and_left_out(
 @pytest.mark.parametrize(
     ("edit", "fault"),
     [
-        ("DELETE FROM order_fsm_order WHERE id = '1001'", "there are entries of order '1001', which is gone"),
+        (
+            "DELETE FROM order_fsm_order WHERE id = '1001'; DELETE FROM order_fsm_payment WHERE order_id = '1001'",
+            "there are entries of order '1001', which is gone",
+        ),
         (
             "UPDATE order_fsm_key SET order_id = '1002' WHERE key = 'evt 1001'",
             "key 'evt 1001' belongs to order '1002', which has no entry with it",
@@ -254,7 +257,7 @@ def test_edited_message_is_logged_and_left_out(
 )
 def test_fault_that_no_order_shows_is_listed(path: Path, store: SqliteStore, edit: str, fault: str) -> None:
     assert store.faults() == []
-    by_hand(path, edit)
+    by_hand(path, *edit.split("; "))
     assert store.faults() == [fault]
 
 

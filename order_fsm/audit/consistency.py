@@ -16,6 +16,7 @@ from order_fsm.model import (
     Payment,
     Shipment,
     invoiced_by_payment,
+    placed_at,
     quantities_of,
 )
 from order_fsm.money import ZERO
@@ -115,6 +116,7 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
         ("time of creation", order.created_at, entries[0].at),
         ("time of change", order.updated_at, last.at),
         ("mark of an invoice by payment", order.invoiced_by_payment, invoiced_by_payment(entries)),
+        ("time of placing", order.placed_at, placed_at(entries)),
     ):
         if says != led:
             yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")

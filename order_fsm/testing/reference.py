@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
-from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Receipt
+from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Receipt, Sales
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel
@@ -142,6 +142,47 @@ class Reference:
             if self.workflow.counts.matches(order.statuses) and customer in (None, order.customer):
                 totals[order.currency] = totals.get(order.currency, Decimal(0)) + order.total
         return totals
+
+    def placed(self, since: datetime | None, until: datetime | None, customer: str | None) -> list[Order]:
+        """The orders placed in an interval, oldest placing first, by a look through their lives."""
+        placed: list[tuple[datetime, str, Order]] = []
+        for order in self.orders():
+            times = [one.at for _, one in self.lives[order.id] if {"sent"} & one.after and not {"sent"} & one.before]
+            at = times[-1] if times and "sent" in order.statuses else None
+            assert order.placed_at == at, f"order {order.id!r} was placed at {at}, not at {order.placed_at}"
+            if at is not None and _between(at, since, until) and customer in (None, order.customer):
+                placed.append((at, order.id, order))
+        return [order for _, _, order in sorted(placed, key=lambda one: one[:2])]
+
+    def dated_totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        """What the orders of an interval come to that count, by currency."""
+        totals: dict[str, Decimal] = {}
+        for order in self.placed(since, until, customer):
+            if self.workflow.counts.matches(order.statuses):
+                totals[order.currency] = totals.get(order.currency, Decimal(0)) + order.total
+        return totals
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        """What was sold, received and given back in an interval, by currency."""
+        gross = self.dated_totals(since, until, None)
+        rows = [row for order in self.orders() for row in order.payments if _between(row.at, since, until)]
+        report = {}
+        for currency in {*gross, *(row.currency for row in rows if row.amount or row.credit)}:
+            mine = [row for row in rows if row.currency == currency]
+            counted = [
+                order.id
+                for order in self.placed(since, until, None)
+                if order.currency == currency and self.workflow.counts.matches(order.statuses)
+            ]
+            report[currency] = Sales(
+                currency,
+                len(counted),
+                gross.get(currency, Decimal(0)),
+                total(mine, "captured", "restored") - total(mine, "reversed"),
+                total(mine, "refunded") - total(mine, "refund_failed"),
+                sum((row.credit for row in mine), start=Decimal(0)),
+            )
+        return report
 
     # One call: done before, or decided and kept
 
@@ -337,3 +378,7 @@ class Reference:
                 return [step, *rest], []
             dead_ends += ends
         return None, [end for end in dead_ends if end[1]]
+
+
+def _between(at: datetime, since: datetime | None, until: datetime | None) -> bool:
+    return (since is None or since <= at) and (until is None or at < until)

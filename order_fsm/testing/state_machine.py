@@ -87,9 +87,9 @@ def orders_machine(
     It creates orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier calls, uses
     keys and references again, sets, adjusts and stops tracking stock, delivers messages, lets the clock jump a day
     ahead and back or stand still, and closes and opens the stores in between. What a call answers (the receipt, or the
-    kind of error and the codes of its reasons) and, after each step, all orders, histories, stock, counts and totals
-    must be those of the reference; the messages that are delivered must be the same ones from every store. Expiry,
-    purges and deliveries that fail are left to other tests.
+    kind of error and the codes of its reasons) and, after each step, all orders, histories, stock, counts, totals and
+    reports must be those of the reference; the messages that are delivered must be the same ones from every store.
+    Expiry, purges and deliveries that fail are left to other tests.
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
         TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
@@ -294,6 +294,24 @@ class _Lockstep(RuleBasedStateMachine):
             assert orders.counts() == self.reference.counts(), f"the counts of {store!r} are wrong"
             for customer in (None, "ann"):
                 assert orders.totals(customer) == self.reference.totals(customer), f"the totals of {store!r} are wrong"
+            for since, until in ((None, self.now), (self.now, self.now + timedelta(microseconds=1)), (START, None)):
+                self.compare_interval(store, since, until)
+
+    def compare_interval(self, store: str, since: datetime | None, until: datetime | None) -> None:
+        """Compare what a store says about an interval."""
+        orders, reference = self.shops[store], self.reference
+        for customer in (None, "ann"):
+            wanted, found = reference.placed(since, until, customer), list[Order]()
+            while len(found) <= len(wanted) and (
+                page := orders.find(
+                    customer=customer, since=since, until=until, limit=2, after=found[-1].id if found else None
+                )
+            ):
+                found += page
+            assert exact(found) == exact(wanted), f"{store!r} finds other orders that were placed in an interval"
+            totals = reference.dated_totals(since, until, customer)
+            assert orders.totals(customer, since, until) == totals, f"{store!r} has other totals in an interval"
+        assert orders.report(since, until) == reference.report(since, until), f"the report of {store!r} is wrong"
 
     def compare_messages(self) -> None:
         """Deliver what waits in the outboxes, and compare it between the stores."""

@@ -70,8 +70,8 @@ class JsonStore(ProjectionReader[bytes]):
             self._log.close()
             raise
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        return to_entries(self._read(lambda content: content.history(order_id)))
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return to_entries(self._read(lambda content: content.history(order_id)))[after:][:limit]
 
     def commit(self, change: Change) -> None:
         self._write(lambda content: [of_change(change, CommitCheck(content).check(change))])

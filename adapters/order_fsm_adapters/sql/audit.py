@@ -7,7 +7,7 @@ from typing import Any
 
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Message
-from order_fsm_adapters.sql import outbox
+from order_fsm_adapters.sql import ledger, outbox
 from order_fsm_adapters.sql.codec import UNREADABLE, payments_of
 from order_fsm_adapters.sql.database import Row, Transaction
 from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, message_of
@@ -111,6 +111,7 @@ def faults(transaction: Transaction) -> list[str]:
     for (order_id,) in transaction.rows(_HEADLESS):
         found.append(f"the oldest message of order {order_id!r} is not the one that can be claimed")
     found += _references(transaction)
+    found += ledger.strays(transaction)
     found += outbox.damaged_dead_letters(transaction)
     for customer in sorted({row[0] for row in transaction.rows(_MISCOUNTED)}):
         found.append(f"the tally of customer {customer!r} differs from the orders")
@@ -123,6 +124,7 @@ def _references(transaction: Transaction) -> Iterator[str]:
         for reference in _references_in(payments):
             if not transaction.rows(_HAS_REFERENCE, (reference, order_id)):
                 yield f"the payment {reference!r} does not lead to order {order_id!r}, which has it"
+        yield from ledger.lost(transaction, order_id, payments)
     place = "", ""
     while page := transaction.rows(_REFERENCES, (*place, _PAGE)):
         for reference, order_id, payments in page:

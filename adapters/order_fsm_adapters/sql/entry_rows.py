@@ -135,26 +135,31 @@ def _entry_seal(
     return seal(values, before)
 
 
-def history_of(order: OrderRow, rows: list[Row]) -> tuple[Entry, ...]:
-    """Return the history of an order.
+def history_of(order: OrderRow, rows: list[Row], after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+    """Return the history of an order, or a page of it.
 
     Args:
         order: its row.
-        rows: those of its entries, by version.
+        rows: those of its entries, by version, from the entry `after` on.
+        after: the version after which the page begins.
+        limit: the largest number of entries. None stands for all.
 
     Raises:
         StoreCorrupt: if an entry is damaged, missing, inserted or moved.
     """
     entries = []
     last = b""
-    for number, row in enumerate(map(EntryRow._make, rows), 1):
+    for number, row in enumerate(map(EntryRow._make, rows), after or 1):
         if row.version != number:
             raise corrupt(f"entry {number} of order {order.id!r}")
-        entries.append(entry_of(row, last))
+        if number > after:
+            entries.append(entry_of(row, last))
         last = row.seal
-    if last != order.last_seal or len(entries) != order.version:
+    end = order.version if limit is None else min(after + limit, order.version)
+    reached = len(rows) + max(after - 1, 0)
+    if reached != end or (end == order.version and last != order.last_seal):
         raise StoreCorrupt(
-            f"order {order.id!r}: its history ends with entry {len(entries)}, not with the last one that was written:"
+            f"order {order.id!r}: its history ends with entry {reached}, not with the last one that was written:"
             " restore it from a backup"
         )
     return tuple(entries)

@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
             "prepared",
             "races",
             "removals",
+            "reports",
             "stock",
             "values",
         )

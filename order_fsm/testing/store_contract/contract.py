@@ -16,6 +16,7 @@ from order_fsm.testing.store_contract.outbox import Outbox
 from order_fsm.testing.store_contract.prepared import Prepared
 from order_fsm.testing.store_contract.races import Races
 from order_fsm.testing.store_contract.removals import Removals
+from order_fsm.testing.store_contract.reports import Reports
 from order_fsm.testing.store_contract.stock import Stock
 from order_fsm.testing.store_contract.values import Values
 
@@ -29,6 +30,7 @@ class StoreContract(
     Stock,
     Outbox,
     Found,
+    Reports,
     Lifecycle,
     Races,
     Contention,

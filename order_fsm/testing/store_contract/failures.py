@@ -27,7 +27,7 @@ from order_fsm.model import Line, Message, Order
 from order_fsm.store import Change, Need, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.calls import Calls, Failing
-from order_fsm.testing.store_contract.changes import creation, moment, reserving, step, taken
+from order_fsm.testing.store_contract.changes import START, creation, moment, reserving, step, taken
 from order_fsm.testing.store_contract.expected import ALL, record_under
 from order_fsm.testing.store_contract.harness import StoreHarness
 
@@ -288,6 +288,8 @@ class Failures(FailingCommits):
                 lambda: _prepared(store),
                 lambda: store.find(ALL),
                 lambda: store.tally(None),
+                lambda: store.totals(START, None, None),
+                lambda: store.report(START, None),
                 lambda: store.stock(["TEAPOT", "CUP"]),
                 lambda: store.dead_letters(10),
                 lambda: sorted(store.order_ids()),

@@ -33,6 +33,8 @@ class Lifecycle(StoreHarness):
             lambda: store.commit_all([step(order)]),
             lambda: store.find(ALL),
             lambda: store.tally(None),
+            lambda: store.totals(None, moment(0), None),
+            lambda: store.report(None, None),
             lambda: store.stock(["CUP"]),
             lambda: store.set_stock("CUP", 1),
             lambda: store.claim(moment(30), moment(40), 1),

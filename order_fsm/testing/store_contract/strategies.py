@@ -76,6 +76,7 @@ _orders = st.builds(
     reserved=st.none() | lines,
     data=json_objects,
     invoiced_by_payment=st.booleans(),
+    placed_at=st.none() | moments,
 )
 _entries = st.builds(
     Entry,
