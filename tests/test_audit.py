@@ -254,6 +254,19 @@ def test_item_that_moves_during_the_audit_is_no_finding(any_shop: Shop) -> None:
     assert any_shop.orders.stock_level("TEAPOT") == StockLevel(6, held=4)
 
 
+def test_item_that_moves_whenever_the_audit_has_read_the_orders_is_no_finding() -> None:
+    class Moving(MemoryStore):
+        def order_ids(self) -> Iterator[str]:
+            yield from super().order_ids()
+            unplaced = next(iter(self.find(Query(When(lacks={"sent"}), limit=1))))
+            Orders(self).fire(unplaced.id, "place")
+
+    shop = Shop(store=Moving())
+    for number in range(4):
+        shop.create(f"{number}", lines=[Line("TEAPOT", 1)])
+    assert "stock" not in codes(shop.orders.audit())
+
+
 def test_pieces_that_orders_hold_may_be_missing(shop: Shop) -> None:
     shop.create("1001", lines=[Line("TEAPOT", 30)])
     shop.orders.fire("1001", "pay", reference="ch_1")

@@ -24,7 +24,7 @@ from order_fsm.errors import (
     StoreUnavailable,
 )
 from order_fsm.model import Line, Message, Order
-from order_fsm.store import Change, Need, Store
+from order_fsm.store import Change, Need, StockLevel, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.calls import Calls, Failing
 from order_fsm.testing.store_contract.changes import START, creation, moment, reserving, step, taken
@@ -274,7 +274,8 @@ class Failures(FailingCommits):
             with suppress(OrderNotFound):
                 store.remove(store.load(order_id))
             assert record_under(store, f"key {order_id}") is None
-            assert _seen(store, order_id) == (None, {"TEAPOT": PIECES, "CUP": PIECES}, [], [])
+            levels = dict.fromkeys(("TEAPOT", "CUP"), StockLevel(PIECES))
+            assert _seen(store, order_id) == (None, levels, [], [])
 
     def test_s10_an_answer_whose_calls_fail_is_right_or_an_error(self, durable_place: Path, how: Failing) -> None:
         """If a store cannot read an order, item or key, it does not answer that there is none."""
