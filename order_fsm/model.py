@@ -20,6 +20,7 @@ from order_fsm.ledger import PaymentKind
 from order_fsm.money import ZERO
 
 __all__ = [
+    "LASTING_FACTS",
     "UNFINISHED",
     "Entry",
     "Fact",
@@ -42,6 +43,12 @@ UNFINISHED = "unfinished"
 
 Fact = str | int | bool | Decimal | None
 """The type of a fact. The amount of a payment is a Decimal."""
+
+LASTING_FACTS = frozenset(
+    {"amount", "currency", "reference", "transaction_id", "provider", "credit", "kind", "reasons", "topic"}
+    | {"items", "restock", "lines", "lines_before", "total", "total_before", "credited", "credited_before"}
+)
+"""The facts that an erasure keeps: those of the ledgers. All others are personal, a shop's own facts too."""
 
 
 @lru_cache(maxsize=8192)
@@ -166,7 +173,7 @@ class Entry(DictValue):
 
     Attributes:
         version: 1 for the first entry. It equals the order's version after the entry.
-        trigger: the event. `create`, `comment` and `migrate` are entries too.
+        trigger: the event. `create`, `comment`, `migrate` and `erase` are entries too.
         state_before, state_after: names of states. `before` and `after` are the sets.
         at: the time, in UTC.
         by: the person or program, if the caller named one.
@@ -177,6 +184,7 @@ class Entry(DictValue):
         override: whether a policy guard was passed, with the comment as the reason.
         facts: the keyword arguments of the trigger, as a copy.
         rules_fingerprint: the fingerprint of the workflow that decided it, None if no rule did.
+        erased: whether an erasure blanked its comment or some of its facts.
     """
 
     _derived = ("before", "after")
@@ -194,6 +202,7 @@ class Entry(DictValue):
     override: bool = False
     _facts: tuple[Any, ...] = field(default=(), converter=_flat, alias="facts")
     rules_fingerprint: str | None = None
+    erased: bool = False
 
     @property
     def before(self) -> frozenset[str]:

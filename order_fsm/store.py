@@ -3,7 +3,7 @@
 The engine decides. A store reads, commits and finds. `order_fsm.testing.store_contract` has the guarantees as tests,
 under the same numbers:
 
-S1 atomic       A commit or a removal is whole or absent, whatever raises or kills the process.
+S1 atomic       A commit, a removal or an erasure is whole or absent, whatever raises or kills the process.
 S2 versioned    Of two commits from one version one wins. The other raises VersionConflict and leaves no trace.
 S3 durable      After `commit` returned, a killed process or a lost power supply loses nothing. (Not in memory.)
 S4 keyed        A key commits once. A second commit under it raises KeyReused, and the key's record is found.
@@ -15,6 +15,7 @@ S9 outbox       A message exists if and only if its commit does. It is claimed b
                 order, under a stable id, until it is delivered or given up.
 S10 found       `find` and `tally` agree with the orders at every moment between commits.
 S11 joined      Inside a host's transaction everything commits and rolls back with the host's rows.
+S12 erased      After an erasure and `scrub`, no byte of an erased value is left in the files of a store that owns them.
 
 All methods may be called from several threads at once. Any method raises StoreUnavailable if the store cannot be
 reached, and StoreCorrupt if its content is damaged.
@@ -70,6 +71,7 @@ class Change:
         messages: rows for the outbox, in order.
         key: the idempotency key, if any.
         request_fingerprint: the digest of the request under that key.
+        erases: whether the commit erases the personal values of the order's past. See `order_fsm.erasure`.
     """
 
     order: Order | None
@@ -79,6 +81,7 @@ class Change:
     messages: tuple[Message, ...] = ()
     key: str | None = None
     request_fingerprint: str | None = None
+    erases: bool = False
 
     @property
     def payments(self) -> tuple[Payment, ...]:
@@ -236,6 +239,10 @@ class Store(Protocol):
     def commit(self, change: Change) -> None:
         """Write a change whole, or not at all.
 
+        If the change `erases`, the same commit blanks what the order had before: `erased_entry` of each entry,
+        `erased_message` of each message and dead letter, and the fingerprints of records unless `is_lasting`. All three
+        are functions of `order_fsm.erasure`.
+
         A move that takes from an untracked item is a conflict. A move that gives back to one is ignored.
 
         Raises:
@@ -340,6 +347,17 @@ class Store(Protocol):
         Raises:
             OrderNotFound: if there is no such order.
             VersionConflict: if its version is not that of `order`.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Remove the last bytes of erased values from the store's own files. Does nothing if there are none.
+
+        It also completes the work of a process that was killed between an erasure and this call. A store in a host's
+        database or on a server leaves its files to the database.
+
+        Raises:
+            StoreUnavailable, StoreFull: if bytes may be left. The erasure itself is committed: call again.
         """
         ...
 

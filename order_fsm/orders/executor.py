@@ -11,6 +11,7 @@ from typing import Protocol
 
 from attrs import evolve
 
+from order_fsm.erasure import ERASE
 from order_fsm.errors import (
     KeyReused,
     OrderFsmError,
@@ -167,7 +168,8 @@ class Executor:
     ) -> Change:
         after = decisions[-1].order
         moves: tuple[StockMove, ...] = ()
-        if after.lines and not has_right_stock(self._workflow, after) and decisions[-1].entry.trigger != "comment":
+        trigger = decisions[-1].entry.trigger
+        if after.lines and not has_right_stock(self._workflow, after) and trigger not in ("comment", ERASE):
             if after.reserved is None:
                 taken = reserved(after, stock)
                 moves = tuple([StockMove(line.sku, -line.quantity, line.sku not in missing) for line in taken])
@@ -183,6 +185,7 @@ class Executor:
             messages(before, after, decisions, moves),
             call.request.key,
             call.request_fingerprint,
+            erases=trigger == ERASE,
         )
 
     def first_receipt(
@@ -206,7 +209,8 @@ class Executor:
             KeyReused: if the key was used for a different request.
         """
         record, order = snapshot.record, snapshot.order
-        if record is None or (record.order_id, record.request_fingerprint) != (order_id, fingerprint):
+        # An erasure blanks fingerprints. Then the calls on the order cannot be told apart any more.
+        if record is None or record.order_id != order_id or record.request_fingerprint not in (fingerprint, ""):
             other = None if record is None else record.order_id
             on = "the stock" if other is None else f"order {other!r}"
             raise KeyReused(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from order_fsm.model import UNFINISHED, When
 from order_fsm.rules.rule import Edge, Rule, Status
 
-RESERVED_TRIGGERS = frozenset({"create", "comment", "save"})
+RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "erase"})
 """Names of history entries that no rule makes."""
 
 RESERVED_FACTS = frozenset(

@@ -12,7 +12,7 @@ from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow, order_of
 from order_fsm_adapters.sql.rows import record_of
 
 ORDER = f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id = ?"  # noqa: S608
-_ENTRIES = f"SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? ORDER BY version"  # noqa: S608
+ENTRIES = f"SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? ORDER BY version"  # noqa: S608
 _HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
 RECORD = 'SELECT "key", order_id, "first", "last", request_fingerprint, seal FROM order_fsm_key WHERE "key" = ?'
 
@@ -49,7 +49,7 @@ def history(transaction: Transaction, order_id: str) -> tuple[Entry, ...]:
     if row is None:
         raise not_found(order_id)
     order_of(row)
-    return history_of(row, transaction.rows(_ENTRIES, (order_id,)))
+    return history_of(row, transaction.rows(ENTRIES, (order_id,)))
 
 
 def record(transaction: Transaction, key: str) -> IdempotencyRecord | None:

@@ -78,6 +78,9 @@ class SqlStore:
     def remove(self, order: Order) -> None:
         self._database.write(lambda transaction: commits.remove(transaction, order))
 
+    def scrub(self) -> None:
+        """Do nothing: the files are those of the database. A store that owns them overrides this."""
+
     def order_ids(self) -> Iterator[str]:
         return audit.order_ids(self._database.rows)
 

@@ -53,6 +53,7 @@ _ENTRIES = """
         override INTEGER NOT NULL,
         facts TEXT NOT NULL,
         rules_fingerprint TEXT,
+        personal_facts TEXT NOT NULL,
         salt BLOB,
         personal BLOB,
         seal BLOB NOT NULL,
@@ -74,6 +75,12 @@ _REFERENCES = """
         reference TEXT NOT NULL,
         order_id TEXT NOT NULL,
         PRIMARY KEY (reference, order_id)
+    ) STRICT, WITHOUT ROWID
+"""
+# The orders whose erased values may still be in the files.
+_UNSCRUBBED = """
+    CREATE TABLE order_fsm_unscrubbed (
+        order_id TEXT NOT NULL PRIMARY KEY
     ) STRICT, WITHOUT ROWID
 """
 _STOCK = """
@@ -190,6 +197,7 @@ _VERSION_1: Step = (
     _ENTRIES,
     _KEYS,
     _REFERENCES,
+    _UNSCRUBBED,
     _STOCK,
     _MESSAGES,
     "CREATE INDEX order_fsm_message_by_order ON order_fsm_message (order_id, number)",
