@@ -11,6 +11,7 @@ reserved       the order holds stock and by the rules does not, or the other way
 ledger         a payment and the entry that records it differ, or one of the two is missing
 rule           today's rules do not take this step, such as one that ticks paid without the money. Steps up to the last
                one that names a trigger or a state that they do not have are not judged
+erased         an entry lost its comment or facts and no later entry erases them, or has values that one erased
 keys           a key of an entry does not lead to the entries that carry it
 messages       a message is about an order that is gone, or about a version that the order has not reached
 stock          more pieces are missing than all orders hold

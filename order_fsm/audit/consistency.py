@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import evolve
 
+from order_fsm.audit.erasures import REASON, erasures, is_possible, last_erasure
 from order_fsm.errors import OrderFsmError, Refused
 from order_fsm.model import UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment
 from order_fsm.money import ZERO
@@ -13,7 +14,7 @@ from order_fsm.rules.decide import decide
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
-OWN_TRIGGERS = frozenset({"create", "comment", "migrate"})
+OWN_TRIGGERS = frozenset({"create", "comment", "migrate", "erase"})
 """Triggers of entries that no rule makes."""
 
 
@@ -29,6 +30,7 @@ def findings(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iter
     yield from broken
     if broken:
         return  # The other checks would repeat it.
+    yield from erasures(order, entries)
     first = _first_judged(workflow, entries)
     yield from _ledger(workflow, order, entries, first)
     if not workflow.has_state(order.state):
@@ -131,6 +133,7 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
 
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
+    erased = last_erasure(entries)
     for entry in entries[first:]:
         if entry.trigger in OWN_TRIGGERS and not workflow.rules_of(entry.trigger):
             if entry.state_after != entry.state_before or (entry.trigger == "create") != (entry.version == 1):
@@ -139,7 +142,7 @@ def _steps(workflow: Workflow, order: Order, entries: Sequence[Entry], first: in
             yield Finding(order.id, "rule", f"the history begins with {entry.trigger} and not with create")
         else:
             led = _led(workflow, order, entries[: entry.version - 1], entry)
-            if led != entry.state_after:
+            if led != entry.state_after and not (entry.version < erased and is_possible(workflow, entry)):
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
                     f" by the rules {led}"
@@ -153,7 +156,8 @@ def _led(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entr
     then = order.after(history[-1], ledger, workflow.counts_in(history[-1].state_after))
     then = evolve(then, invoiced_by_payment=invoiced_by_payment(history))
     try:
-        request = Request(entry.trigger, entry.at, entry.facts, entry.by, entry.comment, override=entry.override)
+        comment = REASON if entry.erased else entry.comment
+        request = Request(entry.trigger, entry.at, entry.facts, entry.by, comment, override=entry.override)
         decision = decide(workflow, then, request)
     except OrderFsmError as error:
         return f"it cannot be: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from order_fsm.erasure import has_personal
-from order_fsm.errors import OrderNotFound, StoreCorrupt
+from order_fsm.errors import OrderNotFound, StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm.model import When
 from order_fsm.orders.calls import Erase
 from order_fsm.orders.executor import Executor
@@ -30,13 +30,11 @@ def erase_order(store: Store, executor: Executor, order_id: str, request: Reques
     if has_personal(store.load(order_id), store.history(order_id)):
         executor.execute(Erase(order_id, request))
         erased.append(order_id)
-    store.scrub()  # Also if there was nothing to erase: an earlier call may have been killed before this step.
+    _scrub(store, erased)
     return erased
 
 
-def erase_customer(
-    store: Store, executor: Executor, customer: str, request: Request, limit: int | None
-) -> list[str]:
+def erase_customer(store: Store, executor: Executor, customer: str, request: Request, limit: int | None) -> list[str]:
     """Erase the orders of a customer. See `Orders.erase_customer`. A damaged order is logged and left as it is.
 
     Args:
@@ -56,5 +54,19 @@ def erase_customer(
             _log.error("order %r was not erased: %s", order.id, type(error).__name__)
         else:
             erased += [order.id] if receipt.entries else []
-    store.scrub()
+    _scrub(store, erased)
     return erased
+
+
+def _scrub(store: Store, erased: list[str]) -> None:
+    """Remove the bytes, also if nothing was erased: an earlier call may have been killed before this step.
+
+    Raises:
+        StoreUnavailable: if that fails. It names the orders, because their customer does not lead to them any more.
+    """
+    try:
+        store.scrub()
+    except StoreError as error:
+        raise StoreUnavailable(
+            f"the erasure of {erased} is committed, but erased bytes may be left in the files: call again ({error})"
+        ) from error

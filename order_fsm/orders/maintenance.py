@@ -223,7 +223,7 @@ class Maintenance:
             the erasure, erase these orders again.
 
         Raises:
-            StoreUnavailable, StoreFull: as `erase_order` does.
+            StoreUnavailable: as `erase_order` does. If only the removal of bytes failed, the message has the ids.
         """
         checked = validation.name(customer, "customer")
         request = self._erasing(by)
@@ -250,8 +250,8 @@ class Maintenance:
         Raises:
             OrderNotFound: if there is no such order.
             StoreCorrupt: if the order is damaged. Then nothing of it is erased.
-            StoreUnavailable, StoreFull: if the store fails. The values may be erased and their bytes still be in the
-                files: call again.
+            StoreUnavailable: if the store fails. The values may be erased, and their bytes still be in the files: call
+                again.
         """
         order_id = validation.identifier(order_id, "order id")
         request = self._erasing(by)

@@ -79,7 +79,8 @@ class SqlStore:
         self._database.write(lambda transaction: commits.remove(transaction, order))
 
     def scrub(self) -> None:
-        """Do nothing: the files are those of the database. A store that owns them overrides this."""
+        # The files are those of the host or of the server. A store that owns them overrides this.
+        self._database.rows("SELECT 1", ())
 
     def order_ids(self) -> Iterator[str]:
         return audit.order_ids(self._database.rows)

@@ -195,8 +195,7 @@ class ConnectionPool:
                     ((busy, *_),) = session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
                     if busy:
                         raise StoreUnavailable(
-                            f"{self.where}: the erasure is committed, but another connection still reads the content"
-                            " before it: call again later to remove it from the files"
+                            f"{self.where}: another connection still reads the content before the erasure: retry later"
                         )
                     session.run(done)
 

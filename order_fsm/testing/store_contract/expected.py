@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 
+from order_fsm.erasure import erased_entry, erased_message, is_lasting
 from order_fsm.errors import OrderFsmError, OrderNotFound
 from order_fsm.model import Entry, Message, Order, When
 from order_fsm.money import ZERO
@@ -75,6 +76,8 @@ class Expected:
         """Note a change that was committed."""
         order = change.order
         if order is not None:
+            if change.erases:
+                self._erase(order.id)
             self.orders[order.id] = order
             self.histories[order.id] = self.histories.get(order.id, ()) + change.entries
         self.messages += change.messages
@@ -83,6 +86,14 @@ class Expected:
                 self.stock[move.sku] += move.quantity
         if change.key is not None:
             self.records[change.key] = record_of(change)
+
+    def _erase(self, order_id: str) -> None:
+        entries = self.histories[order_id]
+        self.histories[order_id] = tuple(erased_entry(entry) for entry in entries)
+        self.messages = [erased_message(one) if one.order_id == order_id else one for one in self.messages]
+        for key, record in self.records.items():
+            if record.order_id == order_id and not is_lasting(entries[record.first - 1 : record.last]):
+                self.records[key] = record._replace(request_fingerprint="")
 
     def remove(self, order_id: str) -> None:
         """Note an order that was removed."""
