@@ -176,7 +176,7 @@ class ConnectionPool:
     def scrub(self, wanted: str, done: str) -> None:
         """Rewrite the file and empty its WAL, so that neither holds what was deleted or overwritten.
 
-        `secure_delete` is not enough: where SQLite moves rows between pages, it leaves copies in the space between them.
+        `secure_delete` is not enough: moving rows between pages leaves copies of them in the unused space of pages.
 
         Args:
             wanted: a statement that returns no rows if there is nothing to do.

@@ -52,8 +52,8 @@ class StoreContract(
     `place` is an empty folder of the test. A store that is opened there again must have the same content. A store on
     a server makes the name of its database or schema from `place`, and sets `local_disk = False`: tests of full or
     read-only disks, of file descriptors, of forks and of erased bytes are skipped. A store whose files belong to others
-    sets `scrubs = False`, and one that ends with its process `durable = False`. If the class gives `boundary`, every call to a disk or server fails once, before and after it
-    takes effect. Without it those tests are skipped.
+    sets `scrubs = False`. A store that ends with its process sets `durable = False`. If the class gives `boundary`,
+    every call to a disk or server fails once, before and after it takes effect. Without it those tests are skipped.
 
     The environment variable ORDER_FSM_STRESS=1 runs the long tests at full size.
     """

@@ -12,7 +12,7 @@ from attrs import evolve
 
 from order_fsm.erasure import ERASE, erased_entry, erased_message
 from order_fsm.errors import KeyReused, StoreError, StoreUnavailable, VersionConflict
-from order_fsm.model import Entry, Line, Message, Order, When
+from order_fsm.model import Entry, Message, Order, When
 from order_fsm.store import Change, Query, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.changes import creation, moment, order_of, seeded, step, told
