@@ -82,8 +82,8 @@ def orders_machine(
 ) -> type[RuleBasedStateMachine]:
     """A state machine that does the same to orders on each of some stores, and compares every answer.
 
-    It creates orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier calls, uses
-    keys and references again, sets stock, delivers messages, lets the clock jump a day ahead and back or stand still,
+    It creates orders, fires triggers with facts, saves forms (stale ones too), comments, erases, repeats earlier calls,
+    uses keys and references again, sets stock, delivers messages, lets the clock jump a day ahead and back or stand still,
     and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
     its reasons) and, after each step, all orders, histories, stock, counts and totals must be those of the reference;
     the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries that fail are
@@ -157,6 +157,10 @@ def orders_machine(
         @rule(order_id=_ids, said=_said)
         def comment(self, order_id: str, said: dict[str, Any]) -> None:
             self.call("comment", order_id=order_id, said=said)
+
+        @rule(order_id=_ids, by=st.sampled_from([None, "dpo"]))
+        def erase(self, order_id: str, by: str | None) -> None:
+            self.call("erase", order_id=order_id, by=by)
 
         @precondition(lambda self: self.kept)
         @rule(back=st.integers(0, 3))
@@ -248,7 +252,7 @@ class _Lockstep(RuleBasedStateMachine):
         for store, orders in self.shops.items():
             answer = _answer(lambda orders=orders: getattr(self, f"_{name}_in")(orders, **given))  # type: ignore[misc]
             assert answer == wanted, f"{name} of {given} on {store!r}: {answer}\nis not what it should be: {wanted}"
-        key = given["said"]["key"] if "said" in given else given["key"]
+        key = given["said"]["key"] if "said" in given else given.get("key")
         if key in self.reference.keys and (name, given) not in self.kept:
             self.kept.append((name, given))
 
@@ -324,6 +328,12 @@ class _Lockstep(RuleBasedStateMachine):
         self, orders: Orders, order_id: str, wanted: frozenset[str], version: int, said: dict[str, Any]
     ) -> object:
         return orders.save(order_id, wanted, version=version, **said)
+
+    def _erase_in_reference(self, order_id: str, by: str | None) -> object:
+        return self.reference.erase(order_id, self.now, by)
+
+    def _erase_in(self, orders: Orders, order_id: str, by: str | None) -> object:
+        return orders.erase_order(order_id, by=by)
 
     def _comment_in_reference(self, order_id: str, said: dict[str, Any]) -> object:
         return self.reference.comment(order_id, self.now, said)
