@@ -82,9 +82,9 @@ def orders_machine(
 ) -> type[RuleBasedStateMachine]:
     """A state machine that does the same to orders on each of some stores, and compares every answer.
 
-    It creates orders, fires triggers with facts, saves forms (stale ones too), comments, erases, repeats earlier calls,
-    uses keys and references again, sets stock, delivers messages, lets the clock jump a day ahead and back or stand still,
-    and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
+    It creates and erases orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier
+    calls, uses keys and references again, sets stock, delivers messages, lets the clock jump a day ahead and back or
+    stand still, and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
     its reasons) and, after each step, all orders, histories, stock, counts and totals must be those of the reference;
     the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries that fail are
     left to other tests.
