@@ -84,10 +84,10 @@ def orders_machine(
 
     It creates and erases orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier
     calls, uses keys and references again, sets stock, delivers messages, lets the clock jump a day ahead and back or
-    stand still, and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
-    its reasons) and, after each step, all orders, histories, stock, counts and totals must be those of the reference;
-    the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries that fail are
-    left to other tests.
+    stand still, and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and
+    the codes of its reasons) and, after each step, all orders, histories, stock, counts and totals must be those of the
+    reference; the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries
+    that fail are left to other tests.
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
         TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)

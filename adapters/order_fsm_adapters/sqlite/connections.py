@@ -78,7 +78,7 @@ class _ThreadSession(Session):
         self.wait_for_others(max(BUSY_MILLISECONDS - int(waited * 1000), 0))
         self.run(statement)
 
-    def wait_for_others(self, timeout: int = BUSY_MILLISECONDS) -> None:
+    def wait_for_others(self, timeout: int) -> None:
         """Set how many milliseconds statements wait for other connections."""
         # The statement would cost each call more than a difference of 5 % is worth.
         if abs(timeout - self._timeout) * 20 > BUSY_MILLISECONDS:
@@ -189,7 +189,7 @@ class ConnectionPool:
         def rewrite(session: _ThreadSession) -> None:
             with LockFile(self._lock_path, self._path) as session.lock_file:
                 session.lock_file.acquire()
-                session.wait_for_others()
+                session.wait_for_others(BUSY_MILLISECONDS)
                 if session.rows(wanted):
                     session.rows("VACUUM")
                     ((busy, *_),) = session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
