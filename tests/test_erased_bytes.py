@@ -17,6 +17,7 @@ from time import monotonic
 import pytest
 
 from order_fsm import Line, Orders, StoreUnavailable, shop_workflow
+from order_fsm.model import PaymentKind
 from order_fsm.store import Change, Need
 from order_fsm.testing.store_contract.changes import creation, order_of, step
 from order_fsm.testing.store_contract.erasures import erasure
@@ -106,7 +107,8 @@ def test_no_byte_is_left_in_pages_whose_rows_moved(tmp_path: Path) -> None:
             else:
                 text = f"{SECRETS[4]} {number} " if is_ann else "y"
                 comment = text * (dice.choice([0, 1, 9, 90, 900]) // len(text) + 1)
-                change = step(order_of(before), comment=comment, payments=[("captured", "1")] * dice.randrange(3))
+                paid: list[tuple[PaymentKind, str]] = [("captured", "1")] * dice.randrange(3)
+                change = step(order_of(before), comment=comment, payments=paid)
             store.commit(change)
             lives[order_id] = change
         assert left(tmp_path, SECRETS[0], SECRETS[4])

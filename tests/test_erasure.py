@@ -72,7 +72,12 @@ def live(shop: Shop, order_id: str = "1001") -> Order:
     orders.fire(order_id, "place", comment=f"{NAME} called", visible=True, notify=True, key=f"place {order_id}")
     orders.fire(order_id, "dispatch", override=True, comment=f"{NAME} always pays", by="bob", key=f"go {order_id}")
     orders.fire(order_id, "undispatch", comment=f"{NAME} was not at home", by="bob")
-    facts = {"amount": "10.00", "reference": f"ch_{order_id}", "transaction_id": f"t_{order_id}", "provider": "acme"}
+    facts: dict[str, Any] = {
+        "amount": "10.00",
+        "reference": f"ch_{order_id}",
+        "transaction_id": f"t_{order_id}",
+        "provider": "acme",
+    }
     orders.fire(order_id, "pay", comment=f"thanks, {NAME}", key=f"evt {order_id}", **facts)
     orders.save(
         order_id, {"sent", "paid", "invoiced", "dispatched"}, version=5, comment=f"to {NAME}", key=f"form {order_id}"

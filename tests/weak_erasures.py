@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from attrs import evolve
 
 from order_fsm.erasure import erased_entry, erased_message
 from order_fsm.errors import OrderFsmError
-from order_fsm.model import Order
+from order_fsm.model import Message, Order
 from order_fsm.store import Change, Query, one_by_one
 from order_fsm_adapters.memory import MemoryStore
 
@@ -90,11 +91,11 @@ class KeepsDeadLetters(MemoryStore):
 class NarrowsTheClaimedMessage(MemoryStore):
     """A relay that stores the remaining recipients brings the erased payload back."""
 
-    def _restore(self, message_id: str, payload: object) -> None:
+    def _restore(self, message_id: str, payload: Mapping[str, Any]) -> None:
         row = self._content.outbox._rows[message_id]
         row.message = evolve(row.message, payload=payload)
 
-    def retry_later(self, message, until, due) -> None:  # type: ignore[no-untyped-def]
+    def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         super().retry_later(message, until, due)
         if message.id in self._content.outbox._rows:
             self._restore(message.id, message.payload)

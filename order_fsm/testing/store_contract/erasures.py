@@ -12,7 +12,7 @@ from attrs import evolve
 
 from order_fsm.erasure import ERASE, erased_entry, erased_message
 from order_fsm.errors import KeyReused, StoreError, StoreUnavailable, VersionConflict
-from order_fsm.model import Entry, Message, Order, When
+from order_fsm.model import Entry, Fact, Message, Order, PaymentKind, When
 from order_fsm.store import Change, Query, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.changes import creation, moment, order_of, seeded, step, told
@@ -34,14 +34,14 @@ def life(order_id: str) -> list[Change]:
     new = creation(
         order_id, customer=f"{PERSONAL} of {order_id}", email=f"{PERSONAL}@x", data=data, key=f"n {order_id}"
     )
-    facts = {"parcel": PERSONAL, "amount": Decimal("1.50"), "reference": "ch_1", "kind": None}
+    facts: dict[str, Fact] = {"parcel": PERSONAL, "amount": Decimal("1.50"), "reference": "ch_1", "kind": None}
     fired = step(order_of(new), by="bob", comment=f"for {PERSONAL}", facts=facts, entries=2, key=f"f {order_id}")
     payload = {"parcel": PERSONAL, "amount": "1.50", "state": "sent", "added": ["sent"]}
     topics = ("shop.parcel", "order.updated", "shop.second")
     fired = evolve(fired, messages=told(order_of(fired), *topics, payload=payload))
-    gateway = {"amount": Decimal("49.90"), "currency": "GBP", "reference": "ch_1", "kind": "captured"}
-    paid = [("captured", "49.90")]
-    reported = step(order_of(fired), state="sent", by="gateway", facts=gateway, payments=paid, key=f"g {order_id}")  # type: ignore[arg-type]
+    gateway: dict[str, Fact] = {"amount": Decimal("49.90"), "currency": "GBP", "reference": "ch_1", "kind": "captured"}
+    paid: list[tuple[PaymentKind, str]] = [("captured", "49.90")]
+    reported = step(order_of(fired), state="sent", by="gateway", facts=gateway, payments=paid, key=f"g {order_id}")
     noted = step(order_of(reported), comment="\0 " + f"{PERSONAL}\n" * 3000)
     return [new, fired, reported, noted]
 
