@@ -30,8 +30,8 @@ class SqliteStore(SqlStore):
     shop's own rows stay as they were, except after `TransactionLost`. The store may be used in the threads in which its
     connection may be: the calls wait for each other. A transaction that the shop begins is open for all threads.
 
-    With a path, an erasure rewrites the file so that no erased byte is left. With a connection, erased bytes stay in the
-    file until the shop runs VACUUM and a checkpoint of the WAL.
+    With a path, an erasure rewrites the file so that no erased byte is left. With a connection, erased bytes stay in
+    the file until the shop runs VACUUM and a checkpoint of the WAL.
 
     A connection with `autocommit=False` always has a transaction open. Deliver messages through another store.
 
