@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from order_fsm import (
     Guard,
@@ -339,6 +340,50 @@ def test_audit_still_finds_a_wrong_step_before_an_erasure(tmp_path: Path, workfl
             "UPDATE order_fsm_entry SET state_before = 'sent+paid' WHERE version = 4",
         )
         assert {finding.code for finding in shop.orders.audit().findings} == {"rule"}
+
+
+def test_audit_finds_a_step_before_an_erasure_that_no_rule_takes(tmp_path: Path) -> None:
+    """Erased facts explain only what some rule can do."""
+    path = tmp_path / "shop.db"
+    with SqliteStore(path) as store:
+        shop = Shop(RETURNS, store)
+        create(shop)
+        for trigger in ("place", "pay", "dispatch"):
+            shop.orders.fire("1001", trigger)
+        shop.orders.fire("1001", "take_back", reason="too small")
+        shop.orders.erase_order("1001")
+        state = shop.orders.history("1001")[3].state_after
+        by_hand_and_sealed(
+            path,
+            f"UPDATE order_fsm_entry SET state_after = '{state}' WHERE version >= 5",  # noqa: S608
+            f"UPDATE order_fsm_entry SET state_before = '{state}' WHERE version = 6",  # noqa: S608
+            f"UPDATE order_fsm_order SET state = '{state}'",  # noqa: S608
+        )
+        found = shop.orders.audit().findings
+        assert [finding.code for finding in found] == ["rule"]
+        assert "take_back" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"comment": NAME}, "entry 2 has a comment or facts that entry 8 erased"),
+        ({"facts": {"parcel": NAME}}, "entry 2 has a comment or facts that entry 8 erased"),
+        ({"email": NAME}, "it has a customer, an email or data, which entry 8 erased"),
+        ({"data": {"a": NAME}}, "it has a customer, an email or data, which entry 8 erased"),
+    ],
+    ids=["comment", "facts", "email", "data"],
+)
+def test_audit_finds_a_value_that_an_erasure_left(shop: Shop, change: dict[str, Any], message: str) -> None:
+    live(shop)
+    shop.orders.erase_order("1001")
+    content: Any = shop.store
+    histories, orders = content._content.histories, content._content.orders
+    if "comment" in change or "facts" in change:
+        histories["1001"][1] = evolve(histories["1001"][1], **change)
+    else:
+        orders["1001"] = evolve(orders["1001"], **change)
+    assert ("1001", "erased", message) in shop.orders.audit().findings
 
 
 BLANKED = "UPDATE order_fsm_entry SET comment = '', personal_facts = '{}', salt = NULL"
