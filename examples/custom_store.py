@@ -34,6 +34,7 @@ from order_fsm import (
     Sales,
     errors,
 )
+from order_fsm.erasure import erased_entry, erased_message, is_lasting
 from order_fsm.store import (
     Change,
     IdempotencyRecord,
@@ -198,6 +199,8 @@ class LogStore:
             # All checks come before the first write, so a change is written whole or not at all.
             self._check(change)
             levels = levels_after(self._levels, change.stock)
+            if change.erases and change.order is not None:
+                self._erase(change.order.id)
             self._log.append(change)
             self._levels |= levels
             self._outbox |= {message.id: (message, None) for message in change.messages}
@@ -218,6 +221,25 @@ class LogStore:
             self._log = [change for change in self._log if change.order is None or change.order.id != order.id]
             self._outbox = {one: row for one, row in self._outbox.items() if row[0].order_id != order.id}
             self._dead = {one: dead for one, dead in self._dead.items() if dead.order_id != order.id}
+
+    def scrub(self) -> None:
+        with self._opened():
+            pass  # It has no files.
+
+    def _erase(self, order_id: str) -> None:
+        """Blank the personal values of an order's past."""
+        for place, change in enumerate(self._log):
+            if change.order is not None and change.order.id == order_id:
+                fingerprint = change.request_fingerprint if is_lasting(change.entries) else ""
+                order = evolve(change.order, customer=None, email=None, data={})
+                entries = tuple(erased_entry(entry) for entry in change.entries)
+                self._log[place] = evolve(change, order=order, entries=entries, request_fingerprint=fingerprint)
+        for message, due in list(self._outbox.values()):
+            if message.order_id == order_id:
+                self._outbox[message.id] = (erased_message(message), due)
+        for message in list(self._dead.values()):
+            if message.order_id == order_id:
+                self._dead[message.id] = erased_message(message)
 
     def _check(self, change: Change) -> None:
         if change.key is not None and change.key in self._records():
@@ -257,7 +279,8 @@ class LogStore:
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         with self._opened():
             if self._is_leased(message, until):
-                tried = evolve(message, attempts=message.attempts + 1)
+                present, _ = self._outbox[message.id]  # An erasure may have changed it since the claim.
+                tried = evolve(present, attempts=message.attempts + 1, remaining=message.remaining)
                 if due is None:
                     del self._outbox[message.id]
                     self._dead[message.id] = tried

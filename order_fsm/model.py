@@ -22,6 +22,7 @@ from order_fsm.money import ZERO, minus
 
 __all__ = [
     "ADOPT",
+    "LASTING_FACTS",
     "UNFINISHED",
     "Entry",
     "Fact",
@@ -46,6 +47,13 @@ __all__ = [
 
 UNFINISHED = "unfinished"
 """The name of the state without statuses."""
+
+LASTING_FACTS = frozenset(
+    {"amount", "currency", "reference", "transaction_id", "provider", "credit", "kind", "reasons", "topic"}
+    | {"items", "restock", "lines", "lines_before", "total", "total_before", "credited", "credited_before"}
+    | {"placed_at"}
+)
+"""The facts that an erasure keeps: those of the ledgers. All others are personal, a shop's own facts too."""
 
 
 @lru_cache(maxsize=8192)
@@ -199,7 +207,7 @@ class Entry(DictValue):
 
     Attributes:
         version: 1 for the first entry. It equals the order's version after the entry.
-        trigger: the event. `create`, `comment`, `migrate`, `adopt` and `resend` are entries too.
+        trigger: the event. `create`, `comment`, `migrate`, `adopt`, `resend` and `erase` are entries too.
         state_before, state_after: names of states. `before` and `after` are the sets.
         at: the time, in UTC.
         by: the person or program, if the caller named one.
@@ -210,6 +218,7 @@ class Entry(DictValue):
         override: whether a policy guard was passed, with the comment as the reason.
         facts: the keyword arguments of the trigger, as a copy.
         rules_fingerprint: the fingerprint of the workflow that decided it, None if no rule did.
+        erased: whether an erasure blanked its comment or some of its facts.
     """
 
     _derived = ("before", "after")
@@ -227,6 +236,7 @@ class Entry(DictValue):
     override: bool = False
     _facts: tuple[Any, ...] = field(default=(), converter=_flat, alias="facts")
     rules_fingerprint: str | None = None
+    erased: bool = False
 
     @property
     def before(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 The engine decides. A store reads, commits and finds. `order_fsm.testing.store_contract` has the guarantees as tests,
 under the same numbers:
 
-S1 atomic       A commit or a removal is whole or absent, whatever raises or kills the process.
+S1 atomic       A commit, a removal or an erasure is whole or absent, whatever raises or kills the process.
 S2 versioned    Of two commits from one version one wins. The other raises VersionConflict and leaves no trace.
 S3 durable      After `commit` returned, a killed process or a lost power supply loses nothing. (Not in memory.)
 S4 keyed        A key commits once. A second commit under it raises KeyReused, and the key's record is found.
@@ -16,6 +16,7 @@ S9 outbox       A message exists if and only if its commit does. It is claimed b
                 order, under a stable id, until it is delivered or given up.
 S10 found       `find`, `tally`, `totals` and `report` agree with the orders at every moment between commits.
 S11 joined      Inside a host's transaction everything commits and rolls back with the host's rows.
+S12 erased      After an erasure and `scrub`, no byte of an erased value is left in the files of a store that owns them.
 
 All methods may be called from several threads at once. Any method raises StoreUnavailable if the store cannot be
 reached, and StoreCorrupt if its content is damaged.
@@ -62,6 +63,7 @@ class Change:
         messages: rows for the outbox, in order.
         key: the idempotency key, if any.
         request_fingerprint: the digest of the request under that key.
+        erases: whether the commit erases the personal values of the order's past. See `order_fsm.erasure`.
     """
 
     order: Order | None
@@ -71,6 +73,7 @@ class Change:
     messages: tuple[Message, ...] = ()
     key: str | None = None
     request_fingerprint: str | None = None
+    erases: bool = False
 
     @property
     def payments(self) -> tuple[Payment, ...]:
@@ -307,6 +310,10 @@ class Store(Protocol):
         If an item is not tracked, a move that takes available pieces is a conflict, and available pieces that a move
         adds are dropped. The other numbers change all the same. `levels_after` does this.
 
+        If the change `erases`, the same commit blanks what the order had before: `erased_entry` of each entry,
+        `erased_message` of each message and dead letter, and the fingerprints of records unless `is_lasting`. All three
+        are functions of `order_fsm.erasure`.
+
         Raises:
             OrderExists: if `expected_version` is 0 and the order exists.
             OrderNotFound: if `expected_version` is not 0 and the order does not exist.
@@ -449,6 +456,17 @@ class Store(Protocol):
         Raises:
             OrderNotFound: if there is no such order.
             VersionConflict: if its version is not that of `order`.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Remove the last bytes of erased values from the store's own files. Does nothing if there are none.
+
+        It also completes the work of a process that was killed between an erasure and this call. A store in a host's
+        database or on a server leaves its files to the database.
+
+        Raises:
+            StoreUnavailable, StoreFull: if bytes may be left. The erasure itself is committed: call again.
         """
         ...
 

@@ -214,6 +214,10 @@ class LogStore:
     def messages(self) -> Iterator[Message]:
         return self._asked(lambda memory: memory.messages())
 
+    def scrub(self) -> None:
+        """Leave the erased values in the file."""
+        self._asked(lambda memory: memory.scrub())
+
     def faults(self) -> list[str]:
         return self._asked(lambda memory: memory.faults())
 

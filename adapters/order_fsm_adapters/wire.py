@@ -92,6 +92,7 @@ class EntryForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, 
     override: bool = False
     facts: dict[str, WireFact] = {}
     rules_fingerprint: str | None = None
+    erased: bool = False
 
 
 class MessageForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):

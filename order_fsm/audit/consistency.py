@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import evolve
 
+from order_fsm.audit.erasures import erasures, is_possible, last_erasure
 from order_fsm.errors import InvalidInput, OrderFsmError, Refused
 from order_fsm.model import (
     ADOPT,
@@ -26,7 +27,7 @@ from order_fsm.rules.amendment import PARTS, difference, order_as_of, unlike_his
 from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
 
-OWN_TRIGGERS = frozenset({"create", "comment", "migrate", "resend", ADOPT})
+OWN_TRIGGERS = frozenset({"create", "comment", "migrate", "resend", "erase", ADOPT})
 """Triggers of entries that no rule makes."""
 
 _RECORDS = {AMEND: "credited", ADOPT: "kind"}
@@ -67,6 +68,7 @@ def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator
     yield from broken
     if broken:
         return  # The other checks would repeat it.
+    yield from erasures(order, entries)
     yield from _ledger(tables, order, entries)
     yield from _shipments(order, entries)
     yield from _under(tables.today, order)
@@ -189,6 +191,7 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
     yield from _adoption(tables.today, order, entries)
+    erased = last_erasure(entries)
     for entry in entries:
         table = tables.of(entry)
         if entry.trigger == ADOPT:
@@ -201,7 +204,7 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
                 yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
         elif table is not None:
             led = _led(table, tables, order, entries, entry)
-            if led != entry.state_after:
+            if led != entry.state_after and not (entry.version < erased and is_possible(table, entry)):
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
                     f" by the rules {led}"

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
-from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Receipt, Sales
+from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Line, Order, Payment, Receipt, Sales
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel
@@ -121,6 +121,33 @@ class Reference:
             return None
         return StockLevel(self.on_hand.get(sku), held=self.held[sku], backorder=sku in self.backorder)
 
+    def erase(self, order_id: str, at: datetime, by: str | None) -> list[str]:
+        """Blank all that is personal in the past of an order."""
+        if order_id not in self.lives:
+            raise OrderNotFound
+        order, life = self.lives[order_id][-1][0], self.lives[order_id]
+        blank = [self._blank(*step) for step in life]
+        if blank == life:
+            return []
+        said = {"comment": "", "visible": False, "notify": False, "key": None, "by": by}
+        entry = self._entry(order, "erase", order.state, at, said)
+        self.lives[order_id] = [*blank, (blank[-1][0].after(entry, order.payments, order.counted), entry)]
+        for key, (_, of, first, last) in self.keys.items():
+            entries = [one for _, one in life[first - 1 : last]]
+            if of == order_id and not all(
+                one.by == "gateway" and one.facts and set(one.facts) <= LASTING_FACTS for one in entries
+            ):
+                self.keys[key] = (None, of, first, last)
+        return [order_id]
+
+    def _blank(self, order: Order, entry: Entry) -> tuple[Order, Entry]:
+        """Return an order and an entry without what is personal."""
+        order = evolve(order, customer=None, email=None, data={})
+        lasting = {name: value for name, value in entry.facts.items() if name in LASTING_FACTS}
+        if entry.comment or lasting != entry.facts:
+            entry = evolve(entry, comment="", facts=lasting, erased=True)
+        return order, entry
+
     def orders(self) -> list[Order]:
         """All of them, oldest first by time of creation, then by id."""
         return sorted((life[-1][0] for life in self.lives.values()), key=lambda order: (order.created_at, order.id))
@@ -224,11 +251,11 @@ class Reference:
             self.held[sku] += quantity
         return order.holding(tuple(Line(sku, quantity) for sku, quantity in tracked.items()))
 
-    def _first(self, key: str | None, asked: object) -> Receipt | None:
+    def _first(self, key: str | None, asked: tuple[object, ...]) -> Receipt | None:
         if key not in self.keys:
             return None
         meant, order_id, first, last = self.keys[key]
-        if meant != asked:
+        if order_id != asked[1] or meant not in (None, asked):  # An erasure forgets what was asked.
             raise KeyReused
         return self._receipt(order_id, first, last, duplicate=True)
 

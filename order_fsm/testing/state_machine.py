@@ -84,12 +84,12 @@ def orders_machine(
 ) -> type[RuleBasedStateMachine]:
     """A state machine that does the same to orders on each of some stores, and compares every answer.
 
-    It creates orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier calls, uses
-    keys and references again, sets, adjusts and stops tracking stock, delivers messages, lets the clock jump a day
-    ahead and back or stand still, and closes and opens the stores in between. What a call answers (the receipt, or the
-    kind of error and the codes of its reasons) and, after each step, all orders, histories, stock, counts, totals and
-    reports must be those of the reference; the messages that are delivered must be the same ones from every store.
-    Expiry, purges and deliveries that fail are left to other tests.
+    It creates and erases orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier
+    calls, uses keys and references again, sets, adjusts and stops tracking stock, delivers messages, lets the clock
+    jump a day ahead and back or stand still, and closes and opens the stores in between. What a call answers (the
+    receipt, or the kind of error and the codes of its reasons) and, after each step, all orders, histories, stock,
+    counts, totals and reports must be those of the reference; the messages that are delivered must be the same ones
+    from every store. Expiry, purges and deliveries that fail are left to other tests.
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
         TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
@@ -172,6 +172,10 @@ def orders_machine(
         @rule(order_id=_ids, said=_said)
         def comment(self, order_id: str, said: dict[str, Any]) -> None:
             self.call("comment", order_id=order_id, said=said)
+
+        @rule(order_id=_ids, by=st.sampled_from([None, "dpo"]))
+        def erase(self, order_id: str, by: str | None) -> None:
+            self.call("erase", order_id=order_id, by=by)
 
         @precondition(lambda self: self.kept)
         @rule(back=st.integers(0, 3))
@@ -385,6 +389,12 @@ class _Lockstep(RuleBasedStateMachine):
 
     def _adjust_stock_in(self, orders: Orders, sku: str, by: int, key: str | None) -> int:
         return orders.adjust_stock(sku, by, key=key)
+
+    def _erase_in_reference(self, order_id: str, by: str | None) -> object:
+        return self.reference.erase(order_id, self.now, by)
+
+    def _erase_in(self, orders: Orders, order_id: str, by: str | None) -> object:
+        return orders.erase_order(order_id, by=by)
 
     def _comment_in_reference(self, order_id: str, said: dict[str, Any]) -> object:
         return self.reference.comment(order_id, self.now, said)

@@ -8,8 +8,9 @@ from decimal import Decimal
 from itertools import chain, islice
 from typing import Generic, TypeVar
 
+from order_fsm.erasure import erased_message, is_lasting
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Message, Order, Sales
+from order_fsm.model import Entry, Message, Order, Sales
 from order_fsm.store import (
     Change,
     IdempotencyRecord,
@@ -145,6 +146,21 @@ class Projection(Generic[E]):
         self.records[key] = record
         if record.order_id is not None:
             self._keys.setdefault(record.order_id, []).append(key)
+
+    def erase(self, order_id: str, entries: Sequence[Entry], erased: Iterable[E]) -> None:
+        """Blank the personal values of an order's history, keys, messages and dead letters.
+
+        Args:
+            order_id: the order.
+            entries: its history before that.
+            erased: its history after that.
+        """
+        self.histories[order_id] = list(erased)
+        for key in self.keys_of(order_id):
+            record = self.records[key]
+            if not is_lasting(entries[record.first - 1 : record.last]):
+                self.records[key] = record._replace(request_fingerprint="")
+        self.outbox.edit(order_id, erased_message)
 
     def check_removal(self, order: Order) -> None:
         """Raise unless an order can be removed.

@@ -30,6 +30,8 @@ _STRAY_ENTRIES = """
     SELECT DISTINCT order_id FROM order_fsm_entry AS entry
     WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order AS one WHERE one.id = entry.order_id)
 """
+# An erasure writes the order's row without a digest.
+_BLANKED = "SELECT id FROM order_fsm_order WHERE salt IS NULL AND personal IS NOT NULL"
 _PAID = "SELECT id, payments FROM order_fsm_order WHERE id > ? AND payments <> '[]' ORDER BY id LIMIT ?"
 _HAS_REFERENCE = "SELECT 1 FROM order_fsm_reference WHERE reference = ? AND order_id = ?"
 _REFERENCES = """
@@ -110,6 +112,8 @@ def faults(transaction: Transaction) -> list[str]:
         found.append(f"there are entries of order {order_id!r}, which is gone")
     for (order_id,) in transaction.rows(_HEADLESS):
         found.append(f"the oldest message of order {order_id!r} is not the one that can be claimed")
+    for (order_id,) in transaction.rows(_BLANKED):
+        found.append(f"the personal values of order {order_id!r} are gone, and no erasure blanked them")
     found += _references(transaction)
     found += ledger.strays(transaction)
     found += outbox.damaged_dead_letters(transaction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from order_fsm.errors import KeyReused, OrderExists, VersionConflict
 from order_fsm.model import Order
 from order_fsm.store import Change, record_of
-from order_fsm_adapters.sql import ledger, orders, outbox, stock
+from order_fsm_adapters.sql import erasing, ledger, orders, outbox, stock
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, EntryRow, entry_row
 from order_fsm_adapters.sql.order_rows import (
@@ -63,8 +63,10 @@ def write(transaction: Transaction, change: Change) -> None:
         raise KeyReused(f"the key {key!r} was committed before")
     before = None if order is None else _before(transaction, order.id, change.expected_version)
     levels = stock.moved(transaction, change) if change.stock else {}
-    # Nothing is refused from here on.
+    # Nothing is refused from here on, except an erasure if a row of the order is damaged.
     if order is not None:
+        if change.erases and before is not None:
+            erasing.erase(transaction, before)
         last_seal = b"" if before is None else before.last_seal
         for entry in change.entries:
             row = entry_row(order.id, entry, last_seal)

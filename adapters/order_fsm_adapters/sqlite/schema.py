@@ -56,6 +56,7 @@ _ENTRIES = """
         override INTEGER NOT NULL,
         facts TEXT NOT NULL,
         rules_fingerprint TEXT,
+        personal_facts TEXT NOT NULL,
         salt BLOB,
         personal BLOB,
         seal BLOB NOT NULL,
@@ -90,6 +91,12 @@ _PAYMENTS = """
         unit TEXT NOT NULL,
         units INTEGER NOT NULL,
         PRIMARY KEY (at, order_id, number, kind)
+    ) STRICT, WITHOUT ROWID
+"""
+# The orders whose erased values may still be in the files.
+_UNSCRUBBED = """
+    CREATE TABLE order_fsm_unscrubbed (
+        order_id TEXT NOT NULL PRIMARY KEY
     ) STRICT, WITHOUT ROWID
 """
 _STOCK = """
@@ -221,6 +228,7 @@ _VERSION_1: Step = (
     _KEYS,
     _REFERENCES,
     _PAYMENTS,
+    _UNSCRUBBED,
     _STOCK,
     _MESSAGES,
     "CREATE INDEX order_fsm_message_by_order ON order_fsm_message (order_id, number)",

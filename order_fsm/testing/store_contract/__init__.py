@@ -11,6 +11,7 @@ pytest.register_assert_rewrite(
             "contention",
             "crash",
             "disks",
+            "erasures",
             "expected",
             "failures",
             "found",

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 
+from order_fsm.erasure import erased_entry, erased_message, is_lasting
 from order_fsm.errors import OrderFsmError, OrderNotFound
 from order_fsm.model import Entry, Message, Order, Sales, When
 from order_fsm.money import EXACT, ZERO
@@ -81,6 +82,8 @@ class Expected:
         """Note a change that was committed."""
         order = change.order
         if order is not None:
+            if change.erases:
+                self._erase(order.id)
             self.orders[order.id] = order
             self.histories[order.id] = self.histories.get(order.id, ()) + change.entries
         self.messages += change.messages
@@ -91,6 +94,14 @@ class Expected:
             self.others[move.sku] = (held + move.held, out + move.out, lost + move.lost)
         if change.key is not None:
             self.records[change.key] = record_of(change)
+
+    def _erase(self, order_id: str) -> None:
+        entries = self.histories[order_id]
+        self.histories[order_id] = tuple(erased_entry(entry) for entry in entries)
+        self.messages = [erased_message(one) if one.order_id == order_id else one for one in self.messages]
+        for key, record in self.records.items():
+            if record.order_id == order_id and not is_lasting(entries[record.first - 1 : record.last]):
+                self.records[key] = record._replace(request_fingerprint="")
 
     def remove(self, order_id: str) -> None:
         """Note an order that was removed."""

@@ -43,6 +43,7 @@ class Lifecycle(StoreHarness):
             lambda: store.dead_letters(1),
             lambda: store.requeue(message),
             lambda: store.remove(order),
+            lambda: store.scrub(),
             lambda: list(store.order_ids()),
             lambda: list(store.messages()),
             lambda: store.faults(),

@@ -10,8 +10,9 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from order_fsm import validation
+from order_fsm.erasure import erased_entry
 from order_fsm.errors import InvalidInput
-from order_fsm.model import UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind
+from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind
 from order_fsm.store import Change
 from order_fsm.testing.store_contract.changes import START
 
@@ -91,9 +92,10 @@ _entries = st.builds(
     notify=st.booleans(),
     key=st.none() | ids,
     override=st.booleans(),
-    facts=st.dictionaries(ids, facts, max_size=3),
+    facts=st.dictionaries(ids | st.sampled_from(sorted(LASTING_FACTS)), facts, max_size=3),
     rules_fingerprint=st.none() | ids,
 )
+_entries = _entries | _entries.map(erased_entry)
 _payments = st.lists(
     st.builds(
         Payment,
