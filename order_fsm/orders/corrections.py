@@ -231,6 +231,8 @@ class Corrections(Maintenance):
             since = None if placed_at is None else placed.isoformat()
             content = [*content_of(new), sorted(boxes), since, [one.content for one in given], text]
             fingerprint = request_fingerprint(order_id, ADOPT, content)
+            if (done := self._first_receipt(order_id, key, fingerprint)) is not None:
+                return done.order
         rows = by_time(given, placed, new, self._currencies)
         last = Request(ADOPT, now, {"placed_at": placed.isoformat()}, by, text, key=key)
         order, entries = adopted(self._workflow, new, boxes, rows, last)
@@ -268,13 +270,10 @@ class Corrections(Maintenance):
         return order
 
     def _begin(self, order: Order, entries: tuple[Entry, ...], key: str | None, fingerprint: str | None) -> Order:
-        """Commit a new order, or return the one that was committed under the key."""
-        if key is not None and (first := self._first_receipt(order.id, key, fingerprint)) is not None:
-            return first.order
+        """Commit a new order, or return the one that another worker committed under the key."""
         try:
             self._store.commit(Change(order, 0, entries, key=key, request_fingerprint=fingerprint))
         except (KeyReused, OrderExists):
-            # Another worker may have committed the same call since.
             if key is None or (first := self._first_receipt(order.id, key, fingerprint)) is None:
                 raise
             return first.order

@@ -3,13 +3,14 @@
 - An order over 2.00 has up to three ledger rows: at most two payments, and refunds, reversals and their failures.
 - A free order has one row at most.
 - The total of an order with up to two rows is amended to 1.00 and back, that of a free one to 1.00. The credits of a
-  counted order with at most one row are amended too, and the lines of an order without rows: to none, one or two pieces.
+  counted order with at most one row are amended too. The lines of an order without rows are amended to none, one or
+  two pieces.
 - An amount is a part, all, or more, in the order's currency or in another one.
 - The shop has one piece of the item that the order wants. Another buyer takes it and returns it, also while a request
   is decided, as long as the ledger has at most one row.
 
-Within these bounds `Orders.fire` and `Orders.amend` handle every request of `asks`: with the decisions, guards, stock moves and messages
-of a real shop.
+Within these bounds `Orders.fire` and `Orders.amend` handle every request of `asks`: with the decisions, guards, stock
+moves and messages of a real shop.
 """
 
 from __future__ import annotations
