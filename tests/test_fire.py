@@ -229,7 +229,9 @@ def test_explain_changes_nothing(shop: Shop) -> None:
     before = shop.dump()
     reasons = shop.orders.explain("1001")
     assert list(reasons) == list(shop.orders.workflow.triggers)
-    assert {trigger for trigger in reasons if not reasons[trigger]} == {"pay", "invoice", "cancel", "expire", "unplace"}
+    assert {trigger for trigger in reasons if not reasons[trigger]} == {
+        *("pay", "invoice", "cancel", "expire", "unplace", "amend"),
+    }
     assert [reason.code for reason in reasons["dispatch"]] == ["not_paid_nor_invoiced"]
     assert shop.dump() == before
     assert shop.orders.get("1001") == order
