@@ -142,6 +142,15 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         booking,
+        "correction",
+        (
+            ('"credited" not in facts', '"credited" in facts'),
+            ('minus(facts["credited"], order.credited)', 'facts["credited"]'),
+            ('minus(facts["credited"], order.credited)', 'minus(order.credited, facts["credited"])'),
+        ),
+    ),
+    (
+        booking,
         "lapse",
         (
             ("not order.credited or ", ""),
@@ -229,6 +238,7 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
         booking,
         "_given_back",
         (
+            ("row.amount  #", "True  #"),
             ('row.kind in _LEFT["refund_failed"]', 'row.kind == "refunded"'),
             ('row.kind in _LEFT["refund_failed"]\n        and ', ""),
             ("(row.reference, row.transaction_id) == (subject.reference, subject.transaction_id)", "True"),

@@ -205,7 +205,9 @@ def check_stock(shop: Shop) -> None:
     """On hand and held together is what there was."""
     for sku, number in ON_HAND.items():
         held = sum(
-            one.quantities.get(sku, 0) for one in shop.all() if {"sent"} <= one.statuses and one.state[-9:] != "cancelled"
+            one.quantities.get(sku, 0)
+            for one in shop.all()
+            if {"sent"} <= one.statuses and one.state[-9:] != "cancelled"
         )
         assert shop.orders.stock(sku) == number - held
     assert shop.orders.stock("SPOON") is None

@@ -21,7 +21,7 @@ from attrs import field, frozen
 
 from order_fsm import validation
 from order_fsm.rules.workflow import Workflow
-from order_fsm.verify.asks import ROWS, asks, bought_elsewhere
+from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
 from order_fsm.verify.worlds import Desk, Step, World
@@ -109,7 +109,7 @@ class Ledger:
             for trigger, among in by_trigger.items()
         }
         found: dict[Claim, Failure] = {}
-        worlds = [self._desk.new(total) for total in ROWS]
+        worlds = [self._desk.new(total) for total in TOTALS]
         seen = {world.place for world in worlds}
         for world in worlds:  # It grows while it is walked: breadth first.
             if len(found) == len(claims):
