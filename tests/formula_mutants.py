@@ -238,7 +238,6 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
         booking,
         "_given_back",
         (
-            ("row.amount  #", "True  #"),
             ('row.kind in _LEFT["refund_failed"]', 'row.kind == "refunded"'),
             ('row.kind in _LEFT["refund_failed"]\n        and ', ""),
             ("(row.reference, row.transaction_id) == (subject.reference, subject.transaction_id)", "True"),
@@ -251,6 +250,7 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
                 "minus(ZERO, ledger.balance(ZERO, of_refund, order.currency).credited)",
             ),
             ("minus(ZERO, ledger", "plus(ZERO, ledger"),
+            ("row.amount  #", "True  #"),
         ),
     ),
     (

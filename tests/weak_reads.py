@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 
 from attrs import evolve
 
 from order_fsm.model import Entry, Message, Order, When
-from order_fsm.store import Query, Tally
+from order_fsm.store import Query, Tally, ledger_queues_of
 from order_fsm_adapters.memory import MemoryStore
 
 from .weak_commits import let_others_go_on
@@ -152,6 +153,22 @@ class CountsOnce(MemoryStore):
 
     def tally(self, customer: str | None) -> list[Tally]:
         return list(self._counted.setdefault(customer, super().tally(customer)))
+
+
+class CountsForTheFirstCustomer(MemoryStore):
+    """It counts an order for the customer that created it."""
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        firsts = self.__dict__.setdefault("_firsts", {})
+        for order in self._content.orders.values():
+            firsts.setdefault(order.id, order.customer)
+        tallies: dict[tuple[str, str, bool, bool], Tally] = {}
+        for order in self._content.orders.values():
+            if customer in (None, firsts[order.id]):
+                group = (order.state, order.currency, *ledger_queues_of(order))
+                before = tallies.get(group, Tally(*group[:3], 0, Decimal(0), group[3]))
+                tallies[group] = before._replace(orders=before.orders + 1, total=before.total + order.total)
+        return list(tallies.values())
 
 
 class CountsOneStateAfterTheOther(MemoryStore):
