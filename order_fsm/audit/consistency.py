@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from order_fsm.errors import InvalidInput, OrderFsmError, Refused
+from order_fsm.errors import OrderFsmError, Refused
 from order_fsm.model import ADOPT, UNFINISHED, Entry, Finding, Order, Payment, invoiced_by_payment
 from order_fsm.money import ZERO
-from order_fsm.rules.adoption import adopted_again
+from order_fsm.rules.adoption import adopted_again, placed_at
 from order_fsm.rules.again import decided_again
 from order_fsm.rules.amendment import PARTS, difference, order_as_of, unlike_history
 from order_fsm.rules.rule import AMEND
@@ -193,8 +193,9 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry], first:
         fault = "its entries do not follow the creation"
     else:
         try:
+            placed_at(adopting[-1])
             then = adopted_again(workflow, order_as_of(workflow, order, entries, 1), adopting)
-        except (InvalidInput, LookupError) as error:
+        except (LookupError, ValueError) as error:  # InvalidInput is a ValueError.
             fault = str(error)
         else:
             rows = tuple(payment for payment in order.payments if payment.version <= then.version)
