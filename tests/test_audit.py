@@ -29,6 +29,7 @@ from .sqlite_files import by_hand, by_hand_and_sealed
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
+FIRED = [trigger for trigger in shop_workflow().triggers if trigger != "amend"]
 FACTS: dict[str, dict[str, Any]] = {
     "pay": {"reference": "ch_1"},
     "refund": {"amount": "1"},
@@ -70,7 +71,7 @@ def test_nothing_is_wrong_with_what_the_library_wrote(any_shop: Shop) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(shop_workflow().triggers)), max_size=25))
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(FIRED)), max_size=25))
 def test_nor_with_any_history(steps: list[tuple[str, str]]) -> None:
     shop = Shop()
     for order_id in "ab":

@@ -160,6 +160,7 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_outboxes.RequeuesWithItsLease, "s9_a_requeued_dead_letter_has_no_lease"),
     (weak_outboxes.ClaimsInTwoSteps, "s9_a_message_is_held_by_one_relay_at_a_time"),
     (weak_reads.MatchesPartsOfNames, "s10_find_agrees_with_the_orders"),
+    (weak_reads.CountsForTheFirstCustomer, "s10_an_amended_order_is_found_and_counted_as_amended"),
     (weak_reads.LeadsToOneOrder, "s10_a_payment_leads_to_its_orders"),
     (weak_reads.ContinuesAfterAMoment, "s10_pages_give_every_order_once"),
     (weak_reads.ContinuesAfterAMatchOnly, "s10_a_page_continues_after_an_order_that_no_longer_matches"),

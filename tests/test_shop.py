@@ -38,6 +38,7 @@ def test_the_shop_names_its_triggers(workflow: Workflow) -> None:
         "refund_failed",
         "restore_payment",
         "expire",
+        "amend",
     }
 
 

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from order_fsm.model import Entry, Message, Order, Sales, When
 from order_fsm.money import ZERO
-from order_fsm.store import Query, Tally
+from order_fsm.store import Marks, Query, Tally, marks_of
 from order_fsm_adapters.memory import MemoryStore
 
 from .weak_commits import let_others_go_on
@@ -155,6 +155,24 @@ class CountsOnce(MemoryStore):
 
     def tally(self, customer: str | None) -> list[Tally]:
         return list(self._counted.setdefault(customer, super().tally(customer)))
+
+
+class CountsForTheFirstCustomer(MemoryStore):
+    """It counts an order for the customer that created it."""
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        firsts = self.__dict__.setdefault("_firsts", {})
+        for order in self._content.orders.values():
+            firsts.setdefault(order.id, order.customer)
+        tallies: dict[tuple[str, str, Marks], Tally] = {}
+        for order in self._content.orders.values():
+            if customer in (None, firsts[order.id]):
+                marks = marks_of(order)
+                group = (order.state, order.currency, marks)
+                empty = Tally(order.state, order.currency, marks.refund_due, 0, Decimal(0), *marks[1:])
+                before = tallies.get(group, empty)
+                tallies[group] = before._replace(orders=before.orders + 1, total=before.total + order.total)
+        return list(tallies.values())
 
 
 class CountsOneStateAfterTheOther(MemoryStore):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from attrs import evolve
 
 from order_fsm.audit.erasures import erasures, is_possible, last_erasure
-from order_fsm.errors import InvalidInput, OrderFsmError, Refused
+from order_fsm.errors import OrderFsmError, Refused
 from order_fsm.model import (
     ADOPT,
     UNFINISHED,
@@ -18,6 +19,7 @@ from order_fsm.model import (
     Shipment,
     invoiced_by_payment,
     placed_at,
+    placing_of,
     quantities_of,
 )
 from order_fsm.money import ZERO
@@ -118,13 +120,21 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
         ("time of creation", order.created_at, entries[0].at),
         ("time of change", order.updated_at, last.at),
         ("mark of an invoice by payment", order.invoiced_by_payment, invoiced_by_payment(entries)),
-        ("time of placing", order.placed_at, placed_at(entries)),
+        ("time of placing", order.placed_at, _placed(order, entries)),
     ):
         if says != led:
             yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
     # Without the values: they may be personal.
     for part, version in unlike_history(order, entries):
         yield Finding(order.id, "fold", f"its {part} is not that of the amendment in entry {version}")
+
+
+def _placed(order: Order, entries: Sequence[Entry]) -> datetime | None:
+    """Return the time of placing by the history. That of a damaged adoption is a finding of its own."""
+    try:
+        return placed_at(entries)
+    except (LookupError, ValueError):
+        return order.placed_at
 
 
 def _shipments(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -263,8 +273,9 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Ite
         fault = "its entries do not follow the creation"
     else:
         try:
+            placing_of(adopting[-1])
             then = adopted_again(workflow, order_as_of(workflow, order, entries, 1), adopting)
-        except (InvalidInput, LookupError) as error:
+        except (LookupError, ValueError) as error:  # InvalidInput is a ValueError.
             fault = str(error)
         else:
             rows = tuple(payment for payment in order.payments if payment.version <= then.version)

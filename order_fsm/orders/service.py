@@ -136,6 +136,8 @@ class Orders(Reports, Corrections):
         fingerprint = None
         if key is not None:
             fingerprint = request_fingerprint(order_id, "create", content_of(order))
+            if (first := self._first_receipt(order_id, key, fingerprint)) is not None:
+                return first.order
         return self._begin(order, (Entry(1, "create", UNFINISHED, UNFINISHED, now, by, key=key),), key, fingerprint)
 
     def fire(

@@ -18,6 +18,14 @@ from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Line, Order, Payme
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel
+from order_fsm.testing.reference_corrections import (
+    adopted,
+    changed,
+    further_pieces,
+    was_sent,
+    with_changes,
+    with_pieces,
+)
 from order_fsm.testing.reference_ledger import money_facts, recorded_version, total
 
 
@@ -148,6 +156,70 @@ class Reference:
             entry = evolve(entry, comment="", facts=lasting, erased=True)
         return order, entry
 
+    def amend(
+        self, order_id: str, wanted: Mapping[str, Any], version: int | None, at: datetime, said: Mapping[str, Any]
+    ) -> Receipt:
+        """Amend the order."""
+
+        def amended(order: Order) -> list[tuple[Order, Entry]]:
+            if version not in (None, order.version):
+                raise VersionConflict
+            facts = changed(order, wanted)
+            if not facts:
+                return [self._noted(order, at, said)] if said["comment"].strip() else []
+            after = with_changes(order, facts)
+            lacking = {
+                sku
+                for sku, pieces in further_pieces(order, after).items()
+                if "lines" in wanted and pieces > 0 and self.on_hand.get(sku, pieces) < pieces
+            }
+            return [self._step(after, "amend", at, said, facts, lacking)]
+
+        asked = tuple(sorted((name, str(value)) for name, value in wanted.items()))
+        return self._call(order_id, ("amend", asked, said["comment"]), said, amended)
+
+    def assign_customer(
+        self, ids: list[str], customer: str | None, at: datetime, said: Mapping[str, Any]
+    ) -> list[Receipt]:
+        """Give orders a customer."""
+        if not set(ids) <= self.lives.keys():
+            raise OrderNotFound
+        return [self.amend(order_id, {"customer": customer}, None, at, said) for order_id in ids]
+
+    def resend(self, order_id: str, topic: str, at: datetime, said: Mapping[str, Any]) -> Receipt:
+        """Send a message again."""
+
+        def again(order: Order) -> list[tuple[Order, Entry]]:
+            if not was_sent(self.lives[order_id], topic):
+                raise InvalidInput
+            entry = evolve(self._entry(order, "resend", order.state, at, said), facts={"topic": topic})
+            return [(order.after(entry, order.payments, order.counted), entry)]
+
+        return self._call(order_id, ("resend", topic), said, again)
+
+    def adopt(
+        self,
+        new: Order,
+        statuses: frozenset[str],
+        payments: list[dict[str, Any]],
+        at: datetime,
+        placed: datetime,
+        key: str | None,
+    ) -> Order:
+        """Take over an order, given as it should be before its payments and boxes."""
+        asked = ("adopt", new.id, new.total, new.lines, new.customer, statuses, str(payments), str(placed))
+        if (first := self._first(key, asked)) is not None:
+            return first.order
+        names = [status.name for status in self.workflow.statuses if status.name in statuses]
+        state = "+".join(names) or UNFINISHED
+        if state not in self.workflow.states:
+            raise InvalidInput
+        counted, holds = self.workflow.counts.matches(statuses), self.workflow.holds_stock.matches(statuses)
+        life = adopted(new, state, counted, holds, payments, at, placed)
+        if new.id in self.lives:
+            raise OrderExists
+        return self._keep([(order, evolve(entry, key=key)) for order, entry in life], asked).order
+
     def orders(self) -> list[Order]:
         """All of them, oldest first by time of creation, then by id."""
         return sorted((life[-1][0] for life in self.lives.values()), key=lambda order: (order.created_at, order.id))
@@ -233,8 +305,12 @@ class Reference:
             return Receipt(order, ())
         last, entry = steps[-1]
         held, holds = (self.workflow.holds_stock.matches(one.statuses) for one in (order, last))
-        if last.lines and held != holds != (order.reserved is not None):
+        holds = holds and bool(last.lines)
+        crosses = held != self.workflow.holds_stock.matches(last.statuses)
+        if (crosses or bool(order.lines) != bool(last.lines)) and holds != (order.reserved is not None):
             steps = [*steps[:-1], (self._with_stock_moved(last, holds), entry)]
+        elif holds and last.lines != order.lines:
+            steps = [*steps[:-1], (with_pieces(order, last, self.on_hand, self.held), entry)]
         return self._keep(steps, asked)
 
     def _with_stock_moved(self, order: Order, holds: bool) -> Order:
@@ -284,13 +360,20 @@ class Reference:
         return next(rule.ledger for rule in self.workflow.rules if rule.trigger == trigger)
 
     def _step(
-        self, order: Order, trigger: str, at: datetime, said: Mapping[str, Any], given: Mapping[str, Any]
+        self,
+        order: Order,
+        trigger: str,
+        at: datetime,
+        said: Mapping[str, Any],
+        given: Mapping[str, Any],
+        lacking: set[str] | None = None,
     ) -> tuple[Order, Entry]:
         """The first row of a trigger that is open and whose guards hold; with a reason, an override passes policy."""
         rules = [rule for rule in self.workflow.rules if rule.trigger == trigger]
         reasoned = bool(said["comment"].strip())
         gateway = said["by"] == "gateway"
-        facts = {**given, "comment": said["comment"], "shortages": self._shortages(order), "gateway": gateway}
+        shortages = self._shortages(order) if lacking is None else lacking
+        facts = {**given, "comment": said["comment"], "shortages": shortages, "gateway": gateway}
         payments = order.payments
         kind = rules[0].ledger
         if kind is not None:
@@ -303,6 +386,9 @@ class Reference:
             lapsed = -sum((row.credit for row in payments), start=Decimal(0))
             zero = Decimal(0)
             payments += (Payment("refunded", zero, order.currency, None, at, order.version + 1, lapsed),)
+        elif "credited" in given and trigger == "amend":
+            credit = given["credited"] - order.credited
+            payments += (Payment("refunded", Decimal(0), order.currency, None, at, order.version + 1, credit),)
         after = evolve(order, payments=payments)
         facts |= {"outstanding": max(after.cost - after.held, Decimal(0)), "online": after.held_online > 0}
         for overriding in (False, True) if said["override"] and reasoned else (False,):
@@ -326,7 +412,8 @@ class Reference:
 
     def _failed(self, rule: Rule, order: Order, facts: Mapping[str, Any]) -> list[Any]:
         holds = self.workflow.holds_stock.matches
-        takes = holds(order.statuses - rule.drops | rule.adds) and not holds(order.statuses)
+        takes = holds(order.statuses - rule.drops | rule.adds)
+        takes = takes and (rule.trigger == "amend" or not holds(order.statuses))
         return [
             guard for guard in rule.guards if (guard is not STOCK_SUFFICES or takes) and not guard.test(order, facts)
         ]

@@ -47,7 +47,6 @@ amounts = st.builds(
     st.integers(0, validation.FRACTION_DIGITS),
     st.integers(0, 10 ** (validation.INTEGER_DIGITS + validation.FRACTION_DIGITS) - 1),
 )
-facts: st.SearchStrategy[Fact] = st.one_of(st.none(), st.booleans(), whole_numbers, texts, amounts)
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), whole_numbers, st.floats(allow_nan=False, allow_infinity=False), texts),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
@@ -58,6 +57,7 @@ kinds: st.SearchStrategy[PaymentKind] = st.sampled_from(get_args(PaymentKind))
 currencies = st.text("ABCXYZ", min_size=3, max_size=3)
 
 lines = st.lists(st.builds(Line, ids, st.integers(1, 2**63 - 1)), max_size=3).map(tuple)
+facts: st.SearchStrategy[Fact] = st.one_of(st.none(), st.booleans(), whole_numbers, texts, amounts, lines)
 
 # Drawn with the order that they belong to left open: `lives` fills it in.
 _orders = st.builds(
