@@ -75,9 +75,11 @@ def test_repeated_call_returns_the_time_of_placing_as_it_was(shop: Shop) -> None
     shop.create("1", lines=())
     first = shop.orders.fire("1", "place", key="k1").order
     shop.clock.pass_by(hours=1)
+    noted = shop.orders.comment("1", "noted", key="k3").order
     shop.orders.fire("1", "unplace", key="k2")
     shop.clock.pass_by(hours=1)
     shop.orders.fire("1", "place")
+    assert shop.orders.comment("1", "noted", key="k3").order == noted
     assert shop.orders.fire("1", "place", key="k1").order == first
     assert shop.orders.fire("1", "unplace", key="k2").order.placed_at is None
 

@@ -106,6 +106,7 @@ def test_history_of_another_order_is_detected(path: Path, store: SqliteStore) ->
 _COLUMNS = (
     "total = '9.90'", "currency = 'EUR'", "customer = 'bob'", "customer = NULL", "email = 'bob@example.com'",
     "lines = '[]'", """data = '{"gift":false}'""", "created_at = '2026-01-01T00:00:00.000000+00:00'", "state = 'sent'",
+    "placed_at = NULL", "placed_at = '2026-01-01T00:00:00.000000+00:00'", "placed_at = 'yesterday'",
     "counted = 0", "counted = 2", "version = 4", "updated_at = '2026-01-01T00:00:00.000000+00:00'",
     "refund_is_due = 0", "last_seal = x''", "seal = x''", "unit = '1'", "units = 1", "payments = '[]'",
     "payments = replace(payments, '49.90', '4.90')", "payments = replace(payments, 'captured', 'refunded')",

@@ -70,7 +70,7 @@ def _with_money(change: Change, dice: Random) -> Change:
             dice.choice([None, "ch_1"]),
             order.updated_at,
             order.version,
-            Decimal(dice.choice(["0", "0", "3.33", "-3.33", "0.5"])),
+            Decimal(dice.choice(["0", "0", "3.33", "-3.33", "0.5", "-999999999999999.5"])),
         )
         for currency in (order.currency, dice.choice([order.currency, "XTS"]))
     )
