@@ -142,6 +142,8 @@ def _shipments(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
     for number, row in enumerate(order.shipments, 1):
         entry = entries[row.version - 1] if 1 <= row.version <= len(entries) else None
         pieces = quantities_of(row.lines)
+        if number > 1 and row.version < order.shipments[number - 2].version:
+            yield Finding(order.id, "goods", f"shipment {number} stands behind a later one")
         if entry is None or entry.at != row.at or entry.facts.get("items", row.lines) != row.lines:
             yield Finding(order.id, "goods", f"shipment {number} is not what entry {row.version} records")
         elif any(drawn > pieces.get(sku, 0) for sku, drawn in quantities_of(row.drawn).items()):

@@ -5,7 +5,7 @@ Every caller decides in its own thread. Only the write may be shared with others
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
@@ -161,7 +161,7 @@ class Executor:
         order = snapshot.order
         if order is None:
             raise OrderNotFound(f"there is no order {call.order_id!r}")
-        supply = self._supply(order, snapshot)
+        supply = Supply(self.with_returned(order, snapshot.stock), snapshot.backorder)
         outcome = call.decide(order, supply)
         if isinstance(outcome, Refused):
             raise outcome
@@ -171,12 +171,15 @@ class Executor:
             return Receipt(order, ())
         return _change(call, order, outcome, supply)
 
-    def _supply(self, order: Order, snapshot: Snapshot) -> Supply:
-        supply = Supply(snapshot.stock, snapshot.backorder)
-        if order.shipments and order.reserved is not None and (again := order.goods.given_up):
-            # A store leaves out the lines of an order that holds its stock. A recall takes returned pieces again.
-            return supply._replace(available={**available_of(self._store.stock_levels(again)), **supply.available})
-        return supply
+    def with_returned(self, order: Order, stock: Mapping[str, int]) -> Mapping[str, int]:
+        """Return the available pieces with those that a recall of the order would take again.
+
+        A store leaves out the lines of an order that holds its stock.
+        """
+        if not order.shipments or order.reserved is None:
+            return stock
+        again = order.goods.given_up.keys() - stock.keys()
+        return {**available_of(self._store.stock_levels(again)), **stock} if again else stock
 
     def first_receipt(
         self,
@@ -259,6 +262,7 @@ class _Round:
         self.changes: dict[int, Change] = {}
         self.answers: dict[int, Receipt | Exception] = {}
         self.deferred: list[int] = []
+        self._executor = executor
         self._orders: dict[str, Order] = {}
         self._moved: dict[str, int] = {}  # By SKU, what the changes of this round add to the available pieces.
         keys: set[str | None] = set()
@@ -300,6 +304,7 @@ class _Round:
             repeated = {line.sku: self._repeated[line.sku] for line in order.lines if line.sku in self._repeated}
             stock = {**available_of(repeated), **stock}
             backorder |= {sku for sku, level in repeated.items() if level.backorder}
+        stock = self._executor.with_returned(order, stock)
         if self._moved:
             stock = {sku: available + self._moved.get(sku, 0) for sku, available in stock.items()}
         return snapshot._replace(order=order, stock=stock, backorder=backorder)
