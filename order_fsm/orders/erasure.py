@@ -45,15 +45,20 @@ def erase_customer(store: Store, executor: Executor, customer: str, request: Req
         limit: the largest number of orders to erase, None for all.
     """
     erased: list[str] = []
-    for order in each_order(store, Query(When(), customer, limit=_PAGE)):
-        if len(erased) == limit:
-            break
-        try:
-            receipt = executor.execute(Erase(order.id, request, customer))
-        except (OrderNotFound, StoreCorrupt) as error:
-            _log.error("order %r was not erased: %s", order.id, type(error).__name__)
-        else:
-            erased += [order.id] if receipt.entries else []
+    try:
+        for order in each_order(store, Query(When(), customer, limit=_PAGE)):
+            if len(erased) == limit:
+                break
+            try:
+                receipt = executor.execute(Erase(order.id, request, customer))
+            except (OrderNotFound, StoreCorrupt) as error:
+                _log.error("order %r was not erased: %s", order.id, type(error).__name__)
+            else:
+                erased += [order.id] if receipt.entries else []
+    except BaseException as error:
+        # Their customer does not lead to them any more.
+        error.add_note(f"the erasure of {erased} is committed: call again")
+        raise
     _scrub(store, erased)
     return erased
 
@@ -62,7 +67,7 @@ def _scrub(store: Store, erased: list[str]) -> None:
     """Remove the bytes, also if nothing was erased: an earlier call may have been killed before this step.
 
     Raises:
-        StoreUnavailable: if that fails. It names the orders, because their customer does not lead to them any more.
+        StoreUnavailable: if that fails. It names the orders.
     """
     try:
         store.scrub()
