@@ -104,7 +104,7 @@ def _seal(row: tuple[object, ...], before: bytes = b"") -> bytes:
 
 
 ORDER = f"INSERT INTO order_fsm_order VALUES ({', '.join('?' * 23)})"  # noqa: S608 - of question marks alone
-ENTRY = "INSERT INTO order_fsm_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ENTRY = f"INSERT INTO order_fsm_entry VALUES ({', '.join('?' * 18)})"  # noqa: S608 - of question marks alone
 MESSAGE = f"INSERT INTO order_fsm_message VALUES (NULL, {', '.join('?' * 7)}, 0, '', 1)"  # noqa: S608 - of question marks
 PLACE = """
     UPDATE order_fsm_order SET state = ?, counted = ?, invoiced_by_payment = ?, version = ?, reserved = ?, payments = ?,
@@ -136,7 +136,8 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
         now = datetime.now(UTC).isoformat()
         hand.execute("BEGIN IMMEDIATE")  # One commit, as that of ours: then both have as many checkpoints to come.
         for one in ids:
-            entry = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", None, None, None)
+            step = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", None)
+            entry = (*step, "{}", None, None)
             last = _seal(entry)
             money = ("49.90", "GBP", "[]", "0.01", 4990, None, None, "{}", None, None, now)
             row = (one, "unfinished", 0, 0, 1, None, "[]", now, 0, 0, last)
@@ -152,7 +153,8 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
                 if before[1] != "unfinished" or _seal(before[:11] + before[12:]) != before[11]:
                     raise ValueError(before)
                 version, rules = before[4] + 1, "0123456789abcdef"
-                entry = (one, version, "place", before[1], "sent", at, None, "", 0, 0, None, 0, "{}", rules, None, None)
+                step = (one, version, "place", before[1], "sent", at, None, "", 0, 0, None, 0, "{}", rules)
+                entry = (*step, "{}", None, None)
                 last = _seal(entry, before[10])
                 row = ("sent", 1, 0, version, None, "[]", at, 0, 0, last)
                 hand.execute(PLACE, (*row, _seal((one, *row, *before[12:])), one))
