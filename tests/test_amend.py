@@ -103,8 +103,8 @@ def test_none_clears_what_may_be_absent(any_shop: Shop) -> None:
 @pytest.mark.parametrize("part", ["total", "credited"])
 def test_amount_cannot_be_none(shop: Shop, part: str) -> None:
     shop.create()
+    parts: Any = {part: None}
     with pytest.raises(InvalidInput, match=f"{part} must be a Decimal"):
-        parts: Any = {part: None}
         amend(shop, **parts)
 
 
