@@ -160,8 +160,12 @@ class CountsOnce(MemoryStore):
 class CountsForTheFirstCustomer(MemoryStore):
     """It counts an order for the customer that created it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._firsts: dict[str, str | None] = {}
+
     def tally(self, customer: str | None) -> list[Tally]:
-        firsts = self.__dict__.setdefault("_firsts", {})
+        firsts = self._firsts
         for order in self._content.orders.values():
             firsts.setdefault(order.id, order.customer)
         tallies: dict[tuple[str, str, Marks], Tally] = {}
