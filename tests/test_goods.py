@@ -472,7 +472,9 @@ def test_undispatch_of_pieces_that_are_sold_since_tells_the_merchant(any_shop: S
     paid(any_shop, [Line("TEAPOT", 2)], "1002")
     any_shop.orders.fire("1001", "undispatch", comment="send it again")
     assert any_shop.orders.stock_level("TEAPOT") == StockLevel(-2, held=5)
-    assert [message.payload["items"] for message in any_shop.messages("stock.short")] == [[{"sku": "TEAPOT", "taken": 2}]]
+    assert [message.payload["items"] for message in any_shop.messages("stock.short")] == [
+        [{"sku": "TEAPOT", "taken": 2}]
+    ]
     check(any_shop, pieces=3)
 
 
