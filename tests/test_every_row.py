@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import Refused, Workflow, shop_workflow
+from order_fsm import Line, Refused, Workflow, shop_workflow
 from order_fsm.testing.paths import LINES, TOTAL, paths
 
 if TYPE_CHECKING:

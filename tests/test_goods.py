@@ -55,7 +55,8 @@ def refusal(shop: Shop, trigger: str, **given: Any) -> list[str]:
 def check(shop: Shop, *, pieces: int = 10) -> None:
     """Check that no teapot is lost from the books, and that the audit finds nothing."""
     level = shop.orders.stock_level("TEAPOT")
-    assert level is not None and level.available is not None
+    assert level is not None
+    assert level.available is not None
     assert level.available + level.held + level.out + level.lost == pieces
     assert shop.orders.audit().findings == ()
 
