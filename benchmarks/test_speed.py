@@ -103,12 +103,13 @@ def _seal(row: tuple[object, ...], before: bytes = b"") -> bytes:
     return blake2b(before + msgspec.msgpack.encode(row), digest_size=32).digest()
 
 
-ORDER = f"INSERT INTO order_fsm_order VALUES ({', '.join('?' * 23)})"  # noqa: S608 - of question marks alone
+ORDER = f"INSERT INTO order_fsm_order VALUES ({', '.join('?' * 24)})"  # noqa: S608 - of question marks alone
 ENTRY = "INSERT INTO order_fsm_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 MESSAGE = f"INSERT INTO order_fsm_message VALUES (NULL, {', '.join('?' * 7)}, 0, '', 1)"  # noqa: S608 - of question marks
 PLACE = """
-    UPDATE order_fsm_order SET state = ?, counted = ?, invoiced_by_payment = ?, version = ?, reserved = ?, payments = ?,
-        updated_at = ?, refund_is_due = ?, is_unmatched = ?, last_seal = ?, seal = ? WHERE id = ?
+    UPDATE order_fsm_order SET state = ?, invoiced_by_payment = ?, version = ?, reserved = ?, payments = ?,
+        updated_at = ?, refund_is_due = ?, is_unmatched = ?, last_seal = ?, seal = ?, counted = ?, placed_at = ?
+        WHERE id = ?
 """
 
 
@@ -138,8 +139,8 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
         for one in ids:
             entry = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", None, None, None)
             last = _seal(entry)
-            money = ("49.90", "GBP", "[]", "0.01", 4990, None, None, "{}", None, None, now)
-            row = (one, "unfinished", 0, 0, 1, None, "[]", now, 0, 0, last)
+            money = (0, None, "49.90", "GBP", "[]", "0.01", 4990, None, None, "{}", None, None, now)
+            row = (one, "unfinished", 0, 1, None, "[]", now, 0, 0, last)
             hand.execute(ORDER, (*row, _seal(row + money), *money))
             hand.execute(ENTRY, (*entry, last))
         hand.execute("COMMIT")
@@ -149,13 +150,13 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
                 at = datetime.now(UTC).isoformat()
                 hand.execute("BEGIN IMMEDIATE")
                 before = hand.execute("SELECT * FROM order_fsm_order WHERE id = ?", (one,)).fetchone()
-                if before[1] != "unfinished" or _seal(before[:11] + before[12:]) != before[11]:
+                if before[1] != "unfinished" or _seal(before[:10] + before[11:]) != before[10]:
                     raise ValueError(before)
-                version, rules = before[4] + 1, "0123456789abcdef"
+                version, rules = before[3] + 1, "0123456789abcdef"
                 entry = (one, version, "place", before[1], "sent", at, None, "", 0, 0, None, 0, "{}", rules, None, None)
-                last = _seal(entry, before[10])
-                row = ("sent", 1, 0, version, None, "[]", at, 0, 0, last)
-                hand.execute(PLACE, (*row, _seal((one, *row, *before[12:])), one))
+                last = _seal(entry, before[9])
+                row = ("sent", 0, version, None, "[]", at, 0, 0, last)
+                hand.execute(PLACE, (*row, _seal((one, *row, 1, at, *before[13:])), 1, at, one))
                 hand.execute(ENTRY, (*entry, last))
                 payload = '{"total":"49.90","currency":"GBP","state":"sent"}'
                 message = (f"{one}#{version}.1-{os.urandom(4).hex()}", one, "order.placed", payload, at, "")

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
 from order_fsm import Order, Refused, Workflow, shop_workflow
 from order_fsm.rules.decide import decide
 from order_fsm.rules.request import Request
+from order_fsm.rules.rule import AMEND
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -45,6 +47,12 @@ CREDIT_WAYS: dict[str, dict[str, Any]] = {
     "part, credit": {**OVERRIDE, "facts": {"amount": Decimal(1), "credit": True}},
     "part, no credit": {**OVERRIDE, "facts": {"amount": Decimal(1), "credit": False}},
 }
+AMEND_WAYS: dict[str, dict[str, Any]] = {
+    "total 0": {**OVERRIDE, "total": Decimal(0)},
+    "total 1": {**OVERRIDE, "total": Decimal(1)},
+    "total 11": {**OVERRIDE, "total": Decimal(11)},
+    "credit": {**OVERRIDE, "facts": {"credited": Decimal(2)}},
+}
 
 LEGEND = """\
 An order over 10.00 GBP in each state that it can come to, and what each trigger does there, by the way to ask:
@@ -58,6 +66,8 @@ An order over 10.00 GBP in each state that it can come to, and what each trigger
   nothing           as override, with an amount of 0.00
   euros             as override, in another currency than the order's
   part, (no) credit as part, and the refund lowers the cost, or does not
+  total             as override, with another total, which amend gives the order
+  credit            as override, with credits of 2.00, which amend gives the order
   always            each of these
   otherwise         each of these that the trigger's other lines do not list
 
@@ -76,6 +86,7 @@ Table = dict[tuple[str, str], list[str]]
 def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> str:
     said = dict(way)
     shortages = said.pop("shortages", ())
+    order = evolve(order, total=said.pop("total", order.total))
     outcome = decide(workflow, order, Request(trigger, order.updated_at, said.pop("facts", {}), **said), shortages)
     if isinstance(outcome, Refused):
         return "refused: " + ", ".join(reason.code for reason in outcome.reasons)
@@ -94,6 +105,7 @@ def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, An
 def rows_of(workflow: Workflow, order: Order, trigger: str) -> Iterator[str]:
     ways = WAYS | (MONEY_WAYS if workflow.ledger_of(trigger) else {})
     ways |= CREDIT_WAYS if "credit" in workflow.facts_of(trigger) else {}
+    ways |= AMEND_WAYS if trigger == AMEND else {}
     by_outcome: dict[str, list[str]] = {}
     for way, said in ways.items():
         by_outcome.setdefault(outcome_of(workflow, order, trigger, said), []).append(way)
@@ -184,7 +196,11 @@ def test_explain_tells_what_the_table_says_of_a_bare_trigger(workflow: Workflow,
             assert tabled == told if reasons else tabled.startswith("-> ")
             again = new_shop(workflow)
             again.bring(state)
-            if reasons:
+            if trigger == AMEND:
+                version = again.orders.get("1001").version
+                receipt = again.orders.amend("1001", version=version, customer="eve")
+                assert tabled.split(", ")[0] == f"-> {receipt.order.state}"
+            elif reasons:
                 with pytest.raises(Refused) as refusal:
                     again.orders.fire("1001", trigger)
                 assert refusal.value.reasons == reasons

@@ -5,10 +5,11 @@ Every caller decides in its own thread. Only the write may be shared with others
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
+from order_fsm.erasure import ERASE
 from order_fsm.errors import (
     KeyReused,
     OrderFsmError,
@@ -160,7 +161,7 @@ class Executor:
         order = snapshot.order
         if order is None:
             raise OrderNotFound(f"there is no order {call.order_id!r}")
-        supply = self._supply(order, snapshot)
+        supply = Supply(self.with_returned(order, snapshot.stock), snapshot.backorder)
         outcome = call.decide(order, supply)
         if isinstance(outcome, Refused):
             raise outcome
@@ -170,12 +171,15 @@ class Executor:
             return Receipt(order, ())
         return _change(call, order, outcome, supply)
 
-    def _supply(self, order: Order, snapshot: Snapshot) -> Supply:
-        supply = Supply(snapshot.stock, snapshot.backorder)
-        if order.shipments and order.reserved is not None and (again := order.goods.given_up):
-            # A store leaves out the lines of an order that holds its stock. A recall takes returned pieces again.
-            return supply._replace(available={**available_of(self._store.stock_levels(again)), **supply.available})
-        return supply
+    def with_returned(self, order: Order, stock: Mapping[str, int]) -> Mapping[str, int]:
+        """Return the available pieces with those that a recall of the order would take again.
+
+        A store leaves out the lines of an order that holds its stock.
+        """
+        if not order.shipments or order.reserved is None:
+            return stock
+        again = order.goods.given_up.keys() - stock.keys()
+        return {**available_of(self._store.stock_levels(again)), **stock} if again else stock
 
     def first_receipt(
         self,
@@ -198,7 +202,8 @@ class Executor:
             KeyReused: if the key was used for a different request.
         """
         record, order = snapshot.record, snapshot.order
-        if record is None or (record.order_id, record.request_fingerprint) != (order_id, fingerprint):
+        # An erasure blanks fingerprints. Then the calls on the order cannot be told apart any more.
+        if record is None or record.order_id != order_id or record.request_fingerprint not in (fingerprint, ""):
             other = None if record is None else record.order_id
             on = "the stock" if other is None else f"order {other!r}"
             raise KeyReused(
@@ -236,6 +241,7 @@ def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Su
         messages(before, after, decisions, moves),
         call.request.key,
         call.request_fingerprint,
+        erases=decisions[-1].entry.trigger == ERASE,
     )
 
 
@@ -256,6 +262,7 @@ class _Round:
         self.changes: dict[int, Change] = {}
         self.answers: dict[int, Receipt | Exception] = {}
         self.deferred: list[int] = []
+        self._executor = executor
         self._orders: dict[str, Order] = {}
         self._moved: dict[str, int] = {}  # By SKU, what the changes of this round add to the available pieces.
         keys: set[str | None] = set()
@@ -297,6 +304,7 @@ class _Round:
             repeated = {line.sku: self._repeated[line.sku] for line in order.lines if line.sku in self._repeated}
             stock = {**available_of(repeated), **stock}
             backorder |= {sku for sku, level in repeated.items() if level.backorder}
+        stock = self._executor.with_returned(order, stock)
         if self._moved:
             stock = {sku: available + self._moved.get(sku, 0) for sku, available in stock.items()}
         return snapshot._replace(order=order, stock=stock, backorder=backorder)

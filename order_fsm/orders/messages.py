@@ -98,11 +98,14 @@ def _of_rule(decision: Decision) -> Iterator[_Topic]:
     entry, after = decision.entry, decision.order
     if entry.trigger == "place" and "sent" in entry.after - entry.before:
         yield "order.placed", _json({"total": after.total, "currency": after.currency})
-    topic = None if decision.edge is None else decision.edge.rule.announces
+    rule = None if decision.edge is None else decision.edge.rule
+    topic = None if rule is None else rule.announces
     if topic is not None:
         facts = entry.facts
         if entry.trigger == AMEND:
             facts = {name: value for name, value in facts.items() if name not in PERSONAL_FACTS}
+        elif rule is not None and rule.goods is not None:
+            facts.pop("parcel", None)  # It leads to the address of the customer.
         if topic == "order.paid":
             facts.setdefault("currency", after.currency)
             if "amount" not in facts:

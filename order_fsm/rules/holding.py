@@ -54,7 +54,7 @@ def held_after(
 
     An order takes pieces and gives them back when it crosses the boundary of the states that hold stock. So a changed
     table moves no stock by itself: a migration does. Shipped pieces leave those that it holds, and recalled ones come
-    back to them. Pieces that were returned are taken again if the order is recalled.
+    back to them. Pieces that were returned are taken again if the order is recalled and has them to ship.
 
     Args:
         workflow: the rules.
@@ -74,7 +74,10 @@ def held_after(
         return held
     if handling.kind == "shipped":
         return lines_of(less(quantities_of(held), handling.drawn)) if handling.drawn else held
-    again = {sku: number for sku, number in order.goods.given_up.items() if sku in tracked}
+    # Of returned pieces that were amended away, none are taken again.
+    wanting = less(handling.left, quantities_of((*held, *handling.lines)))
+    given_up = order.goods.given_up
+    again = {sku: min(given_up[sku], number) for sku, number in wanting.items() if sku in given_up and sku in tracked}
     pieces = quantities_of((*held, *lines_of(handling.drawn), *lines_of(again)))
     return lines_of(pieces)
 

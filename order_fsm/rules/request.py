@@ -9,7 +9,7 @@ from functools import cache
 
 from attrs import define, setters
 
-from order_fsm.model import Fact, Line
+from order_fsm.model import Fact, quantities_of
 from order_fsm.money import EXACT
 from order_fsm.validation import GATEWAY
 
@@ -50,12 +50,18 @@ class Request:
 def facts_content(facts: Mapping[str, Fact], *, ledger: bool) -> Mapping[str, object]:
     """Prepare facts for a fingerprint. A Decimal is marked, because a string may look the same.
 
+    The sequence of the pieces of a shipment does not matter.
+
     Args:
         facts: as checked.
         ledger: whether the trigger records money. Then its amount is always a Decimal and needs no mark.
     """
     return {
-        name: {"decimal": value} if isinstance(value, Decimal) and not (ledger and name == "amount") else value
+        name: {"decimal": value}
+        if isinstance(value, Decimal) and not (ledger and name == "amount")
+        else {"lines": quantities_of(value)}
+        if isinstance(value, tuple)
+        else value
         for name, value in facts.items()
     }
 
@@ -81,6 +87,4 @@ def _digester() -> Callable[[object], str]:
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return f"{value.normalize(EXACT):f}"
-    if isinstance(value, Line):
-        return [value.sku, value.quantity]
     raise TypeError(f"a fingerprint cannot include {type(value).__name__}")

@@ -81,8 +81,11 @@ STAYS_ON_ACCOUNT = Guard(
 
 # Goods
 
+# An order that was amended to its shipped pieces while it was cancelled has no goods left, and is not ticked yet.
 SOME_GOODS = Guard(
-    "no_goods", "there are no such pieces left to move", lambda order, facts: facts["pieces"] or not order.lines
+    "no_goods",
+    "there are no such pieces left to move",
+    lambda order, facts: facts["pieces"] or not order.lines or (order.goods.shipped and not order.to_ship),
 )
 ONLY_ORDERED = Guard(
     "beyond_order", "these are more pieces than the order has left to ship", lambda order, facts: not facts["beyond"]

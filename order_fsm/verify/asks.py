@@ -10,12 +10,11 @@ from order_fsm.money import ZERO
 from order_fsm.rules.rule import AMEND
 from order_fsm.verify.worlds import ITEM, NOTHING, Ask, World
 
-ROWS = {Decimal(2): 3, Decimal(0): 1}
-"""By total of a new order, the limit of its ledger rows: an order that is paid in part, in full or in excess, and a
-free one."""
+TOTALS = (Decimal(2), Decimal(0))
+"""The totals of new orders: one that is paid in part, in full or in excess, and a free one."""
 
-LIMITS = {**ROWS, Decimal(1): 2}
-"""The same by total of any order: an amended one has another total."""
+ROWS = {Decimal(2): 3, Decimal(1): 2, Decimal(0): 1}
+"""By total of an order, the limit of its ledger rows."""
 
 AMENDED = {Decimal(2): Decimal(1), Decimal(1): Decimal(2), Decimal(0): Decimal(1)}
 """By total of an order, the total that an amendment gives it: lower, higher, and no longer free."""
@@ -47,7 +46,7 @@ def asks(world: World) -> Iterator[Ask]:
     ledger is short with other credits. Facts of other kinds are left out.
     """
     workflow = world.workflow
-    limit = 0 if world.order.lines != LINES[1] else CONTESTED_ROWS if world.taken else LIMITS[world.order.total]
+    limit = 0 if world.order.lines != LINES[1] else CONTESTED_ROWS if world.taken else ROWS[world.order.total]
     full = len(world.order.payments) >= limit
     contested = _contested(world) and world.on_hand > 0 and not world.holds
     for trigger in workflow.triggers:

@@ -40,7 +40,14 @@ def _dispatched_is_shipped(world: World) -> bool:
     order = world.order
     if "cancelled" in order.statuses or not order.lines:
         return True
-    return ("dispatched" in order.statuses) == (bool(order.goods.shipped) and not order.to_ship)
+    whole, ticked = bool(order.goods.shipped) and not order.to_ship, "dispatched" in order.statuses
+    return whole if ticked else not whole or _amended_when_not_live(world)
+
+
+def _amended_when_not_live(world: World) -> bool:
+    """Whether the order was amended when `dispatched` could not be ticked. The next `dispatch` ticks it."""
+    amended = [entry.after for entry in world.history if entry.trigger == AMEND]
+    return any("sent" not in statuses or "cancelled" in statuses for statuses in amended)
 
 
 def _out_is_live(world: World) -> bool:

@@ -5,8 +5,8 @@ First an order of the only piece of an item, with its money:
 - An order over 2.00 has up to three ledger rows: at most two payments, and refunds, reversals and their failures.
 - A free order has one row at most.
 - The total of an order with up to two rows is amended to 1.00 and back, that of a free one to 1.00. The credits of a
-  counted order with at most one row are amended too, and the lines of an order without rows: to none, one or two
-  pieces. Goods are shipped whole, and only `undispatch` brings them back.
+  counted order with at most one row are amended too. The lines of an order without rows are amended to none, one or
+  two pieces. Goods are shipped whole, and only `undispatch` brings them back.
 - An amount is a part, all, or more, in the order's currency or in another one.
 - The shop has one piece of the item that the order wants. Another buyer takes it and returns it, also while a request
   is decided, as long as the ledger has at most one row.
@@ -30,7 +30,7 @@ from attrs import field, frozen
 
 from order_fsm import validation
 from order_fsm.rules.workflow import Workflow
-from order_fsm.verify.asks import ROWS, asks, bought_elsewhere
+from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
 from order_fsm.verify.goods_asks import GOODS_TOTAL, PIECES, goods_asks
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
@@ -119,7 +119,7 @@ class Ledger:
             for trigger, among in by_trigger.items()
         }
         found: dict[Claim, Failure] = {}
-        worlds = [*(self._desk.new(total, 1) for total in ROWS), self._desk.new(GOODS_TOTAL, PIECES)]
+        worlds = [*(self._desk.new(total, 1) for total in TOTALS), self._desk.new(GOODS_TOTAL, PIECES)]
         seen = {world.place for world in worlds}
         for world in worlds:  # It grows while it is walked: breadth first.
             if len(found) == len(claims):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from itertools import product
 from random import Random
+from typing import Any
 
-from order_fsm.model import UNFINISHED, PaymentKind, When
+from attrs import evolve
+
+from order_fsm.model import UNFINISHED, Line, PaymentKind, When
 from order_fsm.store import Cursor, Query, Store
-from order_fsm.testing.store_contract.changes import START, creation, moment, seeded, step
+from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, seeded, step
 from order_fsm.testing.store_contract.expected import Expected, committed, cursor_at
 from order_fsm.testing.store_contract.harness import StoreHarness
 
@@ -24,6 +28,7 @@ STATES = (
     "sent+prepaid",
 )
 CUSTOMERS = ("ann", "Ann", "ann ", "a_n", "a%", "\u00e9va", "e\u0301va")
+LINES = (Line("TEAPOT", 2), Line("CUP", 1))
 SHOP = ("paid", "sent", "dispatched", "cancelled")
 
 
@@ -149,6 +154,31 @@ class Found(StoreHarness):
             for query in (*(Query(When(has={name})) for name in SHOP), Query(When(), refund_due=True)):
                 assert store.find(query) == expected.find(query), f"find is wrong for {query} after {state}"
             assert set(store.tally(None)) == expected.tally(None), f"tally is wrong after {state}"
+
+    def test_s10_an_amended_order_is_found_and_counted_as_amended(self, store: Store) -> None:
+        """Another customer, total, address, lines or data replace those that it was created with."""
+        expected = Expected()
+        committed(store, expected, creation("1001", customer="ann", total="10", email="ann@example.com", lines=LINES))
+        committed(store, expected, creation("1002", customer="ben", total="7"))
+        paid = step(expected.orders["1001"], state="sent+paid", payments=[("captured", "10")])
+        committed(store, expected, paid)
+        amendments: list[dict[str, Any]] = [
+            {"customer": "ben"},
+            {"total": Decimal("4.00")},
+            {"customer": None, "total": Decimal("12.345")},
+            {"customer": "ann", "email": None},
+            {"lines": LINES[:1], "email": "ben@example.com", "data": {"gift": True}},
+            {"lines": (), "data": {}},
+        ]
+        for parts in amendments:
+            change = step(expected.orders["1001"], state="sent+paid")
+            committed(store, expected, evolve(change, order=evolve(order_of(change), **parts)))
+            for customer in (None, "ann", "ben"):
+                query = Query(When(), customer)
+                assert store.find(query) == expected.find(query), f"find is wrong for {customer!r} after {parts}"
+                assert set(store.tally(customer)) == expected.tally(customer), f"tally is wrong after {parts}"
+            assert store.find(Query(When(), refund_due=True)) == expected.find(Query(When(), refund_due=True))
+        expected.check(store)
 
     def test_s10_a_payment_leads_to_its_orders(self, store: Store) -> None:
         """A reference finds the orders with a payment under it, oldest first, alone and with other conditions."""

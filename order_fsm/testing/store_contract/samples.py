@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from order_fsm.model import Fact
+from order_fsm.model import Fact, Line
 
 # fmt: off
 IDS = (
@@ -37,6 +37,7 @@ FACTS: tuple[Fact, ...] = (
     "1", "1.0", "true", "null", "", '{"decimal":"1"}', "49.90", "2024-02-29T12:00:00+00:00",
     0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), True, False, None,
     *AMOUNTS,
+    (), (Line("TEAPOT", 2), Line("TEAPOT", 1), Line("\u00e9", 2**63 - 1)),
 )
 """Facts of every type, and texts that look like another."""
 # fmt: on

@@ -10,8 +10,9 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from order_fsm import validation
+from order_fsm.erasure import erased_entry
 from order_fsm.errors import InvalidInput
-from order_fsm.model import UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind
+from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind
 from order_fsm.store import Change
 from order_fsm.testing.store_contract.changes import START
 
@@ -46,7 +47,6 @@ amounts = st.builds(
     st.integers(0, validation.FRACTION_DIGITS),
     st.integers(0, 10 ** (validation.INTEGER_DIGITS + validation.FRACTION_DIGITS) - 1),
 )
-facts: st.SearchStrategy[Fact] = st.one_of(st.none(), st.booleans(), whole_numbers, texts, amounts)
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), whole_numbers, st.floats(allow_nan=False, allow_infinity=False), texts),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
@@ -57,6 +57,7 @@ kinds: st.SearchStrategy[PaymentKind] = st.sampled_from(get_args(PaymentKind))
 currencies = st.text("ABCXYZ", min_size=3, max_size=3)
 
 lines = st.lists(st.builds(Line, ids, st.integers(1, 2**63 - 1)), max_size=3).map(tuple)
+facts: st.SearchStrategy[Fact] = st.one_of(st.none(), st.booleans(), whole_numbers, texts, amounts, lines)
 
 # Drawn with the order that they belong to left open: `lives` fills it in.
 _orders = st.builds(
@@ -76,6 +77,7 @@ _orders = st.builds(
     reserved=st.none() | lines,
     data=json_objects,
     invoiced_by_payment=st.booleans(),
+    placed_at=st.none() | moments,
 )
 _entries = st.builds(
     Entry,
@@ -90,9 +92,10 @@ _entries = st.builds(
     notify=st.booleans(),
     key=st.none() | ids,
     override=st.booleans(),
-    facts=st.dictionaries(ids, facts, max_size=3),
+    facts=st.dictionaries(ids | st.sampled_from(sorted(LASTING_FACTS)), facts, max_size=3),
     rules_fingerprint=st.none() | ids,
 )
+_entries = _entries | _entries.map(erased_entry)
 _payments = st.lists(
     st.builds(
         Payment,
