@@ -46,8 +46,8 @@ class Arrow:
 class Chart:
     """The content of a picture.
 
-    Amendments settle the same boxes as all other triggers, in both directions. So `amend` would be on most arrows, and
-    is left out, except on a path.
+    `amend` settles the boxes that the other triggers tick and untick. It would be on most arrows, so it is left out,
+    except on a path.
 
     Attributes:
         entries: the path.

@@ -135,7 +135,7 @@ def _due_is_told(step: Step) -> bool:
 
 
 def _short_is_told(step: Step) -> bool:
-    takes = step.after.holds > step.before.holds
+    takes = step.after.on_hand < step.before.on_hand
     return ("stock.short" in step.topics) == (takes and step.after.on_hand < 0)
 
 
