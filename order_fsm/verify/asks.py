@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from attrs import evolve
-
 from order_fsm.model import Line, Order, PaymentKind
 from order_fsm.money import ZERO
 from order_fsm.rules.rule import AMEND
@@ -53,6 +51,8 @@ def asks(world: World) -> Iterator[Ask]:
     contested = _contested(world) and world.on_hand > 0 and not world.holds
     for trigger in workflow.triggers:
         kind = workflow.ledger_of(trigger)
+        if workflow.goods_of(trigger) == "returned":  # See `goods_asks`.
+            continue
         if trigger == AMEND:
             yield from _amendments(world.order, contested)
             continue
@@ -133,9 +133,9 @@ def _once_more(trigger: str, order: Order) -> Iterator[Ask]:
 def bought_elsewhere(world: World) -> Iterator[World]:
     """Yield the world after the other buyer takes the item, in stock or not, or returns it."""
     if world.taken:
-        yield evolve(world, on_hand=world.on_hand + 1, taken=0)
+        yield world.sold(-1)
     elif _contested(world):
-        yield evolve(world, on_hand=world.on_hand - 1, taken=1)
+        yield world.sold(1)
 
 
 def _contested(world: World) -> bool:
