@@ -18,6 +18,14 @@ from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Receipt
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel
+from order_fsm.testing.reference_goods import (
+    goods_facts,
+    goods_of,
+    missing_for,
+    reserved_after,
+    reserved_as_amended,
+    stock_differences,
+)
 from order_fsm.testing.reference_ledger import money_facts, recorded_version, total
 
 
@@ -28,6 +36,7 @@ class Reference:
         lives: by order id, each version of the order with the entry that made it.
         on_hand: by SKU, the available pieces of the items that are tracked.
         held: by SKU, the pieces that orders hold, of the items that were ever tracked.
+        out, lost: by SKU, the pieces from stock that were shipped, and that came back and were not put on the shelf.
         backorder: the items of which an order may take pieces that are not available.
         keys: what each key was used for, and the versions that it made.
     """
@@ -37,6 +46,8 @@ class Reference:
         self.lives: dict[str, list[tuple[Order, Entry]]] = {}
         self.on_hand: dict[str, int] = {}
         self.held: dict[str, int] = {}
+        self.out: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
         self.backorder: set[str] = set()
         self.keys: dict[str, tuple[object, str, int, int]] = {}
 
@@ -55,7 +66,10 @@ class Reference:
     ) -> Receipt:
         """Let a trigger happen."""
         money = self._kind(trigger) is not None
-        given = {name: value for name, value in facts.items() if value is not None or not money}
+        engine_reads = {"items", "parcel", "restock"} if self._goods(trigger) else set()
+        given = {
+            name: value for name, value in facts.items() if value is not None or not (money or name in engine_reads)
+        }
 
         def once(order: Order) -> int | list[tuple[Order, Entry]]:
             recorded = self._recorded(order, trigger, given)
@@ -83,6 +97,25 @@ class Reference:
             return [*steps[:-1], (last, evolve(entry, visible=said["visible"], notify=said["notify"]))]
 
         return self._call(order_id, ("save", wanted, said["comment"]), said, filled)
+
+    def amend_lines(
+        self, order_id: str, lines: tuple[Line, ...], version: int, at: datetime, said: Mapping[str, Any]
+    ) -> Receipt:
+        """Give an order other lines."""
+
+        def amended(order: Order) -> list[tuple[Order, Entry]]:
+            if order.version != version:
+                raise VersionConflict
+            if lines == order.lines:
+                return [self._noted(order, at, said)] if said["comment"].strip() else []
+            after = evolve(order, lines=lines)
+            facts = {"lines": lines, "lines_before": order.lines}
+            shortages = missing_for(order, after, self.on_hand) - self.backorder
+            last, entry = self._step(after, "amend", at, said, facts, shortages)
+            holds = self.workflow.holds_stock.matches(last.statuses)
+            return [(last.holding(reserved_as_amended(order, after, holds, self.on_hand)), entry)]
+
+        return self._call(order_id, ("amend_lines", lines, said["comment"]), said, amended)
 
     def comment(self, order_id: str, at: datetime, said: Mapping[str, Any]) -> Receipt:
         """Add a comment."""
@@ -119,7 +152,8 @@ class Reference:
         """Return the numbers of an item, None if it was never set."""
         if sku not in self.held:
             return None
-        return StockLevel(self.on_hand.get(sku), held=self.held[sku], backorder=sku in self.backorder)
+        out, lost = self.out.get(sku, 0), self.lost.get(sku, 0)
+        return StockLevel(self.on_hand.get(sku), self.held[sku], out, lost, sku in self.backorder)
 
     def orders(self) -> list[Order]:
         """All of them, oldest first by time of creation, then by id."""
@@ -133,6 +167,7 @@ class Reference:
         }
         queues["refund_due"] = sum(one.refund_due > 0 for one in self.orders())
         queues["unmatched"] = sum(bool(one.unmatched) for one in self.orders())
+        queues["part_dispatched"] = sum(map(self.part_dispatched, self.orders()))
         return queues
 
     def totals(self, customer: str | None) -> dict[str, Decimal]:
@@ -163,25 +198,13 @@ class Reference:
             return self._receipt(order_id, steps, steps, duplicate=True)
         if not steps:
             return Receipt(order, ())
-        last, entry = steps[-1]
-        held, holds = (self.workflow.holds_stock.matches(one.statuses) for one in (order, last))
-        if last.lines and held != holds != (order.reserved is not None):
-            steps = [*steps[:-1], (self._with_stock_moved(last, holds), entry)]
+        for sku, (available, held, out, lost) in stock_differences(order, steps[-1][0]).items():
+            if sku in self.on_hand:
+                self.on_hand[sku] += available
+            self.held[sku] += held
+            self.out[sku] = self.out.get(sku, 0) + out
+            self.lost[sku] = self.lost.get(sku, 0) + lost
         return self._keep(steps, asked)
-
-    def _with_stock_moved(self, order: Order, holds: bool) -> Order:
-        """Take the tracked pieces of an order from the stock, or give back those that it holds."""
-        if not holds:
-            for line in order.reserved or ():
-                self.held[line.sku] -= line.quantity
-                if line.sku in self.on_hand:
-                    self.on_hand[line.sku] += line.quantity
-            return order.holding(None)
-        tracked = {sku: quantity for sku, quantity in order.quantities.items() if sku in self.on_hand}
-        for sku, quantity in tracked.items():
-            self.on_hand[sku] -= quantity
-            self.held[sku] += quantity
-        return order.holding(tuple(Line(sku, quantity) for sku, quantity in tracked.items()))
 
     def _first(self, key: str | None, asked: object) -> Receipt | None:
         if key not in self.keys:
@@ -210,19 +233,37 @@ class Reference:
         kind = self._kind(trigger)
         return None if kind is None else recorded_version(order, kind, facts)
 
+    def part_dispatched(self, order: Order) -> bool:
+        """Return whether a part of a live order was shipped, and the rest was not."""
+        goods = goods_of(order)
+        return order.counted and bool(goods.shipped) and bool(goods.to_ship)
+
     # What the table means
+
+    def _goods(self, trigger: str) -> str | None:
+        return next(rule.goods for rule in self.workflow.rules if rule.trigger == trigger)
 
     def _kind(self, trigger: str) -> str | None:
         return next(rule.ledger for rule in self.workflow.rules if rule.trigger == trigger)
 
     def _step(
-        self, order: Order, trigger: str, at: datetime, said: Mapping[str, Any], given: Mapping[str, Any]
+        self,
+        order: Order,
+        trigger: str,
+        at: datetime,
+        said: Mapping[str, Any],
+        given: Mapping[str, Any],
+        shortages: set[str] | None = None,
     ) -> tuple[Order, Entry]:
         """The first row of a trigger that is open and whose guards hold; with a reason, an override passes policy."""
         rules = [rule for rule in self.workflow.rules if rule.trigger == trigger]
         reasoned = bool(said["comment"].strip())
         gateway = said["by"] == "gateway"
-        facts = {**given, "comment": said["comment"], "shortages": self._shortages(order), "gateway": gateway}
+        if shortages is None:
+            shortages = self._shortages(order)
+        facts = {**given, "comment": said["comment"], "shortages": shortages, "gateway": gateway}
+        if rules[0].goods is not None:
+            facts |= goods_facts(order, rules[0].goods, given, at)
         payments = order.payments
         kind = rules[0].ledger
         if kind is not None:
@@ -258,7 +299,8 @@ class Reference:
 
     def _failed(self, rule: Rule, order: Order, facts: Mapping[str, Any]) -> list[Any]:
         holds = self.workflow.holds_stock.matches
-        takes = holds(order.statuses - rule.drops | rule.adds) and not holds(order.statuses)
+        takes = holds(order.statuses - rule.drops | rule.adds)
+        takes = takes and (rule.trigger == "amend" or not holds(order.statuses))
         return [
             guard for guard in rule.guards if (guard is not STOCK_SUFFICES or takes) and not guard.test(order, facts)
         ]
@@ -279,10 +321,17 @@ class Reference:
         recorded = dict(given)
         if rule.ledger is not None:
             recorded |= {"amount": facts["amount"], "currency": facts["currency"]}
+        rows = facts.get("rows", [])
+        for row in rows:
+            recorded["items"] = row.lines
         visible = said["visible"] or (rule.announces is not None and not said["comment"].strip())
         entry = self._entry(order, rule.trigger, "+".join(names) or UNFINISHED, at, {**said, "visible": visible})
         entry = evolve(entry, facts=recorded, override=overriding, rules_fingerprint=self.workflow.fingerprint)
-        return order.after(entry, payments, self.workflow.counts.matches(statuses)), entry
+        after = order.after(entry, payments, self.workflow.counts.matches(statuses), (*order.shipments, *rows))
+        held, holds = map(self.workflow.holds_stock.matches, (order.statuses, statuses))
+        if order.lines:
+            after = after.holding(reserved_after(order, rows, held, holds, self.on_hand))
+        return after, entry
 
     def _noted(self, order: Order, at: datetime, said: Mapping[str, Any]) -> tuple[Order, Entry]:
         entry = self._entry(order, "comment", order.state, at, said)
@@ -296,7 +345,7 @@ class Reference:
     def _shortages(self, order: Order) -> set[str]:
         if order.reserved is not None:
             return set()
-        short = {sku for sku, wanted in order.quantities.items() if self.on_hand.get(sku, wanted) < wanted}
+        short = {sku for sku, wanted in goods_of(order).to_ship.items() if self.on_hand.get(sku, wanted) < wanted}
         return short - self.backorder
 
     def _filled(

@@ -162,7 +162,7 @@ class Found(StoreHarness):
             assert set(store.tally(None)) == expected.tally(None), f"tally is wrong after {state}"
 
     def test_s10_an_order_is_found_while_a_part_of_its_goods_is_shipped(self, store: Store) -> None:
-        """Shipments, amended lines and a cancellation change whether an order is part-dispatched, and so does a recall."""
+        """Shipments, recalls, amended lines and cancellations change whether an order is part-dispatched."""
         expected = Expected()
         for order_id, customer in (("1001", "ann"), ("1002", None)):
             lines = [Line("CUP", 2), Line("TEAPOT", 1)]
@@ -180,12 +180,12 @@ class Found(StoreHarness):
             ("sent", "shipped", "TEAPOT", None),
         ]
         parts = []
-        for state, kind, sku, lines in life:
+        for state, kind, sku, amended in life:
             change = step(expected.orders["1001"], state=state)
             if kind is not None:
                 change = moving(change, kind, [Line(sku, 1)])
-            if lines is not None:
-                change = evolve(change, order=evolve(order_of(change), lines=tuple(lines)))
+            if amended is not None:
+                change = evolve(change, order=evolve(order_of(change), lines=tuple(amended)))
             committed(store, expected, change)
             parts.append(order_of(change).part_dispatched)
             for customer in (None, "ann", "eve"):
