@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -79,10 +79,15 @@ def _filled(path: Path, kind: str, number: int) -> Store:
         with unflushed(), closing(JsonStore(path)) as store:
             _fill(Orders(store), number)
         return JsonStore(path)
+    return filled_sqlite(path, lambda store: _fill(Orders(store), number))
+
+
+def filled_sqlite(path: Path, fill: Callable[[Store], None]) -> SqliteStore:
+    """Fill a new database in one transaction, and open it."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN")
-        _fill(Orders(SqliteStore(connection=connection)), number)
+        fill(SqliteStore(connection=connection))
         connection.commit()
     return SqliteStore(path)
 

@@ -22,7 +22,19 @@ from typing import Self
 
 from attrs import evolve
 
-from order_fsm import Entry, Line, Message, MissingDependency, Order, OrderFsmError, OrderNotFound, Orders, errors
+from order_fsm import (
+    Entry,
+    Line,
+    Message,
+    MissingDependency,
+    Order,
+    OrderFsmError,
+    OrderNotFound,
+    Orders,
+    Sales,
+    errors,
+)
+from order_fsm.erasure import erased_entry, erased_message, is_lasting
 from order_fsm.store import (
     Change,
     IdempotencyRecord,
@@ -33,10 +45,12 @@ from order_fsm.store import (
     Store,
     Tally,
     available_of,
+    is_within,
     level_set,
     levels_after,
     one_by_one,
     record_of,
+    sales_of,
 )
 
 try:
@@ -84,11 +98,11 @@ class LogStore:
             raise OrderNotFound(f"there is no order {order_id!r}")
         return order
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         with self._opened():
             self.load(order_id)
             changes = [change for change in self._log if change.order is not None and change.order.id == order_id]
-            return tuple(entry for change in changes for entry in change.entries)
+            return tuple(entry for change in changes for entry in change.entries)[after:][:limit]
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         with self._opened():
@@ -103,18 +117,20 @@ class LogStore:
 
     def find(self, query: Query) -> list[Order]:
         with self._opened():
-            orders = sorted(self._orders().values(), key=lambda order: (order.created_at, order.id))
+            orders = list(self._orders().values())
         found = [
-            order
+            (at, order.id, order)
             for order in orders
-            if query.when.matches(order.statuses)
+            if (at := order.placed_at if query.is_dated else order.created_at) is not None
+            and (not query.is_dated or is_within(at, query.since, query.until))
+            and query.when.matches(order.statuses)
             and query.customer in (None, order.customer)
             and (query.reference is None or query.reference in order.references)
             and (not query.refund_due or order.refund_due > 0)
             and (not query.unmatched or order.unmatched)
-            and (query.after is None or (order.created_at, order.id) > query.after)
+            and (query.after is None or (at, order.id) > query.after)
         ]
-        return found[: query.limit]
+        return [order for _, _, order in sorted(found, key=lambda one: one[:2])[: query.limit]]
 
     def tally(self, customer: str | None) -> list[Tally]:
         groups: dict[tuple[str, str, bool, bool], list[Decimal]] = {}
@@ -127,6 +143,31 @@ class LogStore:
             Tally(state, currency, refund_due, len(totals), sum(totals, Decimal(0)), unmatched)
             for (state, currency, refund_due, unmatched), totals in groups.items()
         ]
+
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        return {currency: total for currency, (_, total) in self._placed(since, until, customer).items()}
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        recorded: dict[tuple[str, str], Decimal] = {}
+        with self._opened():
+            placed = self._placed(since, until, None)
+            for order in self._orders().values():
+                for row in order.payments:
+                    for kind, amount in ((row.kind, row.amount), ("credited", row.credit)):
+                        if amount and is_within(row.at, since, until):
+                            recorded[row.currency, kind] = recorded.get((row.currency, kind), Decimal(0)) + amount
+        return sales_of(placed, recorded)
+
+    def _placed(
+        self, since: datetime | None, until: datetime | None, customer: str | None
+    ) -> dict[str, tuple[int, Decimal]]:
+        placed: dict[str, tuple[int, Decimal]] = {}
+        with self._opened():
+            for order in self._orders().values():
+                if order.counted and customer in (None, order.customer) and is_within(order.placed_at, since, until):
+                    number, total = placed.get(order.currency, (0, Decimal(0)))
+                    placed[order.currency] = number + 1, total + order.total
+        return placed
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return available_of(self.stock_levels(skus))
@@ -158,6 +199,8 @@ class LogStore:
             # All checks come before the first write, so a change is written whole or not at all.
             self._check(change)
             levels = levels_after(self._levels, change.stock)
+            if change.erases and change.order is not None:
+                self._erase(change.order.id)
             self._log.append(change)
             self._levels |= levels
             self._outbox |= {message.id: (message, None) for message in change.messages}
@@ -178,6 +221,25 @@ class LogStore:
             self._log = [change for change in self._log if change.order is None or change.order.id != order.id]
             self._outbox = {one: row for one, row in self._outbox.items() if row[0].order_id != order.id}
             self._dead = {one: dead for one, dead in self._dead.items() if dead.order_id != order.id}
+
+    def scrub(self) -> None:
+        with self._opened():
+            pass  # It has no files.
+
+    def _erase(self, order_id: str) -> None:
+        """Blank the personal values of an order's past."""
+        for place, change in enumerate(self._log):
+            if change.order is not None and change.order.id == order_id:
+                fingerprint = change.request_fingerprint if is_lasting(change.entries) else ""
+                order = evolve(change.order, customer=None, email=None, data={})
+                entries = tuple(erased_entry(entry) for entry in change.entries)
+                self._log[place] = evolve(change, order=order, entries=entries, request_fingerprint=fingerprint)
+        for message, due in list(self._outbox.values()):
+            if message.order_id == order_id:
+                self._outbox[message.id] = (erased_message(message), due)
+        for message in list(self._dead.values()):
+            if message.order_id == order_id:
+                self._dead[message.id] = erased_message(message)
 
     def _check(self, change: Change) -> None:
         if change.key is not None and change.key in self._records():
@@ -217,7 +279,8 @@ class LogStore:
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         with self._opened():
             if self._is_leased(message, until):
-                tried = evolve(message, attempts=message.attempts + 1)
+                present, _ = self._outbox[message.id]  # An erasure may have changed it since the claim.
+                tried = evolve(present, attempts=message.attempts + 1, remaining=message.remaining)
                 if due is None:
                     del self._outbox[message.id]
                     self._dead[message.id] = tried

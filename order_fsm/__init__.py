@@ -40,7 +40,7 @@ from order_fsm.errors import (
     VersionConflict,
     WorkflowError,
 )
-from order_fsm.model import Entry, Line, Message, Order, Payment, Receipt, Shipment, When
+from order_fsm.model import Entry, Line, Message, Order, Payment, Receipt, Sales, Shipment, When
 from order_fsm.orders.service import Orders
 from order_fsm.rules.rule import STOCK_SUFFICES, Guard, Rule, Status
 from order_fsm.rules.shop import shop_workflow
@@ -71,6 +71,7 @@ __all__ = [
     "Receipt",
     "Refused",
     "Rule",
+    "Sales",
     "Shipment",
     "Status",
     "StockLevel",

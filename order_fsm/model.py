@@ -18,10 +18,11 @@ from order_fsm import ledger, validation
 from order_fsm.dicts import DictValue
 from order_fsm.goods import NO_GOODS, Goods, GoodsKind, goods, less
 from order_fsm.ledger import PaymentKind
-from order_fsm.money import ZERO
+from order_fsm.money import ZERO, minus
 
 __all__ = [
     "ADOPT",
+    "LASTING_FACTS",
     "UNFINISHED",
     "Entry",
     "Fact",
@@ -34,15 +35,25 @@ __all__ = [
     "Payment",
     "PaymentKind",
     "Receipt",
+    "Sales",
     "Shipment",
     "When",
     "invoiced_by_payment",
+    "placed_at",
+    "placing_of",
     "quantities_of",
     "statuses_of",
 ]
 
 UNFINISHED = "unfinished"
 """The name of the state without statuses."""
+
+LASTING_FACTS = frozenset(
+    {"amount", "currency", "reference", "transaction_id", "provider", "credit", "kind", "reasons", "topic"}
+    | {"items", "restock", "lines", "lines_before", "total", "total_before", "credited", "credited_before"}
+    | {"placed_at"}
+)
+"""The facts that an erasure keeps: those of the ledgers. All others are personal, a shop's own facts too."""
 
 
 @lru_cache(maxsize=8192)
@@ -196,7 +207,7 @@ class Entry(DictValue):
 
     Attributes:
         version: 1 for the first entry. It equals the order's version after the entry.
-        trigger: the event. `create`, `comment`, `migrate`, `adopt` and `resend` are entries too.
+        trigger: the event. `create`, `comment`, `migrate`, `adopt`, `resend` and `erase` are entries too.
         state_before, state_after: names of states. `before` and `after` are the sets.
         at: the time, in UTC.
         by: the person or program, if the caller named one.
@@ -207,6 +218,7 @@ class Entry(DictValue):
         override: whether a policy guard was passed, with the comment as the reason.
         facts: the keyword arguments of the trigger, as a copy.
         rules_fingerprint: the fingerprint of the workflow that decided it, None if no rule did.
+        erased: whether an erasure blanked its comment or some of its facts.
     """
 
     _derived = ("before", "after")
@@ -224,6 +236,7 @@ class Entry(DictValue):
     override: bool = False
     _facts: tuple[Any, ...] = field(default=(), converter=_flat, alias="facts")
     rules_fingerprint: str | None = None
+    erased: bool = False
 
     @property
     def before(self) -> frozenset[str]:
@@ -258,6 +271,7 @@ class Order(DictValue):
         data: the shop's own data, as a copy.
         invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`. False if it was adopted
             so.
+        placed_at: the time of the last entry that ticked `sent`, in UTC. None if the order is not placed.
         shipments: the goods that left or came back, oldest first. Empty for orders without lines.
     """
 
@@ -278,6 +292,7 @@ class Order(DictValue):
     reserved: tuple[Line, ...] | None = None
     _data: Mapping[str, Any] = field(factory=dict, converter=_owned, hash=False, alias="data")
     invoiced_by_payment: bool = False
+    placed_at: datetime | None = None
     shipments: tuple[Shipment, ...] = ()
 
     @property
@@ -410,6 +425,7 @@ class Order(DictValue):
             counted: whether it counts in totals after the entry.
             shipments: the goods after the entry, None if unchanged.
         """
+        same = entry.state_after == entry.state_before
         return Order(
             self.id,
             entry.state_after,
@@ -425,7 +441,8 @@ class Order(DictValue):
             entry.at,
             self.reserved,
             self._data,
-            self.invoiced_by_payment if entry.state_after == entry.state_before else self._marked(entry),
+            self.invoiced_by_payment if same else self._marked(entry),
+            self.placed_at if same else self._placed(entry),
             self.shipments if shipments is None else shipments,
         )
 
@@ -435,6 +452,12 @@ class Order(DictValue):
         if "invoiced" in before:
             return self.invoiced_by_payment and "invoiced" in after
         return "invoiced" in after and "paid" in after - before and entry.trigger != ADOPT
+
+    def _placed(self, entry: Entry) -> datetime | None:
+        """Return `placed_at` after an entry."""
+        if "sent" not in entry.after:
+            return None
+        return self.placed_at if "sent" in entry.before else placing_of(entry)
 
     def holding(self, reserved: tuple[Line, ...] | None) -> Order:
         """Return the order with these pieces reserved, None if it holds no stock."""
@@ -454,6 +477,7 @@ class Order(DictValue):
             reserved,
             self._data,
             self.invoiced_by_payment,
+            self.placed_at,
             self.shipments,
         )
 
@@ -466,6 +490,21 @@ def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
         if "invoiced" not in entry.before:
             return "paid" in entry.after - entry.before and entry.trigger != ADOPT
     return False
+
+
+def placed_at(entries: Sequence[Entry]) -> datetime | None:
+    """Return `Order.placed_at` as a history leads to it."""
+    for entry in reversed(entries):
+        if "sent" not in entry.after:
+            return None
+        if "sent" not in entry.before:
+            return placing_of(entry)
+    return None
+
+
+def placing_of(entry: Entry) -> datetime:
+    """Return the time of the placing that an entry records. An adopted order was placed before."""
+    return datetime.fromisoformat(str(entry.facts["placed_at"])) if entry.trigger == ADOPT else entry.at
 
 
 @frozen(weakref_slot=False)
@@ -502,6 +541,36 @@ class Message(DictValue):
         """The order's version that the id names, 0 if it names none."""
         number = self.id.rpartition("#")[2].partition(".")[0]
         return int(number) if number.isdecimal() else 0
+
+
+@frozen(weakref_slot=False)
+class Sales(DictValue):
+    """The sums of a report on an interval, in one currency.
+
+    Orders count by the time at which they were placed, rows of the ledger by the time at which they were recorded.
+
+    Attributes:
+        currency: of the sums.
+        orders: the number of orders that count (sent and not cancelled).
+        gross: the sum of their totals.
+        received: the money captured, without what was reversed and not restored. It may be below zero.
+        refunded: the money refunded, without failed refunds. It may be below zero.
+        credited: how much refunds lowered what orders cost. It may be below zero.
+    """
+
+    _derived = ("net",)
+
+    currency: str
+    orders: int
+    gross: Decimal
+    received: Decimal
+    refunded: Decimal
+    credited: Decimal
+
+    @property
+    def net(self) -> Decimal:
+        """The gross without the credits."""
+        return minus(self.gross, self.credited)
 
 
 class Finding(NamedTuple):

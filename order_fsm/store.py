@@ -3,7 +3,7 @@
 The engine decides. A store reads, commits and finds. `order_fsm.testing.store_contract` has the guarantees as tests,
 under the same numbers:
 
-S1 atomic       A commit or a removal is whole or absent, whatever raises or kills the process.
+S1 atomic       A commit, a removal or an erasure is whole or absent, whatever raises or kills the process.
 S2 versioned    Of two commits from one version one wins. The other raises VersionConflict and leaves no trace.
 S3 durable      After `commit` returned, a killed process or a lost power supply loses nothing. (Not in memory.)
 S4 keyed        A key commits once. A second commit under it raises KeyReused, and the key's record is found.
@@ -14,8 +14,9 @@ S8 stock        Available + held + out + lost is constant per tracked item, exce
                 alone. A strict move never leaves less than zero.
 S9 outbox       A message exists if and only if its commit does. It is claimed by one relay at a time, in order per
                 order, under a stable id, until it is delivered or given up.
-S10 found       `find` and `tally` agree with the orders at every moment between commits.
+S10 found       `find`, `tally`, `totals` and `report` agree with the orders at every moment between commits.
 S11 joined      Inside a host's transaction everything commits and rolls back with the host's rows.
+S12 erased      After an erasure and `scrub`, no byte of an erased value is left in the files of a store that owns them.
 
 All methods may be called from several threads at once. Any method raises StoreUnavailable if the store cannot be
 reached, and StoreCorrupt if its content is damaged.
@@ -40,8 +41,8 @@ from order_fsm.errors import (
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.model import Entry, Message, Order, Payment, When
-from order_fsm.money import ZERO
+from order_fsm.model import Entry, Message, Order, Payment, Sales, When
+from order_fsm.money import ZERO, minus, plus
 from order_fsm.stock_levels import StockLevel as StockLevel
 from order_fsm.stock_levels import StockMove as StockMove
 from order_fsm.stock_levels import available_of as available_of
@@ -62,6 +63,7 @@ class Change:
         messages: rows for the outbox, in order.
         key: the idempotency key, if any.
         request_fingerprint: the digest of the request under that key.
+        erases: whether the commit erases the personal values of the order's past. See `order_fsm.erasure`.
     """
 
     order: Order | None
@@ -71,6 +73,7 @@ class Change:
     messages: tuple[Message, ...] = ()
     key: str | None = None
     request_fingerprint: str | None = None
+    erases: bool = False
 
     @property
     def payments(self) -> tuple[Payment, ...]:
@@ -137,14 +140,19 @@ class Snapshot(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A position in the sequence of all orders. It stays valid if the order at that position is removed."""
+    """A position in the sequence of a query. It stays valid if the order at that position is removed.
 
-    created_at: datetime
+    Attributes:
+        at: the time by which the query sorts.
+        order_id: the order at that position.
+    """
+
+    at: datetime
     order_id: str
 
 
 class Query(NamedTuple):
-    """Which orders to find, oldest first by (created_at, id).
+    """Which orders to find, oldest first by (created_at, id), or by (placed_at, id) if the query is dated.
 
     Attributes:
         when: the condition on their statuses.
@@ -154,6 +162,8 @@ class Query(NamedTuple):
         limit: the largest number of orders to return, 1 or more.
         unmatched: only orders with money in another currency, if True.
         reference: only orders with a payment that has this reference, if given.
+        since: only orders that were placed at this time or later, if given.
+        until: only orders that were placed before this time, if given.
         part_dispatched: only live orders of which a part was shipped, if True.
     """
 
@@ -164,7 +174,44 @@ class Query(NamedTuple):
     limit: int = 50
     unmatched: bool = False
     reference: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     part_dispatched: bool = False
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether the query has an interval. Then it finds no order that is not placed."""
+        return self.since is not None or self.until is not None
+
+
+def is_within(at: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+    """Return whether a time is in an interval: not before `since`, and before `until`. None is no bound."""
+    return at is not None and (since is None or at >= since) and (until is None or at < until)
+
+
+def sales_of(
+    placed: Mapping[str, tuple[int, Decimal]], recorded: Mapping[tuple[str, str], Decimal]
+) -> dict[str, Sales]:
+    """Return the answer of `Store.report`.
+
+    Args:
+        placed: the number and the sum of the orders, by currency.
+        recorded: the sums of the rows of ledgers, by currency and kind. The kind of their credits is `credited`.
+    """
+    sales: dict[str, Sales] = {}
+    for currency in sorted({*placed, *(currency for currency, _ in recorded)}):
+        orders, gross = placed.get(currency, (0, ZERO))
+        money = {kind: total for (one, kind), total in recorded.items() if one == currency}
+        received = minus(money.get("captured", ZERO), money.get("reversed", ZERO))
+        sales[currency] = Sales(
+            currency,
+            orders,
+            gross,
+            plus(received, money.get("restored", ZERO)),
+            minus(money.get("refunded", ZERO), money.get("refund_failed", ZERO)),
+            money.get("credited", ZERO),
+        )
+    return sales
 
 
 class Marks(NamedTuple):
@@ -234,8 +281,13 @@ class Store(Protocol):
         """
         ...
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        """Return all entries of an order, oldest first.
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        """Return the entries of an order, oldest first.
+
+        Args:
+            order_id: the order.
+            after: the version after which to begin.
+            limit: the largest number of entries to return, 1 or more. None returns all.
 
         Raises:
             OrderNotFound: if there is no such order.
@@ -257,6 +309,10 @@ class Store(Protocol):
 
         If an item is not tracked, a move that takes available pieces is a conflict, and available pieces that a move
         adds are dropped. The other numbers change all the same. `levels_after` does this.
+
+        If the change `erases`, the same commit blanks what the order had before: `erased_entry` of each entry,
+        `erased_message` of each message and dead letter, and the fingerprints of records unless `is_lasting`. All three
+        are functions of `order_fsm.erasure`.
 
         Raises:
             OrderExists: if `expected_version` is 0 and the order exists.
@@ -285,7 +341,7 @@ class Store(Protocol):
         ...
 
     def find(self, query: Query) -> list[Order]:
-        """Return the orders that match a query, oldest first by (created_at, id).
+        """Return the orders that match a query, in its sequence.
 
         A damaged order is logged by its id and left out, so that it stops no queue. An audit reports it.
         """
@@ -296,6 +352,26 @@ class Store(Protocol):
 
         Args:
             customer: count only this customer's orders. None counts all.
+        """
+        ...
+
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        """Return the sums of the counted orders that were placed in an interval, by currency.
+
+        Args:
+            since, until: as in `Query`.
+            customer: only this customer's orders, if given.
+        """
+        ...
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        """Return the sums over an interval by currency, all of one moment.
+
+        The orders are those that `totals` sums up. The rows of the ledgers of all orders count by `Payment.at`, in
+        their own currency. A currency without such an order, and without a row of more than 0, is left out.
+
+        Args:
+            since, until: as in `Query`.
         """
         ...
 
@@ -380,6 +456,17 @@ class Store(Protocol):
         Raises:
             OrderNotFound: if there is no such order.
             VersionConflict: if its version is not that of `order`.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Remove the last bytes of erased values from the store's own files. Does nothing if there are none.
+
+        It also completes the work of a process that was killed between an erasure and this call. A store in a host's
+        database or on a server leaves its files to the database.
+
+        Raises:
+            StoreUnavailable, StoreFull: if bytes may be left. The erasure itself is committed: call again.
         """
         ...
 

@@ -264,6 +264,19 @@ def instant(value: object, what: str) -> datetime:
         raise InvalidInput(f"{what} must be from the year 1 to 9999 in UTC") from None
 
 
+def interval(since: object, until: object) -> tuple[datetime | None, datetime | None]:
+    """Check an interval of two moments with time zones. None is no bound. Returns both in UTC.
+
+    Raises:
+        InvalidInput: if one of them is not a datetime, has no time zone, or `until` is before `since`.
+    """
+    start = None if since is None else instant(since, "since")
+    end = None if until is None else instant(until, "until")
+    if start is not None and end is not None and end < start:
+        raise InvalidInput(f"until must not be before since ({end.isoformat()} is before {start.isoformat()})")
+    return start, end
+
+
 def exact_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime:
     """Convert a datetime of a subclass, such as a library that freezes time returns, to a plain datetime.
 

@@ -133,11 +133,14 @@ class _Cursor(sqlite3.Cursor):
         return error
 
     def execute(self, *given: Any) -> Any:
-        return self.made(super().execute, *given)
+        return self._ended(super().execute, *given)
 
     def fetchall(self) -> Any:
+        return self._ended(super().fetchall)
+
+    def _ended(self, call: Callable[..., Any], *given: Any) -> Any:
         try:
-            return self.made(super().fetchall)
+            return self.made(call, *given)
         except sqlite3.Error:
             # sqlite3 ends a statement that fails.
             self.close()

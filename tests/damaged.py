@@ -33,9 +33,9 @@ class Damaged(MemoryStore):
         self._check(order_id)
         return super().load(order_id)
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         self._check(order_id)
-        return super().history(order_id)
+        return super().history(order_id, after, limit)
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         snapshots = super().prepare_many(needs)

@@ -142,6 +142,15 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         booking,
+        "correction",
+        (
+            ('"credited" not in facts', '"credited" in facts'),
+            ('minus(facts["credited"], order.credited)', 'facts["credited"]'),
+            ('minus(facts["credited"], order.credited)', 'minus(order.credited, facts["credited"])'),
+        ),
+    ),
+    (
+        booking,
         "lapse",
         (
             ("not order.credited or ", ""),
@@ -241,6 +250,7 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
                 "minus(ZERO, ledger.balance(ZERO, of_refund, order.currency).credited)",
             ),
             ("minus(ZERO, ledger", "plus(ZERO, ledger"),
+            ("row.amount  #", "True  #"),
         ),
     ),
     (

@@ -9,6 +9,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -19,7 +20,7 @@ from weakref import WeakSet
 from attrs import evolve
 
 from order_fsm.errors import OrderFsmError, StoreFull, StoreUnavailable
-from order_fsm.model import Entry, Message, Order
+from order_fsm.model import Entry, Message, Order, Sales
 from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally, levels_after, one_by_one
 from order_fsm_adapters.memory import MemoryStore
 
@@ -151,8 +152,8 @@ class LogStore:
     def load(self, order_id: str) -> Order:
         return self._asked(lambda memory: memory.load(order_id))
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        return self._asked(lambda memory: memory.history(order_id))
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return self._asked(lambda memory: memory.history(order_id, after, limit))
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return self._asked(lambda memory: memory.prepare_many(needs))
@@ -162,6 +163,12 @@ class LogStore:
 
     def tally(self, customer: str | None) -> list[Tally]:
         return self._asked(lambda memory: memory.tally(customer))
+
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        return self._asked(lambda memory: memory.totals(since, until, customer))
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        return self._asked(lambda memory: memory.report(since, until))
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return self._asked(lambda memory: memory.stock(skus))
@@ -206,6 +213,10 @@ class LogStore:
 
     def messages(self) -> Iterator[Message]:
         return self._asked(lambda memory: memory.messages())
+
+    def scrub(self) -> None:
+        """Leave the erased values in the file."""
+        self._asked(lambda memory: memory.scrub())
 
     def faults(self) -> list[str]:
         return self._asked(lambda memory: memory.faults())

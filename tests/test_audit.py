@@ -29,6 +29,7 @@ from .sqlite_files import by_hand, by_hand_and_sealed
 
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 
+FIRED = [trigger for trigger in shop_workflow().triggers if trigger != "amend"]
 FACTS: dict[str, dict[str, Any]] = {
     "pay": {"reference": "ch_1"},
     "refund": {"amount": "1"},
@@ -70,7 +71,7 @@ def test_nothing_is_wrong_with_what_the_library_wrote(any_shop: Shop) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(shop_workflow().triggers)), max_size=25))
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(FIRED)), max_size=25))
 def test_nor_with_any_history(steps: list[tuple[str, str]]) -> None:
     shop = Shop()
     for order_id in "ab":
@@ -254,6 +255,19 @@ def test_item_that_moves_during_the_audit_is_no_finding(any_shop: Shop) -> None:
     assert any_shop.orders.stock_level("TEAPOT") == StockLevel(6, held=4)
 
 
+def test_item_that_moves_whenever_the_audit_has_read_the_orders_is_no_finding() -> None:
+    class Moving(MemoryStore):
+        def order_ids(self) -> Iterator[str]:
+            yield from super().order_ids()
+            unplaced = next(iter(self.find(Query(When(lacks={"sent"}), limit=1))))
+            Orders(self).fire(unplaced.id, "place")
+
+    shop = Shop(store=Moving())
+    for number in range(4):
+        shop.create(f"{number}", lines=[Line("TEAPOT", 1)])
+    assert "stock" not in codes(shop.orders.audit())
+
+
 def test_pieces_that_orders_hold_may_be_missing(shop: Shop) -> None:
     shop.create("1001", lines=[Line("TEAPOT", 30)])
     shop.orders.fire("1001", "pay", reference="ch_1")
@@ -331,10 +345,10 @@ def test_order_removed_during_the_audit_is_no_finding(broken: Broken) -> None:
 
 def test_a_change_between_an_order_and_its_history_is_no_finding() -> None:
     class Changing(MemoryStore):
-        def history(self, order_id: str) -> tuple[Entry, ...]:
+        def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
             if self.load(order_id).version < 9:
                 Orders(self).comment(order_id, "meanwhile")
-            return super().history(order_id)
+            return super().history(order_id, after, limit)
 
     shop = Shop(store=Changing())
     shop.create()
@@ -392,6 +406,7 @@ def test_a_history_forged_with_its_seals_is_still_judged_by_the_rules(tmp_path: 
         """UPDATE order_fsm_order SET payments = replace(payments, '"amount":"10.00"', '"amount":"1"')
             WHERE id = 'in sent+paid'""",
         """UPDATE order_fsm_entry SET facts = replace(facts, '10.00', '1') WHERE order_id = 'in sent+paid'""",
+        "UPDATE order_fsm_payment SET unit = '1', units = 1 WHERE order_id = 'in sent+paid'",
     )
     found = audit(sqlite, shop_workflow())
     assert {finding[:2] for finding in found.findings} == {("in sent+paid", "rule")}
@@ -446,8 +461,8 @@ def test_many_orders_take_no_more_memory_than_few() -> None:
         def load(self, order_id: str) -> Order:
             return evolve(super().load("1001"), id=order_id)
 
-        def history(self, order_id: str) -> tuple[Entry, ...]:
-            return tuple(evolve(entry) for entry in self._content.histories["1001"] if order_id)
+        def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+            return tuple(evolve(entry) for entry in self._content.histories["1001"] if order_id)[after:][:limit]
 
         def tally(self, customer: str | None) -> list[Tally]:
             assert customer is None

@@ -227,9 +227,9 @@ class Counting(MemoryStore):
         self.calls.append(("prepare_many", len(needs)))
         return super().prepare_many(needs)
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         self.calls.append(("history", 1))
-        return super().history(order_id)
+        return super().history(order_id, after, limit)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         while self.others:

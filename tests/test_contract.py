@@ -22,7 +22,16 @@ from order_fsm.testing.store_contract.failures import Failures
 from order_fsm.testing.store_contract.limits import FewBlocks, FewFiles, NoPermission, ReadOnlyMount, SmallFiles
 from order_fsm_adapters.memory import MemoryStore
 
-from . import log_store, weak_calls, weak_commits, weak_limits, weak_outboxes, weak_reads, weak_stock
+from . import (
+    log_store,
+    weak_calls,
+    weak_commits,
+    weak_erasures,
+    weak_limits,
+    weak_outboxes,
+    weak_reads,
+    weak_stock,
+)
 
 IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.ForgetsTheSecondMove, "s1_a_commit_is_there_whole"),
@@ -38,6 +47,17 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.RemovesNoKeys, "s1_a_removed_order_is_gone_whole"),
     (weak_commits.GivesStockBack, "s1_a_removed_order_is_gone_whole"),
     (weak_commits.RemovesNoDeadLetters, "s1_the_dead_letters_of_a_removed_order_are_gone"),
+    (weak_erasures.ErasesNothing, "s1_an_erasure_blanks_the_past_of_one_order"),
+    (weak_erasures.ErasesWhatComesWithIt, "s1_an_erasure_keeps_what_is_written_with_it_and_after_it"),
+    (weak_erasures.ErasesAtTheEnd, "s1_an_erasure_among_changes_committed_together"),
+    (weak_erasures.ErasesFirst, "s2_an_erasure_from_another_version_blanks_nothing"),
+    (weak_erasures.KeepsFingerprints, "s4_an_erasure_blanks_the_fingerprints_of_personal_requests"),
+    (weak_erasures.BlanksAllFingerprints, "s4_an_erasure_blanks_the_fingerprints_of_personal_requests"),
+    (weak_erasures.ForgetsThatItErased, "s7_an_erased_entry_returns_as_it_was_written"),
+    (weak_erasures.KeepsDeadLetters, "s9_an_erasure_blanks_messages_and_dead_letters"),
+    (weak_erasures.NarrowsTheClaimedMessage, "s9_an_erasure_blanks_messages_and_dead_letters"),
+    (weak_erasures.FindsErasedCustomers, "s10_an_erased_customer_is_found_no_more"),
+    (weak_erasures.ScrubsDeadLetters, "s12_a_scrub_changes_no_content"),
     (weak_commits.ChecksNoVersion, "s2_of_two_commits_from_one_version_one_wins"),
     (weak_commits.TakesVersionsAhead, "s2_a_version_that_never_was_is_a_conflict"),
     (weak_commits.ChecksTheVersionOutsideTheLock, "s2_every_version_has_one_winner"),
@@ -142,6 +162,7 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_outboxes.RequeuesWithItsLease, "s9_a_requeued_dead_letter_has_no_lease"),
     (weak_outboxes.ClaimsInTwoSteps, "s9_a_message_is_held_by_one_relay_at_a_time"),
     (weak_reads.MatchesPartsOfNames, "s10_find_agrees_with_the_orders"),
+    (weak_reads.CountsForTheFirstCustomer, "s10_an_amended_order_is_found_and_counted_as_amended"),
     (weak_reads.FindsPartsByState, "s10_find_agrees_with_the_orders"),
     (weak_reads.FindsPartsByState, "s10_an_order_is_found_while_a_part_of_its_goods_is_shipped"),
     (weak_reads.CountsNoParts, "s10_an_order_is_found_while_a_part_of_its_goods_is_shipped"),
@@ -154,6 +175,12 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.CountsOnce, "s10_an_order_is_found_where_it_stands_now"),
     (weak_reads.FindsRemovedOrders, "s10_a_removed_order_is_found_no_more"),
     (weak_reads.CountsNoRefunds, "s10_tally_agrees_with_the_orders"),
+    (weak_reads.ForgetsToUnplace, "s7_the_time_of_placing_returns_as_it_was"),
+    (weak_reads.FindsUntilTheEnd, "s10_find_in_an_interval_agrees_with_the_orders"),
+    (weak_reads.ContinuesByCreation, "s10_pages_of_an_interval_give_every_order_once"),
+    (weak_reads.CountsCancelledOrders, "s10_totals_and_report_of_an_interval_agree_with_the_orders"),
+    (weak_reads.ReportsInTwoSteps, "s10_a_report_is_of_one_moment"),
+    (weak_reads.SkipsTheEntryAfter, "s5_pages_of_a_history_give_every_entry_once"),
     (weak_reads.CountsOneStateAfterTheOther, "s10_an_order_is_always_in_one_place"),
     (weak_commits.ForgetsKeys, "s4_contention_for_a_key_applies_it_once"),
     (weak_commits.KnowsNotWhichEntriesAKeyMade, "s4_contention_for_a_key_applies_it_once"),
@@ -174,6 +201,9 @@ ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.ForgetsClaims, "s3_everything_committed_outlives_the_store"),
     (log_store.ForgetsDeadLetters, "s3_dead_letters_and_removals_outlive_the_store"),
     (log_store.RemovesInTwoSteps, "s1_a_killed_process_leaves_an_order_whole_or_removed"),
+    (weak_erasures.ForgetsErasures, "s3_an_erasure_outlives_the_store"),
+    (weak_erasures.ErasesInTwoSteps, "s1_a_killed_process_leaves_an_order_whole_or_erased"),
+    (log_store.LogStore, "s12_no_byte_of_an_erased_value_is_left"),
     (log_store.ReadsOnce, "s3_another_store_sees_a_commit_at_once"),
     (log_store.ReadsOnce, "s3_another_process_sees_a_commit_at_once"),
     (log_store.LocksNothing, "s2_every_version_has_one_winner"),
@@ -193,6 +223,7 @@ CALLING: list[tuple[type[weak_calls.RemoteStore], str]] = [
     (weak_calls.SwallowsErrors, "s8_a_stock_setting_whose_calls_fail_is_whole"),
     (weak_calls.AddsLast, "s9_a_relay_whose_calls_fail_loses_no_message"),
     (weak_calls.RemovesMessagesByItself, "s1_a_removal_whose_calls_fail_is_whole"),
+    (weak_erasures.ErasesByItself, "s1_an_erasure_whose_calls_fail_is_whole"),
     (weak_calls.SwallowsErrors, "s10_an_answer_whose_calls_fail_is_right_or_an_error"),
     (weak_calls.GivesRawErrors, "s3_an_opening_whose_calls_fail_harms_nothing"),
 ]
@@ -247,6 +278,8 @@ class TestStoreElsewhere(StoreContract):
 
 class TestLogStore(StoreContract):
     """The log that the durable faults are made from keeps the contract, so it is the faults that are found."""
+
+    scrubs = False
 
     def make_store(self, place: Path) -> Store:
         return log_store.LogStore(place)

@@ -75,8 +75,12 @@ def travelled(shop: Shop) -> tuple[Entry, ...]:
 
 
 def test_both_forms_draw_every_state_and_every_way(workflow: Workflow) -> None:
-    """Each pair of states between which a trigger leads has one arrow, double where there is a way back."""
-    ways = {(edge.source, edge.target) for edge in workflow.edges if edge.source != edge.target}
+    """Each pair of states between which a trigger leads has one arrow, double where there is a way back.
+
+    Amendments are not drawn.
+    """
+    drawn_edges = [edge for edge in workflow.edges if edge.rule.trigger != "amend"]
+    ways = {(edge.source, edge.target) for edge in drawn_edges if edge.source != edge.target}
     drawn = mermaid(workflow)
     states = {number: label.replace("<br>", "+") for number, label in MERMAID_NODE.findall(drawn)}
     assert sorted(states.values()) == sorted(workflow.states)
@@ -99,7 +103,10 @@ def test_guards_stand_below_their_trigger_and_policy_ones_in_italics() -> None:
     cells = re.findall(r"<td>(.*?)</td>", label)
     assert [re.sub("</?font.*?>", "", cell) for cell in cells] == [
         "dispatch",
+        "no_goods",
+        "beyond_order",
         "<i>not_paid_nor_invoiced</i>",
+        "goods_left",
         "/ undispatch",
         "reason_required",
         "outstanding",
@@ -125,6 +132,16 @@ def test_a_frame_holds_the_states_of_its_status() -> None:
 def test_an_unknown_frame_is_refused() -> None:
     with pytest.raises(InvalidInput, match="frames must name statuses"):
         dot(shop_workflow(), frames=["canceled"])
+
+
+def test_an_amendment_is_drawn_on_the_path_of_an_order_alone(shop: Shop) -> None:
+    shop.create(total="5.00")
+    shop.orders.fire("1001", "pay", amount="4.00")
+    shop.orders.amend("1001", version=2, total="4.00")
+    path = shop.orders.history("1001")
+    for draw in (mermaid, dot):
+        assert "amend" not in draw(shop_workflow())
+        assert "3 amend" in draw(shop_workflow(), path=path)
 
 
 # One order's way
@@ -276,7 +293,7 @@ def test_page_lists_every_state_trigger_guard_and_queue(workflow: Workflow) -> N
         for guard in rule.guards:
             assert guard.code in cells
             assert guard.message in cells
-    for queue in (*workflow.queues, "refund_due", "unmatched"):
+    for queue in (*workflow.queues, "refund_due", "unmatched", "part_dispatched"):
         assert queue in cells
 
 

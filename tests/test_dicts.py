@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from order_fsm import Entry, InvalidInput, Line, Message, Order, Payment, Reason, Receipt
+from order_fsm import Entry, InvalidInput, Line, Message, Order, Payment, Reason, Receipt, Sales
 from order_fsm.dicts import DictValue
 from order_fsm.store import Change
 from order_fsm.testing.store_contract.strategies import lives
@@ -34,7 +34,17 @@ ORDER = Order(
     data={"gift": [True, {"weight": 1.5}]},
 )
 MESSAGE = Message("1001#2.1", "1001", "order.paid", {"amount": "49.90"}, AT)
-VALUES = (Line("TEAPOT", 2), *ORDER.payments, ENTRY, ORDER, MESSAGE, Receipt(ORDER, (ENTRY,)), Reason("not_paid", "no"))
+SALES = Sales("GBP", 2, Decimal("69.90"), Decimal("-1"), Decimal("9.90"), Decimal("9.90"))
+VALUES = (
+    Line("TEAPOT", 2),
+    *ORDER.payments,
+    ENTRY,
+    ORDER,
+    MESSAGE,
+    SALES,
+    Receipt(ORDER, (ENTRY,)),
+    Reason("not_paid", "no"),
+)
 
 Value = DictValue | Reason
 by_class = pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)

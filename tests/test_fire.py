@@ -230,12 +230,7 @@ def test_explain_changes_nothing(shop: Shop) -> None:
     reasons = shop.orders.explain("1001")
     assert list(reasons) == list(shop.orders.workflow.triggers)
     assert {trigger for trigger in reasons if not reasons[trigger]} == {
-        "pay",
-        "invoice",
-        "cancel",
-        "expire",
-        "unplace",
-        "amend",
+        *("pay", "invoice", "cancel", "expire", "unplace", "amend"),
     }
     assert [reason.code for reason in reasons["dispatch"]] == ["not_paid_nor_invoiced"]
     assert shop.dump() == before

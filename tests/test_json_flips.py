@@ -61,6 +61,7 @@ def content(store: Store) -> list[Any]:
         orders,
         [store.history(order.id) for order in orders],
         sorted(store.tally(None)),
+        store.report(None, None),
         store.stock(["TEAPOT"]),
         list(store.messages()),
         store.dead_letters(9),

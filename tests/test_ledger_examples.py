@@ -9,10 +9,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
+
 from order_fsm import KeyReused, Order, Payment, Refused, Workflow, shop_workflow
+from order_fsm.rules.amendment import amended, difference
 from order_fsm.rules.booking import recorded_before
 from order_fsm.rules.decide import decide
 from order_fsm.rules.request import Request
+from order_fsm.rules.rule import AMEND
 
 GOLDEN = Path(__file__).parent / "golden" / "ledger.txt"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -605,6 +609,62 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "refund_failed tx=r1",
         ),
     ),
+    "an amended total": (
+        "100",
+        (
+            "amend total=90",
+            "pay 90 ref=a",
+            "amend total=120",
+            "amend total=80",
+            "refund ref=a",
+            "dispatch",
+            "amend total=100",
+            "pay 20",
+            "cancel",
+            "amend total=130",
+            "undispatch",
+            "cancel",
+            "amend total=140",
+            "reinstate",
+        ),
+    ),
+    "an amended total of an order in parts": (
+        "100",
+        (
+            "pay 30 ref=a",
+            "pay 20",
+            "amend total=50",
+            "uninvoice",
+            "amend total=60",
+            "amend total=40",
+            "unpay ref=a",
+            "amend total=20",
+            "amend total=0",
+        ),
+    ),
+    "amended credits": (
+        "100",
+        (
+            "pay 100 ref=a tx=1",
+            "refund 30 ref=a tx=r1 credit=no by=gateway",
+            "amend credited=30",
+            "amend credited=20",
+            "amend credited=0",
+            "amend credited=100",
+            "amend total=60",
+        ),
+    ),
+    "amended credits, and a refund by hand that fails": (
+        "100",
+        (
+            "place",
+            "amend credited=20",
+            "pay",
+            "refund",
+            "refund_failed",
+            "amend credited=5",
+        ),
+    ),
 }
 """By name, the total in GBP and the requests of a history. `tests/golden/ledger.txt` has the outcomes."""
 
@@ -616,7 +676,9 @@ def request_of(text: str) -> Request:
     said: dict[str, Any] = {"comment": "a reason"}
     for word in words:
         name, given, value = word.partition("=")
-        if given and name in FACTS:
+        if name in ("total", "credited"):
+            facts[name] = Decimal(value)
+        elif given and name in FACTS:
             facts[FACTS[name]] = value == "yes" if name == "credit" else value
         elif given:
             said[name] = value
@@ -668,7 +730,11 @@ def run(workflow: Workflow, total: str, requests: Sequence[str]) -> list[str]:
         if row is not None:
             outcomes.append(f"recorded in version {row.version}")
             continue
-        outcome = decide(workflow, order, request)
+        seen = order
+        if request.trigger == AMEND:
+            request = evolve(request, facts=difference(order, request.facts))
+            seen = amended(order, request.facts)
+        outcome = decide(workflow, seen, request)
         if isinstance(outcome, Refused):
             outcomes.append("refused: " + ", ".join(reason.code for reason in outcome.reasons))
             continue

@@ -81,6 +81,7 @@ STEPS = st.one_of(
     st.tuples(
         st.just("restore"), st.fixed_dictionaries({"mov": st.sampled_from(["d0", "d1"])}, optional={"a": AMOUNTS})
     ),
+    st.tuples(st.just("amend"), st.fixed_dictionaries({"total": st.sampled_from([0, 30, 60, 100, 130])})),
 )
 """Steps, money more often than boxes."""
 
@@ -95,6 +96,8 @@ def act(orders: Orders, name: str, arguments: dict[str, Any], wanted: frozenset[
         return orders.save("1", wanted, version=order.version, comment="a reason").order
     if name == "tick_paid":
         return orders.fire("1", "pay").order
+    if name == "amend":
+        return orders.amend("1", version=order.version, total=arguments["total"]).order
     facts = {FACTS[key]: value for key, value in arguments.items() if key in FACTS and value is not None}
     if name == "pay" and "reference" in facts:
         facts.setdefault("transaction_id", facts["reference"])

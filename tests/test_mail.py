@@ -181,6 +181,33 @@ def commented(shop: Shop, comment: str = "Snow.", order_id: str = "1001", email:
     shop.orders.comment(order_id, comment, visible=True, notify=True)
 
 
+def test_erased_customer_gets_no_mail_and_the_merchant_still_does(server: Server, any_shop: Shop) -> None:
+    """Nothing is retried: there is nobody left to reach."""
+    any_shop.create()
+    any_shop.orders.fire("1001", "place", comment="Ann will call", visible=True, notify=True)
+    any_shop.orders.erase_customer("ann")
+    waiting = len(any_shop.messages())
+    assert server.deliver(any_shop) == waiting
+    assert server.box.asked == [OWNER]
+    assert ANN.encode() not in server.box.only().content
+    assert b"Ann will call" not in server.box.only().content
+    assert any_shop.messages() == any_shop.orders.dead_letters() == []
+
+
+def test_dead_letter_to_an_erased_customer_reaches_nobody_when_it_is_requeued(server: Server, any_shop: Shop) -> None:
+    commented(any_shop)
+    server.box.refused[ANN] = REFUSED
+    server.deliver(any_shop)
+    any_shop.orders.erase_order("1001")
+    (letter,) = any_shop.orders.dead_letters()
+    assert letter.remaining == ("customer",)
+    any_shop.orders.requeue(letter)
+    server.box.asked.clear()
+    assert server.deliver(any_shop) == 1
+    assert server.box.asked == []
+    assert any_shop.messages() == any_shop.orders.dead_letters() == []
+
+
 # F2: the customer's words
 
 

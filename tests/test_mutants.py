@@ -174,6 +174,7 @@ EQUIVALENT: dict[str, str] = {
     "34 reinstate: invoiced_by_hand policy=True": NO_OVERRIDE,
     "34 reinstate: guards with beyond_cost": NO_CREDIT,
     "35 reinstate: guards with beyond_cost": NO_CREDIT,
+    "38 amend: needs with sent for paid": MARK_IS_PAID,
 }
 """By label, the reason why a mutant that no test catches decides as the table does."""
 

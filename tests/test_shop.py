@@ -38,6 +38,8 @@ def test_the_shop_names_its_triggers(workflow: Workflow) -> None:
         "refund_failed",
         "restore_payment",
         "expire",
+        "return_items",
+        "amend",
     }
 
 
@@ -126,7 +128,7 @@ def returned() -> Workflow:
             Rule("take_back", needs={"dispatched"}, forbids={"returned"}, adds={"returned"}),
             Rule("send_again", needs={"returned"}, drops={"returned"}),
         ],
-        forbids={"undispatch": {"returned"}},
+        forbids={"undispatch": {"returned"}, "amend": {"returned"}},
         holds_stock=When(has={"sent"}, lacks={"cancelled", "returned"}),
         queues={"returned": When(has={"returned"}), "complete": When(has={"paid", "dispatched"}, lacks={"returned"})},
     )
@@ -176,7 +178,7 @@ def test_an_extension_is_checked_like_a_table() -> None:
 
 
 def test_an_extension_may_add_rules_to_a_present_trigger() -> None:
-    """They come after the present ones."""
-    workflow = shop_workflow().extend(rules=[Rule("dispatch", needs={"dispatched"})])
+    """They come after the present ones, and record the same."""
+    workflow = shop_workflow().extend(rules=[Rule("dispatch", needs={"dispatched"}, goods="shipped")])
     assert [edge.target for edge in workflow.edges_from("sent+dispatched", "dispatch")] == ["sent+dispatched"]
     assert workflow.rules_of("dispatch")[0].adds == {"dispatched"}

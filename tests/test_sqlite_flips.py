@@ -32,6 +32,7 @@ STRIDE = 101 if stressed() else 1009
 PROMISED: Asked = {
     **{f"load {one}": lambda store, one=one: store.load(one) for one in IDS},  # type: ignore[misc]
     **{f"history {one}": lambda store, one=one: store.history(one) for one in IDS},  # type: ignore[misc]
+    **{f"page of {one}": lambda store, one=one: store.history(one, 1, 2) for one in IDS},  # type: ignore[misc]
 }
 """These answers are right, or raise StoreCorrupt or StoreUnavailable."""
 
@@ -42,7 +43,11 @@ AUDITED: Asked = {
     "find by state": lambda store: store.find(Query(When(has={"paid"}))),
     "find by customer": lambda store: store.find(Query(When(), customer="ann")),
     "find by refund": lambda store: store.find(Query(When(), refund_due=True)),
+    "find by placing": lambda store: store.find(Query(When(), since=NOW)),
+    "find by placing and customer": lambda store: store.find(Query(When(), customer="ann", until=LATER)),
     "tally": lambda store: sorted(store.tally(None), key=str),
+    "totals": lambda store: store.totals(NOW, None, "ann"),
+    "report": lambda store: store.report(NOW, LATER),
     "dead letters": lambda store: store.dead_letters(10),
     "messages": lambda store: [message.id for message in store.messages()],
 }

@@ -596,3 +596,43 @@ def test_delivery_in_a_thread_that_may_not_use_the_connection_is_refused(path: P
         thread.start()
         thread.join()
         assert answers == [StoreUnavailable]
+
+
+# Erasures
+
+
+@all_modes
+def test_erasure_commits_and_rolls_back_with_the_shop(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
+    orders = Orders(store)
+    orders.create("1001", total="10", currency="GBP", customer="ann")
+    orders.comment("1001", "for ann")
+    finish(host, "COMMIT")
+    begin(host)
+    assert orders.erase_customer("ann") == ["1001"]
+    finish(host, "ROLLBACK")
+    assert orders.get("1001").customer == "ann"
+    assert orders.history("1001")[-1].comment == "for ann"
+    finish(host, "COMMIT")
+    begin(host)
+    assert orders.erase_customer("ann") == ["1001"]
+    finish(host, "COMMIT")
+    assert held(path) == (["before"], ["1001"])
+    assert (orders.get("1001").customer, orders.history("1001")[1].comment) == (None, "")
+    assert orders.audit().ok
+    finish(host, "COMMIT")
+
+
+def test_erasure_leaves_the_file_of_the_shop_to_the_shop(
+    path: Path, host: sqlite3.Connection, store: SqliteStore
+) -> None:
+    """It would rewrite the rows of the shop. VACUUM removes the bytes."""
+    orders = Orders(store)
+    orders.create("1001", total="10", currency="GBP", customer="Ann Example")
+    orders.comment("1001", "for Ann Example " * 3000)
+    host.commit()
+    orders.erase_customer("Ann Example")
+    host.commit()
+    assert by_hand(path, "SELECT order_id FROM order_fsm_unscrubbed") == [("1001",)]
+    with SqliteStore(path) as own:
+        own.scrub()
+    assert not any(b"Ann Example" in file.read_bytes() for file in path.parent.iterdir())

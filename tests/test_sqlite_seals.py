@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_fsm.errors import OrderNotFound, StoreCorrupt
-from order_fsm.model import Order, When
+from order_fsm.model import Fact, Order, When
 from order_fsm.store import Need, Query
 from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, step, stock_change, taken
+from order_fsm.testing.store_contract.erasures import erasure
 from order_fsm_adapters.sql.entry_rows import entry_row
 from order_fsm_adapters.sql.seals import seal
 from order_fsm_adapters.sqlite import SqliteStore
@@ -82,7 +85,7 @@ def test_inserted_entry_is_detected(path: Path, store: SqliteStore) -> None:
         *(later.format(version + 1, version) for version in (5, 4, 3)),
         """INSERT INTO order_fsm_entry
             SELECT order_id, 3, trigger, state_before, state_after, at, by, comment, visible, notify, key, override,
-                facts, rules_fingerprint, salt, personal, seal
+                facts, rules_fingerprint, personal_facts, salt, personal, seal
             FROM order_fsm_entry WHERE order_id = '1001' AND version = 2""",
     )
     with pytest.raises(StoreCorrupt, match="entry 3 of order '1001'"):
@@ -103,6 +106,7 @@ def test_history_of_another_order_is_detected(path: Path, store: SqliteStore) ->
 _COLUMNS = (
     "total = '9.90'", "currency = 'EUR'", "customer = 'bob'", "customer = NULL", "email = 'bob@example.com'",
     "lines = '[]'", """data = '{"gift":false}'""", "created_at = '2026-01-01T00:00:00.000000+00:00'", "state = 'sent'",
+    "placed_at = NULL", "placed_at = '2026-01-01T00:00:00.000000+00:00'", "placed_at = 'yesterday'",
     "counted = 0", "counted = 2", "version = 4", "updated_at = '2026-01-01T00:00:00.000000+00:00'",
     "refund_is_due = 0", "last_seal = x''", "seal = x''", "unit = '1'", "units = 1", "payments = '[]'",
     "payments = replace(payments, '49.90', '4.90')", "payments = replace(payments, 'captured', 'refunded')",
@@ -124,6 +128,7 @@ _ENTRY_COLUMNS = (
     "trigger = 'x'", "state_before = 'x'", "state_after = 'x'", "at = '2026-01-01T00:00:00.000000+00:00'", "by = 'x'",
     "comment = 'x'", "visible = 1", "notify = 1", "key = NULL", "override = 1", "facts = '{}'",
     "rules_fingerprint = 'x'", "salt = NULL", "personal = NULL", "salt = NULL, personal = NULL", "comment = ''",
+    """personal_facts = '{"x":1}'""", "personal_facts = ''", "comment = '', personal_facts = '{}'",
 )  # fmt: skip
 
 
@@ -173,7 +178,7 @@ def test_order_without_its_personal_values_and_salt_still_verifies(path: Path, s
     by_hand(path, _ERASURE)
     assert store.load("1001") == erased(before)
     assert store.history("1001") == history
-    assert store.faults() == []
+    assert store.faults() == ["the personal values of order '1001' are gone, and no erasure blanked them"]
     assert [order.id for order in store.find(Query(When(), customer="ann"))] == ["1002"]
     assert sum(tally.orders for tally in store.tally("ann")) == 1
 
@@ -181,7 +186,34 @@ def test_order_without_its_personal_values_and_salt_still_verifies(path: Path, s
 def test_entry_without_its_comment_and_salt_still_verifies(path: Path, store: SqliteStore) -> None:
     before = store.history("1001")
     by_hand(path, f"UPDATE order_fsm_entry SET comment = '', salt = NULL WHERE {_OF_1001} = 2")
-    assert store.history("1001") == (before[0], evolve(before[1], comment=""), *before[2:])
+    assert store.history("1001") == (before[0], evolve(before[1], comment="", erased=True), *before[2:])
+
+
+def test_personal_facts_are_covered_by_the_salted_digest_alone(path: Path, store: SqliteStore) -> None:
+    """So they can be erased. Lasting facts are covered by the seal."""
+    facts: dict[str, Fact] = {"amount": Decimal("1.50"), "parcel": "AB 1", "gift": True, "note": None}
+    change = step(store.load("1001"), facts=facts)
+    store.commit(change)
+    (row,) = by_hand(path, f"SELECT facts, personal_facts FROM order_fsm_entry WHERE {_OF_1001} = 6")
+    assert [json.loads(str(text)) for text in row] == [
+        {"amount": {"decimal": "1.50"}},
+        {"parcel": "AB 1", "gift": True, "note": None},
+    ]
+    assert store.history("1001")[-1] == change.entries[0]
+    by_hand(path, f"UPDATE order_fsm_entry SET personal_facts = '{{}}' WHERE {_OF_1001} = 6")
+    with pytest.raises(StoreCorrupt, match="entry 6"):
+        store.history("1001")
+    by_hand(path, f"UPDATE order_fsm_entry SET salt = NULL WHERE {_OF_1001} = 6")
+    assert store.history("1001")[-1].facts == {"amount": Decimal("1.50")}
+
+
+def test_erasure_keeps_the_seals_of_the_entries(path: Path, store: SqliteStore) -> None:
+    seals = by_hand(path, "SELECT seal, personal FROM order_fsm_entry WHERE order_id = '1001' ORDER BY version")
+    store.commit(erasure(store.load("1001")))
+    now = by_hand(path, "SELECT seal, personal FROM order_fsm_entry WHERE order_id = '1001' ORDER BY version")
+    assert now[:-1] == seals
+    assert by_hand(path, "SELECT salt, personal FROM order_fsm_order WHERE id = '1001'") == [(None, None)]
+    assert store.faults() == []
 
 
 def test_order_goes_on_after_an_erasure(path: Path, store: SqliteStore) -> None:
@@ -234,7 +266,10 @@ def test_edited_message_is_logged_and_left_out(
 @pytest.mark.parametrize(
     ("edit", "fault"),
     [
-        ("DELETE FROM order_fsm_order WHERE id = '1001'", "there are entries of order '1001', which is gone"),
+        (
+            "DELETE FROM order_fsm_order WHERE id = '1001'; DELETE FROM order_fsm_payment WHERE order_id = '1001'",
+            "there are entries of order '1001', which is gone",
+        ),
         (
             "UPDATE order_fsm_key SET order_id = '1002' WHERE key = 'evt 1001'",
             "key 'evt 1001' belongs to order '1002', which has no entry with it",
@@ -254,7 +289,7 @@ def test_edited_message_is_logged_and_left_out(
 )
 def test_fault_that_no_order_shows_is_listed(path: Path, store: SqliteStore, edit: str, fault: str) -> None:
     assert store.faults() == []
-    by_hand(path, edit)
+    by_hand(path, *edit.split("; "))
     assert store.faults() == [fault]
 
 
@@ -335,10 +370,12 @@ def test_seal_of_a_value_does_not_depend_on_the_order_of_its_keys() -> None:
 def test_seals_stay_the_same_from_release_to_release() -> None:
     """A database of years ago must not become corrupt."""
     change = step(
-        order_of(creation("1001")), by="é", facts={"n": -(2**63), "ok": True, "m": order_of(creation()).total}
+        order_of(creation("1001")),
+        by="é",
+        facts={"items": -(2**63), "credit": True, "amount": order_of(creation()).total},
     )
     found = entry_row("1001", change.entries[0], b"\0").seal
-    assert found.hex() == "20a4e45b70dcb126f89ed15ed9e5025e274cfc6f799255d948786c0cada0b4a9"
+    assert found.hex() == "a6794d27406aac056497a02a355a3a824972f434b5c66c52237435cb681c458c"
 
 
 def test_order_of_many_commits_comes_back(store: SqliteStore) -> None:

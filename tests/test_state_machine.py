@@ -25,7 +25,7 @@ from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 
-from . import weak_commits, weak_outboxes, weak_reads, weak_stock
+from . import weak_commits, weak_erasures, weak_outboxes, weak_reads, weak_stock
 from .conftest import POLICIES
 
 STORES: dict[str, MakeStore] = {
@@ -89,6 +89,24 @@ def test_a_workflow_of_ones_own_is_driven_with_its_facts() -> None:
     drive(orders_machine({"sqlite": STORES["sqlite"]}, workflow=WITH_RETURNS, facts=conditions), 15)
 
 
+@pytest.mark.parametrize("workflow", [shop_workflow(), WITH_RETURNS], ids=["the shop's", "with returns"])
+def test_audit_finds_nothing_wrong_with_what_was_done_and_erased(workflow: Workflow) -> None:
+    machine: Any = orders_machine(
+        {"memory": STORES["memory"]},
+        workflow=workflow,
+        volatile={"memory"},
+        facts={"condition": st.sampled_from(["fine", "damaged"])} if workflow is WITH_RETURNS else None,
+    )
+
+    class Audited(machine):  # type: ignore[misc]
+        def teardown(self) -> None:
+            for orders in self.shops.values():
+                assert orders.audit().findings == ()
+            super().teardown()
+
+    drive(Audited, 60)
+
+
 # It finds what is wrong
 
 
@@ -116,6 +134,8 @@ WEAK: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.LosesZeros, "'1001' in 'weak' is another one"),
     (weak_reads.TranslatesLineEnds, "its history in 'weak' is another one"),
     (weak_reads.ForgetsAFlag, "its history in 'weak' is another one"),
+    (weak_erasures.ErasesNothing, "its history in 'weak' is another one"),
+    (weak_erasures.KeepsFingerprints, "KeyReused"),
     (weak_reads.SortsByTimeAlone, "the orders found in 'weak' are not what was done to them"),
     (weak_reads.ContinuesAfterAMoment, "the orders found in 'weak' are not what was done to them"),
     (weak_reads.CountsOnce, "the counts of 'weak' are wrong"),

@@ -277,6 +277,16 @@ def test_back_orders_in_a_batch_are_decided_one_after_the_other(any_shop: Shop) 
     assert [message.order_id for message in any_shop.messages("stock.short")] == ["1002"]
 
 
+def test_order_reinstated_in_a_batch_waits_for_pieces_again(any_shop: Shop) -> None:
+    any_shop.orders.set_stock("TEAPOT", 0, backorder=True)
+    any_shop.bring("sent")
+    with any_shop.orders.batch() as batch:
+        batch.fire("1001", "cancel")
+        batch.fire("1001", "reinstate")
+    assert not any(isinstance(result, Refused) for result in batch.results)
+    assert any_shop.orders.stock_level("TEAPOT") == StockLevel(-2, held=2, backorder=True)
+
+
 def test_item_below_zero_is_not_short_for_an_order_without_it(any_shop: Shop) -> None:
     """A batch reads the stock of all orders with several calls together."""
     any_shop.create("1001", lines=[Line("TEAPOT", 30)])

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 
-from order_fsm import Order, Refused, Workflow, shop_workflow
+from order_fsm import Line, Order, Refused, Shipment, Workflow, shop_workflow
 from order_fsm.rules.decide import decide
 from order_fsm.rules.request import Request
+from order_fsm.rules.rule import AMEND
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -45,9 +47,30 @@ CREDIT_WAYS: dict[str, dict[str, Any]] = {
     "part, credit": {**OVERRIDE, "facts": {"amount": Decimal(1), "credit": True}},
     "part, no credit": {**OVERRIDE, "facts": {"amount": Decimal(1), "credit": False}},
 }
+AMEND_WAYS: dict[str, dict[str, Any]] = {
+    "total 0": {**OVERRIDE, "total": Decimal(0)},
+    "total 1": {**OVERRIDE, "total": Decimal(1)},
+    "total 11": {**OVERRIDE, "total": Decimal(11)},
+    "credit": {**OVERRIDE, "facts": {"credited": Decimal(2)}},
+    "no lines": {**OVERRIDE, "lines": ()},
+    "1 piece": {**OVERRIDE, "lines": (Line("TEAPOT", 1),)},
+    "3 pieces": {**OVERRIDE, "lines": (Line("TEAPOT", 3),)},
+    "3, no stock": {**OVERRIDE, "lines": (Line("TEAPOT", 3),), "shortages": {"TEAPOT"}},
+    "another item": {**OVERRIDE, "lines": (Line("CUP", 2),)},
+}
+GOODS_WAYS: dict[str, dict[str, Any]] = {
+    "one": {**OVERRIDE, "facts": {"items": (Line("TEAPOT", 1),)}},
+    "all": {**OVERRIDE, "facts": {"items": (Line("TEAPOT", 2),)}},
+    "too many": {**OVERRIDE, "facts": {"items": (Line("TEAPOT", 3),)}},
+    "others": {**OVERRIDE, "facts": {"items": (Line("TEAPOT", 1), Line("CUP", 1))}},
+}
+RETURN_WAYS: dict[str, dict[str, Any]] = {
+    "one, damaged": {**OVERRIDE, "facts": {"items": (Line("TEAPOT", 1),), "restock": False}},
+}
 
 LEGEND = """\
-An order over 10.00 GBP in each state that it can come to, and what each trigger does there, by the way to ask:
+An order over 10.00 GBP of two teapots in each state that it can come to, and what each trigger does there, by the way
+to ask:
   bare              as explain() asks: without comment and facts
   reason            with a comment
   no reason         with an override, but without a comment
@@ -58,16 +81,34 @@ An order over 10.00 GBP in each state that it can come to, and what each trigger
   nothing           as override, with an amount of 0.00
   euros             as override, in another currency than the order's
   part, (no) credit as part, and the refund lowers the cost, or does not
+  total             as override, with another total, which amend gives the order
+  credit            as override, with credits of 2.00, which amend gives the order
+  no lines · pieces · another item
+                    as override, with other lines, which amend gives the order; with 3 pieces there may be no stock
+  one · all · too many · others
+                    as override, with one, two or three teapots, or with one and a cup, which the order lacks
+  one, damaged      as override, with one teapot that does not go back on the shelf
   always            each of these
   otherwise         each of these that the trigger's other lines do not list
 
-A line says what comes of it: the state after it, with the row of the ledger and the message that it announces,
-or the codes of all reasons why it is refused. An order with a plus is one to which more or less money came than its
-state tells; it has the lines only in which it differs from one without.
+A line says what comes of it: the state after it, with the rows of the ledgers and the message that it announces, or
+the codes of all reasons why it is refused. An order with a plus is one to which more or less money came than its state
+tells, or whose goods were shipped in part or came back; it has the lines only in which it differs from one without.
 """
 
 PAID_STEPS = ([("pay", "5.00")], [("refund", "4.00")], [("unpay", "4.00")])
 UNPAID_STEPS = ([("pay", "4.00")], [("pay", "4.00"), ("refund", "4.00")], [("pay", "4.00"), ("unpay", "4.00")])
+
+ONE: dict[str, Any] = {"items": {"TEAPOT": 1}}
+GOODS_STEPS: tuple[tuple[str, list[tuple[str, dict[str, Any]]]], ...] = (
+    ("sent", [("dispatch", ONE)]),
+    ("sent", [("dispatch", ONE), ("return_items", ONE)]),
+    ("sent", [("dispatch", ONE), ("return_items", ONE), ("cancel", {})]),
+    ("sent+paid", [("dispatch", ONE)]),
+    ("sent+dispatched", [("return_items", ONE)]),
+    ("sent+dispatched", [("return_items", {})]),
+)
+"""By state, what happens then to the goods of an order."""
 
 Table = dict[tuple[str, str], list[str]]
 """What comes of a trigger (the second name) on an order (the first), line by line."""
@@ -76,6 +117,7 @@ Table = dict[tuple[str, str], list[str]]
 def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> str:
     said = dict(way)
     shortages = said.pop("shortages", ())
+    order = evolve(order, total=said.pop("total", order.total), lines=said.pop("lines", order.lines))
     outcome = decide(workflow, order, Request(trigger, order.updated_at, said.pop("facts", {}), **said), shortages)
     if isinstance(outcome, Refused):
         return "refused: " + ", ".join(reason.code for reason in outcome.reasons)
@@ -83,6 +125,7 @@ def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, An
     for row in outcome.order.payments[len(order.payments) :]:
         credit = f" credit {row.credit:.2f}" if row.credit else ""
         done.append(f"{row.kind} {row.amount:.2f}{credit}")
+    done += [moved(row) for row in outcome.order.shipments[len(order.shipments) :]]
     if outcome.entry.override:
         done.append("overridden")
     assert outcome.edge is not None
@@ -91,9 +134,18 @@ def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, An
     return ", ".join(done)
 
 
+def moved(row: Shipment) -> str:
+    pieces = "".join(f" {line.quantity} {line.sku}" for line in row.lines)
+    return f"{row.kind}{pieces or ' 0'}{'' if row.restock else ' damaged'}"
+
+
 def rows_of(workflow: Workflow, order: Order, trigger: str) -> Iterator[str]:
     ways = WAYS | (MONEY_WAYS if workflow.ledger_of(trigger) else {})
     ways |= CREDIT_WAYS if "credit" in workflow.facts_of(trigger) else {}
+    ways |= AMEND_WAYS if trigger == AMEND else {}
+    goods = workflow.goods_of(trigger)
+    ways |= GOODS_WAYS if goods in ("shipped", "returned") else {}
+    ways |= RETURN_WAYS if goods == "returned" else {}
     by_outcome: dict[str, list[str]] = {}
     for way, said in ways.items():
         by_outcome.setdefault(outcome_of(workflow, order, trigger, said), []).append(way)
@@ -124,14 +176,30 @@ def money_apart(workflow: Workflow, new_shop: type[Shop]) -> Iterator[tuple[str,
                 yield state, order
 
 
+def goods_apart(workflow: Workflow, new_shop: type[Shop]) -> Iterator[tuple[str, Order]]:
+    """Yield orders of which a part was shipped, or whose goods came back."""
+    for state, steps in GOODS_STEPS:
+        shop = new_shop(workflow)
+        shop.bring(state)
+        for trigger, facts in steps:
+            shop.orders.fire("1001", trigger, comment="a reason", override=True, **facts)
+        order = shop.orders.get("1001")
+        yield order.state, order
+
+
 def table_of(workflow: Workflow, new_shop: type[Shop]) -> Table:
     table = {
         (state, trigger): list(rows_of(workflow, new_shop(workflow).bring(state), trigger))
         for state in workflow.states
         for trigger in workflow.triggers
     }
+    apart: list[tuple[str, str, Order]] = []
     for state, order in money_apart(workflow, new_shop):
         label = f"{state}  + " + ", ".join(f"{row.kind} {row.amount:.2f}" for row in order.payments)
+        apart.append((label, state, order))
+    for state, order in goods_apart(workflow, new_shop):
+        apart.append((f"{state}  + " + ", ".join(map(moved, order.shipments)), state, order))
+    for label, state, order in apart:
         for trigger in workflow.triggers:
             rows = list(rows_of(workflow, order, trigger))
             if rows != table[state, trigger]:
@@ -184,7 +252,11 @@ def test_explain_tells_what_the_table_says_of_a_bare_trigger(workflow: Workflow,
             assert tabled == told if reasons else tabled.startswith("-> ")
             again = new_shop(workflow)
             again.bring(state)
-            if reasons:
+            if trigger == AMEND:
+                version = again.orders.get("1001").version
+                receipt = again.orders.amend("1001", version=version, customer="eve")
+                assert tabled.split(", ")[0] == f"-> {receipt.order.state}"
+            elif reasons:
                 with pytest.raises(Refused) as refusal:
                     again.orders.fire("1001", trigger)
                 assert refusal.value.reasons == reasons

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from attrs import evolve
 
-from order_fsm.model import Entry, Message, Order, When
-from order_fsm.store import Query, Tally
+from order_fsm.model import Entry, Message, Order, Sales, When
+from order_fsm.money import ZERO
+from order_fsm.store import Marks, Query, Tally, marks_of
 from order_fsm_adapters.memory import MemoryStore
 
 from .weak_commits import let_others_go_on
@@ -67,8 +70,8 @@ class ChangesEntries(MemoryStore):
 
     change: Callable[[Entry], Entry]
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        return tuple(map(self.change, super().history(order_id)))
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return tuple(map(self.change, super().history(order_id, after, limit)))
 
 
 class TranslatesLineEnds(ChangesEntries):
@@ -126,7 +129,7 @@ class ContinuesAfterAMoment(MemoryStore):
 
     def find(self, query: Query) -> list[Order]:
         found, after = super().find(query), query.after
-        return found if after is None else [order for order in found if order.created_at > after.created_at]
+        return found if after is None else [order for order in found if order.created_at > after.at]
 
 
 class ContinuesAfterAMatchOnly(MemoryStore):
@@ -158,6 +161,28 @@ class CountsOnce(MemoryStore):
 
     def tally(self, customer: str | None) -> list[Tally]:
         return list(self._counted.setdefault(customer, super().tally(customer)))
+
+
+class CountsForTheFirstCustomer(MemoryStore):
+    """It counts an order for the customer that created it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._firsts: dict[str, str | None] = {}
+
+    def tally(self, customer: str | None) -> list[Tally]:
+        firsts = self._firsts
+        for order in self._content.orders.values():
+            firsts.setdefault(order.id, order.customer)
+        tallies: dict[tuple[str, str, Marks], Tally] = {}
+        for order in self._content.orders.values():
+            if customer in (None, firsts[order.id]):
+                marks = marks_of(order)
+                group = (order.state, order.currency, marks)
+                empty = Tally(order.state, order.currency, marks.refund_due, 0, Decimal(0), *marks[1:])
+                before = tallies.get(group, empty)
+                tallies[group] = before._replace(orders=before.orders + 1, total=before.total + order.total)
+        return list(tallies.values())
 
 
 class CountsOneStateAfterTheOther(MemoryStore):
@@ -235,3 +260,53 @@ class ListsPageByPage(MemoryStore):
         while page := list(super().messages())[number : number + 1]:
             yield from page
             number += 1
+
+
+class ForgetsToUnplace(ChangesOrders):
+    """An order that was placed once stays placed."""
+
+    change = staticmethod(lambda order: evolve(order, placed_at=order.placed_at or order.updated_at))
+
+
+class FindsUntilTheEnd(MemoryStore):
+    """An interval ends after its last moment."""
+
+    def find(self, query: Query) -> list[Order]:
+        until = query.until and query.until + timedelta(microseconds=1)
+        return super().find(query._replace(until=until))
+
+
+class ContinuesByCreation(MemoryStore):
+    """Whatever the sequence of the query is."""
+
+    def find(self, query: Query) -> list[Order]:
+        found, after = super().find(query._replace(after=None, limit=EVERYTHING)), query.after
+        left = [order for order in found if after is None or (order.created_at, order.id) > after]
+        return left[: query.limit]
+
+
+class CountsCancelledOrders(MemoryStore):
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        totals: dict[str, Decimal] = {}
+        for order in self.find(Query(When(), customer, limit=EVERYTHING, since=since, until=until)):
+            totals[order.currency] = totals.get(order.currency, ZERO) + order.total
+        return totals
+
+
+class ReportsInTwoSteps(MemoryStore):
+    """The orders first, and then the money."""
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        first = later = super().report(since, until)
+        for _ in range(100):
+            if (later := super().report(since, until)) != first:
+                break
+            let_others_go_on()
+        return {one: evolve(sales, gross=first[one].gross) for one, sales in later.items() if one in first}
+
+
+class SkipsTheEntryAfter(MemoryStore):
+    """A page of a history begins one entry late."""
+
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return super().history(order_id, after + bool(after), limit)

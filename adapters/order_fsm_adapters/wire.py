@@ -51,7 +51,7 @@ def to_facts(facts: Mapping[str, WireFact]) -> dict[str, Fact]:
 def _untagged(value: TaggedFact) -> Fact:
     if "lines" in value:
         return tuple([Line(sku, quantity) for sku, quantity in value["lines"]])
-    return Decimal(value["decimal"])
+    return Decimal(value.get("decimal", ""))
 
 
 class OrderForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
@@ -72,6 +72,7 @@ class OrderForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, 
     reserved: tuple[Line, ...] | None = None
     data: dict[str, Any] = {}
     invoiced_by_payment: bool = False
+    placed_at: datetime | None = None
     shipments: tuple[Shipment, ...] = ()
 
 
@@ -91,6 +92,7 @@ class EntryForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, 
     override: bool = False
     facts: dict[str, WireFact] = {}
     rules_fingerprint: str | None = None
+    erased: bool = False
 
 
 class MessageForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):

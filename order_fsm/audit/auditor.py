@@ -11,6 +11,7 @@ reserved       the order holds stock and by the rules does not, or the other way
 ledger         a payment and the entry that records it differ, or one of the two is missing
 rule           the rules that decided this step do not take it, such as one that ticks paid without the money. An entry
                whose rules are not known here is not judged; see `Audit.unjudged`
+erased         an entry lost its comment or facts and no later entry erases them, or has values that one erased
 keys           a key of an entry does not lead to the entries that carry it
 messages       a message is about an order that is gone, or about a version that the order has not reached
 goods          a shipment and the entry that records it differ, or the order holds more than it has left to ship

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from attrs import evolve
 
-from order_fsm.errors import InvalidInput, OrderFsmError, Refused
+from order_fsm.audit.erasures import erasures, is_possible, last_erasure
+from order_fsm.errors import OrderFsmError, Refused
 from order_fsm.model import (
     ADOPT,
     UNFINISHED,
@@ -16,6 +18,8 @@ from order_fsm.model import (
     Payment,
     Shipment,
     invoiced_by_payment,
+    placed_at,
+    placing_of,
     quantities_of,
 )
 from order_fsm.money import ZERO
@@ -25,7 +29,7 @@ from order_fsm.rules.amendment import PARTS, difference, order_as_of, unlike_his
 from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
 
-OWN_TRIGGERS = frozenset({"create", "comment", "migrate", "resend", ADOPT})
+OWN_TRIGGERS = frozenset({"create", "comment", "migrate", "resend", "erase", ADOPT})
 """Triggers of entries that no rule makes."""
 
 _RECORDS = {AMEND: "credited", ADOPT: "kind"}
@@ -66,6 +70,7 @@ def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator
     yield from broken
     if broken:
         return  # The other checks would repeat it.
+    yield from erasures(order, entries)
     yield from _ledger(tables, order, entries)
     yield from _shipments(order, entries)
     yield from _under(tables.today, order)
@@ -115,12 +120,21 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
         ("time of creation", order.created_at, entries[0].at),
         ("time of change", order.updated_at, last.at),
         ("mark of an invoice by payment", order.invoiced_by_payment, invoiced_by_payment(entries)),
+        ("time of placing", order.placed_at, _placed(order, entries)),
     ):
         if says != led:
             yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
     # Without the values: they may be personal.
     for part, version in unlike_history(order, entries):
         yield Finding(order.id, "fold", f"its {part} is not that of the amendment in entry {version}")
+
+
+def _placed(order: Order, entries: Sequence[Entry]) -> datetime | None:
+    """Return the time of placing by the history. That of a damaged adoption is a finding of its own."""
+    try:
+        return placed_at(entries)
+    except (LookupError, ValueError):
+        return order.placed_at
 
 
 def _shipments(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -189,6 +203,7 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
     yield from _adoption(tables.today, order, entries)
+    erased = last_erasure(entries)
     for entry in entries:
         table = tables.of(entry)
         if entry.trigger == ADOPT:
@@ -201,7 +216,7 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
                 yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
         elif table is not None:
             led = _led(table, tables, order, entries, entry)
-            if led != entry.state_after:
+            if led != entry.state_after and not (entry.version < erased and is_possible(table, entry)):
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
                     f" by the rules {led}"
@@ -260,8 +275,9 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Ite
         fault = "its entries do not follow the creation"
     else:
         try:
+            placing_of(adopting[-1])
             then = adopted_again(workflow, order_as_of(workflow, order, entries, 1), adopting)
-        except (InvalidInput, LookupError) as error:
+        except (LookupError, ValueError) as error:  # InvalidInput is a ValueError.
             fault = str(error)
         else:
             rows = tuple(payment for payment in order.payments if payment.version <= then.version)

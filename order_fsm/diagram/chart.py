@@ -8,7 +8,7 @@ from attrs import evolve
 
 from order_fsm import validation
 from order_fsm.model import Entry, statuses_of
-from order_fsm.rules.rule import Rule
+from order_fsm.rules.rule import AMEND, Rule
 from order_fsm.rules.workflow import Workflow
 
 TAKEN = "#c2410c"
@@ -46,6 +46,9 @@ class Arrow:
 class Chart:
     """The content of a picture.
 
+    `amend` settles the boxes that the other triggers tick and untick. It would be on most arrows, so it is left out,
+    except on a path.
+
     Attributes:
         entries: the path.
         numbers: the number of each state. Pictures name states by it, so that no text becomes an identifier.
@@ -70,7 +73,8 @@ class Chart:
     def _edges(self, workflow: Workflow) -> dict[tuple[str, str], Rules]:
         edges: dict[tuple[str, str], Rules] = {}
         for edge in workflow.edges:
-            if edge.source != edge.target and edge.source in self.numbers and edge.target in self.numbers:
+            drawn = edge.source != edge.target and edge.rule.trigger != AMEND
+            if drawn and edge.source in self.numbers and edge.target in self.numbers:
                 triggers = edges.setdefault((edge.source, edge.target), {})
                 triggers.setdefault(edge.rule.trigger, []).append(evolve(edge.rule, guards=edge.guards))
         for entry in self.entries:

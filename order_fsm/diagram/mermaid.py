@@ -15,7 +15,8 @@ def mermaid(workflow: Workflow, leave_out: Iterable[str] = (), path: Iterable[En
     """Draw a workflow as a Mermaid flowchart.
 
     Parallel edges are merged. An edge and its way back are one double arrow from fewer statuses to more, labelled
-    "there / back". Edges that change no status are left out. They are in `table`.
+    "there / back". Edges that change no status, and those of `amend`, are left out. They are in `table`. Amendments
+    settle the boxes that the other triggers tick and untick, so they would be on most arrows.
 
     Args:
         workflow: the rules.

@@ -13,7 +13,7 @@ from order_fsm.diagram.table import listed, needed
 from order_fsm.errors import MissingDependency
 from order_fsm.model import Entry, When, statuses_of
 from order_fsm.rules.rule import Edge, Guard, Rule
-from order_fsm.rules.workflow import REFUND_DUE, UNMATCHED, Workflow
+from order_fsm.rules.workflow import PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow
 
 _MINUS, _UNCHANGED = "\N{MINUS SIGN}", "\N{BULLET}"
 
@@ -118,14 +118,14 @@ def _outcomes(workflow: Workflow, edges: Iterable[Edge]) -> Iterator[str]:
 
 
 def _rules(workflow: Workflow) -> str:
-    head = ["row", "trigger", "needs", "forbids", "ticks", "unticks", "refused by", "ledger"]
+    head = ["row", "trigger", "needs", "forbids", "ticks", "unticks", "refused by", "records"]
     return _table(head, (_rule(workflow, row, rule) for row, rule in enumerate(workflow.rules, start=1)))
 
 
 def _rule(workflow: Workflow, row: int, rule: Rule) -> list[str]:
     sets = [needed(workflow, rule), *(listed(workflow, names) for names in (rule.forbids, rule.adds, rule.drops))]
     guards = ", ".join(f'<span title="{escape(guard.message)}">{_code(guard)}</span>' for guard in rule.guards)
-    return [str(row), f"<b>{escape(rule.trigger)}</b>", *map(escape, sets), guards, escape(rule.ledger or "")]
+    return [str(row), f"<b>{escape(rule.trigger)}</b>", *map(escape, sets), guards, escape(rule.ledger or rule.goods or "")]
 
 
 def _guards(workflow: Workflow) -> str:
@@ -141,6 +141,7 @@ def _queues(workflow: Workflow) -> str:
     rows = [[escape(name), *_condition(workflow, when)] for name, when in workflow.queues.items()]
     rows.append([REFUND_DUE, "(money is due back)", "", ""])
     rows.append([UNMATCHED, "(money in another currency is held)", "", ""])
+    rows.append([PART_DISPATCHED, "(a part of the goods was shipped)", "", ""])
     return _table(["queue", "all of", "one of", "none of"], rows)
 
 

@@ -11,7 +11,7 @@ def table(workflow: Workflow) -> str:
 
     Guards are shown by their codes, which a refusal carries. A guard that an override may pass is in italics.
     """
-    rows = [["trigger", "needs", "forbids", "ticks", "unticks", "not when", "ledger"]]
+    rows = [["trigger", "needs", "forbids", "ticks", "unticks", "not when", "records"]]
     rows += [_row(workflow, rule) for rule in workflow.rules]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     rows.insert(1, ["-" * width for width in widths])
@@ -38,5 +38,5 @@ def _row(workflow: Workflow, rule: Rule) -> list[str]:
         listed(workflow, rule.adds),
         listed(workflow, rule.drops),
         ", ".join(f"*{guard.code}*" if guard.policy else guard.code for guard in rule.guards),
-        rule.ledger or "",
+        rule.ledger or rule.goods or "",
     ]

@@ -31,19 +31,7 @@ class Given(NamedTuple):
         return [at, sorted(facts_content(self.facts, ledger=False).items())]
 
 
-def past(value: object, what: str, now: datetime) -> datetime:
-    """Check a time that is not in the future.
-
-    Raises:
-        InvalidInput: if it is not a time with its zone, or later than now.
-    """
-    at = validation.instant(value, what)
-    if at > now:
-        raise InvalidInput(f"{what} must not be in the future: it is {at.isoformat()}, and now is {now.isoformat()}")
-    return at
-
-
-def payments_of(payments: object, now: datetime) -> list[Given]:
+def payments_of(payments: object) -> list[Given]:
     """Check the payments of an adopted order.
 
     Raises:
@@ -61,11 +49,11 @@ def payments_of(payments: object, now: datetime) -> list[Given]:
             if name not in _MEMBERS:
                 hint = validation.did_you_mean(name, _MEMBERS)
                 raise InvalidInput(f"{what} has the members {', '.join(sorted(_MEMBERS))}, not {name!r:.80}{hint}")
-        given.append(_payment(payment, what, now))
+        given.append(_payment(payment, what))
     return given
 
 
-def _payment(payment: Mapping[str, object], what: str, now: datetime) -> Given:
+def _payment(payment: Mapping[str, object], what: str) -> Given:
     kind, at, credit = payment.get("kind"), payment.get("at"), payment.get("credit")
     if kind not in get_args(PaymentKind):
         kinds = get_args(PaymentKind)
@@ -82,10 +70,12 @@ def _payment(payment: Mapping[str, object], what: str, now: datetime) -> Given:
             facts["credit"] = validation.money(credit, "credit")
     except InvalidInput as error:
         raise InvalidInput(f"{what}: {error}") from None
-    return Given(None if at is None else past(at, f"{what}: at", now), {"kind": str(kind), **facts})
+    return Given(None if at is None else validation.instant(at, f"{what}: at"), {"kind": str(kind), **facts})
 
 
-def by_time(given: Iterable[Given], placed: datetime, order: Order, units: Mapping[str, int]) -> list[PastPayment]:
+def by_time(
+    given: Iterable[Given], placed: datetime, order: Order, units: Mapping[str, int], now: datetime
+) -> list[PastPayment]:
     """Return the payments by time, those of one time in the given sequence.
 
     Args:
@@ -93,11 +83,20 @@ def by_time(given: Iterable[Given], placed: datetime, order: Order, units: Mappi
         placed: the time of those without one.
         order: says the currency of those without one.
         units: the shop's own currencies.
+        now: the time of the adoption.
 
     Raises:
-        InvalidInput: if an amount is finer than the smallest unit of its currency.
+        InvalidInput: if a time is in the future, or an amount is finer than the smallest unit of its currency.
     """
     payments = [PastPayment(placed if one.at is None else one.at, one.facts) for one in given]
+    for what, at in (
+        ("placed_at", placed),
+        *((f"payments[{number}]: at", one.at) for number, one in enumerate(payments)),
+    ):
+        if at > now:
+            raise InvalidInput(
+                f"{what} must not be in the future: it is {at.isoformat()}, and now is {now.isoformat()}"
+            )
     for _, facts in payments:
         for name in ("amount", "credit"):
             amount = facts.get(name)

@@ -341,6 +341,29 @@ class Migrate(NamedTuple):
         return (Decision(after.holding(held_as_migrated(self.workflow, after, supply.available)), entry, None),)
 
 
+class Erase(NamedTuple):
+    """Erases the personal values of an order.
+
+    Attributes:
+        customer: the order is left as it is unless it has this customer. None erases any.
+    """
+
+    order_id: str
+    request: Request
+    customer: str | None = None
+    permissions: Permissions | None = None
+    request_fingerprint: None = None
+
+    def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
+        """Decide the erasure. There is nothing to do if the order is another customer's by now."""
+        if self.customer is not None and order.customer != self.customer:
+            return ()
+        entry = _entry(order, self.request, order.state)
+        blank = evolve(order, customer=None, email=None, data={})
+        outcome = (Decision(blank.after(entry, order.payments, order.counted), entry, None),)
+        return outcome if self.permissions is None else self.permissions.inquiry(self.request).judged(order, outcome)
+
+
 def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
     """Return whether an order differs from what the table says of a state: name, totals or stock."""
     wanted = (target, workflow.counts_in(target), bool(order.lines) and workflow.holds(target))

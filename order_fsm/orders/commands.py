@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 from order_fsm import validation
+from order_fsm.erasure import ERASE
 from order_fsm.errors import InvalidInput, UnknownTrigger
 from order_fsm.model import Fact
 from order_fsm.orders.calls import NO_CURRENCIES, Amend, Comment, Fire, Report, Save
@@ -202,6 +203,8 @@ class Commands:
         hint = validation.did_you_mean(trigger, triggers) if tick is None else f" (did you mean {tick!r}?)"
         if trigger in ("create", "comment", "save", "adopt", "resend"):
             hint = f" (call Orders.{trigger})"
+        elif trigger == ERASE:
+            hint = " (call Orders.erase_order)"
         return UnknownTrigger(f"trigger must be one of {', '.join(triggers)}, not {validation.shown(trigger)}{hint}")
 
 

@@ -11,7 +11,7 @@ from order_fsm import validation
 from order_fsm.currencies import whole_units
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, VersionConflict
 from order_fsm.model import ADOPT, UNFINISHED, Entry, Line, Order, Receipt
-from order_fsm.orders.adoption import by_time, past, payments_of
+from order_fsm.orders.adoption import by_time, payments_of
 from order_fsm.orders.calls import Resend
 from order_fsm.orders.commands import Commands
 from order_fsm.orders.contents import UNCHANGED, Keep, lines_of
@@ -224,8 +224,8 @@ class Corrections(Maintenance):
         order_id, key, by, text = validation.call(order_id, key, by, comment, False, False, False)
         now = self._now()
         boxes = self._workflow.known_statuses(statuses)
-        given = payments_of(payments, now)
-        placed = now if placed_at is None else past(placed_at, "placed_at", now)
+        given = payments_of(payments)
+        placed = now if placed_at is None else validation.instant(placed_at, "placed_at")
         created = min([placed, *(one.at for one in given if one.at is not None)])
         new = self._new(order_id, total, currency, lines, customer, email, data, created)
         fingerprint = None
@@ -233,7 +233,9 @@ class Corrections(Maintenance):
             since = None if placed_at is None else placed.isoformat()
             content = [*content_of(new), sorted(boxes), since, [one.content for one in given], text]
             fingerprint = request_fingerprint(order_id, ADOPT, content)
-        rows = by_time(given, placed, new, self._currencies)
+            if (done := self._first_receipt(order_id, key, fingerprint)) is not None:
+                return done.order
+        rows = by_time(given, placed, new, self._currencies, now)
         last = Request(ADOPT, now, {"placed_at": placed.isoformat()}, by, text, key=key)
         order, entries = adopted(self._workflow, new, boxes, rows, last)
         first = Entry(1, "create", UNFINISHED, UNFINISHED, created, by, key=key)
@@ -270,13 +272,10 @@ class Corrections(Maintenance):
         return order
 
     def _begin(self, order: Order, entries: tuple[Entry, ...], key: str | None, fingerprint: str | None) -> Order:
-        """Commit a new order, or return the one that was committed under the key."""
-        if key is not None and (first := self._first_receipt(order.id, key, fingerprint)) is not None:
-            return first.order
+        """Commit a new order, or return the one that another worker committed under the key."""
         try:
             self._store.commit(Change(order, 0, entries, key=key, request_fingerprint=fingerprint))
         except (KeyReused, OrderExists):
-            # Another worker may have committed the same call since.
             if key is None or (first := self._first_receipt(order.id, key, fingerprint)) is None:
                 raise
             return first.order

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
+from order_fsm.erasure import ERASE
 from order_fsm.errors import (
     KeyReused,
     OrderFsmError,
@@ -201,7 +202,8 @@ class Executor:
             KeyReused: if the key was used for a different request.
         """
         record, order = snapshot.record, snapshot.order
-        if record is None or (record.order_id, record.request_fingerprint) != (order_id, fingerprint):
+        # An erasure blanks fingerprints. Then the calls on the order cannot be told apart any more.
+        if record is None or record.order_id != order_id or record.request_fingerprint not in (fingerprint, ""):
             other = None if record is None else record.order_id
             on = "the stock" if other is None else f"order {other!r}"
             raise KeyReused(
@@ -239,6 +241,7 @@ def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Su
         messages(before, after, decisions, moves),
         call.request.key,
         call.request_fingerprint,
+        erases=decisions[-1].entry.trigger == ERASE,
     )
 
 

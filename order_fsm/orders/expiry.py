@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from order_fsm.errors import InvalidInput, OrderNotFound, Refused, VersionConflict
-from order_fsm.model import ADOPT, UNFINISHED, Entry, Fact, Order, Receipt, When
+from order_fsm.model import UNFINISHED, Entry, Fact, Order, Receipt, When, placing_of
 from order_fsm.orders.calls import Expire
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import each_order
-from order_fsm.rules.adoption import placed_at
 from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
@@ -111,7 +110,7 @@ def _since(history: Sequence[Entry], when: When) -> datetime:
     since = history[0].at
     for entry in history:
         if when.matches(entry.after) and not when.matches(entry.before):
-            since = placed_at(entry) if entry.trigger == ADOPT else entry.at
+            since = placing_of(entry)
     return since
 
 

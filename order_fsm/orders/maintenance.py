@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from order_fsm import validation
+from order_fsm.erasure import ERASE
 from order_fsm.errors import InvalidInput, KeyReused, VersionConflict
 from order_fsm.model import Message, Receipt
 from order_fsm.orders import expiry, relay
@@ -246,6 +247,63 @@ class Maintenance:
         """
         before = expiry.moment_before(self._now(), _age(older_than))
         return expiry.purge(self._workflow, self._store, before, validation.whole(limit, "limit", 1))
+
+    # Personal values
+
+    def erase_customer(self, customer: str, *, by: str | None = None, limit: int | None = None) -> list[str]:
+        """Erase the personal values of a customer's orders, each as `erase_order` does and in a commit of its own.
+
+        An interrupted call is completed by the next one. A damaged order is logged by its id and left as it is, and is
+        not among the ids: repair it and call again.
+
+        Args:
+            customer: the customer.
+            by: the person or program.
+            limit: the largest number of orders to erase. None erases all.
+
+        Returns:
+            The ids of the orders that this call erased. Keep them: after a restore from a backup that is older than
+            the erasure, erase these orders again.
+
+        Raises:
+            StoreUnavailable: as `erase_order` does. The message or a note of the exception has the ids.
+        """
+        checked = validation.name(customer, "customer")
+        request = self._erasing(by)
+        limit = None if limit is None else validation.whole(limit, "limit", 1)
+        from order_fsm.orders.erasure import erase_customer  # Imported on demand: few processes erase.
+
+        return erase_customer(self._store, self._executor, checked, request, limit, self._permissions)
+
+    def erase_order(self, order_id: str, *, by: str | None = None) -> list[str]:
+        """Erase the personal values of an order. The rest stays: ids, keys, states, money, goods, stock and `by`.
+
+        Blanked are its customer, email and data; the comments of its history, and all facts except `LASTING_FACTS`;
+        and such facts in its undelivered messages. The history gets an entry `erase`. Then the store removes the erased
+        bytes from its files. A store on a server or in the shop's database leaves that to the database. A request that
+        is repeated under an old key of the order gets the first receipt, whatever its content.
+
+        Args:
+            order_id: the order.
+            by: the person or program.
+
+        Returns:
+            The id in a list, or an empty list if there was nothing to erase.
+
+        Raises:
+            OrderNotFound: if there is no such order.
+            StoreCorrupt: if the order is damaged. Then nothing of it is erased.
+            StoreUnavailable: if the store fails. The values may be erased, and their bytes still be in the files: call
+                again.
+        """
+        order_id = validation.identifier(order_id, "order id")
+        request = self._erasing(by)
+        from order_fsm.orders.erasure import erase_order  # Imported on demand: few processes erase.
+
+        return erase_order(self._store, self._executor, order_id, request, self._permissions)
+
+    def _erasing(self, by: str | None) -> Request:
+        return Request(ERASE, self._now(), {}, validation.actor(by))
 
     # A changed table
 

@@ -17,6 +17,7 @@ from order_fsm.orders.commands import Commands
 from order_fsm.orders.corrections import Corrections, content_of
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import cursor_of
+from order_fsm.orders.reports import Reports
 from order_fsm.rules.decide import Call, decide
 from order_fsm.rules.holding import Supply
 from order_fsm.rules.permissions import Allow, Permissions
@@ -26,7 +27,7 @@ from order_fsm.rules.workflow import LEDGER_QUEUES, PART_DISPATCHED, REFUND_DUE,
 from order_fsm.store import Need, Query, Store
 
 
-class Orders(Corrections):
+class Orders(Reports, Corrections):
     """The orders of a shop, in a store, under the rules of a workflow.
 
     One instance serves all threads if its store does. It keeps no state. All methods raise InvalidInput for values that
@@ -135,6 +136,8 @@ class Orders(Corrections):
         fingerprint = None
         if key is not None:
             fingerprint = request_fingerprint(order_id, "create", content_of(order))
+            if (first := self._first_receipt(order_id, key, fingerprint)) is not None:
+                return first.order
         return self._begin(order, (Entry(1, "create", UNFINISHED, UNFINISHED, now, by, key=key),), key, fingerprint)
 
     def fire(
@@ -300,21 +303,32 @@ class Orders(Corrections):
         """
         return self._store.load(validation.identifier(order_id, "order id"))
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
+    def history(self, order_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         """Return the history of an order, oldest entry first.
 
+        Args:
+            order_id: the order.
+            after: the version of the last entry of the page before.
+            limit: the largest number of entries to return. By default all.
+
         Raises:
             OrderNotFound: if there is no such order.
         """
-        return self._store.history(validation.identifier(order_id, "order id"))
+        after = validation.whole(after, "after", 0)
+        limit = None if limit is None else validation.whole(limit, "limit", 1)
+        return self._store.history(validation.identifier(order_id, "order id"), after, limit)
 
-    def progress(self, order_id: str) -> tuple[Entry, ...]:
+    def progress(self, order_id: str, *, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         """Return the entries that the customer may read, oldest first.
 
+        Args:
+            order_id, after, limit: as in `history`.
+
         Raises:
             OrderNotFound: if there is no such order.
         """
-        return tuple(entry for entry in self.history(order_id) if entry.visible)
+        limit = None if limit is None else validation.whole(limit, "limit", 1)
+        return tuple([entry for entry in self.history(order_id, after=after) if entry.visible][:limit])
 
     def explain(self, order_id: str, *, by: str | None = None) -> dict[str, tuple[Reason, ...]]:
         """Return why each trigger would be refused now, without facts and comment. Changes nothing.
@@ -353,10 +367,14 @@ class Orders(Corrections):
         lacks: Iterable[str] = (),
         customer: str | None = None,
         reference: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         after: str | None = None,
         limit: int = 50,
     ) -> list[Order]:
         """Return the orders with these statuses, oldest first by time of creation, then by id.
+
+        With `since` or `until` they are those that were placed in the interval, oldest first by the time of placing.
 
         A damaged order is logged and left out. `audit` reports it.
 
@@ -365,23 +383,34 @@ class Orders(Corrections):
             lacks: statuses that the orders do not have.
             customer: only this customer's orders.
             reference: only orders with a payment that has this reference.
+            since: only orders that were placed at this time or later. It has a time zone.
+            until: only orders that were placed before this time.
             after: the id of the last order of the page before.
             limit: the largest number of orders to return.
 
         Raises:
+            InvalidInput: if `until` is before `since`, or the order `after` is not placed any more.
             OrderNotFound: if there is no order `after`.
         """
         when = When(has=self._workflow.known_statuses(has), lacks=self._workflow.known_statuses(lacks))
         customer = validation.optional_name(customer, "customer")
         reference = validation.optional_name(reference, "reference")
-        return self._page(when, after, limit, customer=customer, reference=reference)
+        return self._page(when, after, limit, customer=customer, reference=reference, since=since, until=until)
 
-    def queue(self, name: str, *, after: str | None = None, limit: int = 50) -> list[Order]:
+    def queue(
+        self,
+        name: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> list[Order]:
         """Return the orders in a queue, in pages as `find`.
 
         Args:
             name: a queue of the workflow, or `refund_due`, `unmatched` or `part_dispatched`.
-            after, limit: as in `find`.
+            since, until, after, limit: as in `find`.
 
         Raises:
             InvalidInput: if there is no such queue. The message lists them.
@@ -398,6 +427,8 @@ class Orders(Corrections):
             refund_due=name == REFUND_DUE,
             unmatched=name == UNMATCHED,
             part_dispatched=name == PART_DISPATCHED,
+            since=since,
+            until=until,
         )
 
     def counts(self) -> dict[str, int]:
@@ -411,14 +442,21 @@ class Orders(Corrections):
             counts[PART_DISPATCHED] += tally.orders * tally.part_dispatched
         return counts
 
-    def totals(self, customer: str | None = None) -> dict[str, Decimal]:
+    def totals(
+        self, customer: str | None = None, since: datetime | None = None, until: datetime | None = None
+    ) -> dict[str, Decimal]:
         """Return the sum of the orders that count (sent and not cancelled), by currency.
 
         Args:
             customer: only this customer's orders.
+            since, until: only orders that were placed in this interval, as in `find`.
         """
+        customer = validation.optional_name(customer, "customer")
+        since, until = validation.interval(since, until)
+        if since is not None or until is not None:
+            return self._store.totals(since, until, customer)
         totals: dict[str, Decimal] = {}
-        for tally in self._store.tally(validation.optional_name(customer, "customer")):
+        for tally in self._store.tally(customer):
             if self._workflow.counts_in(tally.state):
                 totals[tally.currency] = plus(totals.get(tally.currency, ZERO), tally.total)
         return totals
@@ -434,10 +472,15 @@ class Orders(Corrections):
         unmatched: bool = False,
         reference: str | None = None,
         part_dispatched: bool = False,
+        since: datetime | None,
+        until: datetime | None,
     ) -> list[Order]:
-        cursor = None if after is None else cursor_of(self._store.load(validation.identifier(after, "after")))
         limit = validation.whole(limit, "limit", 1)
-        query = Query(when, customer, refund_due, cursor, limit, unmatched, reference, part_dispatched)
+        since, until = validation.interval(since, until)
+        query = Query(when, customer, refund_due, None, limit, unmatched, reference, since, until, part_dispatched)
+        if after is not None:
+            last = self._store.load(validation.identifier(after, "after"))
+            query = query._replace(after=cursor_of(last, dated=query.is_dated))
         return self._store.find(query)
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused
-from order_fsm.model import ADOPT, UNFINISHED, Entry, Fact, Order, PaymentKind, Shipment
+from order_fsm.model import ADOPT, UNFINISHED, Entry, Fact, Order, PaymentKind, Shipment, placed_at
 from order_fsm.money import ZERO
 from order_fsm.rules.booking import Booking, book, recorded_before
 from order_fsm.rules.request import Request
@@ -88,7 +88,14 @@ def adopted(
     shipments: tuple[Shipment, ...] = ()
     if order.lines and "dispatched" in statuses:
         shipments = (Shipment("shipped", lines_of(order.quantities), (), entry.at, entry.version),)
-    order = evolve(order, version=entry.version, updated_at=entry.at, reserved=reserved, shipments=shipments)
+    order = evolve(
+        order,
+        version=entry.version,
+        updated_at=entry.at,
+        reserved=reserved,
+        placed_at=placed_at((*entries, entry)),
+        shipments=shipments,
+    )
     return order, (*entries, entry)
 
 
@@ -106,11 +113,6 @@ def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> O
     *past, last = entries
     request = Request(ADOPT, last.at, last.facts, last.by, last.comment, key=last.key)
     return adopted(workflow, new, last.after, [PastPayment(entry.at, entry.facts) for entry in past], request)[0]
-
-
-def placed_at(entry: Entry) -> datetime:
-    """Return the time at which an adopted order was placed. Its last entry has it."""
-    return datetime.fromisoformat(str(entry.facts["placed_at"]))
 
 
 def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:

@@ -32,6 +32,7 @@ def decided_again(
     then, facts = order_as_of(counting or workflow, order, history, version - 1), entry.facts
     if entry.trigger == AMEND:
         then = amended(then, facts)
-    return decide(
-        workflow, then, Request(entry.trigger, entry.at, facts, entry.by, entry.comment, override=entry.override)
-    )
+    # An erased comment may have been the reason for the step.
+    comment = "erased" if entry.erased else entry.comment
+    request = Request(entry.trigger, entry.at, facts, entry.by, comment, override=entry.override)
+    return decide(workflow, then, request)

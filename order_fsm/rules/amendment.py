@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve
 
-from order_fsm.model import Entry, Fact, Order, invoiced_by_payment
+from order_fsm.model import Entry, Fact, Order, invoiced_by_payment, placed_at
 from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
 
@@ -76,7 +76,11 @@ def order_as_of(workflow: Workflow, order: Order, history: Sequence[Entry], vers
                     before[name] = facts[f"{name}_before"]
     shipments = tuple(shipment for shipment in order.shipments if shipment.version <= version)
     then = order.after(entry, payments, workflow.counts_in(entry.state_after), shipments)
-    return evolve(_with_parts(then, before), invoiced_by_payment=invoiced_by_payment(history[:version]))
+    return evolve(
+        _with_parts(then, before),
+        invoiced_by_payment=invoiced_by_payment(history[:version]),
+        placed_at=placed_at(history[:version]),
+    )
 
 
 def unlike_history(order: Order, history: Sequence[Entry]) -> Iterator[tuple[str, int]]:

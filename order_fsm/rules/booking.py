@@ -245,7 +245,8 @@ def _given_back(order: Order, subject: _Subject) -> Decimal:
     of_refund = [
         row
         for row in order.payments
-        if row.kind in _LEFT["refund_failed"]
+        if row.amount  # A refund of 0 is an end or an amendment of credits.
+        and row.kind in _LEFT["refund_failed"]
         and (row.reference, row.transaction_id) == (subject.reference, subject.transaction_id)
     ]
     return max(minus(ZERO, ledger.balance(ZERO, of_refund, order.currency).credited), ZERO)

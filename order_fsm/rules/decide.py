@@ -186,7 +186,7 @@ def _decision(
     if booking is not None and rule.ledger is not None:
         recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
     shipments = order.shipments
-    if handling is not None and (handling.pieces or (handling.kind == "recalled" and order.shipments)):
+    if handling is not None and handling.recorded:
         row = handling.row(request, order.version + 1)
         shipments = (*shipments, row)
         recorded = {**recorded, "items": row.lines}

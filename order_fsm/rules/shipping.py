@@ -22,6 +22,7 @@ class Handling(NamedTuple):
         beyond: the SKUs of which the request names more than the order has left to ship, or out.
         left: the pieces that are left to ship after it.
         restock: whether returned pieces go back on the shelf.
+        recorded: whether there is something to record. A recall is, even if all pieces came back before.
     """
 
     kind: GoodsKind
@@ -30,6 +31,7 @@ class Handling(NamedTuple):
     beyond: tuple[str, ...]
     left: Mapping[str, int]
     restock: bool
+    recorded: bool
 
     @property
     def lines(self) -> tuple[Line, ...]:
@@ -60,6 +62,7 @@ def handle(order: Order, kind: GoodsKind, request: Request) -> Handling:
         tuple([sku for sku, number in pieces.items() if number > bound.get(sku, 0)]),
         left,
         request.facts.get("restock") is not False,
+        bool(goods.shipped) if kind == "recalled" else bool(pieces),
     )
 
 

@@ -240,7 +240,8 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True, goods="recalled"), *RETURNED),
         *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
         # The guards see the order as amended. `shortages` are the further pieces that it would take and the shop lacks.
-        *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(COVERS_OUT, SOME_SHIPPED, NONE_LEFT)), *AMENDED_TO_SHIPPED),
+        # If no goods are left there are none. The first rows have that guard only for the reasons of a refusal.
+        *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_SHIPPED, NONE_LEFT)), *AMENDED_TO_SHIPPED),
         *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED),
         *_settled(Rule("amend", guards=(STOCK_SUFFICES, COVERS_OUT)), *AMENDED),
         *_settled(Rule("amend", guards=(COVERS_OUT,)), KEEPS_BOTH),

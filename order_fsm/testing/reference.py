@@ -14,10 +14,16 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
-from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Receipt
+from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Line, Order, Payment, Receipt, Sales
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel
+from order_fsm.testing.reference_corrections import (
+    adopted,
+    changed,
+    was_sent,
+    with_changes,
+)
 from order_fsm.testing.reference_goods import (
     goods_facts,
     goods_of,
@@ -98,25 +104,6 @@ class Reference:
 
         return self._call(order_id, ("save", wanted, said["comment"]), said, filled)
 
-    def amend_lines(
-        self, order_id: str, lines: tuple[Line, ...], version: int, at: datetime, said: Mapping[str, Any]
-    ) -> Receipt:
-        """Give an order other lines."""
-
-        def amended(order: Order) -> list[tuple[Order, Entry]]:
-            if order.version != version:
-                raise VersionConflict
-            if lines == order.lines:
-                return [self._noted(order, at, said)] if said["comment"].strip() else []
-            after = evolve(order, lines=lines)
-            facts = {"lines": lines, "lines_before": order.lines}
-            shortages = missing_for(order, after, self.on_hand) - self.backorder
-            last, entry = self._step(after, "amend", at, said, facts, shortages)
-            holds = self.workflow.holds_stock.matches(last.statuses)
-            return [(last.holding(reserved_as_amended(order, after, holds, self.on_hand)), entry)]
-
-        return self._call(order_id, ("amend_lines", lines, said["comment"]), said, amended)
-
     def comment(self, order_id: str, at: datetime, said: Mapping[str, Any]) -> Receipt:
         """Add a comment."""
         if not said["comment"].strip():
@@ -155,6 +142,97 @@ class Reference:
         out, lost = self.out.get(sku, 0), self.lost.get(sku, 0)
         return StockLevel(self.on_hand.get(sku), self.held[sku], out, lost, sku in self.backorder)
 
+    def erase(self, order_id: str, at: datetime, by: str | None) -> list[str]:
+        """Blank all that is personal in the past of an order."""
+        if order_id not in self.lives:
+            raise OrderNotFound
+        order, life = self.lives[order_id][-1][0], self.lives[order_id]
+        blank = [self._blank(*step) for step in life]
+        if blank == life:
+            return []
+        said = {"comment": "", "visible": False, "notify": False, "key": None, "by": by}
+        entry = self._entry(order, "erase", order.state, at, said)
+        self.lives[order_id] = [*blank, (blank[-1][0].after(entry, order.payments, order.counted), entry)]
+        for key, (_, of, first, last) in self.keys.items():
+            entries = [one for _, one in life[first - 1 : last]]
+            if of == order_id and not all(
+                one.by == "gateway" and one.facts and set(one.facts) <= LASTING_FACTS for one in entries
+            ):
+                self.keys[key] = (None, of, first, last)
+        return [order_id]
+
+    def _blank(self, order: Order, entry: Entry) -> tuple[Order, Entry]:
+        """Return an order and an entry without what is personal."""
+        order = evolve(order, customer=None, email=None, data={})
+        lasting = {name: value for name, value in entry.facts.items() if name in LASTING_FACTS}
+        if entry.comment or lasting != entry.facts:
+            entry = evolve(entry, comment="", facts=lasting, erased=True)
+        return order, entry
+
+    def amend(
+        self, order_id: str, wanted: Mapping[str, Any], version: int | None, at: datetime, said: Mapping[str, Any]
+    ) -> Receipt:
+        """Amend the order."""
+
+        def amended(order: Order) -> list[tuple[Order, Entry]]:
+            if version not in (None, order.version):
+                raise VersionConflict
+            facts = changed(order, wanted)
+            if not facts:
+                return [self._noted(order, at, said)] if said["comment"].strip() else []
+            after = with_changes(order, facts)
+            lacking = missing_for(order, after, self.on_hand) - self.backorder
+            last, entry = self._step(after, "amend", at, said, facts, lacking)
+            if after.lines != order.lines:
+                holds = self.workflow.holds_stock.matches(last.statuses)
+                last = last.holding(reserved_as_amended(order, after, holds, self.on_hand))
+            return [(last, entry)]
+
+        asked = tuple(sorted((name, str(value)) for name, value in wanted.items()))
+        return self._call(order_id, ("amend", asked, said["comment"]), said, amended)
+
+    def assign_customer(
+        self, ids: list[str], customer: str | None, at: datetime, said: Mapping[str, Any]
+    ) -> list[Receipt]:
+        """Give orders a customer."""
+        if not set(ids) <= self.lives.keys():
+            raise OrderNotFound
+        return [self.amend(order_id, {"customer": customer}, None, at, said) for order_id in ids]
+
+    def resend(self, order_id: str, topic: str, at: datetime, said: Mapping[str, Any]) -> Receipt:
+        """Send a message again."""
+
+        def again(order: Order) -> list[tuple[Order, Entry]]:
+            if not was_sent(self.lives[order_id], topic):
+                raise InvalidInput
+            entry = evolve(self._entry(order, "resend", order.state, at, said), facts={"topic": topic})
+            return [(order.after(entry, order.payments, order.counted), entry)]
+
+        return self._call(order_id, ("resend", topic), said, again)
+
+    def adopt(
+        self,
+        new: Order,
+        statuses: frozenset[str],
+        payments: list[dict[str, Any]],
+        at: datetime,
+        placed: datetime,
+        key: str | None,
+    ) -> Order:
+        """Take over an order, given as it should be before its payments and boxes."""
+        asked = ("adopt", new.id, new.total, new.lines, new.customer, statuses, str(payments), str(placed))
+        if (first := self._first(key, asked)) is not None:
+            return first.order
+        names = [status.name for status in self.workflow.statuses if status.name in statuses]
+        state = "+".join(names) or UNFINISHED
+        if state not in self.workflow.states:
+            raise InvalidInput
+        counted, holds = self.workflow.counts.matches(statuses), self.workflow.holds_stock.matches(statuses)
+        life = adopted(new, state, counted, holds, payments, at, placed)
+        if new.id in self.lives:
+            raise OrderExists
+        return self._keep([(order, evolve(entry, key=key)) for order, entry in life], asked).order
+
     def orders(self) -> list[Order]:
         """All of them, oldest first by time of creation, then by id."""
         return sorted((life[-1][0] for life in self.lives.values()), key=lambda order: (order.created_at, order.id))
@@ -177,6 +255,51 @@ class Reference:
             if self.workflow.counts.matches(order.statuses) and customer in (None, order.customer):
                 totals[order.currency] = totals.get(order.currency, Decimal(0)) + order.total
         return totals
+
+    def placed(self, since: datetime | None, until: datetime | None, customer: str | None) -> list[Order]:
+        """The orders placed in an interval, oldest placing first, by a look through their lives."""
+        placed: list[tuple[datetime, str, Order]] = []
+        for order in self.orders():
+            placings = [one for _, one in self.lives[order.id] if {"sent"} & one.after and not {"sent"} & one.before]
+            times = [
+                datetime.fromisoformat(str(one.facts["placed_at"])) if one.trigger == "adopt" else one.at
+                for one in placings
+            ]
+            at = times[-1] if times and "sent" in order.statuses else None
+            assert order.placed_at == at, f"order {order.id!r} was placed at {at}, not at {order.placed_at}"
+            if at is not None and _between(at, since, until) and customer in (None, order.customer):
+                placed.append((at, order.id, order))
+        return [order for _, _, order in sorted(placed, key=lambda one: one[:2])]
+
+    def dated_totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        """What the orders of an interval come to that count, by currency."""
+        totals: dict[str, Decimal] = {}
+        for order in self.placed(since, until, customer):
+            if self.workflow.counts.matches(order.statuses):
+                totals[order.currency] = totals.get(order.currency, Decimal(0)) + order.total
+        return totals
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        """What was sold, received and given back in an interval, by currency."""
+        gross = self.dated_totals(since, until, None)
+        rows = [row for order in self.orders() for row in order.payments if _between(row.at, since, until)]
+        report = {}
+        for currency in {*gross, *(row.currency for row in rows if row.amount or row.credit)}:
+            mine = [row for row in rows if row.currency == currency]
+            counted = [
+                order.id
+                for order in self.placed(since, until, None)
+                if order.currency == currency and self.workflow.counts.matches(order.statuses)
+            ]
+            report[currency] = Sales(
+                currency,
+                len(counted),
+                gross.get(currency, Decimal(0)),
+                total(mine, "captured", "restored") - total(mine, "reversed"),
+                total(mine, "refunded") - total(mine, "refund_failed"),
+                sum((row.credit for row in mine), start=Decimal(0)),
+            )
+        return report
 
     # One call: done before, or decided and kept
 
@@ -206,11 +329,11 @@ class Reference:
             self.lost[sku] = self.lost.get(sku, 0) + lost
         return self._keep(steps, asked)
 
-    def _first(self, key: str | None, asked: object) -> Receipt | None:
+    def _first(self, key: str | None, asked: tuple[object, ...]) -> Receipt | None:
         if key not in self.keys:
             return None
         meant, order_id, first, last = self.keys[key]
-        if meant != asked:
+        if order_id != asked[1] or meant not in (None, asked):  # An erasure forgets what was asked.
             raise KeyReused
         return self._receipt(order_id, first, last, duplicate=True)
 
@@ -253,14 +376,13 @@ class Reference:
         at: datetime,
         said: Mapping[str, Any],
         given: Mapping[str, Any],
-        shortages: set[str] | None = None,
+        lacking: set[str] | None = None,
     ) -> tuple[Order, Entry]:
         """The first row of a trigger that is open and whose guards hold; with a reason, an override passes policy."""
         rules = [rule for rule in self.workflow.rules if rule.trigger == trigger]
         reasoned = bool(said["comment"].strip())
         gateway = said["by"] == "gateway"
-        if shortages is None:
-            shortages = self._shortages(order)
+        shortages = self._shortages(order) if lacking is None else lacking
         facts = {**given, "comment": said["comment"], "shortages": shortages, "gateway": gateway}
         if rules[0].goods is not None:
             facts |= goods_facts(order, rules[0].goods, given, at)
@@ -276,6 +398,9 @@ class Reference:
             lapsed = -sum((row.credit for row in payments), start=Decimal(0))
             zero = Decimal(0)
             payments += (Payment("refunded", zero, order.currency, None, at, order.version + 1, lapsed),)
+        elif "credited" in given and trigger == "amend":
+            credit = given["credited"] - order.credited
+            payments += (Payment("refunded", Decimal(0), order.currency, None, at, order.version + 1, credit),)
         after = evolve(order, payments=payments)
         facts |= {"outstanding": max(after.cost - after.held, Decimal(0)), "online": after.held_online > 0}
         for overriding in (False, True) if said["override"] and reasoned else (False,):
@@ -386,3 +511,7 @@ class Reference:
                 return [step, *rest], []
             dead_ends += ends
         return None, [end for end in dead_ends if end[1]]
+
+
+def _between(at: datetime, since: datetime | None, until: datetime | None) -> bool:
+    return (since is None or since <= at) and (until is None or at < until)

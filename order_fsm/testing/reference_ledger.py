@@ -118,7 +118,7 @@ def _credit(
     credited = sum((one.credit for one in rows), start=Decimal(0))
     if kind == "refund_failed":
         same = [one for one in rows if one.kind in ("refunded", kind) and one.reference == row["reference"]]
-        same = [one for one in same if one.transaction_id == row["transaction_id"]]
+        same = [one for one in same if one.transaction_id == row["transaction_id"] and one.amount]
         return max(Decimal(0), -sum((one.credit for one in same), start=Decimal(0)))
     if kind != "refunded":
         return Decimal(0)

@@ -181,9 +181,13 @@ class RuleNotes:
 
         @wraps(decide)
         def noting_decide(
-            workflow: Workflow, order: Order, request: Request, shortages: Collection[str] = ()
+            workflow: Workflow,
+            order: Order,
+            request: Request,
+            shortages: Collection[str] = (),
+            tracked: Collection[str] = (),
         ) -> Decision | Refused:
-            return decide(twins.get(id(workflow)) or self._twin(workflow), order, request, shortages)
+            return decide(twins.get(id(workflow)) or self._twin(workflow), order, request, shortages, tracked)
 
         return noting_decide
 

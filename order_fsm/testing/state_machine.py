@@ -16,9 +16,9 @@ from attrs import evolve
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, MissingDependency, OrderFsmError, Refused
-from order_fsm.model import UNFINISHED, Line, Message, Order, Receipt
+from order_fsm.model import UNFINISHED, Line, Message, Order, Receipt, statuses_of
 from order_fsm.orders.service import Orders
-from order_fsm.rules.rule import MONEY_FACTS
+from order_fsm.rules.rule import AMEND, MONEY_FACTS
 from order_fsm.rules.shop import shop_workflow
 from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Store
@@ -73,6 +73,39 @@ _goods: dict[str, st.SearchStrategy[Any]] = {
 }
 _own_fact = st.none() | st.sampled_from(["", "fine", "damaged", "é"]) | st.integers(2, 9)
 _lines = st.lists(st.builds(Line, st.sampled_from(SKUS), st.integers(1, 3)), max_size=3).map(tuple)
+_parts = st.fixed_dictionaries(
+    {},
+    optional={
+        "total": st.sampled_from(["10.00", "12.5", "3.33", "0"]).map(validation.money),
+        "lines": _lines,
+        "credited": st.sampled_from(["0", "3.33", "10"]).map(validation.money),
+        "email": st.sampled_from([None, "ann@example.com", "ben@example.com"]),
+        "customer": st.sampled_from([None, "ann", "ben"]),
+        "data": st.sampled_from([None, {"n": [1]}, {"n": [1.5, True], "m": "é"}]),
+    },
+)
+_topics = st.sampled_from(
+    [
+        *("order.placed", "order.updated", "order.paid", "payment.received", "payment.reversed", "payment.unmatched"),
+        *("refund.due", "stock.short"),
+    ]
+)
+_before = st.sampled_from([timedelta(0), timedelta(minutes=1), timedelta(days=9)])
+_past_payments = st.lists(
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(["captured", "captured", "captured", "refunded", "reversed", "refund_failed"]),
+            "amount": st.sampled_from(["10.00", "10.00", "3.33"]).map(validation.money),
+            "before": _before,
+        },
+        optional={
+            "reference": st.sampled_from(["ch_1", "ch_2"]),
+            "transaction_id": st.sampled_from(["t_1", "t_2"]),
+            "credit": st.booleans(),
+        },
+    ).map(lambda one: {name: value for name, value in one.items() if name != "credit" or one["kind"] == "refunded"}),
+    max_size=3,
+)
 _contents = st.fixed_dictionaries(
     {
         "total": st.sampled_from(["10.00", "10.00", "12.5", "0"]).map(validation.money),
@@ -91,12 +124,13 @@ def orders_machine(
 ) -> type[RuleBasedStateMachine]:
     """A state machine that does the same to orders on each of some stores, and compares every answer.
 
-    It creates orders, fires triggers with facts, saves forms (stale ones too), comments, repeats earlier calls, uses
-    keys and references again, sets, adjusts and stops tracking stock, delivers messages, lets the clock jump a day
-    ahead and back or stand still, and closes and opens the stores in between. What a call answers (the receipt, or the
-    kind of error and the codes of its reasons) and, after each step, all orders, histories, stock, counts and totals
-    must be those of the reference; the messages that are delivered must be the same ones from every store. Expiry,
-    purges and deliveries that fail are left to other tests.
+    It creates, adopts and erases orders, fires triggers with facts, saves forms and amends orders (stale ones too),
+    comments, moves orders to a customer, sends messages again, repeats earlier calls, uses keys and references again,
+    sets, adjusts and stops tracking stock, delivers messages, lets the clock jump a day ahead and back or stand still,
+    and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
+    its reasons) and, after each step, all orders, histories, stock, counts, totals and reports must be those of the
+    reference; the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries
+    that fail are left to other tests.
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
         TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
@@ -121,7 +155,8 @@ def orders_machine(
     known = frozenset().union(*(rules.facts_of(trigger) for trigger in rules.triggers))
     if unknown := sorted(set(facts or {}) - known):
         raise InvalidInput(f"facts must name facts of the workflow ({', '.join(sorted(known))}), not {unknown[0]!r}")
-    triggers = st.sampled_from(rules.triggers).flatmap(lambda trigger: _with_facts(rules, trigger, facts or {}))
+    fired = [trigger for trigger in rules.triggers if trigger != AMEND]
+    triggers = st.sampled_from(fired).flatmap(lambda trigger: _with_facts(rules, trigger, facts or {}))
     flips = st.frozensets(st.sampled_from([status.name for status in rules.statuses]), max_size=3)
 
     class OrdersMachine(_Lockstep):
@@ -160,12 +195,12 @@ def orders_machine(
             trigger, given = fired
             self.call("fire", order_id=order_id, trigger=trigger, said=said, facts=given)
 
-        @rule(order_id=_ids, nth=st.integers(0, len(rules.triggers) - 1), said=_overridable)
+        @rule(order_id=_ids, nth=st.integers(0, len(fired) - 1), said=_overridable)
         def advance(self, order_id: str, nth: int, said: dict[str, Any]) -> None:
             """Fire a trigger that has a row in the order's state. Most triggers have none in most states."""
             life = self.reference.lives.get(order_id)
             state = life[-1][0].state if life else UNFINISHED
-            if there := [trigger for trigger in rules.triggers if rules.edges_from(state, trigger)]:
+            if there := [trigger for trigger in fired if rules.edges_from(state, trigger)]:
                 self.call("fire", order_id=order_id, trigger=there[nth % len(there)], said=said, facts={})
 
         @rule(order_id=_ids, flipped=flips, stale=st.sampled_from([0, 0, 0, 1]), said=_overridable)
@@ -220,11 +255,57 @@ def orders_machine(
             elif order is not None and how == "shipped" and (shipped := goods_of(order).shipped):
                 lines = tuple(Line(sku, number) for sku, number in shipped.items())
             version = max(order.version - stale, 1) if order else 1
-            self.call("amend_lines", order_id=order_id, lines=lines, version=version, said=said)
+            self.call("amend", order_id=order_id, wanted={"lines": lines}, version=version, said=said)
 
         @rule(order_id=_ids, said=_said)
         def comment(self, order_id: str, said: dict[str, Any]) -> None:
             self.call("comment", order_id=order_id, said=said)
+
+        @rule(order_id=_ids, by=st.sampled_from([None, "dpo"]))
+        def erase(self, order_id: str, by: str | None) -> None:
+            self.call("erase", order_id=order_id, by=by)
+
+        @precondition(lambda self: AMEND in rules.triggers)
+        @rule(order_id=_ids, wanted=_parts, stale=st.sampled_from([0, 0, 0, 1]), said=_overridable)
+        def amend(self, order_id: str, wanted: dict[str, Any], stale: int, said: dict[str, Any]) -> None:
+            life = self.reference.lives.get(order_id)
+            version = max(life[-1][0].version - stale, 1) if life else 1
+            self.call("amend", order_id=order_id, wanted=wanted, version=version, said=said)
+
+        @precondition(lambda self: AMEND in rules.triggers)
+        @rule(ids=st.lists(_ids, max_size=3), customer=st.sampled_from([None, "ann", "ben"]))
+        def assign_customer(self, ids: list[str], customer: str | None) -> None:
+            self.call("assign_customer", ids=ids, customer=customer, key=None)
+
+        @rule(order_id=_ids, topic=_topics, key=_keys)
+        def resend(self, order_id: str, topic: str, key: str | None) -> None:
+            self.call("resend", order_id=order_id, topic=topic, key=key)
+
+        @rule(
+            order_id=_new_ids,
+            key=_keys,
+            contents=_contents,
+            state=st.sampled_from([*rules.states, "sent", "sent+paid", "sent+paid"]),
+            payments=_past_payments,
+            before=_before,
+        )
+        def adopt(
+            self,
+            order_id: str,
+            key: str | None,
+            contents: dict[str, Any],
+            state: str,
+            payments: list[dict[str, Any]],
+            before: timedelta,
+        ) -> None:
+            past = [
+                {name: value for name, value in one.items() if name != "before"} | {"at": self.now - one["before"]}
+                for one in payments
+            ]
+            placed = self.now - before
+            self.call(
+                "adopt", order_id=order_id, statuses=statuses_of(state), past=past, placed=placed, key=key, **contents
+            )
 
         @precondition(lambda self: self.kept)
         @rule(back=st.integers(0, 3))
@@ -356,6 +437,24 @@ class _Lockstep(RuleBasedStateMachine):
             assert orders.counts() == self.reference.counts(), f"the counts of {store!r} are wrong"
             for customer in (None, "ann"):
                 assert orders.totals(customer) == self.reference.totals(customer), f"the totals of {store!r} are wrong"
+            for since, until in ((None, self.now), (self.now, self.now + timedelta(microseconds=1)), (START, None)):
+                self.compare_interval(store, since, until)
+
+    def compare_interval(self, store: str, since: datetime | None, until: datetime | None) -> None:
+        """Compare what a store says about an interval."""
+        orders, reference = self.shops[store], self.reference
+        for customer in (None, "ann"):
+            wanted, found = reference.placed(since, until, customer), list[Order]()
+            while len(found) <= len(wanted) and (
+                page := orders.find(
+                    customer=customer, since=since, until=until, limit=2, after=found[-1].id if found else None
+                )
+            ):
+                found += page
+            assert exact(found) == exact(wanted), f"{store!r} finds other orders that were placed in an interval"
+            totals = reference.dated_totals(since, until, customer)
+            assert orders.totals(customer, since, until) == totals, f"{store!r} has other totals in an interval"
+        assert orders.report(since, until) == reference.report(since, until), f"the report of {store!r} is wrong"
 
     def compare_messages(self) -> None:
         """Deliver what waits in the outboxes, and compare it between the stores."""
@@ -372,11 +471,9 @@ class _Lockstep(RuleBasedStateMachine):
 
     # Each call, on the reference and on a store
 
-    def _create_in_reference(
-        self, order_id: str, total: Any, lines: tuple[Line, ...], customer: str | None, key: str | None
-    ) -> Order:
+    def _new(self, order_id: str, total: Any, lines: tuple[Line, ...], customer: str | None, at: datetime) -> Order:
         counted = self._workflow.counts.matches(frozenset())
-        new = Order(
+        return Order(
             order_id,
             UNFINISHED,
             counted,
@@ -387,11 +484,13 @@ class _Lockstep(RuleBasedStateMachine):
             customer,
             None,
             (),
-            self.now,
-            self.now,
+            at,
+            at,
             data={"n": [1]},
         )
-        return self.reference.create(new, key)
+
+    def _create_in_reference(self, order_id: str, key: str | None, **contents: Any) -> Order:
+        return self.reference.create(self._new(order_id, at=self.now, **contents), key)
 
     def _create_in(self, orders: Orders, order_id: str, **given: Any) -> Order:
         return orders.create(order_id, currency="GBP", data={"n": [1]}, **given)
@@ -412,16 +511,6 @@ class _Lockstep(RuleBasedStateMachine):
     ) -> object:
         return orders.save(order_id, wanted, version=version, **said)
 
-    def _amend_lines_in_reference(
-        self, order_id: str, lines: tuple[Line, ...], version: int, said: dict[str, Any]
-    ) -> object:
-        return self.reference.amend_lines(order_id, lines, version, self.now, said)
-
-    def _amend_lines_in(
-        self, orders: Orders, order_id: str, lines: tuple[Line, ...], version: int, said: dict[str, Any]
-    ) -> object:
-        return orders.amend(order_id, version=version, lines=lines, **said)
-
     def _set_stock_in_reference(self, sku: str, available: int, expected: int | None, backorder: bool | None) -> None:
         self.reference.set_stock(sku, available, expected, backorder)
 
@@ -440,11 +529,56 @@ class _Lockstep(RuleBasedStateMachine):
     def _adjust_stock_in(self, orders: Orders, sku: str, by: int, key: str | None) -> int:
         return orders.adjust_stock(sku, by, key=key)
 
+    def _erase_in_reference(self, order_id: str, by: str | None) -> object:
+        return self.reference.erase(order_id, self.now, by)
+
+    def _erase_in(self, orders: Orders, order_id: str, by: str | None) -> object:
+        return orders.erase_order(order_id, by=by)
+
     def _comment_in_reference(self, order_id: str, said: dict[str, Any]) -> object:
         return self.reference.comment(order_id, self.now, said)
 
     def _comment_in(self, orders: Orders, order_id: str, said: dict[str, Any]) -> object:
         return orders.comment(order_id, **said)
+
+    def _amend_in_reference(self, order_id: str, wanted: dict[str, Any], version: int, said: dict[str, Any]) -> object:
+        return self.reference.amend(order_id, wanted, version, self.now, said)
+
+    def _amend_in(
+        self, orders: Orders, order_id: str, wanted: dict[str, Any], version: int, said: dict[str, Any]
+    ) -> object:
+        return orders.amend(order_id, version=version, **said, **wanted)
+
+    def _assign_customer_in_reference(self, ids: list[str], customer: str | None, key: str | None) -> object:
+        said = {"comment": "", "visible": False, "notify": False, "by": None, "key": key, "override": False}
+        return self.reference.assign_customer(ids, customer, self.now, said)
+
+    def _assign_customer_in(self, orders: Orders, ids: list[str], customer: str | None, key: None) -> object:  # noqa: ARG002
+        return orders.assign_customer(ids, customer=customer)
+
+    def _resend_in_reference(self, order_id: str, topic: str, key: str | None) -> object:
+        said = {"comment": "", "visible": False, "notify": False, "by": None, "key": key}
+        return self.reference.resend(order_id, topic, self.now, said)
+
+    def _resend_in(self, orders: Orders, order_id: str, topic: str, key: str | None) -> object:
+        return orders.resend(order_id, topic, key=key)
+
+    def _adopt_in_reference(
+        self,
+        order_id: str,
+        statuses: frozenset[str],
+        past: list[dict[str, Any]],
+        placed: datetime,
+        key: str | None,
+        **contents: Any,
+    ) -> object:
+        new = self._new(order_id, at=min([placed, *(one["at"] for one in past)]), **contents)
+        return self.reference.adopt(new, statuses, past, self.now, placed, key)
+
+    def _adopt_in(
+        self, orders: Orders, order_id: str, past: list[dict[str, Any]], placed: datetime, **given: Any
+    ) -> object:
+        return orders.adopt(order_id, currency="GBP", data={"n": [1]}, payments=past, placed_at=placed, **given)
 
 
 def _plain(message: Message) -> Message:
@@ -463,6 +597,12 @@ def _answer(call: Callable[[], object]) -> object:
         return Refused, sorted({reason.code for reason in refused.reasons})
     except OrderFsmError as error:
         return type(error)
+    return exact(_without_pieces(answer))
+
+
+def _without_pieces(answer: object) -> object:
+    if isinstance(answer, list):
+        return [_without_pieces(one) for one in answer]
     if isinstance(answer, Order):
-        return exact(answer.holding(None))
-    return exact(evolve(answer, order=answer.order.holding(None)) if isinstance(answer, Receipt) else answer)
+        return answer.holding(None)
+    return evolve(answer, order=answer.order.holding(None)) if isinstance(answer, Receipt) else answer

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from attrs import evolve
-
 from order_fsm.model import Line, Order, PaymentKind
 from order_fsm.money import ZERO
 from order_fsm.rules.rule import AMEND
 from order_fsm.verify.worlds import ITEM, NOTHING, Ask, World
 
-ROWS = {Decimal(2): 3, Decimal(0): 1}
-"""By total of a new order, the limit of its ledger rows: an order that is paid in part, in full or in excess, and a
-free one."""
+TOTALS = (Decimal(2), Decimal(0))
+"""The totals of new orders: one that is paid in part, in full or in excess, and a free one."""
 
-LIMITS = {**ROWS, Decimal(1): 2}
-"""The same by total of any order: an amended one has another total."""
+ROWS = {Decimal(2): 3, Decimal(1): 2, Decimal(0): 1}
+"""By total of an order, the limit of its ledger rows."""
 
 AMENDED = {Decimal(2): Decimal(1), Decimal(1): Decimal(2), Decimal(0): Decimal(1)}
 """By total of an order, the total that an amendment gives it: lower, higher, and no longer free."""
@@ -49,11 +46,13 @@ def asks(world: World) -> Iterator[Ask]:
     ledger is short with other credits. Facts of other kinds are left out.
     """
     workflow = world.workflow
-    limit = 0 if world.order.lines != LINES[1] else CONTESTED_ROWS if world.taken else LIMITS[world.order.total]
+    limit = 0 if world.order.lines != LINES[1] else CONTESTED_ROWS if world.taken else ROWS[world.order.total]
     full = len(world.order.payments) >= limit
     contested = _contested(world) and world.on_hand > 0 and not world.holds
     for trigger in workflow.triggers:
         kind = workflow.ledger_of(trigger)
+        if workflow.goods_of(trigger) == "returned":  # See `goods_asks`.
+            continue
         if trigger == AMEND:
             yield from _amendments(world.order, contested)
             continue
@@ -134,9 +133,9 @@ def _once_more(trigger: str, order: Order) -> Iterator[Ask]:
 def bought_elsewhere(world: World) -> Iterator[World]:
     """Yield the world after the other buyer takes the item, in stock or not, or returns it."""
     if world.taken:
-        yield evolve(world, on_hand=world.on_hand + 1, taken=0)
+        yield world.sold(-1)
     elif _contested(world):
-        yield evolve(world, on_hand=world.on_hand - 1, taken=1)
+        yield world.sold(1)
 
 
 def _contested(world: World) -> bool:

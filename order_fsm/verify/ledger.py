@@ -1,13 +1,22 @@
-"""Claims about one order with its money and stock, proved over all its histories within bounds.
+"""Claims about one order with its money and goods, proved over all its histories within bounds.
+
+First an order of the only piece of an item, with its money:
 
 - An order over 2.00 has up to three ledger rows: at most two payments, and refunds, reversals and their failures.
 - A free order has one row at most.
 - The total of an order with up to two rows is amended to 1.00 and back, that of a free one to 1.00. The credits of a
-  counted order with at most one row are amended too, and the lines of an order without rows: to none, one or two
-  pieces.
+  counted order with at most one row are amended too. The lines of an order without rows are amended to none, one or
+  two pieces. Goods are shipped whole, and only `undispatch` brings them back.
 - An amount is a part, all, or more, in the order's currency or in another one.
 - The shop has one piece of the item that the order wants. Another buyer takes it and returns it, also while a request
   is decided, as long as the ledger has at most one row.
+
+Then an order of both pieces of an item, with its goods:
+
+- The shop ships one piece, all that is left, or more. Pieces come back for the shelf or not, are recalled and shipped
+  again. At most one piece is lost.
+- The order is paid once, by hand, in full. Its lines are amended to one, two or three pieces.
+- Another buyer takes a piece and returns it.
 
 Within these bounds `Orders.fire` and `Orders.amend` handle every request of `asks`: with the decisions, guards, stock
 moves and messages of a real shop.
@@ -21,7 +30,8 @@ from attrs import field, frozen
 
 from order_fsm import validation
 from order_fsm.rules.workflow import Workflow
-from order_fsm.verify.asks import ROWS, asks, bought_elsewhere
+from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
+from order_fsm.verify.goods_asks import GOODS_TOTAL, PIECES, goods_asks
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
 from order_fsm.verify.worlds import Desk, Step, World
@@ -109,7 +119,7 @@ class Ledger:
             for trigger, among in by_trigger.items()
         }
         found: dict[Claim, Failure] = {}
-        worlds = [self._desk.new(total) for total in ROWS]
+        worlds = [*(self._desk.new(total, 1) for total in TOTALS), self._desk.new(GOODS_TOTAL, PIECES)]
         seen = {world.place for world in worlds}
         for world in worlds:  # It grows while it is walked: breadth first.
             if len(found) == len(claims):
@@ -133,7 +143,7 @@ class Ledger:
     def _next(self, world: World) -> Iterator[Step | World]:
         """Yield the next steps of the order, and the worlds after a move of the other buyer."""
         yield from bought_elsewhere(world)
-        for ask in asks(world):
+        for ask in asks(world) if world.pieces == 1 else goods_asks(world):
             yield self._desk.take(world, ask)
 
     def _failure(self, claim: LedgerClaim, world: World, last: Step | None = None) -> Failure:
@@ -156,7 +166,8 @@ class Ledger:
             else:
                 steps.append("(another buyer takes the item)" if world.taken else "(the other buyer gives it back)")
                 world = by
-        steps.append(f"an order over {world.order.total:.2f}, for the only piece of an item")
+        item = "the only piece" if world.pieces == 1 else f"all {world.pieces} pieces"
+        steps.append(f"an order over {world.order.total:.2f}, for {item} of an item")
         return Failure(claim, state, tuple(reversed(path)), tuple(reversed(steps)), (*hints, figures))
 
 
@@ -175,7 +186,9 @@ def _rows(step: Step) -> list[str]:
 
 def _figures(world: World) -> str:
     order = world.order
+    shipped, out = sum(order.goods.shipped.values()), sum(order.goods.out.values())
     return (
         f"the ledger: captured {order.captured}, refunded {order.refunded}, reversed {order.reversed} of a total of "
-        f"{order.total}, refund due {order.refund_due}; on hand {world.on_hand}, held by the order {world.holds}"
+        f"{order.total}, refund due {order.refund_due}; on hand {world.on_hand}, held by the order {world.holds}, "
+        f"shipped {shipped}, out {out}, lost {world.stock.lost}"
     )

@@ -1,4 +1,7 @@
-"""What is true of the shop's own rules of an order with its money and stock, each in a sentence."""
+"""What is true of the shop's own rules of an order with its money and stock, each in a sentence.
+
+`goods_claims` has the claims about its goods.
+"""
 
 from __future__ import annotations
 
@@ -86,10 +89,6 @@ def _leaves_totals(world: World) -> bool:
     return live or not (world.order.counted or world.holds)
 
 
-def _stock_is_constant(world: World) -> bool:
-    return world.on_hand + world.holds + world.taken == 1
-
-
 # Of every step
 
 
@@ -136,7 +135,7 @@ def _due_is_told(step: Step) -> bool:
 
 
 def _short_is_told(step: Step) -> bool:
-    takes = step.after.holds > step.before.holds
+    takes = step.after.on_hand < step.before.on_hand
     return ("stock.short" in step.topics) == (takes and step.after.on_hand < 0)
 
 
@@ -222,8 +221,9 @@ def _ticks_nothing_new(step: Step) -> bool:
 
 def _ticks_its_box(step: Step) -> bool:
     box, _ = CHANGES[step.ask.trigger]
+    ticks = {box} - ({"dispatched"} if step.after.order.to_ship else set())
     free = {"paid"} if box == "sent" and not step.before.order.cost else set()
-    return step.after.order.statuses == step.before.order.statuses | {box} | free
+    return step.after.order.statuses == step.before.order.statuses | ticks | free
 
 
 def _unticks_its_box(step: Step) -> bool:
@@ -236,10 +236,12 @@ def _is_undone(step: Step) -> bool:
     before = step.before.order
     if step.ask.trigger == "dispatch" and before.credited and before.held <= 0:
         return True  # The return of goods ends the credits of an order that holds no money.
+    if step.after.order.part_dispatched:
+        return True  # A part is taken back by `return_items`.
     undone = step.then(CHANGES[step.ask.trigger][1], REASON, override=True)
     if not undone.done:
-        # The piece that it gave back may be sold by now.
-        return step.before.holds > step.after.holds and step.after.on_hand < 1
+        # The pieces that it gave back may be sold by now.
+        return step.before.holds > step.after.holds and step.after.on_hand < step.before.holds
     after = undone.after.order
     same = (before.statuses, before.held, before.outstanding, before.refund_due, before.invoiced_by_payment) == (
         after.statuses,
@@ -248,7 +250,8 @@ def _is_undone(step: Step) -> bool:
         after.refund_due,
         after.invoiced_by_payment,
     )
-    return same and step.before.holds == undone.after.holds
+    # The pieces that were shipped before come back too.
+    return same and (bool(before.shipments) or step.before.holds == undone.after.holds)
 
 
 def _override_has_reason(step: Step) -> bool:
@@ -256,7 +259,7 @@ def _override_has_reason(step: Step) -> bool:
 
 
 def _queue_to_dispatch(step: Step) -> bool:
-    if step.ask.override or step.ask.raced:
+    if step.ask.override or step.ask.raced or "items" in step.ask.facts:
         return True
     return step.done == ("to_dispatch" in step.before.queues)
 
@@ -281,7 +284,7 @@ def _amends_what_is_asked(step: Step) -> bool:
 
 def _amendment_settles(step: Step) -> bool:
     before, after = step.before.order, step.after.order
-    boxes = SETTLED if before.counted else set()
+    boxes = {*SETTLED, "dispatched"} if before.counted else set()
     return (before.statuses ^ after.statuses) <= boxes
 
 
@@ -315,7 +318,6 @@ MONEY_AND_STOCK = (
     EveryOrder("an invoice by payment lasts while the order is paid, dispatched or cancelled", _mark_is_of_an_invoice),
     EveryOrder("an order stands in at least one queue", _stands_in_a_queue),
     EveryOrder("an order that is not sent, or is cancelled, holds no stock and is in no total", _leaves_totals),
-    EveryOrder("on hand and held together are constant", _stock_is_constant),
     EveryChange("what is done is one entry that begins where the one before ended", _history_grows),
     EveryStep("what is refused changes nothing, and has a reason", _refusal_changes_nothing),
     EveryChange("a redelivery under the same key changes nothing", _redelivery_changes_nothing),
@@ -336,14 +338,14 @@ MONEY_AND_STOCK = (
     EveryChange("money that goes ticks nothing", _money_out_ticks_nothing, of=MONEY_OUT),
     EveryChange("a refund that fails leaves money and boxes as before it", _failed_refund_restores, of=("refund",)),
     EveryChange("a dispute that is won leaves money and boxes as before it", _won_dispute_restores, of=("unpay",)),
-    EveryChange("place, invoice, dispatch, cancel and expire tick their own box, and place paid of a free order", _ticks_its_box, of=tuple(CHANGES)),
+    EveryChange("place, invoice, dispatch of all that is left, cancel and expire tick their own box, and place paid of a free order", _ticks_its_box, of=tuple(CHANGES)),
     EveryChange("what undoes them unticks that box, and settles paid and invoiced", _unticks_its_box, of=UNDOING),
-    EveryChange("what they did can be undone, unless the stock is gone, and then all is as before", _is_undone, of=tuple(CHANGES)),
+    EveryChange("what they did can be undone, except a part shipment and if the stock is gone, and then all is as before", _is_undone, of=tuple(CHANGES)),
     EveryStep("what can be dispatched without override stands in to_dispatch, and nothing else does", _queue_to_dispatch, of=("dispatch",)),
     EveryChange("undispatch has a reason", _has_reason, of=("undispatch",)),
     EveryChange("a reversal has a reason, or a gateway reports it", _is_explained, of=("unpay",)),
     EveryChange("an amendment changes what it says, and no money moves", _amends_what_is_asked, of=(AMEND,)),
-    EveryChange("an amendment changes paid and invoiced alone, and neither of an order that does not count", _amendment_settles, of=(AMEND,)),
+    EveryChange("an amendment changes paid, invoiced and dispatched alone, and none of an order that does not count", _amendment_settles, of=(AMEND,)),
     EveryChange("an amendment back to the total before leaves money and boxes as before it", _amendment_is_undone, of=(AMEND,)),
     EveryChange("no order is unplaced for which money was captured", _no_money_captured, of=("unplace",)),
     EveryChange("no order expires for which money was recorded", _no_money_recorded, of=("expire",)),

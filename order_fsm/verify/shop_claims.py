@@ -8,6 +8,7 @@ from order_fsm.model import When
 from order_fsm.rules.shop import Dispatch, shop_workflow
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.claims import Always, CanAlwaysReach, Conserves, Never, Reachable, Requires, Undoes
+from order_fsm.verify.goods_claims import GOODS
 from order_fsm.verify.ledger import EveryChange, EveryOrder
 from order_fsm.verify.money_claims import MONEY_AND_STOCK
 from order_fsm.verify.worlds import Step, World
@@ -60,6 +61,7 @@ def shop_claims(dispatch: Dispatch = "on_account", invoice_on_payment: bool = Tr
     claims: list[Claim] = [
         *BOXES,
         *MONEY_AND_STOCK,
+        *GOODS,
         EveryChange(
             "a payment ticks sent, if nothing is outstanding then paid, and "
             + ("invoiced if paid becomes ticked and money came online" if invoice_on_payment else "never invoiced"),

@@ -1,5 +1,5 @@
-"""One order with its money and the piece that it wants, and what happens to them: by the real service, on a store that
-can be set back to any of them.
+"""One order with its money and goods, and what happens to them: by the real service, on a store that can be set back
+to any of them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from typing import Any, cast
 
 from attrs import evolve, frozen
 
-from order_fsm.errors import OrderFsmError, Refused, VersionConflict
+from order_fsm.errors import OrderFsmError, Refused
 from order_fsm.model import Entry, Fact, Line, Message, Order, Receipt
 from order_fsm.orders.service import Orders
 from order_fsm.rules.rule import AMEND, Facts
-from order_fsm.rules.workflow import Workflow
+from order_fsm.rules.workflow import PART_DISPATCHED, Workflow
+from order_fsm.stock_levels import StockLevel, levels_after
 from order_fsm.store import Change, IdempotencyRecord, Need, Snapshot, Store, one_by_one, record_of
 from order_fsm.validation import GATEWAY
 
@@ -26,21 +27,29 @@ NOTHING: Facts = {}
 
 @frozen(eq=False)
 class World:
-    """An order that wants the only piece of an item, unless it is amended, and another buyer who may take it.
+    """An order that wants all pieces of an item, unless it is amended, and another buyer who may take one.
 
     Attributes:
         workflow: the rules.
-        order: as it stands.
+        order: as it is now.
         history: its entries.
-        on_hand: pieces that the shop has on hand; below zero where somebody paid for what is not there.
+        pieces: the pieces that the shop has in all, and that the new order wants. An order of one is explored with its
+            money, an order of two with its goods.
+        stock: the item as the store counts it.
         taken: pieces that the other buyer holds, 0 or 1.
     """
 
     workflow: Workflow
     order: Order
     history: tuple[Entry, ...]
-    on_hand: int = 1
+    pieces: int
+    stock: StockLevel
     taken: int = 0
+
+    @property
+    def on_hand(self) -> int:
+        """Pieces that the shop has on hand. Below zero if somebody paid for pieces that are not there."""
+        return self.stock.available or 0
 
     @property
     def holds(self) -> int:
@@ -49,8 +58,9 @@ class World:
 
     @property
     def queues(self) -> list[str]:
-        """The queues in which the order stands, `refund_due` aside."""
-        return self.workflow.queues_of(self.order.state)
+        """The queues that contain the order, except `refund_due` and `unmatched`."""
+        queues = self.workflow.queues_of(self.order.state)
+        return [*queues, PART_DISPATCHED] if self.order.part_dispatched else queues
 
     @property
     def place(self) -> tuple[object, ...]:
@@ -64,8 +74,14 @@ class World:
             told = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
             payments.setdefault(row.reference, []).append(told)
         rows = sorted((reference is None, tuple(sorted(told))) for reference, told in payments.items())
-        held = (order.lines, self.holds, self.on_hand, self.taken)
-        return (order.state, order.invoiced_by_payment, order.total, tuple(rows), held)
+        moved = [tuple(sums.items()) for sums in order.goods] if order.shipments else ()
+        goods = (order.lines, self.holds, self.pieces, self.stock, self.taken, *moved)
+        return (order.state, order.invoiced_by_payment, order.total, tuple(rows), goods)
+
+    def sold(self, taken: int) -> World:
+        """Return the world after the other buyer takes pieces, or returns them."""
+        stock = self.stock._replace(available=self.on_hand - taken)
+        return evolve(self, stock=stock, taken=self.taken + taken)
 
 
 @frozen(eq=False)
@@ -173,9 +189,9 @@ class Desk:
         self._raced = False
         self.world: World
 
-    def new(self, total: Decimal) -> World:
-        """A new order over one piece of the item, of which there is one."""
-        self._orders.create(ORDER, total=total, currency="GBP", lines=[Line(ITEM, 1)])
+    def new(self, total: Decimal, pieces: int) -> World:
+        """Create an order of all pieces of the item."""
+        self._orders.create(ORDER, total=total, currency="GBP", lines=[Line(ITEM, pieces)])
         return self.world
 
     def take(self, world: World, ask: Ask, key: str | None = None) -> Step:
@@ -212,8 +228,8 @@ class Desk:
     def load(self, _: str) -> Order:
         return self.world.order
 
-    def history(self, _: str) -> tuple[Entry, ...]:
-        return self.world.history
+    def history(self, _: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return self.world.history[after:][:limit]
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return [self._snapshot(need) for need in needs]
@@ -232,21 +248,22 @@ class Desk:
         on_hand = dict.fromkeys(skus, self.world.on_hand)
         if self._raced:
             self._raced = False
-            self.world = evolve(self.world, on_hand=self.world.on_hand - 1, taken=1)
+            self.world = self.world.sold(1)
         return on_hand
+
+    def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
+        return dict.fromkeys(skus, self.world.stock)
 
     def commit(self, change: Change) -> None:
         order = cast(Order, change.order)
         if not change.expected_version:
-            self.world = World(self._workflow, order, change.entries)
+            pieces = sum(line.quantity for line in order.lines)
+            self.world = World(self._workflow, order, change.entries, pieces, StockLevel(pieces))
             return
         world = self.world
-        on_hand = world.on_hand
-        for move in change.stock:
-            on_hand += move.available
-            if move.strict and on_hand < 0:
-                raise VersionConflict("the stock has changed")
+        stock = levels_after({ITEM: world.stock}, change.stock).get(ITEM, world.stock)
         if change.key is not None:
             self._keys[change.key] = record_of(change)
         self._messages = change.messages
-        self.world = World(self._workflow, order, (*world.history, *change.entries), on_hand, world.taken)
+        history = (*world.history, *change.entries)
+        self.world = World(self._workflow, order, history, world.pieces, stock, world.taken)

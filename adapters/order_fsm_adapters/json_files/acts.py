@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from order_fsm.erasure import erased_entry
 from order_fsm.errors import InvalidInput
 from order_fsm.store import Change, IdempotencyRecord, StockLevel, record_of
 from order_fsm_adapters import wire
@@ -39,6 +40,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
         dead_letters: dead letters of a compacted log.
         requeued, gone: ids of dead letters that became messages, and of delivered messages.
         removed: the id of a removed order.
+        erases: whether the personal values of the order's past are erased. The log is compacted after that.
     """
 
     order: wire.OrderForm | None = None
@@ -53,6 +55,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     requeued: list[str] = []
     gone: list[str] = []
     removed: str | None = None
+    erases: bool = False
 
     def apply(self, content: Content) -> None:
         """Apply the act, once, to a content that has all acts before it."""
@@ -61,6 +64,10 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
         for key, record in self.keys.items():
             content.put_record(key, record)
         if self.order is not None:
+            if self.erases:
+                entries = wire.to_entries(content.history(self.order.id))
+                erased = wire.encode([wire.entry_form(erased_entry(entry)) for entry in entries])
+                content.erase(self.order.id, entries, [erased])
             content.put(wire.to_order(self.order), [bytes(self.entries)], ())
         for form in self.messages:
             outbox.add(wire.to_message(form), form.due)
@@ -82,7 +89,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
 
 def of_change(change: Change, stock: dict[str, StockLevel]) -> msgspec.Raw:
     """Return the act of a checked commit, with the levels after it. InvalidInput if JSON cannot hold it."""
-    act = Act(stock=stock)
+    act = Act(stock=stock, erases=change.erases and change.expected_version > 0)
     try:
         if change.key is not None:
             act.keys = {change.key: record_of(change)}

@@ -145,6 +145,8 @@ class Log:
 
     def _forget(self) -> None:
         self._whole = False
+        self._erases = False
+        """Whether an act after the compacted part erases values, so that the log still has them."""
         self.content: Content = Content()
         self.place: Place = self._header.start
         self._whole = True
@@ -157,7 +159,7 @@ class Log:
             if header.start.header != self.place.header:
                 if self._whole and header.follows == self.place.seal:
                     end = file.read_at(header.length - _END_WIDTH, _END_WIDTH)
-                    self.place = Place(header.start.header, header.length, end[_SEAL])
+                    self.place, self._erases = Place(header.start.header, header.length, end[_SEAL]), False
                 else:
                     self._forget()
         except BaseException:
@@ -198,6 +200,7 @@ class Log:
         self._whole = False
         for act in acts:
             act.apply(self.content)
+            self._erases |= act.erases
         self.place = self.place._replace(length=self.place.length + len(line) + 1, seal=line[_SEAL])
         self._whole = True
 
@@ -302,10 +305,23 @@ class Log:
         return head
 
     def compact_if_large(self) -> None:
-        """Compact a log of which less than half is needed. The store works without it, for example on a full disk."""
-        if self.place.length > 2 * self._header.length + _BLOCK:
+        """Compact a log of which less than half is needed, or that still has erased values.
+
+        The store works without it, for example on a full disk.
+        """
+        if self._erases or self.place.length > 2 * self._header.length + _BLOCK:
             with suppress(OSError):
                 self.compact()
+
+    def scrub(self) -> None:
+        """Remove erased values from the folder, under the lock. The log was settled."""
+        # Older torn ends and drafts may hold them. Once the log is compacted, nothing shows any more that it had them.
+        for name in os.listdir(self._folder):
+            if name == DRAFT or name.startswith(TORN):
+                os.unlink(os.path.join(self._folder, name))
+        flush_folder(self._folder)
+        if self._erases:
+            self.compact()
 
     def compact(self) -> None:
         """Replace the log by a short one, under the lock. It was settled."""

@@ -31,7 +31,7 @@ class JsonStore(ProjectionReader[bytes]):
 
     The folder holds `orders.jsonl`, the log; `orders.head`, which says how far the log is flushed; and `orders.lock`.
     A torn end of the log, of a change that was not acknowledged, is moved to a file `orders.jsonl.torn-...` and
-    reported by `faults`.
+    reported by `faults`. An erasure deletes such files.
 
     Limits:
         - Every process reads the log when it opens the store, and keeps the orders in memory. Use it for up to 25,000
@@ -70,8 +70,8 @@ class JsonStore(ProjectionReader[bytes]):
             self._log.close()
             raise
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        return to_entries(self._read(lambda content: content.history(order_id)))
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return to_entries(self._read(lambda content: content.history(order_id)))[after:][:limit]
 
     def commit(self, change: Change) -> None:
         self._write(lambda content: [of_change(change, CommitCheck(content).check(change))])
@@ -133,6 +133,10 @@ class JsonStore(ProjectionReader[bytes]):
     def compact(self) -> None:
         """Rewrite the log without what is not needed any more, such as removed orders."""
         self._locked(lambda: self._settled(lambda _: self._log.compact()))
+
+    def scrub(self) -> None:
+        """Rewrite the log without erased values, and delete torn ends, which may hold some."""
+        self._locked(lambda: self._settled(lambda _: self._log.scrub()))
 
     def export(self, folder: str | os.PathLike[str]) -> None:
         """Write one indented JSON file per order into a new folder, for people. The store never reads them.

@@ -6,7 +6,7 @@ Messages with `remaining` recipients are in no queue.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from attrs import define, evolve
@@ -151,6 +151,14 @@ class Outbox:
     def dead_letters(self, limit: int) -> list[Message]:
         """Return the dead letters, oldest first."""
         return heapq.nsmallest(limit, self._dead.values(), key=lambda message: (message.created_at, message.id))
+
+    def edit(self, order_id: str, edited: Callable[[Message], Message]) -> None:
+        """Replace the messages and dead letters of an order by edited ones, each in its place."""
+        for message_id in (*self._queues.get(order_id, ()), *self._apart.get(order_id, ())):
+            row = self._rows[message_id]
+            row.message = edited(row.message)
+        for message_id in self._dead_of.get(order_id, ()):
+            self._dead[message_id] = edited(self._dead[message_id])
 
     def forget(self, order_id: str) -> None:
         """Drop all messages and dead letters of an order."""

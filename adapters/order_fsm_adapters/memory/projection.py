@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 from itertools import chain, islice
 from typing import Generic, TypeVar
 
+from order_fsm.erasure import erased_message, is_lasting
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
-from order_fsm.model import Message, Order
+from order_fsm.model import Entry, Message, Order, Sales
 from order_fsm.store import (
     Change,
     IdempotencyRecord,
@@ -21,6 +24,7 @@ from order_fsm.store import (
     levels_after,
     one_by_one,
 )
+from order_fsm_adapters.memory import reports
 from order_fsm_adapters.memory.index import OrderIndex
 from order_fsm_adapters.memory.outbox import Outbox
 
@@ -102,11 +106,21 @@ class Projection(Generic[E]):
 
     def find(self, query: Query) -> list[Order]:
         """Answer `Store.find`."""
-        return list(islice(self._index.found(query), query.limit))
+        found = reports.found(self.orders.values(), query) if query.is_dated else self._index.found(query)
+        return list(islice(found, query.limit))
 
     def tally(self, customer: str | None) -> list[Tally]:
         """Answer `Store.tally`."""
         return self._index.tally(customer)
+
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        """Answer `Store.totals`."""
+        placed = reports.placed(self.orders.values(), since, until, customer)
+        return {currency: total for currency, (_, total) in placed.items()}
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        """Answer `Store.report`."""
+        return reports.report(self.orders.values(), since, until)
 
     def put(self, order: Order, entries: Iterable[E], messages: Iterable[Message]) -> None:
         """Apply a committed change of an order.
@@ -132,6 +146,21 @@ class Projection(Generic[E]):
         self.records[key] = record
         if record.order_id is not None:
             self._keys.setdefault(record.order_id, []).append(key)
+
+    def erase(self, order_id: str, entries: Sequence[Entry], erased: Iterable[E]) -> None:
+        """Blank the personal values of an order's history, keys, messages and dead letters.
+
+        Args:
+            order_id: the order.
+            entries: its history before that.
+            erased: its history after that.
+        """
+        self.histories[order_id] = list(erased)
+        for key in self.keys_of(order_id):
+            record = self.records[key]
+            if not is_lasting(entries[record.first - 1 : record.last]):
+                self.records[key] = record._replace(request_fingerprint="")
+        self.outbox.edit(order_id, erased_message)
 
     def check_removal(self, order: Order) -> None:
         """Raise unless an order can be removed.

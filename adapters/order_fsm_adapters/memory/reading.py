@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from decimal import Decimal
 from types import TracebackType
 from typing import Generic, Self
 
 from order_fsm.errors import StoreUnavailable
-from order_fsm.model import Message, Order
+from order_fsm.model import Message, Order, Sales
 from order_fsm.store import Need, Query, Snapshot, StockLevel, Tally
 from order_fsm_adapters.memory.projection import E, Projection, T
 
@@ -38,6 +40,12 @@ class ProjectionReader(ABC, Generic[E]):
 
     def tally(self, customer: str | None) -> list[Tally]:
         return self._read(lambda content: content.tally(customer))
+
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        return self._read(lambda content: content.totals(since, until, customer))
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        return self._read(lambda content: content.report(since, until))
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return self._read(lambda content: content.available(skus))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from threading import Lock
 
+from order_fsm.erasure import erased_entry
 from order_fsm.errors import OrderFsmError
 from order_fsm.model import Entry, Message, Order
 from order_fsm.store import Change, one_by_one, record_of
@@ -25,8 +26,8 @@ class MemoryStore(ProjectionReader[Entry]):
         self._lock = Lock()
         self._content: Projection[Entry] = Projection()
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        return tuple(self._read(lambda content: content.history(order_id)))
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return tuple(self._read(lambda content: content.history(order_id))[after:][:limit])
 
     def commit(self, change: Change) -> None:
         self._check_open()
@@ -38,6 +39,9 @@ class MemoryStore(ProjectionReader[Entry]):
             if change.key is not None:
                 content.put_record(change.key, record_of(change))
             if change.order is not None:
+                if change.erases and change.expected_version:
+                    entries = content.history(change.order.id)
+                    content.erase(change.order.id, entries, map(erased_entry, entries))
                 content.put(change.order, change.entries, change.messages)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
@@ -89,6 +93,9 @@ class MemoryStore(ProjectionReader[Entry]):
         with self._lock:
             self._content.check_removal(order)
             self._content.remove(order.id)
+
+    def scrub(self) -> None:
+        self._check_open()
 
     def faults(self) -> list[str]:
         self._check_open()

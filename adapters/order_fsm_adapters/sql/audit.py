@@ -7,7 +7,7 @@ from typing import Any
 
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Message
-from order_fsm_adapters.sql import outbox
+from order_fsm_adapters.sql import ledger, outbox
 from order_fsm_adapters.sql.codec import UNREADABLE, payments_of
 from order_fsm_adapters.sql.database import Row, Transaction
 from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, message_of
@@ -30,6 +30,8 @@ _STRAY_ENTRIES = """
     SELECT DISTINCT order_id FROM order_fsm_entry AS entry
     WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order AS one WHERE one.id = entry.order_id)
 """
+# An erasure writes the order's row without a digest.
+_BLANKED = "SELECT id FROM order_fsm_order WHERE salt IS NULL AND personal IS NOT NULL"
 _PAID = "SELECT id, payments FROM order_fsm_order WHERE id > ? AND payments <> '[]' ORDER BY id LIMIT ?"
 _HAS_REFERENCE = "SELECT 1 FROM order_fsm_reference WHERE reference = ? AND order_id = ?"
 _REFERENCES = """
@@ -110,7 +112,10 @@ def faults(transaction: Transaction) -> list[str]:
         found.append(f"there are entries of order {order_id!r}, which is gone")
     for (order_id,) in transaction.rows(_HEADLESS):
         found.append(f"the oldest message of order {order_id!r} is not the one that can be claimed")
+    for (order_id,) in transaction.rows(_BLANKED):
+        found.append(f"the personal values of order {order_id!r} are gone, and no erasure blanked them")
     found += _references(transaction)
+    found += ledger.strays(transaction)
     found += outbox.damaged_dead_letters(transaction)
     for customer in sorted({row[0] for row in transaction.rows(_MISCOUNTED)}):
         found.append(f"the tally of customer {customer!r} differs from the orders")
@@ -123,6 +128,7 @@ def _references(transaction: Transaction) -> Iterator[str]:
         for reference in _references_in(payments):
             if not transaction.rows(_HAS_REFERENCE, (reference, order_id)):
                 yield f"the payment {reference!r} does not lead to order {order_id!r}, which has it"
+        yield from ledger.lost(transaction, order_id, payments)
     place = "", ""
     while page := transaction.rows(_REFERENCES, (*place, _PAGE)):
         for reference, order_id, payments in page:

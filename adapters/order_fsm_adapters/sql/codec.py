@@ -99,13 +99,13 @@ _UNITS_LIMIT = 10**12
 """The sum of millions of such totals is below 2**63 units."""
 
 
-def in_units(total: Decimal) -> tuple[str, int]:
-    """Return a total as a unit and a whole number of it, so that databases add it exactly: 4990 of `0.01` for 49.90.
+def in_units(money: Decimal) -> tuple[str, int]:
+    """Return money as a unit and a whole number of it, so that databases add it exactly: 4990 of `0.01` for 49.90.
 
-    An absurdly large total is a unit itself, because the sum of a few could exceed 64 bits.
+    An absurdly large amount is a unit itself, because the sum of a few could exceed 64 bits.
     """
-    exponent = int(total.as_tuple().exponent)
-    units = int(total.scaleb(-exponent, EXACT))
-    if units >= _UNITS_LIMIT:
-        return str(total), 1
+    exponent = int(money.as_tuple().exponent)
+    units = int(money.scaleb(-exponent, EXACT))
+    if abs(units) >= _UNITS_LIMIT:
+        return str(money), 1
     return str(Decimal((0, (1,), exponent))), units

@@ -5,13 +5,14 @@ from __future__ import annotations
 from order_fsm.errors import KeyReused, OrderExists, VersionConflict
 from order_fsm.model import Order
 from order_fsm.store import Change, record_of
-from order_fsm_adapters.sql import orders, outbox, stock
+from order_fsm_adapters.sql import erasing, ledger, orders, outbox, stock
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, EntryRow, entry_row
 from order_fsm_adapters.sql.order_rows import (
     AMENDED_COLUMNS,
     CHANGING_COLUMNS,
     ORDER_COLUMNS,
+    PLACING_COLUMNS,
     OrderRow,
     order_of,
     order_row,
@@ -29,7 +30,8 @@ def _update(*columns: str) -> str:
 
 _INSERT_ORDER = f"INSERT INTO order_fsm_order ({ORDER_COLUMNS}) VALUES ({_places(len(OrderRow._fields))})"  # noqa: S608
 _CHANGE_ORDER = _update(*CHANGING_COLUMNS)
-_AMEND_ORDER = _update(*CHANGING_COLUMNS, *AMENDED_COLUMNS)
+_PLACE_ORDER = _update(*CHANGING_COLUMNS, *PLACING_COLUMNS)
+_AMEND_ORDER = _update(*CHANGING_COLUMNS, *PLACING_COLUMNS, *AMENDED_COLUMNS)
 _INSERT_ENTRY = f"INSERT INTO order_fsm_entry ({ENTRY_COLUMNS}) VALUES ({_places(len(EntryRow._fields))})"  # noqa: S608
 _HAS_KEY = 'SELECT 1 FROM order_fsm_key WHERE "key" = ?'
 _INSERT_KEY = f"""
@@ -61,8 +63,10 @@ def write(transaction: Transaction, change: Change) -> None:
         raise KeyReused(f"the key {key!r} was committed before")
     before = None if order is None else _before(transaction, order.id, change.expected_version)
     levels = stock.moved(transaction, change) if change.stock else {}
-    # Nothing is refused from here on.
+    # Nothing is refused from here on, except an erasure if a row of the order is damaged.
     if order is not None:
+        if change.erases and before is not None:
+            erasing.erase(transaction, before)
         last_seal = b"" if before is None else before.last_seal
         for entry in change.entries:
             row = entry_row(order.id, entry, last_seal)
@@ -71,6 +75,7 @@ def write(transaction: Transaction, change: Change) -> None:
         _put_order(transaction, before, order_row(order, before, last_seal))
         if change.payments:
             _put_references(transaction, order, change.expected_version)
+            ledger.add(transaction, order, change.expected_version)
     if key is not None:
         transaction.run(_INSERT_KEY, record_row(key, record_of(change)))
     for sku, level in levels.items():
@@ -84,8 +89,10 @@ def remove(transaction: Transaction, order: Order) -> None:
     before = _before(transaction, order.id, order.version)
     if before is None:
         raise orders.not_found(order.id)
-    for reference in order_of(before).references:
+    present = order_of(before)
+    for reference in present.references:
         transaction.run(_DELETE_REFERENCE, (reference, order.id))
+    ledger.remove(transaction, present)
     keys, *others = _REMOVE
     transaction.run(keys, (order.id, order.id))
     for statement in others:
@@ -122,7 +129,9 @@ def _put_references(transaction: Transaction, order: Order, expected_version: in
 def _put_order(transaction: Transaction, before: OrderRow | None, row: OrderRow) -> None:
     if before is None:
         transaction.run(_INSERT_ORDER, row)
-    elif before.amended == row.amended:
-        transaction.run(_CHANGE_ORDER, (*row.changing, row.id))
+    elif before.amended != row.amended:
+        transaction.run(_AMEND_ORDER, (*row.changing, *row.placing, *row.amended, row.id))
+    elif before.placing != row.placing:
+        transaction.run(_PLACE_ORDER, (*row.changing, *row.placing, row.id))
     else:
-        transaction.run(_AMEND_ORDER, (*row.changing, *row.amended, row.id))
+        transaction.run(_CHANGE_ORDER, (*row.changing, row.id))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from order_fsm.erasure import personal_facts
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import Entry
+from order_fsm.model import Entry, Fact
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
 from order_fsm_adapters.sql.order_rows import OrderRow
-from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, seal
+from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, erased, seal
 from order_fsm_adapters.wire import WireFact, facts_form
 
 
@@ -18,7 +19,9 @@ class EntryRow(NamedTuple):
     """A row of order_fsm_entry.
 
     Attributes:
-        salt, personal: the commitment to `comment`.
+        facts: those that an erasure keeps.
+        personal_facts: the others.
+        salt, personal: the commitment to `comment` and `personal_facts`. Without the salt they are erased.
         seal: follows that of the entry before.
     """
 
@@ -36,6 +39,7 @@ class EntryRow(NamedTuple):
     override: int
     facts: str
     rules_fingerprint: str | None
+    personal_facts: str
     salt: bytes | None
     personal: bytes | None
     seal: bytes
@@ -52,8 +56,13 @@ def entry_row(order_id: str, entry: Entry, before: bytes) -> EntryRow:
         entry: as it shall be stored.
         before: the seal of the entry before it, empty for the first one.
     """
-    personal = commitment((entry.comment,)) if entry.comment else NOTHING
-    facts = facts_form(entry.facts)
+    facts = entry.facts
+    private = personal_facts(facts)
+    wire, private_wire = facts_form(_without(facts, private)), facts_form(private)
+    if entry.erased:
+        personal = erased()
+    else:
+        personal = commitment((entry.comment, private_wire)) if entry.comment or private else NOTHING
     return EntryRow(
         order_id,
         entry.version,
@@ -67,11 +76,12 @@ def entry_row(order_id: str, entry: Entry, before: bytes) -> EntryRow:
         1 if entry.notify else 0,
         entry.key,
         1 if entry.override else 0,
-        json_text(facts) if facts else "{}",
+        json_text(wire) if wire else "{}",
         entry.rules_fingerprint,
+        json_text(private_wire) if private else "{}",
         personal.salt,
         personal.digest,
-        _entry_seal(order_id, entry, facts, personal.digest, before),
+        _entry_seal(order_id, entry, wire, personal.digest, before),
     )
 
 
@@ -88,6 +98,7 @@ def entry_of(row: EntryRow, before: bytes) -> Entry:
     name = f"entry {row.version} of order {row.order_id!r}"
     try:
         wire, facts = codec.facts_of(row.facts)
+        private_wire, private = codec.facts_of(row.personal_facts)
         entry = Entry(
             version=row.version,
             trigger=row.trigger,
@@ -100,16 +111,22 @@ def entry_of(row: EntryRow, before: bytes) -> Entry:
             notify=flag_of(row.notify),
             key=row.key,
             override=flag_of(row.override),
-            facts=facts,
+            facts={**facts, **private} if private else facts,
             rules_fingerprint=row.rules_fingerprint,
+            erased=row.salt is None and row.personal is not None,
         )
         fits = row.seal == _entry_seal(row.order_id, entry, wire, row.personal, before)
-        fits = fits and Commitment(row.salt, row.personal).covers((row.comment,), blank=not row.comment)
+        blank = not row.comment and not private
+        fits = fits and Commitment(row.salt, row.personal).covers((row.comment, private_wire), blank=blank)
     except UNREADABLE as error:
         raise corrupt(name, error) from error
     if not fits:
         raise corrupt(name)
     return entry
+
+
+def _without(facts: dict[str, Fact], private: dict[str, Fact]) -> dict[str, Fact]:
+    return {name: value for name, value in facts.items() if name not in private} if private else facts
 
 
 def _entry_seal(
@@ -135,26 +152,31 @@ def _entry_seal(
     return seal(values, before)
 
 
-def history_of(order: OrderRow, rows: list[Row]) -> tuple[Entry, ...]:
-    """Return the history of an order.
+def history_of(order: OrderRow, rows: list[Row], after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+    """Return the history of an order, or a page of it.
 
     Args:
         order: its row.
-        rows: those of its entries, by version.
+        rows: those of its entries, by version, from the entry `after` on.
+        after: the version after which the page begins.
+        limit: the largest number of entries. None stands for all.
 
     Raises:
         StoreCorrupt: if an entry is damaged, missing, inserted or moved.
     """
     entries = []
     last = b""
-    for number, row in enumerate(map(EntryRow._make, rows), 1):
+    for number, row in enumerate(map(EntryRow._make, rows), after or 1):
         if row.version != number:
             raise corrupt(f"entry {number} of order {order.id!r}")
-        entries.append(entry_of(row, last))
+        if number > after:
+            entries.append(entry_of(row, last))
         last = row.seal
-    if last != order.last_seal or len(entries) != order.version:
+    end = order.version if limit is None else min(after + limit, order.version)
+    reached = len(rows) + max(after - 1, 0)
+    if reached != end or (end == order.version and last != order.last_seal):
         raise StoreCorrupt(
-            f"order {order.id!r}: its history ends with entry {len(entries)}, not with the last one that was written:"
+            f"order {order.id!r}: its history ends with entry {reached}, not with the last one that was written:"
             " restore it from a backup"
         )
     return tuple(entries)

@@ -21,12 +21,13 @@ class OrderRow(NamedTuple):
         refund_is_due, is_unmatched, is_part_dispatched, unit, units: derived from the order, to find and to count it.
         salt, personal: the commitment to `customer`, `email` and `data`.
         last_seal: the seal of the order's last entry.
+        counted, placed_at: apart from the columns that every change writes, because an index of all orders that were
+            placed holds them.
     """
 
     id: str
     # Every change writes these.
     state: str
-    counted: int
     invoiced_by_payment: int
     version: int
     reserved: str | None
@@ -38,6 +39,9 @@ class OrderRow(NamedTuple):
     is_part_dispatched: int
     last_seal: bytes
     seal: bytes
+    # Placing and cancelling write these.
+    counted: int
+    placed_at: str | None
     # Few changes write these.
     total: str
     currency: str
@@ -54,17 +58,23 @@ class OrderRow(NamedTuple):
     @property
     def changing(self) -> Row:
         """The columns that every change writes."""
-        return self[1:14]
+        return self[1:13]
+
+    @property
+    def placing(self) -> Row:
+        """The columns that placing and cancelling write."""
+        return self[13:15]
 
     @property
     def amended(self) -> Row:
         """The columns that few changes write."""
-        return self[14:24]
+        return self[15:25]
 
 
 ORDER_COLUMNS = ", ".join(OrderRow._fields)
-CHANGING_COLUMNS = OrderRow._fields[1:14]
-AMENDED_COLUMNS = OrderRow._fields[14:24]
+CHANGING_COLUMNS = OrderRow._fields[1:13]
+PLACING_COLUMNS = OrderRow._fields[13:15]
+AMENDED_COLUMNS = OrderRow._fields[15:25]
 
 
 def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderRow:
@@ -92,7 +102,6 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
     return OrderRow(
         order.id,
         order.state,
-        1 if order.counted else 0,
         1 if order.invoiced_by_payment else 0,
         order.version,
         None if order.reserved is None else json_text(order.reserved),
@@ -104,6 +113,8 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
         1 if marks.part_dispatched else 0,
         last_seal,
         _order_seal(order, marks, (unit, units), personal.digest, last_seal),
+        1 if order.counted else 0,
+        None if order.placed_at is None else time_text(order.placed_at),
         total,
         order.currency,
         json_text(order.lines) if order.lines else "[]",
@@ -141,6 +152,7 @@ def order_of(row: OrderRow) -> Order:
             updated_at=time_of(row.updated_at),
             reserved=None if row.reserved is None else codec.lines_of(row.reserved),
             invoiced_by_payment=flag_of(row.invoiced_by_payment),
+            placed_at=None if row.placed_at is None else time_of(row.placed_at),
             data=codec.object_of(row.data),
             shipments=codec.shipments_of(row.shipments),
         )
@@ -176,6 +188,7 @@ def _order_seal(order: Order, marks: Marks, units: tuple[str, int], personal: by
         order.shipments,
         order.created_at,
         order.updated_at,
+        order.placed_at,
         marks,
         units,
         personal,

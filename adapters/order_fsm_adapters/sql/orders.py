@@ -12,7 +12,10 @@ from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow, order_of
 from order_fsm_adapters.sql.rows import record_of
 
 ORDER = f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id = ?"  # noqa: S608
-_ENTRIES = f"SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? ORDER BY version"  # noqa: S608
+ENTRIES = f"""
+    SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? AND version BETWEEN ? AND ? ORDER BY version
+"""  # noqa: S608
+LIMIT = 2**63
 _HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
 RECORD = 'SELECT "key", order_id, "first", "last", request_fingerprint, seal FROM order_fsm_key WHERE "key" = ?'
 
@@ -43,13 +46,18 @@ def load(transaction: Transaction, order_id: str) -> Order:
     return order_of(row)
 
 
-def history(transaction: Transaction, order_id: str) -> tuple[Entry, ...]:
+def history(transaction: Transaction, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
     """Answer `Store.history`."""
     row = row_of(transaction, order_id)
     if row is None:
         raise not_found(order_id)
     order_of(row)
-    return history_of(row, transaction.rows(_ENTRIES, (order_id,)))
+    if after > row.version:
+        return ()
+    # The entry `after` has the seal that the next one follows. A page at either end has all that may be inserted there.
+    start = after or -LIMIT
+    end = LIMIT - 1 if limit is None or after + limit >= row.version else after + limit
+    return history_of(row, transaction.rows(ENTRIES, (order_id, start, end)), after, limit)
 
 
 def record(transaction: Transaction, key: str) -> IdempotencyRecord | None:

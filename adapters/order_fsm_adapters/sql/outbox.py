@@ -10,6 +10,9 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from attrs import evolve
+
+from order_fsm.erasure import erased_message
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Message
 from order_fsm_adapters.sql.codec import time_text
@@ -33,6 +36,10 @@ _CLAIMABLE = """
 _LEASE = "UPDATE order_fsm_message SET due = ? WHERE number = ?"
 _POSTPONE = "UPDATE order_fsm_message SET due = ?, attempts = attempts + 1 WHERE number = ?"
 _DELETE = "DELETE FROM order_fsm_message WHERE number = ?"
+_OF_ORDER = "SELECT number FROM order_fsm_message WHERE order_id = ?"
+_DEAD_OF_ORDER = "SELECT number FROM order_fsm_dead_letter WHERE order_id = ?"
+_EDIT = "UPDATE order_fsm_message SET payload = ?, seal = ? WHERE number = ?"
+_EDIT_DEAD = "UPDATE order_fsm_dead_letter SET payload = ?, seal = ? WHERE number = ?"
 _NARROW = "UPDATE order_fsm_message SET remaining = ?, seal = ? WHERE number = ?"
 _OLDEST = "SELECT number FROM order_fsm_message WHERE order_id = ? AND remaining = '' ORDER BY number LIMIT 1"
 _MAKE_HEAD = "UPDATE order_fsm_message SET head = 1 WHERE number = ?"
@@ -73,7 +80,10 @@ def retry_later(transaction: Transaction, message: Message, until: datetime, due
     """Answer `Store.retry_later`."""
     for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
         if message.remaining:
-            transaction.run(_NARROW, (*remaining_columns(message), number))
+            # An erasure may have changed the payload since the claim.
+            for row in transaction.rows(_MESSAGE, (number,)):
+                narrowed = evolve(message_of(row), remaining=message.remaining)
+                transaction.run(_NARROW, (*remaining_columns(narrowed), number))
             _make_head(transaction, message.order_id)
         if due is None:
             transaction.run(_BURY, (number,))
@@ -110,6 +120,19 @@ def forget(transaction: Transaction, order_id: str) -> None:
     """Delete all messages and dead letters of an order."""
     transaction.run("DELETE FROM order_fsm_message WHERE order_id = ?", (order_id,))
     transaction.run("DELETE FROM order_fsm_dead_letter WHERE order_id = ?", (order_id,))
+
+
+def erase(transaction: Transaction, order_id: str) -> None:
+    """Blank the personal values in the messages and dead letters of an order.
+
+    Raises:
+        StoreCorrupt: if one of them is damaged.
+    """
+    for numbers, select, update in ((_OF_ORDER, _MESSAGE, _EDIT), (_DEAD_OF_ORDER, _DEAD_LETTER, _EDIT_DEAD)):
+        for (number,) in transaction.rows(numbers, (order_id,)):
+            for row in transaction.rows(select, (number,)):
+                edited = message_row(erased_message(message_of(row)))
+                transaction.run(update, (edited[3], edited[6], number))
 
 
 def _append(transaction: Transaction, columns: Row) -> None:

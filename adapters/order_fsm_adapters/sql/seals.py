@@ -66,6 +66,11 @@ def commitment(values: tuple[Any, ...]) -> Commitment:
     return Commitment(salt, seal(values, salt))
 
 
+def erased() -> Commitment:
+    """Return the commitment of a new row whose personal values were erased before."""
+    return Commitment(None, os.urandom(_SIZE))
+
+
 def corrupt(row: str, reason: object = None) -> StoreCorrupt:
     """Return the error for a row that is not as it was written.
 

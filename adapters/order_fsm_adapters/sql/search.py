@@ -5,24 +5,31 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from decimal import Decimal
+from functools import cache
 from itertools import islice
 
 from order_fsm.errors import StoreCorrupt
-from order_fsm.model import Order, statuses_of
+from order_fsm.model import Order, When, statuses_of
 from order_fsm.money import EXACT, ZERO, plus
-from order_fsm.store import Marks, Query, Tally, marks_of
+from order_fsm.store import Marks, Query, Tally, is_within, marks_of
 from order_fsm_adapters.sql import orders
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, time_text
 from order_fsm_adapters.sql.database import Row, Transaction
-from order_fsm_adapters.sql.order_rows import OrderRow, order_of
+from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow, order_of
+from order_fsm_adapters.sql.reports import bounds
 
 _log = logging.getLogger(__name__)
 
 Place = tuple[str, str]
-"""The position of an order among all: its created_at and its id."""
+"""The position of an order in the sequence of a query: its created_at or placed_at, and its id."""
 
 _START: Place = ("", "")
+_ANY = When()
+
+_LOT = 64
+"""The largest number of orders that one statement reads."""
 
 
 def _states(condition: str) -> str:
@@ -38,12 +45,16 @@ def _states(condition: str) -> str:
     """  # noqa: S608
 
 
-def _page(condition: str) -> str:
+def _page(condition: str, time: str = "created_at") -> str:
     """Return a statement for a page of places."""
     return f"""
-        SELECT created_at, id FROM order_fsm_order
-        WHERE {condition} AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?
+        SELECT {time}, id FROM order_fsm_order
+        WHERE {condition} AND ({time}, id) > (?, ?) ORDER BY {time}, id LIMIT ?
     """  # noqa: S608
+
+
+def _dated_page(condition: str) -> str:
+    return _page(f"{condition} AND placed_at < ?", "placed_at")
 
 
 _ALL_STATES = _states("state IS NOT NULL")
@@ -55,11 +66,18 @@ _REFUND_DUE_OF_CUSTOMER = _page("customer = ? AND refund_is_due = 1")
 _UNMATCHED = _page("is_unmatched = 1")
 _PART_DISPATCHED = _page("is_part_dispatched = 1")
 
-_OF_REFERENCE = """
-    SELECT one.created_at, one.id FROM order_fsm_reference AS of_payment
-    JOIN order_fsm_order AS one ON one.id = of_payment.order_id
-    WHERE of_payment.reference = ? AND (one.created_at, one.id) > (?, ?) ORDER BY one.created_at, one.id LIMIT ?
-"""
+
+def _of_reference(condition: str, time: str = "created_at") -> str:
+    return f"""
+        SELECT one.{time}, one.id FROM order_fsm_reference AS of_payment
+        JOIN order_fsm_order AS one ON one.id = of_payment.order_id
+        WHERE {condition} AND (one.{time}, one.id) > (?, ?) ORDER BY one.{time}, one.id LIMIT ?
+    """  # noqa: S608
+
+
+# The orders of one payment are few.
+_OF_REFERENCE = _of_reference("of_payment.reference = ?")
+_DATED_OF_REFERENCE = _of_reference("of_payment.reference = ? AND one.placed_at < ?", "placed_at")
 
 # Triggers keep these rows up to date.
 _TALLY = """
@@ -78,12 +96,14 @@ def find(transaction: Transaction, query: Query) -> list[Order]:
     Raises:
         StoreCorrupt: if an index is damaged.
     """
-    after = _START if query.after is None else (time_text(query.after.created_at), query.after.order_id)
+    after = _START if query.after is None else (time_text(query.after.at), query.after.order_id)
     return list(islice(_readable(transaction, query, _places(transaction, query, after)), query.limit))
 
 
 def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
     """Yield the places of the orders that may match a query, oldest first."""
+    if query.is_dated:
+        return _dated_places(transaction, query, after)
     if query.reference is not None:
         return _paged(transaction, _OF_REFERENCE, (query.reference,), after, query.limit)
     if query.unmatched:  # Few orders are, so those of one customer need no index of their own.
@@ -102,6 +122,33 @@ def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Pl
     return heapq.merge(*[_paged(transaction, statement, (*of_customer, state), after, size) for state in states])
 
 
+def _dated_places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
+    """Yield the places of the orders that may match a query with an interval, the oldest placing first.
+
+    Statuses are compared within the interval: an index by state and time of placing would cost every change.
+    """
+    since, until = bounds(query.since, query.until)
+    after = max(after, (since, ""))
+    if query.reference is not None:
+        return _paged(transaction, _DATED_OF_REFERENCE, (query.reference, until), after, query.limit)
+    conditions: list[str] = []
+    values: list[str] = []
+    if query.customer is not None:
+        conditions.append("customer = ?")
+        values.append(query.customer)
+    conditions += ["refund_is_due = 1"] * query.refund_due + ["is_unmatched = 1"] * query.unmatched
+    if query.when != _ANY:
+        found = transaction.rows(_STATES_OF_CUSTOMER if values else _ALL_STATES, (*values, *values))
+        states = [state for (state,) in found if query.when.matches(statuses_of(state))]
+        if not states:
+            return iter(())
+        # An expression, so that no planner walks the index by state and sorts all that it finds.
+        conditions.append(f"coalesce(state, '') IN ({', '.join('?' * len(states))})")
+        values += states
+    statement = _dated_page(" AND ".join(conditions) or "placed_at IS NOT NULL")
+    return _paged(transaction, statement, (*values, until), after, query.limit)
+
+
 def _paged(transaction: Transaction, statement: str, values: Row, after: Place, size: int) -> Iterator[Place]:
     while page := transaction.rows(statement, (*values, *after, size)):
         for row in page:
@@ -116,19 +163,38 @@ def _paged(transaction: Transaction, statement: str, values: Row, after: Place, 
 
 def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -> Iterator[Order]:
     """Yield the orders at some places. Damaged ones are logged and left out."""
-    for place in places:
-        order = None
-        try:
-            for row in transaction.rows(orders.ORDER, (place[1],)):
-                order = order_of(OrderRow._make(row))
-        except StoreCorrupt:
-            order = None
-        if order is None or (time_text(order.created_at), order.id) != place:
+    for place, order in _read(transaction, places, min(query.limit, _LOT)):
+        at = None if order is None else order.placed_at if query.is_dated else order.created_at
+        if order is None or at is None or (time_text(at), order.id) != place:
             _log.error("order %r is damaged and left out: run an audit", place[1])
         elif _matches(query, order):
             yield order
         elif not (query.refund_due or query.unmatched or query.part_dispatched or query.reference):
             _log.error("an index does not fit order %r, which is left out: run an audit", place[1])
+
+
+def _read(transaction: Transaction, places: Iterator[Place], number: int) -> Iterator[tuple[Place, Order | None]]:
+    """Yield the orders at some places, None for one that cannot be read. Reads so many with one statement."""
+    while lot := list(islice(places, number)):
+        rows: dict[str, Row] = {}
+        ids = [order_id for _, order_id in lot]
+        # A few lengths of the statement stay prepared.
+        length = 1 << (len(ids) - 1).bit_length()
+        with suppress(StoreCorrupt):  # One row spoils the statement if it holds no valid text.
+            found = transaction.rows(_orders(length), (*ids, *ids[-1:] * (length - len(ids))))
+            rows = {row[0]: row for row in found}
+        for place in lot:
+            order = None
+            with suppress(StoreCorrupt):
+                row = rows.get(place[1])
+                for one in transaction.rows(orders.ORDER, (place[1],)) if row is None else [row]:
+                    order = order_of(OrderRow._make(one))
+            yield place, order
+
+
+@cache
+def _orders(number: int) -> str:
+    return f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id IN ({', '.join('?' * number)})"  # noqa: S608
 
 
 def _matches(query: Query, order: Order) -> bool:
@@ -140,6 +206,7 @@ def _matches(query: Query, order: Order) -> bool:
         and (not query.unmatched or marks.unmatched)
         and (not query.part_dispatched or marks.part_dispatched)
         and (query.reference is None or query.reference in order.references)
+        and (not query.is_dated or is_within(order.placed_at, query.since, query.until))
     )
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from decimal import Decimal
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from order_fsm.errors import InvalidInput, OrderFsmError
-from order_fsm.model import Entry, Message, Order
+from order_fsm.model import Entry, Message, Order, Sales
 from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally, one_by_one
-from order_fsm_adapters.sql import audit, commits, orders, outbox, search, stock
+from order_fsm_adapters.sql import audit, commits, orders, outbox, reports, search, stock
 from order_fsm_adapters.sql.database import Database, Transaction
 
 
@@ -29,8 +30,8 @@ class SqlStore:
     def load(self, order_id: str) -> Order:
         return self._database.read(lambda transaction: orders.load(transaction, order_id))
 
-    def history(self, order_id: str) -> tuple[Entry, ...]:
-        return self._database.read(lambda transaction: orders.history(transaction, order_id))
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return self._database.read(lambda transaction: orders.history(transaction, order_id, after, limit))
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return self._database.read(lambda transaction: [orders.snapshot(transaction, need) for need in needs])
@@ -49,6 +50,12 @@ class SqlStore:
 
     def tally(self, customer: str | None) -> list[Tally]:
         return self._database.read(lambda transaction: search.tally(transaction, customer))
+
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        return self._database.read(lambda transaction: reports.totals(transaction, since, until, customer))
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        return self._database.read(lambda transaction: reports.report(transaction, since, until))
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return self._database.read(lambda transaction: stock.available(transaction, skus))
@@ -85,6 +92,10 @@ class SqlStore:
 
     def remove(self, order: Order) -> None:
         self._database.write(lambda transaction: commits.remove(transaction, order))
+
+    def scrub(self) -> None:
+        # The files are those of the host or of the server. A store that owns them overrides this.
+        self._database.rows("SELECT 1", ())
 
     def order_ids(self) -> Iterator[str]:
         return audit.order_ids(self._database.rows)

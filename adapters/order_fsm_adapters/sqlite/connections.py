@@ -75,12 +75,15 @@ class _ThreadSession(Session):
             statement: begins it.
             waited: the seconds that the call has waited already.
         """
-        timeout = max(BUSY_MILLISECONDS - int(waited * 1000), 0)
+        self.wait_for_others(max(BUSY_MILLISECONDS - int(waited * 1000), 0))
+        self.run(statement)
+
+    def wait_for_others(self, timeout: int) -> None:
+        """Set how many milliseconds statements wait for other connections."""
         # The statement would cost each call more than a difference of 5 % is worth.
         if abs(timeout - self._timeout) * 20 > BUSY_MILLISECONDS:
             self.rows(f"PRAGMA busy_timeout = {timeout}")
             self._timeout = timeout
-        self.run(statement)
 
     @property
     def in_transaction(self) -> bool:
@@ -169,6 +172,34 @@ class ConnectionPool:
                     raise StoreUnavailable(f"{self.where}: SQLite cannot use WAL there: use a local disk")
 
         self._call(switch)
+
+    def scrub(self, wanted: str, done: str) -> None:
+        """Rewrite the file and empty its WAL, so that neither holds what was deleted or overwritten.
+
+        `secure_delete` is not enough: moving rows between pages leaves copies of them in the unused space of pages.
+
+        Args:
+            wanted: a statement that returns no rows if there is nothing to do.
+            done: the statement to run after that.
+
+        Raises:
+            StoreUnavailable: if another connection reads an older content for too long.
+        """
+
+        def rewrite(session: _ThreadSession) -> None:
+            with LockFile(self._lock_path, self._path) as session.lock_file:
+                session.lock_file.acquire()
+                session.wait_for_others(BUSY_MILLISECONDS)
+                if session.rows(wanted):
+                    session.rows("VACUUM")
+                    ((busy, *_),) = session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+                    if busy:
+                        raise StoreUnavailable(
+                            f"{self.where}: another connection still reads the content before the erasure: retry later"
+                        )
+                    session.run(done)
+
+        self._call(rewrite)
 
     def with_connection(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Do work on the connection, outside of a transaction."""

@@ -14,7 +14,6 @@ _ORDERS = """
     CREATE TABLE order_fsm_order (
         id TEXT NOT NULL PRIMARY KEY,
         state TEXT NOT NULL,
-        counted INTEGER NOT NULL,
         invoiced_by_payment INTEGER NOT NULL,
         version INTEGER NOT NULL,
         reserved TEXT,
@@ -26,6 +25,8 @@ _ORDERS = """
         is_part_dispatched INTEGER NOT NULL,
         last_seal BLOB NOT NULL,
         seal BLOB NOT NULL,
+        counted INTEGER NOT NULL,
+        placed_at TEXT,
         total TEXT NOT NULL,
         currency TEXT NOT NULL,
         lines TEXT NOT NULL,
@@ -55,6 +56,7 @@ _ENTRIES = """
         override INTEGER NOT NULL,
         facts TEXT NOT NULL,
         rules_fingerprint TEXT,
+        personal_facts TEXT NOT NULL,
         salt BLOB,
         personal BLOB,
         seal BLOB NOT NULL,
@@ -76,6 +78,25 @@ _REFERENCES = """
         reference TEXT NOT NULL,
         order_id TEXT NOT NULL,
         PRIMARY KEY (reference, order_id)
+    ) STRICT, WITHOUT ROWID
+"""
+# The key is the time, so the sums over an interval read one range, and new rows come last.
+_PAYMENTS = """
+    CREATE TABLE order_fsm_payment (
+        at TEXT NOT NULL,
+        order_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        currency TEXT NOT NULL,
+        unit TEXT NOT NULL,
+        units INTEGER NOT NULL,
+        PRIMARY KEY (at, order_id, number, kind)
+    ) STRICT, WITHOUT ROWID
+"""
+# The orders whose erased values may still be in the files.
+_UNSCRUBBED = """
+    CREATE TABLE order_fsm_unscrubbed (
+        order_id TEXT NOT NULL PRIMARY KEY
     ) STRICT, WITHOUT ROWID
 """
 _STOCK = """
@@ -193,9 +214,21 @@ _VERSION_1: Step = (
     """,
     "CREATE INDEX order_fsm_order_unmatched ON order_fsm_order (created_at, id) WHERE is_unmatched = 1",
     "CREATE INDEX order_fsm_order_part_dispatched ON order_fsm_order (created_at, id) WHERE is_part_dispatched = 1",
+    # Both cover the sums over the orders that were placed in an interval.
+    """
+    CREATE INDEX order_fsm_order_placed ON order_fsm_order (placed_at, id, counted, currency, unit, units)
+    WHERE placed_at IS NOT NULL
+    """,
+    """
+    CREATE INDEX order_fsm_order_placed_by_customer
+    ON order_fsm_order (customer, placed_at, id, counted, currency, unit, units)
+    WHERE placed_at IS NOT NULL AND customer IS NOT NULL
+    """,
     _ENTRIES,
     _KEYS,
     _REFERENCES,
+    _PAYMENTS,
+    _UNSCRUBBED,
     _STOCK,
     _MESSAGES,
     "CREATE INDEX order_fsm_message_by_order ON order_fsm_message (order_id, number)",

@@ -9,7 +9,7 @@ from sqlite3 import Connection
 
 from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.files import path_of
-from order_fsm_adapters.sql import SqlStore
+from order_fsm_adapters.sql import SqlStore, erasing
 from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.connections import ConnectionPool
 from order_fsm_adapters.sqlite.host import HostConnection
@@ -29,6 +29,9 @@ class SqliteStore(SqlStore):
     transaction open: `claim`, `delivered`, `retry_later` and `requeue` then commit by themselves. If a call raises, the
     shop's own rows stay as they were, except after `TransactionLost`. The store may be used in the threads in which its
     connection may be: the calls wait for each other. A transaction that the shop begins is open for all threads.
+
+    With a path, an erasure rewrites the file so that no erased byte is left. With a connection, erased bytes stay in
+    the file until the shop runs VACUUM and a checkpoint of the WAL.
 
     A connection with `autocommit=False` always has a transaction open. Deliver messages through another store.
 
@@ -82,6 +85,10 @@ class SqliteStore(SqlStore):
         if self._pool is None:
             raise InvalidInput("the database is the shop's: back it up with the shop's own rows")
         self._pool.with_connection(partial(backup.copy, source_path=self._path, path=target))
+
+    def scrub(self) -> None:
+        if self._pool is not None:
+            self._pool.scrub(erasing.UNSCRUBBED, erasing.SCRUBBED)
 
     def faults(self) -> list[str]:
         found = [f"SQLite: {said}" for (said,) in self._database.rows("PRAGMA integrity_check", ()) if said != "ok"]

@@ -11,6 +11,7 @@ pytest.register_assert_rewrite(
             "contention",
             "crash",
             "disks",
+            "erasures",
             "expected",
             "failures",
             "found",
@@ -22,6 +23,7 @@ pytest.register_assert_rewrite(
             "prepared",
             "races",
             "removals",
+            "reports",
             "stock",
             "values",
         )

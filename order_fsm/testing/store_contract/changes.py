@@ -106,6 +106,7 @@ def creation(
         topics: the topics of the messages in the commit.
         key: the idempotency key, if any. The fingerprint of the request is made from it.
     """
+    last = at if entries == 1 else at + timedelta(seconds=entries - 1)
     order = Order(
         id=order_id,
         state=state,
@@ -118,8 +119,9 @@ def creation(
         email=email,
         payments=(),
         created_at=at,
-        updated_at=at if entries == 1 else at + timedelta(seconds=entries - 1),
+        updated_at=last,
         data={} if data is None else data,
+        placed_at=last if "sent" in statuses_of(state) else None,
     )
     made = [Entry(1, "create", UNFINISHED, state if entries == 1 else UNFINISHED, at, key=key)]
     for version in range(2, entries + 1):

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
+from order_fsm.erasure import erased_entry, erased_message, is_lasting
 from order_fsm.errors import OrderFsmError, OrderNotFound
-from order_fsm.model import Entry, Message, Order, When
-from order_fsm.money import ZERO
+from order_fsm.model import Entry, Message, Order, Sales, When
+from order_fsm.money import EXACT, ZERO
 from order_fsm.store import Change, Cursor, IdempotencyRecord, Need, Query, Store, Tally, record_of
 from order_fsm.testing.exact import exact
 
@@ -30,9 +32,11 @@ def record_under(store: Store, key: str) -> IdempotencyRecord | None:
     return snapshot.record
 
 
-def cursor_at(order: Order) -> Cursor:
+def cursor_at(order: Order, *, dated: bool = False) -> Cursor:
     """Return the cursor after which a page continues if an order was the last one of the page before."""
-    return Cursor(order.created_at, order.id)
+    at = order.placed_at if dated else order.created_at
+    assert at is not None
+    return Cursor(at, order.id)
 
 
 def drained(store: Store) -> list[Message]:
@@ -78,6 +82,8 @@ class Expected:
         """Note a change that was committed."""
         order = change.order
         if order is not None:
+            if change.erases:
+                self._erase(order.id)
             self.orders[order.id] = order
             self.histories[order.id] = self.histories.get(order.id, ()) + change.entries
         self.messages += change.messages
@@ -88,6 +94,14 @@ class Expected:
             self.others[move.sku] = (held + move.held, out + move.out, lost + move.lost)
         if change.key is not None:
             self.records[change.key] = record_of(change)
+
+    def _erase(self, order_id: str) -> None:
+        entries = self.histories[order_id]
+        self.histories[order_id] = tuple(erased_entry(entry) for entry in entries)
+        self.messages = [erased_message(one) if one.order_id == order_id else one for one in self.messages]
+        for key, record in self.records.items():
+            if record.order_id == order_id and not is_lasting(entries[record.first - 1 : record.last]):
+                self.records[key] = record._replace(request_fingerprint="")
 
     def remove(self, order_id: str) -> None:
         """Note an order that was removed."""
@@ -100,11 +114,13 @@ class Expected:
 
     def find(self, query: Query) -> list[Order]:
         """Return what `Store.find` must return."""
-        by_age = sorted(self.orders.values(), key=cursor_at)
+        present = self.orders.values()
+        placed = [order for order in present if _is_in(order.placed_at, query.since, query.until)]
+        cursor = partial(cursor_at, dated=query.is_dated)
         matching = (
             order
-            for order in by_age
-            if (query.after is None or cursor_at(order) > query.after)
+            for order in sorted(placed if query.is_dated else present, key=cursor)
+            if (query.after is None or cursor(order) > query.after)
             and query.when.matches(order.statuses)
             and (query.customer is None or order.customer == query.customer)
             and (order.refund_due > 0 or not query.refund_due)
@@ -123,6 +139,44 @@ class Expected:
                 groups.setdefault((order.state, order.currency, *marks), []).append(order.total)
         return {Tally(*group[:3], len(totals), sum(totals, ZERO), *group[3:]) for group, totals in groups.items()}
 
+    def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
+        """Return what `Store.totals` must return."""
+        totals: dict[str, Decimal] = {}
+        for order in self.orders.values():
+            mine = customer is None or order.customer == customer
+            if mine and order.counted and _is_in(order.placed_at, since, until):
+                totals[order.currency] = EXACT.add(totals.get(order.currency, ZERO), order.total)
+        return totals
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        """Return what `Store.report` must return."""
+        money: dict[str, dict[str, Decimal]] = {}
+        for order in self.orders.values():
+            for row in order.payments:
+                if _is_in(row.at, since, until) and (row.amount or row.credit):
+                    sums = money.setdefault(row.currency, {})
+                    sums[row.kind] = EXACT.add(sums.get(row.kind, ZERO), row.amount)
+                    sums["credited"] = EXACT.add(sums.get("credited", ZERO), row.credit)
+        gross = self.totals(since, until, None)
+        report: dict[str, Sales] = {}
+        for currency in {*gross, *money}:
+            sums = money.get(currency, {})
+            came, went, back, failed, returned = [
+                sums.get(kind, ZERO) for kind in ("captured", "reversed", "restored", "refund_failed", "refunded")
+            ]
+            report[currency] = Sales(
+                currency,
+                sum(
+                    order.counted and order.currency == currency and _is_in(order.placed_at, since, until)
+                    for order in self.orders.values()
+                ),
+                gross.get(currency, ZERO),
+                EXACT.add(EXACT.subtract(came, went), back),
+                EXACT.subtract(returned, failed),
+                sums.get("credited", ZERO),
+            )
+        return report
+
     def check(self, store: Store, *, after_kill: bool = False) -> None:
         """Compare the whole content of a store. The oldest message of each order is leased until `LATE` for it.
 
@@ -138,6 +192,7 @@ class Expected:
             self.check_order(store, order_id)
         found = [order.id for order in store.find(ALL)]
         assert found == [order.id for order in self.find(ALL)], "find gives other orders than were committed"
+        assert store.report(None, None) == self.report(None, None), "the report is not that of the orders"
         assert sorted(store.order_ids()) == sorted(self.orders), "order_ids must yield each order once"
         for key, record in self.records.items():
             assert record_under(store, key) == record, f"the record under {key!r} must be that of its commit"
@@ -197,6 +252,10 @@ class Expected:
                 store.load(order_id)
             with pytest.raises(OrderNotFound):
                 store.history(order_id)
+
+
+def _is_in(at: datetime | None, since: datetime | None, until: datetime | None) -> bool:
+    return at is not None and (since is None or since <= at) and (until is None or at < until)
 
 
 def _id(message: Message) -> str:

@@ -24,10 +24,11 @@ from order_fsm.errors import (
     StoreUnavailable,
 )
 from order_fsm.model import Line, Message, Order
-from order_fsm.store import Change, Need, Store
+from order_fsm.store import Change, Need, StockLevel, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.calls import Calls, Failing
-from order_fsm.testing.store_contract.changes import creation, moment, reserving, step, taken
+from order_fsm.testing.store_contract.changes import START, creation, moment, reserving, step, taken
+from order_fsm.testing.store_contract.erasures import PERSONAL, erasure, files_with
 from order_fsm.testing.store_contract.expected import ALL, record_under
 from order_fsm.testing.store_contract.harness import StoreHarness
 
@@ -274,7 +275,30 @@ class Failures(FailingCommits):
             with suppress(OrderNotFound):
                 store.remove(store.load(order_id))
             assert record_under(store, f"key {order_id}") is None
-            assert _seen(store, order_id) == (None, {"TEAPOT": PIECES, "CUP": PIECES}, [], [])
+            levels = dict.fromkeys(("TEAPOT", "CUP"), StockLevel(PIECES))
+            assert _seen(store, order_id) == (None, levels, [], [])
+
+    def test_s1_an_erasure_whose_calls_fail_is_whole(self, durable_place: Path, how: Failing) -> None:
+        """An order whose erasure failed is blank or untouched. After the repeated call and scrub no byte is left."""
+
+        def prepare(store: Store, order_id: str) -> None:
+            store.commit(creation(order_id, customer=PERSONAL, topics=["order.updated"], key=f"key {order_id}"))
+            store.commit(step(store.load(order_id), comment=PERSONAL, facts={"parcel": PERSONAL}))
+
+        def do(store: Store, order_id: str) -> None:
+            order = store.load(order_id)
+            if order.customer is not None:
+                store.commit(erasure(order))
+            store.scrub()
+
+        for store, order_id in self._failing(durable_place, how, do, prepare):
+            do(store, order_id)
+            assert [entry.erased for entry in store.history(order_id)] == [False, True, False]
+            record = record_under(store, f"key {order_id}")
+            assert record is not None
+            assert record.request_fingerprint == ""
+            if self.local_disk and self.scrubs:
+                assert files_with(durable_place, PERSONAL) == []
 
     def test_s10_an_answer_whose_calls_fail_is_right_or_an_error(self, durable_place: Path, how: Failing) -> None:
         """If a store cannot read an order, item or key, it does not answer that there is none."""
@@ -288,6 +312,8 @@ class Failures(FailingCommits):
                 lambda: _prepared(store),
                 lambda: store.find(ALL),
                 lambda: store.tally(None),
+                lambda: store.totals(START, None, None),
+                lambda: store.report(START, None),
                 lambda: store.stock(["TEAPOT", "CUP"]),
                 lambda: store.dead_letters(10),
                 lambda: sorted(store.order_ids()),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from itertools import product
 from random import Random
+from typing import Any
 
 from attrs import evolve
 
@@ -26,6 +28,7 @@ STATES = (
     "sent+prepaid",
 )
 CUSTOMERS = ("ann", "Ann", "ann ", "a_n", "a%", "\u00e9va", "e\u0301va")
+LINES = (Line("TEAPOT", 2), Line("CUP", 1))
 SHOP = ("paid", "sent", "dispatched", "cancelled")
 
 
@@ -161,12 +164,37 @@ class Found(StoreHarness):
                 assert store.find(query) == expected.find(query), f"find is wrong for {query} after {state}"
             assert set(store.tally(None)) == expected.tally(None), f"tally is wrong after {state}"
 
+    def test_s10_an_amended_order_is_found_and_counted_as_amended(self, store: Store) -> None:
+        """Another customer, total, address, lines or data replace those that it was created with."""
+        expected = Expected()
+        committed(store, expected, creation("1001", customer="ann", total="10", email="ann@example.com", lines=LINES))
+        committed(store, expected, creation("1002", customer="ben", total="7"))
+        paid = step(expected.orders["1001"], state="sent+paid", payments=[("captured", "10")])
+        committed(store, expected, paid)
+        amendments: list[dict[str, Any]] = [
+            {"customer": "ben"},
+            {"total": Decimal("4.00")},
+            {"customer": None, "total": Decimal("12.345")},
+            {"customer": "ann", "email": None},
+            {"lines": LINES[:1], "email": "ben@example.com", "data": {"gift": True}},
+            {"lines": (), "data": {}},
+        ]
+        for parts in amendments:
+            change = step(expected.orders["1001"], state="sent+paid")
+            committed(store, expected, evolve(change, order=evolve(order_of(change), **parts)))
+            for customer in (None, "ann", "ben"):
+                query = Query(When(), customer)
+                assert store.find(query) == expected.find(query), f"find is wrong for {customer!r} after {parts}"
+                assert set(store.tally(customer)) == expected.tally(customer), f"tally is wrong after {parts}"
+            assert store.find(Query(When(), refund_due=True)) == expected.find(Query(When(), refund_due=True))
+        expected.check(store)
+
     def test_s10_an_order_is_found_while_a_part_of_its_goods_is_shipped(self, store: Store) -> None:
-        """Shipments, recalls, amended lines and cancellations change whether an order is part-dispatched."""
+        """Shipments, amended lines, a cancellation and a recall change whether an order is part-dispatched."""
         expected = Expected()
         for order_id, customer in (("1001", "ann"), ("1002", None)):
-            lines = [Line("CUP", 2), Line("TEAPOT", 1)]
-            committed(store, expected, creation(order_id, state="sent", lines=lines, customer=customer))
+            ordered = [Line("CUP", 2), Line("TEAPOT", 1)]
+            committed(store, expected, creation(order_id, state="sent", lines=ordered, customer=customer))
         life: list[tuple[str, GoodsKind | None, str, list[Line] | None]] = [
             ("sent", "shipped", "CUP", None),
             ("sent", "shipped", "CUP", None),

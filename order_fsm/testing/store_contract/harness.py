@@ -35,6 +35,8 @@ class StoreHarness:
         durable: whether the store outlives its process. If not, the tests of S3 and of several processes are skipped.
         local_disk: whether the store keeps its content in files under `place`. If not (a server), the tests of full
             and read-only disks, of file descriptors and of forks are skipped.
+        scrubs: whether the store removes erased values from the files under `place`. If not, the tests of that are
+            skipped.
         kill_rounds: how often a writing process is killed under stress. A tenth of it otherwise. Other processes are
             killed an eighth as often.
         contention: how many changes each of eight workers makes on a few orders under stress. A fifth otherwise.
@@ -42,6 +44,7 @@ class StoreHarness:
 
     durable: ClassVar[bool] = True
     local_disk: ClassVar[bool] = True
+    scrubs: ClassVar[bool] = True
     kill_rounds: ClassVar[int] = 200
     contention: ClassVar[int] = 25
 

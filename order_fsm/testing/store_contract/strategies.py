@@ -10,8 +10,10 @@ from attrs import evolve
 from hypothesis import strategies as st
 
 from order_fsm import validation
+from order_fsm.erasure import erased_entry
 from order_fsm.errors import InvalidInput
 from order_fsm.model import (
+    LASTING_FACTS,
     UNFINISHED,
     Entry,
     Fact,
@@ -86,6 +88,7 @@ _orders = st.builds(
     reserved=st.none() | lines,
     data=json_objects,
     invoiced_by_payment=st.booleans(),
+    placed_at=st.none() | moments,
 )
 _entries = st.builds(
     Entry,
@@ -100,9 +103,10 @@ _entries = st.builds(
     notify=st.booleans(),
     key=st.none() | ids,
     override=st.booleans(),
-    facts=st.dictionaries(ids, facts, max_size=3),
+    facts=st.dictionaries(ids | st.sampled_from(sorted(LASTING_FACTS)), facts, max_size=3),
     rules_fingerprint=st.none() | ids,
 )
+_entries = _entries | _entries.map(erased_entry)
 _payments = st.lists(
     st.builds(
         Payment,

@@ -130,7 +130,7 @@ class Values(StoreHarness):
             assert set(store.tally(None)) == expected.tally(None)
 
     def test_s7_every_fact_returns_as_it_was(self, place: Path) -> None:
-        """A fact comes back as the type that it was: text, number, bool, Decimal or None."""
+        """A fact comes back as the type that it was: text, number, bool, Decimal, lines or None."""
         with self.opened(place) as store:
             expected = Expected()
             change = creation()

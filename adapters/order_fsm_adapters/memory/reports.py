@@ -1,0 +1,54 @@
+"""Answers about an interval, by a look at every order: an index by the time of placing would take memory for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from decimal import Decimal
+
+from order_fsm.model import Order, Sales
+from order_fsm.money import ZERO, plus
+from order_fsm.store import Query, is_within, sales_of
+
+
+def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
+    """Yield the orders that match a query with an interval, the oldest placing first. Its limit is not applied."""
+    matching = [
+        ((order.placed_at, order.id), order)
+        for order in orders
+        if order.placed_at is not None
+        and is_within(order.placed_at, query.since, query.until)
+        and query.when.matches(order.statuses)
+        and query.customer in (None, order.customer)
+        and (query.reference is None or query.reference in order.references)
+        and (not query.refund_due or order.refund_due > 0)
+        and (not query.unmatched or order.unmatched)
+    ]
+    matching.sort(key=lambda one: one[0])
+    return (order for place, order in matching if query.after is None or place > query.after)
+
+
+def placed(
+    orders: Iterable[Order], since: datetime | None, until: datetime | None, customer: str | None = None
+) -> dict[str, tuple[int, Decimal]]:
+    """Return the number and the sum of the counted orders that were placed in an interval, by currency."""
+    sums: dict[str, tuple[int, Decimal]] = {}
+    for order in orders:
+        if order.counted and customer in (None, order.customer) and is_within(order.placed_at, since, until):
+            number, total = sums.get(order.currency, (0, ZERO))
+            sums[order.currency] = number + 1, plus(total, order.total)
+    return sums
+
+
+def report(orders: Iterable[Order], since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+    """Answer `Store.report`."""
+    orders = list(orders)
+    recorded: dict[tuple[str, str], Decimal] = {}
+    for order in orders:
+        for row in order.payments:
+            if is_within(row.at, since, until):
+                for kind, amount in ((row.kind, row.amount), ("credited", row.credit)):
+                    if amount:
+                        key = row.currency, kind
+                        recorded[key] = plus(recorded.get(key, ZERO), amount)
+    return sales_of(placed(orders, since, until), recorded)

@@ -1,0 +1,48 @@
+"""Erasing the personal values of an order's past."""
+
+from __future__ import annotations
+
+from order_fsm.erasure import is_lasting
+from order_fsm_adapters.sql import orders, outbox
+from order_fsm_adapters.sql.database import Transaction
+from order_fsm_adapters.sql.entry_rows import history_of
+from order_fsm_adapters.sql.order_rows import OrderRow
+from order_fsm_adapters.sql.rows import record_of, record_row
+
+# The seals cover the digests of these values, which stay.
+_ERASE_ENTRIES = """
+    UPDATE order_fsm_entry SET comment = '', personal_facts = '{}', salt = NULL
+    WHERE order_id = ? AND salt IS NOT NULL
+"""
+# The entries committed under a key carry it, so its row is found without an index on order_id.
+_RECORDS = """
+    SELECT "key", order_id, "first", "last", request_fingerprint, seal FROM order_fsm_key
+    WHERE order_id = ? AND "key" IN (SELECT "key" FROM order_fsm_entry WHERE order_id = ?)
+"""
+_UPDATE_RECORD = 'UPDATE order_fsm_key SET request_fingerprint = ?, seal = ? WHERE "key" = ?'
+_IS_NOTED = "SELECT 1 FROM order_fsm_unscrubbed WHERE order_id = ?"
+_NOTE = "INSERT INTO order_fsm_unscrubbed (order_id) VALUES (?)"
+UNSCRUBBED = "SELECT order_id FROM order_fsm_unscrubbed LIMIT 1"
+SCRUBBED = "DELETE FROM order_fsm_unscrubbed"
+
+
+def erase(transaction: Transaction, before: OrderRow) -> None:
+    """Blank the personal values of an order's entries, messages, dead letters and keys.
+
+    Args:
+        transaction: writes the order without its personal values, too.
+        before: the order's row before that, checked.
+
+    Raises:
+        StoreCorrupt: if an entry, a message or a key of the order is damaged.
+    """
+    entries = history_of(before, transaction.rows(orders.ENTRIES, (before.id, -orders.LIMIT, orders.LIMIT - 1)))
+    transaction.run(_ERASE_ENTRIES, (before.id,))
+    for row in transaction.rows(_RECORDS, (before.id, before.id)):
+        record = record_of(row)
+        if not is_lasting(entries[record.first - 1 : record.last]):
+            *_, fingerprint, seal = record_row(row[0], record._replace(request_fingerprint=""))
+            transaction.run(_UPDATE_RECORD, (fingerprint, seal, row[0]))
+    outbox.erase(transaction, before.id)
+    if not transaction.rows(_IS_NOTED, (before.id,)):
+        transaction.run(_NOTE, (before.id,))

@@ -1,0 +1,116 @@
+"""The ledgers of all orders by time: statements on order_fsm_payment.
+
+An order's own row has its ledger, and its seal. These rows repeat the amounts, so that sums over an interval read no
+order. An audit compares both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from order_fsm.errors import StoreCorrupt
+from order_fsm.model import Order, Payment
+from order_fsm.money import EXACT, ZERO, plus
+from order_fsm_adapters.sql.codec import UNREADABLE, in_units, payments_of, time_text
+from order_fsm_adapters.sql.database import Row, Transaction
+
+CREDITED = "credited"
+"""The kind of a row that repeats the credit of a refund."""
+
+_COLUMNS = "at, order_id, number, kind, currency, unit, units"
+_INSERT = f"INSERT INTO order_fsm_payment ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_DELETE = "DELETE FROM order_fsm_payment WHERE at = ? AND order_id = ?"
+SUMS = """
+    SELECT currency, kind, unit, sum(units) FROM order_fsm_payment WHERE at >= ? AND at < ?
+    GROUP BY currency, kind, unit
+"""
+_ROW = f"""
+    SELECT {_COLUMNS} FROM order_fsm_payment WHERE at = ? AND order_id = ? AND number = ? AND kind = ?
+"""  # noqa: S608
+_ROWS = f"""
+    SELECT {", ".join(f"row.{column}" for column in _COLUMNS.split(", "))}, one.payments FROM order_fsm_payment AS row
+    LEFT JOIN order_fsm_order AS one ON one.id = row.order_id
+    WHERE (row.at, row.order_id, row.number, row.kind) > (?, ?, ?, ?)
+    ORDER BY row.at, row.order_id, row.number, row.kind LIMIT ?
+"""  # noqa: S608
+_PAGE = 500
+
+
+def add(transaction: Transaction, order: Order, expected_version: int) -> None:
+    """Insert the rows of the payments that an order has since a version."""
+    for row in _rows_of(order.id, order.payments, expected_version):
+        transaction.run(_INSERT, row)
+
+
+def remove(transaction: Transaction, order: Order) -> None:
+    """Delete the rows of an order."""
+    for at in sorted({row.at for row in order.payments}):
+        transaction.run(_DELETE, (time_text(at), order.id))
+
+
+def sums(transaction: Transaction, since: str, until: str) -> dict[tuple[str, str], Decimal]:
+    """Return the sums of the rows in an interval, by currency and kind.
+
+    Raises:
+        StoreCorrupt: if a row is damaged.
+    """
+    found: dict[tuple[str, str], Decimal] = {}
+    try:
+        for currency, kind, unit, units in transaction.rows(SUMS, (since, until)):
+            found[currency, kind] = plus(found.get((currency, kind), ZERO), EXACT.multiply(Decimal(unit), units))
+    except UNREADABLE as error:
+        raise StoreCorrupt(f"a row of order_fsm_payment is damaged ({error}): restore it from a backup") from error
+    return found
+
+
+def lost(transaction: Transaction, order_id: str, payments: str) -> Iterator[str]:
+    """Yield a sentence for each payment of an order that has no right row.
+
+    Args:
+        transaction: an open one.
+        order_id: the order.
+        payments: its ledger, as it is stored.
+    """
+    for row in _stored(order_id, payments) or ():
+        if transaction.rows(_ROW, row[:4]) != [row]:
+            yield f"the ledger by time lacks the row {row[2]} ({row[3]}) of order {order_id!r}"
+
+
+def strays(transaction: Transaction) -> Iterator[str]:
+    """Yield a sentence for each row that is not of a payment.
+
+    Raises:
+        StoreCorrupt: if the table is damaged.
+    """
+    place: Row = ("", "", -1, "")
+    while page := transaction.rows(_ROWS, (*place, _PAGE)):
+        for row in page:
+            try:
+                follows = row[:4] > place
+            except TypeError:
+                follows = False
+            if not follows:  # A walk along a damaged index might never end.
+                raise StoreCorrupt("the table order_fsm_payment is damaged: restore it from a backup")
+            place, order_id, payments = row[:4], row[1], row[7]
+            stored = () if payments is None else _stored(order_id, payments)
+            # If the ledger cannot be read, that is a finding about its order.
+            if stored is not None and row[:7] not in stored:
+                yield f"the ledger by time has a row {row[2]!r} ({row[3]}) of order {order_id!r} that is not its own"
+
+
+def _stored(order_id: str, payments: str) -> list[Row] | None:
+    """Return the rows of a ledger as it is stored, None if it is damaged."""
+    try:
+        return list(_rows_of(order_id, payments_of(payments), 0))
+    except UNREADABLE:
+        return None
+
+
+def _rows_of(order_id: str, payments: tuple[Payment, ...], expected_version: int) -> Iterator[Row]:
+    """Yield the rows of the payments after a version. Amounts of 0 have none."""
+    for number, payment in enumerate(payments):
+        if payment.version > expected_version:
+            for kind, amount in ((payment.kind, payment.amount), (CREDITED, payment.credit)):
+                if amount:
+                    yield time_text(payment.at), order_id, number, kind, payment.currency, *in_units(amount)

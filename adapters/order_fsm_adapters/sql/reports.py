@@ -1,0 +1,74 @@
+"""Sums over an interval: of the orders that were placed in it, and of the payments that were recorded in it.
+
+Both read one range of an index that has all they need.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from order_fsm.errors import StoreCorrupt
+from order_fsm.model import Sales
+from order_fsm.money import EXACT, ZERO, plus
+from order_fsm.store import sales_of
+from order_fsm_adapters.sql import ledger
+from order_fsm_adapters.sql.codec import UNREADABLE, time_text
+from order_fsm_adapters.sql.database import Transaction
+
+_AFTER_ALL = "~"
+"""Sorts behind the text of every time."""
+
+
+def _placed(condition: str) -> str:
+    return f"""
+        SELECT currency, unit, count(*), sum(units) FROM order_fsm_order
+        WHERE {condition} AND placed_at >= ? AND placed_at < ? AND counted = 1 GROUP BY currency, unit
+    """  # noqa: S608
+
+
+PLACED = _placed("placed_at IS NOT NULL")
+PLACED_BY_CUSTOMER = _placed("customer = ?")
+
+
+def bounds(since: datetime | None, until: datetime | None) -> tuple[str, str]:
+    """Return the bounds of an interval as texts to compare with. None stands for no bound."""
+    return "" if since is None else time_text(since), _AFTER_ALL if until is None else time_text(until)
+
+
+def totals(
+    transaction: Transaction, since: datetime | None, until: datetime | None, customer: str | None
+) -> dict[str, Decimal]:
+    """Answer `Store.totals`.
+
+    Raises:
+        StoreCorrupt: if an order is damaged.
+    """
+    return {currency: total for currency, (_, total) in _sums(transaction, bounds(since, until), customer).items()}
+
+
+def report(transaction: Transaction, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+    """Answer `Store.report`.
+
+    Raises:
+        StoreCorrupt: if an order or a row of the ledger is damaged.
+    """
+    interval = bounds(since, until)
+    placed, recorded = _sums(transaction, interval, None), ledger.sums(transaction, *interval)
+    return sales_of(placed, recorded)
+
+
+def _sums(transaction: Transaction, interval: tuple[str, str], customer: str | None) -> dict[str, tuple[int, Decimal]]:
+    """Return the number and the sum of the orders that count and were placed in an interval, by currency."""
+    if customer is None:
+        rows = transaction.rows(PLACED, interval)
+    else:
+        rows = transaction.rows(PLACED_BY_CUSTOMER, (customer, *interval))
+    sums: dict[str, tuple[int, Decimal]] = {}
+    try:
+        for currency, unit, number, units in rows:
+            orders, total = sums.get(currency, (0, ZERO))
+            sums[currency] = orders + number, plus(total, EXACT.multiply(Decimal(unit), units))
+    except UNREADABLE as error:
+        raise StoreCorrupt(f"the sum of an order is damaged ({error}): restore it from a backup") from error
+    return sums

@@ -1,0 +1,92 @@
+"""Erasure: blanking the personal values of orders, and scrubbing them out of the store's files."""
+
+from __future__ import annotations
+
+import logging
+
+from order_fsm.erasure import has_personal
+from order_fsm.errors import OrderNotFound, StoreCorrupt, StoreError, StoreUnavailable
+from order_fsm.model import When
+from order_fsm.orders.calls import Erase
+from order_fsm.orders.executor import Executor
+from order_fsm.orders.paging import each_order
+from order_fsm.rules.permissions import Permissions
+from order_fsm.rules.request import Request
+from order_fsm.store import Query, Store
+
+_PAGE = 50
+_log = logging.getLogger(__name__)
+
+
+def erase_order(
+    store: Store, executor: Executor, order_id: str, request: Request, permissions: Permissions | None
+) -> list[str]:
+    """Erase one order. See `Orders.erase_order`.
+
+    Args:
+        store: has the order.
+        executor: runs the call.
+        order_id: the order.
+        request: gives trigger, time and person of the entry.
+        permissions: who may erase it. None allows everyone.
+    """
+    erased = []
+    if has_personal(store.load(order_id), store.history(order_id)):
+        executor.execute(Erase(order_id, request, permissions=permissions))
+        erased.append(order_id)
+    _scrub(store, erased)
+    return erased
+
+
+def erase_customer(
+    store: Store,
+    executor: Executor,
+    customer: str,
+    request: Request,
+    limit: int | None,
+    permissions: Permissions | None,
+) -> list[str]:
+    """Erase the orders of a customer. See `Orders.erase_customer`. A damaged order is logged and left as it is.
+
+    Args:
+        store: has the orders.
+        executor: runs the calls.
+        customer: the customer.
+        request: gives trigger, time and person of the entries.
+        limit: the largest number of orders to erase, None for all.
+        permissions: who may erase them. None allows everyone.
+
+    Raises:
+        Refused: if an order may not be erased. Those before it are.
+    """
+    erased: list[str] = []
+    try:
+        for order in each_order(store, Query(When(), customer, limit=_PAGE)):
+            if len(erased) == limit:
+                break
+            try:
+                receipt = executor.execute(Erase(order.id, request, customer, permissions))
+            except (OrderNotFound, StoreCorrupt) as error:
+                _log.error("order %r was not erased: %s", order.id, type(error).__name__)
+            else:
+                erased += [order.id] if receipt.entries else []
+    except BaseException as error:
+        # Their customer does not lead to them any more.
+        error.add_note(f"the erasure of {erased} is committed: call again")
+        raise
+    _scrub(store, erased)
+    return erased
+
+
+def _scrub(store: Store, erased: list[str]) -> None:
+    """Remove the bytes, also if nothing was erased: an earlier call may have been killed before this step.
+
+    Raises:
+        StoreUnavailable: if that fails. It names the orders.
+    """
+    try:
+        store.scrub()
+    except StoreError as error:
+        raise StoreUnavailable(
+            f"the erasure of {erased} is committed, but erased bytes may be left in the files: call again ({error})"
+        ) from error

@@ -1,0 +1,66 @@
+"""The requests that a proof makes of an order of several pieces, about its goods. See `order_fsm.verify.ledger`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from order_fsm.model import GoodsKind, Line
+from order_fsm.rules.rule import AMEND
+from order_fsm.verify.asks import REASON
+from order_fsm.verify.worlds import ITEM, NOTHING, Ask, World
+
+PIECES = 2
+"""The pieces that the shop has, and that a new order wants."""
+
+GOODS_TOTAL = Decimal(3)
+"""The total of that order."""
+
+AMENDED_PIECES = (1, 2, 3)
+"""By amendments, the pieces that it wants."""
+
+LOST = 1
+"""While this many pieces are lost, none is returned without `restock`."""
+
+ONE = {"items": {ITEM: 1}}
+TOO_MANY = {"items": {ITEM: 9}}
+
+
+def goods_asks(world: World) -> Iterator[Ask]:
+    """Yield the requests that a proof makes of the order of a world.
+
+    Every trigger comes bare. If a rule of it is open, it also comes with a reason, and with an override if a guard
+    reads one. A trigger that records goods comes with one piece, with all, and with too many. The order is paid once,
+    and no money goes back.
+    """
+    workflow, order = world.workflow, world.order
+    for trigger in workflow.triggers:
+        if trigger == AMEND:
+            for pieces in AMENDED_PIECES:
+                lines = (Line(ITEM, pieces),)
+                if lines != order.lines:
+                    yield Ask(AMEND, {"lines": lines})
+            continue
+        kind = workflow.ledger_of(trigger)
+        if kind is not None and (kind != "captured" or order.payments):
+            continue
+        yield Ask(trigger)
+        edges = workflow.edges_from(order.state, trigger)
+        if not edges:  # Refused, whatever the request says.
+            continue
+        guards = [guard for edge in edges for guard in edge.guards]
+        goods = workflow.goods_of(trigger)
+        if goods is not None:
+            yield from _moved(trigger, goods, world)
+        if guards:
+            yield Ask(trigger, NOTHING, REASON)
+        if any(guard.policy for guard in guards):
+            yield Ask(trigger, NOTHING, REASON, override=True)
+
+
+def _moved(trigger: str, kind: GoodsKind, world: World) -> Iterator[Ask]:
+    if kind != "recalled":
+        yield Ask(trigger, ONE)
+        yield Ask(trigger, TOO_MANY)
+    if kind == "returned" and world.stock.lost < LOST:
+        yield Ask(trigger, {**ONE, "restock": False})

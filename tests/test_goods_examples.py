@@ -1,0 +1,211 @@
+"""Short histories of one order's goods and its stock, each step with its expected outcome."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from order_fsm import Line, Orders, Refused, VersionConflict, Workflow, shop_workflow
+from order_fsm.testing import FrozenClock
+from order_fsm_adapters.memory import MemoryStore
+
+GOLDEN = Path(__file__).parent / "golden" / "goods.txt"
+SKUS = ("TEAPOT", "CUP")
+
+EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "parts of two lines": (
+        "TEAPOT=3 CUP=2 TEAPOT=1",
+        (
+            "place",
+            "dispatch TEAPOT=1 CUP=1",
+            "dispatch TEAPOT=4",
+            "dispatch SPOON=1",
+            "cancel",
+            "dispatch CUP=1",
+            "dispatch",
+            "dispatch",
+            "return_items TEAPOT=5",
+            "return_items TEAPOT=1 CUP=1 damaged",
+            "return_items TEAPOT=1",
+            "undispatch",
+            "dispatch TEAPOT=4",
+            "cancel",
+            "return_items",
+            "return_items",
+            "cancel",
+            "reinstate",
+            "dispatch",
+            "undispatch",
+        ),
+    ),
+    "all came back, and is shipped again": (
+        "TEAPOT=2",
+        ("pay", "dispatch", "return_items TEAPOT=1 damaged", "return_items", "undispatch", "dispatch", "return_items"),
+    ),
+    "more is returned than the shop has left": (
+        "TEAPOT=2",
+        ("place", "dispatch", "return_items damaged", "buy TEAPOT=7", "undispatch", "dispatch", "undispatch", "cancel"),
+    ),
+    "an item without stock": (
+        "TEAPOT=1 SPOON=2",
+        (
+            "place",
+            "dispatch SPOON=1",
+            "dispatch",
+            "return_items SPOON=1 damaged",
+            "undispatch",
+            "cancel",
+            "reinstate",
+            "dispatch",
+        ),
+    ),
+    "an item that gets its stock later": (
+        "SPOON=2 TEAPOT=1",
+        (
+            "place",
+            "stock SPOON=1",
+            "dispatch SPOON=1",
+            "amend SPOON=3 TEAPOT=1",
+            "amend SPOON=4 TEAPOT=1",
+            "amend SPOON=2 TEAPOT=1",
+            "amend SPOON=3 TEAPOT=1",
+            "dispatch SPOON=1",
+            "dispatch SPOON=1",
+            "return_items SPOON=3",
+            "dispatch",
+            "undispatch",
+            "cancel",
+        ),
+    ),
+    "an item that is tracked no more": (
+        "TEAPOT=2 CUP=1",
+        ("place", "dispatch TEAPOT=1", "untrack TEAPOT", "return_items", "dispatch", "undispatch", "cancel", "reinstate"),
+    ),
+    "amended before and after parts": (
+        "TEAPOT=2",
+        (
+            "amend TEAPOT=1 CUP=1",
+            "place",
+            "amend TEAPOT=2 CUP=2",
+            "amend TEAPOT=2",
+            "amend TEAPOT=20",
+            "dispatch TEAPOT=1",
+            "amend",
+            "amend CUP=1",
+            "amend TEAPOT=3",
+            "amend TEAPOT=1",
+            "amend TEAPOT=9",
+            "amend TEAPOT=2",
+            "return_items",
+            "amend TEAPOT=1",
+            "amend TEAPOT=1 CUP=1",
+            "dispatch",
+            "undispatch",
+            "amend",
+            "amend TEAPOT=1",
+            "cancel",
+            "amend TEAPOT=2",
+            "reinstate",
+        ),
+    ),
+    "amended to what was shipped": (
+        "TEAPOT=2",
+        ("place", "dispatch TEAPOT=1", "return_items", "cancel", "amend TEAPOT=1", "reinstate", "dispatch", "undispatch"),
+    ),
+    "returned pieces that are ordered no more": (
+        "TEAPOT=2 CUP=1",
+        ("place", "dispatch", "return_items TEAPOT=2", "amend TEAPOT=1 CUP=1", "undispatch", "dispatch", "return_items"),
+    ),
+    "unplaced and placed again": (
+        "TEAPOT=2",
+        ("place", "dispatch TEAPOT=1", "unplace", "expire", "return_items", "unplace", "place", "dispatch", "undispatch"),
+    ),
+    "paid for what others hold": (
+        "TEAPOT=4",
+        ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2", "undispatch", "cancel", "reinstate"),
+    ),
+    "without lines": ("", ("place", "dispatch TEAPOT=1", "dispatch", "return_items", "undispatch", "amend TEAPOT=1")),
+}
+"""By name, the lines of an order, and what is asked of it. The shop has ten teapots and three cups."""
+
+
+def pieces_of(words: Iterable[str]) -> dict[str, int]:
+    return {sku: int(number) for sku, _, number in (word.partition("=") for word in words if "=" in word)}
+
+
+def lines_of(words: Iterable[str]) -> list[Line]:
+    return [Line(sku, int(number)) for sku, _, number in (word.partition("=") for word in words)]
+
+
+def told(pieces: Mapping[str, int]) -> str:
+    return " ".join(f"{number} {sku}" for sku, number in pieces.items())
+
+
+def figures(orders: Orders) -> str:
+    order = orders.get("1")
+    held: dict[str, int] = {}
+    for line in order.reserved or ():
+        held[line.sku] = held.get(line.sku, 0) + line.quantity
+    parts = {"to ship": order.to_ship, "shipped": order.goods.shipped, "out": order.out, "holds": held}
+    words = [order.state, *(f"{name} {told(pieces)}" for name, pieces in parts.items() if pieces)]
+    for sku in (*SKUS, "SPOON"):
+        level = orders.stock_level(sku)
+        if level is not None:
+            words.append(f"{sku} {level.available}/{level.held}/{level.out}/{level.lost}")
+    return "; ".join([*words, *["part_dispatched"] * bool(orders.queue("part_dispatched"))])
+
+
+def ask(orders: Orders, text: str, number: int) -> None:
+    what, *words = text.split()
+    if what == "buy":
+        orders.create(f"other {number}", total=1, currency="GBP", lines=lines_of(words))
+        orders.fire(f"other {number}", "place")
+    elif what == "stock":
+        for sku, pieces in pieces_of(words).items():
+            orders.set_stock(sku, pieces)
+    elif what == "untrack":
+        orders.stop_tracking(words[0])
+    elif what == "amend":
+        orders.amend("1", version=orders.get("1").version, lines=lines_of(words))
+    else:
+        facts: dict[str, Any] = {"items": pieces_of(words)} if pieces_of(words) else {}
+        facts |= {"restock": False} if "damaged" in words else {}
+        orders.fire("1", what, comment="why", override=True, **facts)
+
+
+def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[str]:
+    """Return the outcome of each request."""
+    store = MemoryStore()
+    orders = Orders(store, workflow=workflow, clock=FrozenClock())
+    for sku, pieces in zip(SKUS, (10, 3), strict=True):
+        orders.set_stock(sku, pieces)
+    orders.create("1", total=10, currency="GBP", lines=lines_of(lines.split()))
+    outcomes: list[str] = []
+    for number, text in enumerate(requests):
+        try:
+            ask(orders, text, number)
+        except Refused as refused:
+            outcome = "refused: " + ", ".join(reason.code for reason in refused.reasons)
+        except VersionConflict:
+            outcome = "conflict"
+        else:
+            short = [message.version for message in store.messages() if message.topic == "stock.short"]
+            outcome = figures(orders) + "; stock.short" * (orders.get("1").version in short)
+        outcomes.append(f"  {text:<38} {outcome}")
+    return outcomes
+
+
+def written() -> str:
+    lines = ["After each step: the state, the pieces, and of each item available/held/out/lost."]
+    for name, (ordered, requests) in EXAMPLES.items():
+        lines += [f"{name}: an order of {ordered or 'nothing'}", *run_goods(shop_workflow(), ordered, requests)]
+    return "\n".join(lines) + "\n"
+
+
+def test_each_step_has_the_outcome_of_the_golden_file() -> None:
+    """After an intended change, renew it with `RENEW_GOLDEN=1 pytest tests/test_goods_examples.py`, and read it."""
+    if os.environ.get("RENEW_GOLDEN"):
+        GOLDEN.write_text(written(), encoding="utf-8")
+    assert written().splitlines() == GOLDEN.read_text(encoding="utf-8").splitlines()
