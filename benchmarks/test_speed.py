@@ -64,6 +64,7 @@ def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, what: str) 
         paid = {"amount": Decimal("49.90"), "currency": "GBP", "reference": "ch_1", "bound": None, "several": False}
         left = {"outstanding": Decimal(0) if trigger == "pay" else Decimal("49.90"), "online": trigger == "pay"}
         guarded = {**paid, **left, "comment": "", "shortages": (), "gateway": False}
+        guarded |= {"pieces": 0, "beyond": (), "goods_left": False}
 
         def work() -> None:
             for _ in range(CHANGES):
@@ -103,13 +104,13 @@ def _seal(row: tuple[object, ...], before: bytes = b"") -> bytes:
     return blake2b(before + msgspec.msgpack.encode(row), digest_size=32).digest()
 
 
-ORDER = f"INSERT INTO order_fsm_order VALUES ({', '.join('?' * 24)})"  # noqa: S608 - of question marks alone
-ENTRY = "INSERT INTO order_fsm_entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ORDER = f"INSERT INTO order_fsm_order VALUES ({', '.join('?' * 26)})"  # noqa: S608 - of question marks alone
+ENTRY = f"INSERT INTO order_fsm_entry VALUES ({', '.join('?' * 18)})"  # noqa: S608 - of question marks alone
 MESSAGE = f"INSERT INTO order_fsm_message VALUES (NULL, {', '.join('?' * 7)}, 0, '', 1)"  # noqa: S608 - of question marks
 PLACE = """
     UPDATE order_fsm_order SET state = ?, invoiced_by_payment = ?, version = ?, reserved = ?, payments = ?,
-        updated_at = ?, refund_is_due = ?, is_unmatched = ?, last_seal = ?, seal = ?, counted = ?, placed_at = ?
-        WHERE id = ?
+        shipments = ?, updated_at = ?, refund_is_due = ?, is_unmatched = ?, is_part_dispatched = ?, last_seal = ?,
+        seal = ?, counted = ?, placed_at = ? WHERE id = ?
 """
 
 
@@ -137,10 +138,11 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
         now = datetime.now(UTC).isoformat()
         hand.execute("BEGIN IMMEDIATE")  # One commit, as that of ours: then both have as many checkpoints to come.
         for one in ids:
-            entry = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", None, None, None)
+            step = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", None)
+            entry = (*step, "{}", None, None)
             last = _seal(entry)
             money = (0, None, "49.90", "GBP", "[]", "0.01", 4990, None, None, "{}", None, None, now)
-            row = (one, "unfinished", 0, 1, None, "[]", now, 0, 0, last)
+            row = (one, "unfinished", 0, 1, None, "[]", "[]", now, 0, 0, 0, last)
             hand.execute(ORDER, (*row, _seal(row + money), *money))
             hand.execute(ENTRY, (*entry, last))
         hand.execute("COMMIT")
@@ -150,13 +152,14 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
                 at = datetime.now(UTC).isoformat()
                 hand.execute("BEGIN IMMEDIATE")
                 before = hand.execute("SELECT * FROM order_fsm_order WHERE id = ?", (one,)).fetchone()
-                if before[1] != "unfinished" or _seal(before[:10] + before[11:]) != before[10]:
+                if before[1] != "unfinished" or _seal(before[:12] + before[13:]) != before[12]:
                     raise ValueError(before)
                 version, rules = before[3] + 1, "0123456789abcdef"
-                entry = (one, version, "place", before[1], "sent", at, None, "", 0, 0, None, 0, "{}", rules, None, None)
-                last = _seal(entry, before[9])
-                row = ("sent", 0, version, None, "[]", at, 0, 0, last)
-                hand.execute(PLACE, (*row, _seal((one, *row, 1, at, *before[13:])), 1, at, one))
+                step = (one, version, "place", before[1], "sent", at, None, "", 0, 0, None, 0, "{}", rules)
+                entry = (*step, "{}", None, None)
+                last = _seal(entry, before[11])
+                row = ("sent", 0, version, None, "[]", "[]", at, 0, 0, 0, last)
+                hand.execute(PLACE, (*row, _seal((one, *row, 1, at, *before[15:])), 1, at, one))
                 hand.execute(ENTRY, (*entry, last))
                 payload = '{"total":"49.90","currency":"GBP","state":"sent"}'
                 message = (f"{one}#{version}.1-{os.urandom(4).hex()}", one, "order.placed", payload, at, "")

@@ -46,12 +46,12 @@ def test_order_is_adopted_with_its_payments_in_their_sequence(any_shop: Shop) ->
         PLACED,
         any_shop.clock.now,
     )
-    assert [(row.kind, row.amount, row.credit, row.at, row.version) for row in order.payments] == [
-        ("captured", 10, 0, later, 2),
-        ("refunded", 2, 2, last, 3),
+    assert [(row.kind, str(row.amount), row.at, row.version) for row in order.payments] == [
+        ("captured", "10", later, 2),
+        ("refunded", "2", last, 3),
     ]
     assert order.payments[1].provider == "acme"
-    assert (order.held, order.credited, order.outstanding) == (8, 2, 0)
+    assert (order.held, order.credited, order.outstanding) == (Decimal(8), Decimal(2), Decimal(0))
     assert not order.invoiced_by_payment
     entries = any_shop.orders.history("old")
     assert [(entry.trigger, entry.at) for entry in entries] == [
@@ -121,7 +121,7 @@ def test_adopted_order_expires_by_the_time_of_its_placing(any_shop: Shop) -> Non
 def test_free_and_cancelled_and_unplaced_orders_are_adopted(any_shop: Shop) -> None:
     assert adopt(any_shop, "free", total="0", statuses={"sent", "paid"}).state == "sent+paid"
     cancelled = adopt(any_shop, "cancelled", statuses={"sent", "cancelled"}, payments=[CAPTURE])
-    assert (cancelled.refund_due, cancelled.reserved) == (10, None)
+    assert (cancelled.refund_due, cancelled.reserved) == (Decimal(10), None)
     assert adopt(any_shop, "cart", statuses=set()).state == "unfinished"
     foreign = {**CAPTURE, "currency": "EUR"}
     assert adopt(any_shop, "foreign", payments=[foreign]).unmatched == {"EUR": Decimal(10)}

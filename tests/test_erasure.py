@@ -433,6 +433,24 @@ def test_ids_are_named_if_bytes_may_be_left(any_shop: Shop) -> None:
     assert not personal(any_shop)
 
 
+def test_ids_are_noted_if_a_later_order_cannot_be_erased(any_shop: Shop) -> None:
+    for order_id in ("1001", "1002"):
+        create(any_shop, order_id)
+    left = [None, None]
+
+    def fail(_: object) -> None:
+        left.pop()
+        if not left:
+            raise StoreUnavailable("the disk has failed")
+
+    precede(any_shop.store, "commit", fail)
+    with pytest.raises(StoreUnavailable, match="the disk has failed") as failed:
+        any_shop.orders.erase_customer(NAME)
+    assert failed.value.__notes__ == ["the erasure of ['1001'] is committed: call again"]
+    left += [None] * 9
+    assert any_shop.orders.erase_customer(NAME) == ["1002"]
+
+
 @pytest.mark.parametrize("damage", ["total = '9'", "state = 'x'"])
 def test_damaged_order_is_logged_and_left_out(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "shop.db"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import Refused, Workflow, shop_workflow
+from order_fsm import Line, Refused, Workflow, shop_workflow
 from order_fsm.testing.paths import LINES, TOTAL, paths
 
 if TYPE_CHECKING:
@@ -175,3 +175,12 @@ def test_policy_is_the_reason_where_nobody_overrides_it(
     new_shop: type[Shop], dispatch: Any, invoiced: bool, state: str, trigger: str, code: str
 ) -> None:
     refused(new_shop(shop_workflow(dispatch, invoiced)), state, trigger, {}, {code})
+
+
+@pytest.mark.parametrize("state", ["sent", "sent+paid", "sent+invoiced+paid"])
+def test_amendment_waits_for_stock_that_is_gone(workflow: Workflow, new_shop: type[Shop], state: str) -> None:
+    shop = new_shop(workflow)
+    order = shop.bring(state)
+    with pytest.raises(Refused) as error:
+        shop.orders.amend("1001", version=order.version, lines=[Line("TEAPOT", 99)])
+    assert [reason.code for reason in error.value.reasons] == ["out_of_stock"]

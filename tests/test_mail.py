@@ -268,11 +268,159 @@ def test_customer_is_mailed_the_change_and_the_visible_comment(server: Server, s
     assert mail.header("From") == f"Teapots <{SENDER}>"
     assert mail.header("To") == ANN
     assert mail.text == (
-        "Hello,\n\nYour order is on its way to you.\n\nRoyal Mail AB123\n\nOrder 1001\n  2 x TEAPOT\n"
+        "Hello,\n\nYour order is on its way to you.\n\nOn its way:\n  2 x TEAPOT\n\nRoyal Mail AB123\n\n"
+        "Order 1001\n  2 x TEAPOT\n"
         "  Total: 10.00 GBP\n  Status: Order received, Payment received, Dispatched\n\nKind regards,\nTeapots\n"
     )
     assert "<p>Your order is on its way to you.</p>" in mail.html
     assert ">Royal Mail AB123</p>" in mail.html
+
+
+# Goods, by part
+
+
+def dispatched_by_part(shop: Shop, **given: Any) -> None:
+    shop.create(lines=[Line("TEAPOT", 3), Line("CUP", 1)])
+    shop.orders.fire("1001", "pay", reference="ch_1")
+    shop.orders.deliver(lambda message: None)
+    shop.orders.fire("1001", "dispatch", items={"TEAPOT": 2}, notify=True, **given)
+
+
+def test_customer_is_mailed_the_part_the_parcel_and_what_is_still_to_come(server: Server, any_shop: Shop) -> None:
+    """Case F2: and never the name of the queue."""
+    dispatched_by_part(any_shop, parcel="AB123", comment="Royal Mail", visible=True)
+    assert "AB123" not in str(any_shop.messages())
+    assert any_shop.orders.get("1001").part_dispatched
+    server.deliver(any_shop)
+    mail = server.box.only()
+    assert mail.recipients == [ANN]
+    assert mail.header("Subject") == "A part of your order 1001 is on its way"
+    assert mail.text == (
+        "Hello,\n\nA part of your order is on its way to you.\n\nOn its way:\n  2 x TEAPOT\nParcel number: AB123\n"
+        "Still to come:\n  1 x TEAPOT\n  1 x CUP\n\nRoyal Mail\n\nOrder 1001\n  3 x TEAPOT\n  1 x CUP\n"
+        "  Total: 10.00 GBP\n  Status: Order received, Invoiced, Payment received\n\nKind regards,\nTeapots\n"
+    )
+    for said in (
+        "A part of your order",
+        "2 \xd7 TEAPOT",
+        "Parcel number: AB123",
+        "Still to come",
+        "1 \xd7 TEAPOT",
+        "1 \xd7 CUP",
+    ):
+        assert said in mail.html
+    for part in (mail.header("Subject"), mail.text, mail.html):
+        assert not re.search(r"part_dispatched|part dispatched|\bsent\b", part, re.IGNORECASE)
+
+
+def test_customer_is_mailed_the_rest_alone(server: Server, any_shop: Shop) -> None:
+    dispatched_by_part(any_shop, parcel="AB123")
+    any_shop.orders.deliver(lambda message: None)
+    any_shop.orders.fire("1001", "dispatch", parcel="AB124", notify=True)
+    server.deliver(any_shop)
+    mail = server.box.only()
+    assert mail.header("Subject") == "Your order 1001: Dispatched"
+    assert "The rest of your order is on its way to you.\n\nOn its way:\n  1 x TEAPOT\n  1 x CUP\n" in mail.text
+    assert "Parcel number: AB124" in mail.text
+    for missing in ("AB123", "Still to come", "A part of"):
+        assert missing not in mail.text + mail.html
+
+
+def test_mail_of_a_part_does_not_promise_what_has_left_since(server: Server, any_shop: Shop) -> None:
+    """A mail that is late tells what is still to come at its delivery."""
+    dispatched_by_part(any_shop, parcel="AB123")
+    any_shop.orders.fire("1001", "dispatch", items={"CUP": 1}, parcel="AB124", notify=True)
+    server.deliver(any_shop)
+    for mail, here, parcel in zip(server.box.to(ANN), ("2 x TEAPOT", "1 x CUP"), ("AB123", "AB124"), strict=True):
+        assert f"On its way:\n  {here}\nParcel number: {parcel}\nStill to come:\n  1 x TEAPOT\n" in mail.text
+        assert "Still to come:\n  1 x TEAPOT\n  1 x CUP" not in mail.text
+
+
+def test_mail_of_a_part_of_an_order_that_is_cancelled_since_promises_nothing(server: Server, shop: Shop) -> None:
+    dispatched_by_part(shop)
+    shop.orders.fire("1001", "return_items")
+    shop.orders.fire("1001", "cancel")
+    server.deliver(shop)
+    (mail,) = server.box.to(ANN)
+    assert "On its way:\n  2 x TEAPOT\n" in mail.text
+    assert "Still to come" not in mail.text + mail.html
+
+
+@pytest.mark.parametrize("restock", [True, False])
+def test_customer_is_mailed_that_a_return_arrived(server: Server, any_shop: Shop, restock: bool) -> None:
+    dispatched_by_part(any_shop)
+    any_shop.orders.deliver(lambda message: None)
+    any_shop.orders.fire("1001", "return_items", items={"TEAPOT": 1}, restock=restock, notify=True)
+    server.deliver(any_shop)
+    mail = server.box.only()
+    assert mail.header("Subject") == "We have received your return of order 1001"
+    assert "We have received 1 x TEAPOT back from you.\n" in mail.text
+    assert "<p>We have received 1 \xd7 TEAPOT back from you.</p>" in mail.html
+    assert "On its way" not in mail.text + mail.html
+
+
+def test_form_that_dispatches_is_mailed_with_its_goods(server: Server, any_shop: Shop) -> None:
+    any_shop.create()
+    any_shop.orders.save("1001", {"sent", "invoiced", "dispatched"}, version=1, notify=True)
+    server.deliver(any_shop)
+    (mail,) = server.box.to(ANN)
+    assert "Your order is on its way to you.\n\nOn its way:\n  2 x TEAPOT\n" in mail.text
+
+
+def test_parcel_of_an_order_without_lines_is_mailed(server: Server, shop: Shop) -> None:
+    shop.create(lines=())
+    shop.orders.fire("1001", "pay", reference="ch_1")
+    shop.orders.deliver(lambda message: None)
+    shop.orders.fire("1001", "dispatch", parcel="AB123", notify=True)
+    server.deliver(shop)
+    assert "Your order is on its way to you.\n\nParcel number: AB123\n" in server.box.only().text
+
+
+def test_recalled_order_is_mailed_as_back(server: Server, shop: Shop) -> None:
+    shop.bring("sent+paid+dispatched")
+    shop.orders.deliver(lambda message: None)
+    shop.orders.fire("1001", "undispatch", comment="wrong address", notify=True)
+    server.deliver(shop)
+    assert "Your order is back with us.\n" in server.box.only().text
+    assert "On its way" not in server.box.only().text
+
+
+def test_amended_lines_are_mailed_as_more_to_come_or_as_nothing_more(server: Server, shop: Shop) -> None:
+    shop.bring("sent+paid+dispatched")
+    shop.orders.deliver(lambda message: None)
+    version = shop.orders.get("1001").version
+    shop.orders.amend("1001", version=version, lines=[Line("TEAPOT", 3)], notify=True)
+    server.deliver(shop)
+    assert "There is more of your order to come.\n\nStill to come:\n  1 x TEAPOT\n" in server.box.only().text
+    server.box.mails.clear()
+    shop.orders.amend("1001", version=version + 1, lines=[Line("TEAPOT", 2)], notify=True)
+    server.deliver(shop)
+    assert "Your order is complete. We have nothing more to send to you.\n" in server.box.only().text
+
+
+def test_payment_of_a_part_dispatched_order_is_mailed_with_the_rest_ahead(server: Server, shop: Shop) -> None:
+    shop.bring("sent+invoiced")
+    shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1})
+    shop.orders.deliver(lambda message: None)
+    shop.orders.fire("1001", "pay", reference="ch_1")
+    server.deliver(shop)
+    (mail,) = server.box.to(ANN)
+    assert "We are getting the rest of your order ready for dispatch." in mail.text
+
+
+def test_mail_that_is_resent_names_the_parcel_again(server: Server, any_shop: Shop) -> None:
+    dispatched_by_part(any_shop, parcel="AB123")
+    any_shop.orders.deliver(lambda message: None)
+    any_shop.clock.pass_by(hours=1)
+    any_shop.orders.resend("1001", "order.updated")
+    server.deliver(any_shop)
+    assert "On its way:\n  2 x TEAPOT\nParcel number: AB123\n" in server.box.only().text
+
+
+def test_parcel_number_is_escaped_in_html(server: Server, shop: Shop) -> None:
+    dispatched_by_part(shop, parcel="<b>AB123</b>")
+    server.deliver(shop)
+    assert "&lt;b&gt;AB123&lt;/b&gt;" in server.box.only().html
 
 
 def test_hidden_comment_is_not_mailed(server: Server, shop: Shop) -> None:

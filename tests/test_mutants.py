@@ -176,6 +176,7 @@ EQUIVALENT: dict[str, str] = {
     "36 reinstate: invoiced_by_hand policy=True": NO_OVERRIDE,
     "36 reinstate: guards with beyond_cost": NO_CREDIT,
     "37 reinstate: guards with beyond_cost": NO_CREDIT,
+    "47 amend: needs with sent for paid": MARK_IS_PAID,
 }
 """By label, the reason why a mutant that no test catches decides as the table does."""
 

@@ -259,7 +259,7 @@ def happened(notes: RuleNotes) -> list[tuple[str, str]]:
 
 
 def test_every_module_that_decides_is_known_to_the_notes() -> None:
-    """The seam has each module that decides in order to change an order. `service` explains, `consistency` judges."""
+    """The seam has each module that decides in order to change an order. `service` explains, `again` judges."""
     modules = [
         importlib.import_module(one.name)
         for one in pkgutil.walk_packages(order_fsm.__path__, "order_fsm.")
@@ -267,7 +267,7 @@ def test_every_module_that_decides_is_known_to_the_notes() -> None:
     ]
     named = {module.__name__: vars(module)["decide"] for module in modules if "decide" in vars(module)}
     deciding = {name for name, value in named.items() if unwrap(value) is decide}
-    asking = {"order_fsm.rules.decide", "order_fsm.orders.service", "order_fsm.audit.consistency"}
+    asking = {"order_fsm.rules.decide", "order_fsm.orders.service", "order_fsm.rules.again"}
     assert deciding == asking | {module.__name__ for module in DECIDING}
 
 

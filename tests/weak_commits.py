@@ -37,6 +37,17 @@ class ForgetsTheSecondMove(MemoryStore):
         super().commit(evolve(change, stock=change.stock[:1]))
 
 
+class ForgetsAShipment(MemoryStore):
+    """If the state stays, so do the shipments."""
+
+    def commit(self, change: Change) -> None:
+        order = change.order
+        known = None if order is None else self._content.orders.get(order.id)
+        if order is not None and known is not None and known.state == order.state:
+            change = evolve(change, order=evolve(order, shipments=known.shipments))
+        super().commit(change)
+
+
 class StopsAtARefusal(MemoryStore):
     """The changes behind a refused one lose their keys."""
 

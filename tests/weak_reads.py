@@ -55,6 +55,12 @@ class TakesNothingReservedForNone(ChangesOrders):
     change = staticmethod(lambda order: evolve(order, reserved=order.reserved or None))
 
 
+class ShipsEverythingFromStock(ChangesOrders):
+    change = staticmethod(
+        lambda order: evolve(order, shipments=tuple(evolve(row, drawn=row.lines) for row in order.shipments))
+    )
+
+
 class TakesEmptyForNone(ChangesOrders):
     change = staticmethod(lambda order: evolve(order, data={key: value or None for key, value in order.data.items()}))
 
@@ -160,8 +166,12 @@ class CountsOnce(MemoryStore):
 class CountsForTheFirstCustomer(MemoryStore):
     """It counts an order for the customer that created it."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._firsts: dict[str, str | None] = {}
+
     def tally(self, customer: str | None) -> list[Tally]:
-        firsts = self.__dict__.setdefault("_firsts", {})
+        firsts = self._firsts
         for order in self._content.orders.values():
             firsts.setdefault(order.id, order.customer)
         tallies: dict[tuple[str, str, Marks], Tally] = {}
@@ -211,6 +221,21 @@ class CountsNoRefunds(MemoryStore):
         return [
             Tally(tally.state, tally.currency, False, tally.orders, tally.total) for tally in super().tally(customer)
         ]
+
+
+class CountsNoParts(MemoryStore):
+    def tally(self, customer: str | None) -> list[Tally]:
+        return [tally._replace(part_dispatched=False) for tally in super().tally(customer)]
+
+
+class FindsPartsByState(MemoryStore):
+    """Every order that is not dispatched, if a part of its goods was ever shipped."""
+
+    def find(self, query: Query) -> list[Order]:
+        if not query.part_dispatched:
+            return super().find(query)
+        found = super().find(query._replace(part_dispatched=False, limit=EVERYTHING))
+        return [order for order in found if order.shipments and "dispatched" not in order.statuses][: query.limit]
 
 
 class StaysOpen(MemoryStore):

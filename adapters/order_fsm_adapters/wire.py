@@ -51,7 +51,7 @@ def to_facts(facts: Mapping[str, WireFact]) -> dict[str, Fact]:
 def _untagged(value: TaggedFact) -> Fact:
     if "lines" in value:
         return tuple([Line(sku, quantity) for sku, quantity in value["lines"]])
-    return Decimal(value["decimal"])
+    return Decimal(value.get("decimal", ""))
 
 
 class OrderForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):

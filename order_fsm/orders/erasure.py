@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from order_fsm.erasure import has_personal
-from order_fsm.errors import OrderNotFound, Refused, StoreCorrupt, StoreError, StoreUnavailable
+from order_fsm.errors import OrderNotFound, StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm.model import When
 from order_fsm.orders.calls import Erase
 from order_fsm.orders.executor import Executor
@@ -60,18 +60,20 @@ def erase_customer(
         Refused: if an order may not be erased. Those before it are.
     """
     erased: list[str] = []
-    for order in each_order(store, Query(When(), customer, limit=_PAGE)):
-        if len(erased) == limit:
-            break
-        try:
-            receipt = executor.execute(Erase(order.id, request, customer, permissions))
-        except (OrderNotFound, StoreCorrupt) as error:
-            _log.error("order %r was not erased: %s", order.id, type(error).__name__)
-        except Refused:
-            _scrub(store, erased)
-            raise
-        else:
-            erased += [order.id] if receipt.entries else []
+    try:
+        for order in each_order(store, Query(When(), customer, limit=_PAGE)):
+            if len(erased) == limit:
+                break
+            try:
+                receipt = executor.execute(Erase(order.id, request, customer, permissions))
+            except (OrderNotFound, StoreCorrupt) as error:
+                _log.error("order %r was not erased: %s", order.id, type(error).__name__)
+            else:
+                erased += [order.id] if receipt.entries else []
+    except BaseException as error:
+        # Their customer does not lead to them any more.
+        error.add_note(f"the erasure of {erased} is committed: call again")
+        raise
     _scrub(store, erased)
     return erased
 
@@ -80,7 +82,7 @@ def _scrub(store: Store, erased: list[str]) -> None:
     """Remove the bytes, also if nothing was erased: an earlier call may have been killed before this step.
 
     Raises:
-        StoreUnavailable: if that fails. It names the orders, because their customer does not lead to them any more.
+        StoreUnavailable: if that fails. It names the orders.
     """
     try:
         store.scrub()

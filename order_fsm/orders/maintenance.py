@@ -266,7 +266,7 @@ class Maintenance:
             the erasure, erase these orders again.
 
         Raises:
-            StoreUnavailable: as `erase_order` does. If only the removal of bytes failed, the message has the ids.
+            StoreUnavailable: as `erase_order` does. The message or a note of the exception has the ids.
         """
         checked = validation.name(customer, "customer")
         request = self._erasing(by)

@@ -228,8 +228,8 @@ class Desk:
     def load(self, _: str) -> Order:
         return self.world.order
 
-    def history(self, _: str) -> tuple[Entry, ...]:
-        return self.world.history
+    def history(self, _: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        return self.world.history[after:][:limit]
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return [self._snapshot(need) for need in needs]

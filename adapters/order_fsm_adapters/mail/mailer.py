@@ -7,6 +7,7 @@ Templates are trusted like code. The values that they show are data: escaped in 
 
 A template may name the values of `rendering.ALWAYS` and, by topic, `rendering.VALUES`. Amounts are text with their
 currency. `statuses`, `added` and `dropped` are lists of words for the reader, and `name` of a word is the status.
+`goods` has the pieces that left or came back and their parcels: see `parcels.Parcels`.
 `order` is the order as it is at delivery, `is_latest` whether it is unchanged since the message. `message.payload` has
 the facts of a shop's own rules.
 """
@@ -27,6 +28,7 @@ from typing import Any
 from order_fsm import InvalidInput, Message, Order, OrderNotFound, Orders, Status, Undelivered, validation
 from order_fsm.currencies import fraction_digits
 from order_fsm_adapters.mail.addresses import address_of, header_line
+from order_fsm_adapters.mail.parcels import Parcels, parcels_of
 from order_fsm_adapters.mail.rendering import MAILS, Templates, package_templates
 
 
@@ -105,7 +107,7 @@ class Mailer:
         if message.remaining:
             mails = {recipient: mail for recipient, mail in mails.items() if recipient in message.remaining}
         try:
-            order, comment = self._read(message) if mails else (None, "")
+            order, comment, goods = self._read(message) if mails else _NOTHING
         except OrderNotFound:
             return
         if order is None:
@@ -123,7 +125,7 @@ class Mailer:
                 failures[recipient] = self._refused[asked]
                 continue
             try:
-                self._send(self._written(message, mail, to, order, comment), to)
+                self._send(self._written(message, mail, to, order, comment, goods), to)
                 is_mailed = True
             except Exception as error:
                 failures[recipient] = error
@@ -143,23 +145,25 @@ class Mailer:
             self._refused.clear()
         self._refused[asked] = error.with_traceback(None)  # Its frames hold the mail and the order.
 
-    def _read(self, message: Message) -> tuple[Order | None, str]:
-        """Return the order and the comment that the customer may read, or None if there is nothing to tell.
+    def _read(self, message: Message) -> tuple[Order | None, str, Parcels]:
+        """Return the order, the comment that the customer may read and the goods, or None if there is nothing to tell.
 
         There is nothing if the id is another order's now.
         """
         history = self._orders.history(message.order_id)
         entry = history[message.version - 1] if 0 < message.version <= len(history) else None
-        if entry is None or entry.at != message.created_at:
-            return None, ""
+        if entry is None or entry.at > message.created_at:  # One that is sent again is later than its entry.
+            return _NOTHING
         order = self._orders.get(message.order_id)
         rows = [row.kind for row in order.payments if row.version == entry.version]
         if message.topic == "order.paid" and "refund_failed" in rows:
-            return None, ""  # The order is paid again, but no payment came. `refund.due` tells the merchant.
-        return order, entry.comment if entry.visible else ""
+            return _NOTHING  # The order is paid again, but no payment came. `refund.due` tells the merchant.
+        return order, entry.comment if entry.visible else "", parcels_of(message, order, history)
 
-    def _written(self, message: Message, mail: str, to: str, order: Order, comment: str) -> EmailMessage:
-        values = self._values(message, order, comment, for_customer=mail.startswith("customer."))
+    def _written(
+        self, message: Message, mail: str, to: str, order: Order, comment: str, goods: Parcels
+    ) -> EmailMessage:
+        values = self._values(message, order, comment, goods, for_customer=mail.startswith("customer."))
         subject, text, html = self._templates.render(mail, values)
         written = EmailMessage(policy=SMTP)
         name, _, domain = self._sender.rpartition("@")
@@ -176,7 +180,9 @@ class Mailer:
         written.add_alternative(html, subtype="html", cte="quoted-printable")
         return written
 
-    def _values(self, message: Message, order: Order, comment: str, *, for_customer: bool) -> dict[str, Any]:
+    def _values(
+        self, message: Message, order: Order, comment: str, goods: Parcels, *, for_customer: bool
+    ) -> dict[str, Any]:
         facts = message.payload
         unpaid = for_customer and not order.payments  # A free order is paid, but nobody paid for it.
 
@@ -199,6 +205,7 @@ class Mailer:
             "added": words(facts.get("added", ())),
             "dropped": words(facts.get("dropped", ())),
             "comment": comment,
+            "goods": goods,
             "amount": _money(facts.get("amount", "0"), facts.get("currency", order.currency)),
             "reference": facts.get("reference"),
             "items": facts.get("items", ()),
@@ -221,6 +228,9 @@ class Mailer:
                 server.quit()
             server.close()
 
+
+_NOTHING: tuple[Order | None, str, Parcels] = None, "", Parcels()
+"""Nothing to tell."""
 
 _MOST_REFUSED = 1000
 """How many refusals are remembered."""

@@ -29,7 +29,7 @@ MAILS = {
 ALWAYS = frozenset(
     {
         *("order", "order_id", "shop", "message", "customer", "email"),
-        *("statuses", "total", "cost", "outstanding", "refund_due", "is_latest"),
+        *("statuses", "total", "cost", "outstanding", "refund_due", "is_latest", "goods"),
     }
 )
 """The values that every template may name."""

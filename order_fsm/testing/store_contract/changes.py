@@ -1,6 +1,6 @@
 """Builders of changes, for tests that call a store directly.
 
-The changes follow the engine's rules: after the creation of an order only its state, its ledger, its reserved pieces
+The changes follow the engine's rules: after the creation of an order only its state, its ledgers, its reserved pieces
 and its version change.
 """
 
@@ -14,7 +14,19 @@ from typing import Any
 
 from attrs import evolve
 
-from order_fsm.model import UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind, statuses_of
+from order_fsm.model import (
+    UNFINISHED,
+    Entry,
+    Fact,
+    GoodsKind,
+    Line,
+    Message,
+    Order,
+    Payment,
+    PaymentKind,
+    Shipment,
+    statuses_of,
+)
 from order_fsm.store import Change, StockMove
 
 START = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
@@ -177,6 +189,27 @@ def reserving(change: Change, reserved: Iterable[Line] | None) -> Change:
     """Return a change after which its order holds these pieces, or no stock (None)."""
     held = None if reserved is None else tuple(reserved)
     return evolve(change, order=evolve(order_of(change), reserved=held))
+
+
+def moving(
+    change: Change,
+    kind: GoodsKind,
+    lines: Iterable[Line],
+    drawn: Iterable[Line] | None = None,
+    *,
+    restock: bool = True,
+) -> Change:
+    """Return a change whose last entry moves goods of its order.
+
+    Args:
+        change: to add the shipment to.
+        kind, lines, restock: as in `Shipment`.
+        drawn: the pieces that the order had taken from stock. By default all.
+    """
+    order, lines = order_of(change), tuple(lines)
+    drawn = lines if drawn is None else tuple(drawn)
+    row = Shipment(kind, lines, drawn, order.updated_at, order.version, restock)
+    return evolve(change, order=evolve(order, shipments=(*order.shipments, row)))
 
 
 def _fingerprint(key: str | None) -> str | None:

@@ -132,12 +132,12 @@ class Expected:
 
     def tally(self, customer: str | None) -> set[Tally]:
         """Return what `Store.tally` must return, in any sequence."""
-        groups: dict[tuple[str, str, bool, bool], list[Decimal]] = {}
+        groups: dict[tuple[str, str, bool, bool, bool], list[Decimal]] = {}
         for order in self.orders.values():
             if customer is None or order.customer == customer:
-                group = (order.state, order.currency, order.refund_due > 0, bool(order.unmatched))
-                groups.setdefault(group, []).append(order.total)
-        return {Tally(*group[:3], len(totals), sum(totals, ZERO), group[3]) for group, totals in groups.items()}
+                marks = order.refund_due > 0, bool(order.unmatched), order.part_dispatched
+                groups.setdefault((order.state, order.currency, *marks), []).append(order.total)
+        return {Tally(*group[:3], len(totals), sum(totals, ZERO), *group[3:]) for group, totals in groups.items()}
 
     def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
         """Return what `Store.totals` must return."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from attrs import evolve
 
-from order_fsm.model import UNFINISHED, Line, PaymentKind, When
+from order_fsm.model import UNFINISHED, GoodsKind, Line, PaymentKind, When
 from order_fsm.store import Cursor, Query, Store
-from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, seeded, step
+from order_fsm.testing.store_contract.changes import START, creation, moment, moving, order_of, seeded, step
 from order_fsm.testing.store_contract.expected import Expected, committed, cursor_at
 from order_fsm.testing.store_contract.harness import StoreHarness
 
@@ -45,17 +45,22 @@ def _shop(store: Store, dice: Random) -> Expected:
                 state=dice.choice(STATES),
                 total=dice.choice(["0", "0.01", "49.90", "50", "999999999999999.99999999"]),
                 currency=dice.choice(["GBP", "EUR"]),
+                lines=[Line("CUP", 2)],
                 customer=dice.choice([None, *CUSTOMERS]),
                 at=at,
             ),
         )
     kinds: list[PaymentKind] = ["captured", "captured", "captured", "refunded", "reversed"]
+    goods: list[GoodsKind] = ["shipped", "shipped", "returned", "recalled"]
     for _ in range(60):
         order = expected.orders[dice.choice(list(expected.orders))]
         payments: list[tuple[PaymentKind, str]] = [
             (dice.choice(kinds), dice.choice(["49.90", "50", "0.00000001"])) for _ in range(dice.randrange(3))
         ]
-        committed(store, expected, step(order, state=dice.choice(STATES), payments=payments))
+        change = step(order, state=dice.choice(STATES), payments=payments)
+        if dice.randrange(2):
+            change = moving(change, dice.choice(goods), [Line("CUP", 1)])
+        committed(store, expected, change)
     return expected
 
 
@@ -72,6 +77,8 @@ def _queries() -> Iterator[Query]:
     whens += [When(has_any={"nothing"}), When(has={"paid"}, has_any={"nothing", "sent"})]
     for when, customer, refund_due in product(whens, (None, "ann", "a%", "nobody"), (False, True)):
         yield Query(when, customer, refund_due)
+    for when, customer, refund_due in product(whens[:8], (None, "ann"), (False, True)):
+        yield Query(when, customer, refund_due, part_dispatched=True)
     for customer in CUSTOMERS:
         yield Query(When(), customer)
 
@@ -91,15 +98,17 @@ class Found(StoreHarness):
         """Going on after the last order of a page gives every order once, for every query and size of page."""
         expected = _shop(store, seeded("pages"))
         conditions = [When(), When(has={"sent"}), When(lacks={"cancelled"}), When(has_any={"paid", "prepaid"})]
-        for when, customer, refund_due, limit in product(conditions, (None, "ann"), (False, True), (1, 7, 50)):
+        marks = ((False, False), (True, False), (False, True), (True, True))
+        for when, customer, (refund_due, part), limit in product(conditions, (None, "ann"), marks, (1, 7, 50)):
+            query = Query(when, customer, refund_due, part_dispatched=part, limit=limit)
             pages: list[str] = []
             after: Cursor | None = None
-            while page := store.find(Query(when, customer, refund_due, after, limit)):
+            while page := store.find(query._replace(after=after)):
                 assert len(page) <= limit, "a page has at most `limit` orders"
                 pages += [order.id for order in page]
                 after = cursor_at(page[-1])
-            wanted = [order.id for order in expected.find(Query(when, customer, refund_due, limit=1000))]
-            assert pages == wanted, f"the pages of {limit} for {when}, {customer!r}, {refund_due} lose or repeat orders"
+            wanted = [order.id for order in expected.find(query._replace(limit=1000))]
+            assert pages == wanted, f"the pages of {query} lose or repeat orders"
 
     def test_s10_a_page_continues_after_an_order_that_no_longer_matches(self, store: Store) -> None:
         """A cursor is a position among all orders, whether the query finds the order at that position or not."""
@@ -179,6 +188,44 @@ class Found(StoreHarness):
                 assert set(store.tally(customer)) == expected.tally(customer), f"tally is wrong after {parts}"
             assert store.find(Query(When(), refund_due=True)) == expected.find(Query(When(), refund_due=True))
         expected.check(store)
+
+    def test_s10_an_order_is_found_while_a_part_of_its_goods_is_shipped(self, store: Store) -> None:
+        """Shipments, amended lines, a cancellation and a recall change whether an order is part-dispatched."""
+        expected = Expected()
+        for order_id, customer in (("1001", "ann"), ("1002", None)):
+            ordered = [Line("CUP", 2), Line("TEAPOT", 1)]
+            committed(store, expected, creation(order_id, state="sent", lines=ordered, customer=customer))
+        life: list[tuple[str, GoodsKind | None, str, list[Line] | None]] = [
+            ("sent", "shipped", "CUP", None),
+            ("sent", "shipped", "CUP", None),
+            ("sent+dispatched", "shipped", "TEAPOT", None),
+            ("sent+dispatched", "returned", "CUP", None),
+            ("sent", None, "", [Line("CUP", 3), Line("TEAPOT", 1)]),
+            ("sent+cancelled", None, "", None),
+            ("sent", None, "", None),
+            ("sent+dispatched", None, "", [Line("CUP", 2), Line("TEAPOT", 1)]),
+            ("sent", "recalled", "CUP", None),
+            ("sent", "shipped", "TEAPOT", None),
+        ]
+        parts = []
+        for state, kind, sku, lines in life:
+            change = step(expected.orders["1001"], state=state)
+            if kind is not None:
+                change = moving(change, kind, [Line(sku, 1)])
+            if lines is not None:
+                change = evolve(change, order=evolve(order_of(change), lines=tuple(lines)))
+            committed(store, expected, change)
+            parts.append(order_of(change).part_dispatched)
+            for customer in (None, "ann", "eve"):
+                for when in (When(), When(has={"sent"}), When(has={"dispatched"})):
+                    query = Query(when, customer, part_dispatched=True)
+                    assert store.find(query) == expected.find(query), f"find is wrong for {query} after {change}"
+                assert set(store.tally(customer)) == expected.tally(customer), f"tally is wrong after {change}"
+        assert parts == [True, True, False, False, True, False, True, False, False, True]
+        store.remove(expected.orders["1001"])
+        expected.remove("1001")
+        assert store.find(Query(When(), part_dispatched=True)) == []
+        assert set(store.tally(None)) == expected.tally(None)
 
     def test_s10_a_payment_leads_to_its_orders(self, store: Store) -> None:
         """A reference finds the orders with a payment under it, oldest first, alone and with other conditions."""

@@ -38,6 +38,7 @@ FACTS: tuple[Fact, ...] = (
     0, 1, -1, 2**53 + 1, 2**63 - 1, -(2**63), True, False, None,
     *AMOUNTS,
     (), (Line("TEAPOT", 2), Line("TEAPOT", 1), Line("\u00e9", 2**63 - 1)),
+    (Line("b", 1), Line("a", 2**63 - 1), Line("\U0001f600", 1)), '{"lines":[]}',
 )
 """Facts of every type, and texts that look like another."""
 # fmt: on

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from order_fsm import validation
 from order_fsm.erasure import erased_entry
 from order_fsm.errors import InvalidInput
-from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Fact, Line, Message, Order, Payment, PaymentKind
+from order_fsm.model import (
+    LASTING_FACTS,
+    UNFINISHED,
+    Entry,
+    Fact,
+    GoodsKind,
+    Line,
+    Message,
+    Order,
+    Payment,
+    PaymentKind,
+    Shipment,
+)
 from order_fsm.store import Change
 from order_fsm.testing.store_contract.changes import START
 
@@ -47,6 +59,8 @@ amounts = st.builds(
     st.integers(0, validation.FRACTION_DIGITS),
     st.integers(0, 10 ** (validation.INTEGER_DIGITS + validation.FRACTION_DIGITS) - 1),
 )
+lines = st.lists(st.builds(Line, ids, st.integers(1, 2**63 - 1)), max_size=3).map(tuple)
+facts: st.SearchStrategy[Fact] = st.one_of(st.none(), st.booleans(), whole_numbers, texts, amounts, lines)
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), whole_numbers, st.floats(allow_nan=False, allow_infinity=False), texts),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
@@ -55,9 +69,6 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 json_objects = st.dictionaries(texts, json_values, max_size=4)
 kinds: st.SearchStrategy[PaymentKind] = st.sampled_from(get_args(PaymentKind))
 currencies = st.text("ABCXYZ", min_size=3, max_size=3)
-
-lines = st.lists(st.builds(Line, ids, st.integers(1, 2**63 - 1)), max_size=3).map(tuple)
-facts: st.SearchStrategy[Fact] = st.one_of(st.none(), st.booleans(), whole_numbers, texts, amounts, lines)
 
 # Drawn with the order that they belong to left open: `lives` fills it in.
 _orders = st.builds(
@@ -111,8 +122,12 @@ _payments = st.lists(
     ),
     max_size=2,
 )
+_goods_kinds: st.SearchStrategy[GoodsKind] = st.sampled_from(get_args(GoodsKind))
+_shipments = st.lists(
+    st.builds(Shipment, _goods_kinds, lines, lines, st.just(START), st.just(1), st.booleans()), max_size=2
+)
 _messages = st.lists(st.builds(Message, st.just(""), st.just(""), ids, json_objects, st.just(START)), max_size=2)
-_doings = st.lists(st.tuples(_entries, _payments, st.booleans()), min_size=1, max_size=2)
+_doings = st.lists(st.tuples(_entries, _payments, _shipments, st.booleans()), min_size=1, max_size=2)
 _lives = st.tuples(_orders, _entries, _messages, st.lists(st.tuples(_doings, _messages), max_size=2))
 
 
@@ -125,10 +140,11 @@ def lives(draw: st.DrawFn) -> tuple[Change, ...]:
     for doings, messages in steps:
         seen = order
         entries: list[Entry] = []
-        for drawn, ledger, counted in doings:
+        for drawn, ledger, goods, counted in doings:
             entry = evolve(drawn, version=order.version + 1, state_before=order.state)
             payments = (evolve(payment, at=entry.at, version=entry.version) for payment in ledger)
-            order = order.after(entry, (*order.payments, *payments), counted)
+            shipments = (evolve(row, at=entry.at, version=entry.version) for row in goods)
+            order = order.after(entry, (*order.payments, *payments), counted, (*order.shipments, *shipments))
             entries.append(entry)
         life.append(Change(order, seen.version, tuple(entries), messages=_of(order, messages)))
     return tuple(life)

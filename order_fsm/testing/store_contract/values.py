@@ -10,11 +10,11 @@ import pytest
 from attrs import evolve
 
 from order_fsm import validation
-from order_fsm.model import Fact, Line, Order, Payment
+from order_fsm.model import Fact, GoodsKind, Line, Order, Payment
 from order_fsm.store import Change, Need, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract import samples
-from order_fsm.testing.store_contract.changes import creation, moment, order_of, reserving, step, taken, told
+from order_fsm.testing.store_contract.changes import creation, moment, moving, order_of, reserving, step, taken, told
 from order_fsm.testing.store_contract.expected import ALL, Expected, committed
 from order_fsm.testing.store_contract.harness import StoreHarness
 
@@ -211,6 +211,30 @@ class Values(StoreHarness):
             committed(store, expected, step(expected.orders["placed"]))
             committed(store, expected, reserving(creation("placed untracked", state="sent", lines=lines), []))
             committed(store, expected, step(expected.orders["placed untracked"]))
+            self._check(store, expected, place)
+
+    def test_s7_shipments_return_as_they_were(self, place: Path) -> None:
+        """Each row of the goods is kept, with its pieces in their sequence and those that came from stock."""
+        pots, cups = Line("TEAPOT", 2), Line("CUP", 2**63 - 1)
+        with self.opened(place) as store:
+            expected = Expected()
+            committed(store, expected, creation(lines=[pots, cups]), creation("1002", state="sent", lines=[cups]))
+            for change in (
+                moving(step(expected.orders["1001"], state="sent"), "shipped", [cups, pots], [pots]),
+                moving(step(expected.orders["1002"]), "shipped", [cups], []),
+            ):
+                committed(store, expected, change)
+            moves: list[tuple[GoodsKind, list[Line], list[Line], bool]] = [
+                ("returned", [Line("TEAPOT", 1)], [Line("TEAPOT", 1)], True),
+                ("returned", [Line("CUP", 1)], [], False),
+                ("recalled", [Line("TEAPOT", 1)], [Line("TEAPOT", 1)], True),
+                ("recalled", [], [], True),
+            ]
+            for kind, lines, drawn, restock in moves:
+                change = moving(step(expected.orders["1001"], entries=2), kind, lines, drawn, restock=restock)
+                committed(store, expected, change)
+                assert exact(store.load("1001").shipments) == exact(order_of(change).shipments)
+            committed(store, expected, step(expected.orders["1001"], state="sent+paid", payments=[("captured", "1")]))
             self._check(store, expected, place)
 
     def test_s7_the_fingerprint_of_the_rules_returns_as_it_was(self, place: Path) -> None:
