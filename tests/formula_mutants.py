@@ -341,6 +341,12 @@ def formula_mutants() -> Iterator[tuple[str, Callable[[], Any]]]:
                 yield f"{name}: without {kind}", _with_sign(signs, kind, None)
 
 
+def in_force(place: Any, name: str, old: str, new: str) -> Callable[[], Any]:
+    """Return the context in which a text in the source of a function is replaced."""
+    function = _function(place, name)
+    return _in_force(function, _changed(function, old, new))
+
+
 def _function(place: Any, name: str) -> FunctionType:
     """Return a function, a method, or the getter of a property."""
     found = inspect.getattr_static(place, name)

@@ -157,7 +157,10 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     (
         holding,
         "further",
-        (("less(after.to_ship, before.to_ship)", "after.to_ship"), ("after.to_ship, before", "after.quantities, before")),
+        (
+            ("less(after.to_ship, before.to_ship)", "after.to_ship"),
+            ("after.to_ship, before", "after.quantities, before"),
+        ),
     ),
     (
         stock,
@@ -190,7 +193,6 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
         decide,
         "decide",
         (
-            ('facts["pieces"] = sum(handling.pieces.values())', 'facts["pieces"] = 1'),
             ('facts["beyond"] = handling.beyond', 'facts["beyond"] = ()'),
             ("bool(handling.left)", "bool(order.to_ship)"),
         ),
@@ -222,7 +224,11 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
             ("before}\n", "value}\n"),
         ),
     ),
-    (amendment, "amended", (("if name in facts", "if name in facts and name != 'lines'"), ("facts[name]", "facts[f'{name}_before']"))),
+    (
+        amendment,
+        "amended",
+        (("if name in facts", "if name in facts and name != 'lines'"), ("facts[name]", "facts[f'{name}_before']")),
+    ),
     (
         calls.Amend,
         "_outcome",
@@ -237,9 +243,6 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
 """By place and name of a function, texts in its source and their wrong replacements."""
 
 LAMBDAS: tuple[tuple[str, Callable[[Order, Any], object], str], ...] = (
-    ("SOME_GOODS", lambda order, facts: facts["pieces"], "without lines too"),
-    ("SOME_GOODS", lambda order, facts: facts["pieces"] or not order.lines, "never of an order that is shipped whole"),
-    ("SOME_GOODS", lambda order, facts: True, "always"),
     ("ONLY_ORDERED", lambda order, facts: True, "always"),
     ("ONLY_OUT", lambda order, facts: True, "always"),
     ("SOME_OUT", lambda order, facts: True, "always"),
@@ -268,7 +271,9 @@ LAMBDAS: tuple[tuple[str, Callable[[Order, Any], object], str], ...] = (
     ),
     (
         "COVERS_OUT",
-        lambda order, facts: all(order.quantities.get(sku, number) >= number for sku, number in order.goods.out.items()),
+        lambda order, facts: all(
+            order.quantities.get(sku, number) >= number for sku, number in order.goods.out.items()
+        ),
         "only of items that it has still",
     ),
 )

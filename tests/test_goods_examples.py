@@ -102,7 +102,16 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "an item that is tracked no more": (
         "TEAPOT=2 CUP=1",
-        ("place", "dispatch TEAPOT=1", "untrack TEAPOT", "return_items", "dispatch", "undispatch", "cancel", "reinstate"),
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "untrack TEAPOT",
+            "return_items",
+            "dispatch",
+            "undispatch",
+            "cancel",
+            "reinstate",
+        ),
     ),
     "shipped from stock, and then without": (
         "TEAPOT=2",
@@ -126,11 +135,27 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "an item that may be taken before it is there": (
         "TEAPOT=2 CUP=3",
-        ("backorder TEAPOT=1", "amend TEAPOT=2 CUP=9", "place", "amend TEAPOT=2 CUP=2", "place", "amend TEAPOT=3", "dispatch"),
+        (
+            "backorder TEAPOT=1",
+            "amend TEAPOT=2 CUP=9",
+            "place",
+            "amend TEAPOT=2 CUP=2",
+            "place",
+            "amend TEAPOT=3",
+            "dispatch",
+        ),
     ),
     "an adopted order": (
         "TEAPOT=2",
-        ("adopt sent", "dispatch TEAPOT=1", "amend TEAPOT=99", "amend TEAPOT=3 CUP=1", "dispatch", "return_items", "undispatch"),
+        (
+            "adopt sent",
+            "dispatch TEAPOT=1",
+            "amend TEAPOT=99",
+            "amend TEAPOT=3 CUP=1",
+            "dispatch",
+            "return_items",
+            "undispatch",
+        ),
     ),
     "amended before and after parts": (
         "TEAPOT=2",
@@ -163,7 +188,16 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "amended to nothing, and to more again": (
         "TEAPOT=2",
-        ("place", "dispatch TEAPOT=1", "return_items", "amend", "amend TEAPOT=3", "undispatch", "dispatch", "undispatch"),
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "return_items",
+            "amend",
+            "amend TEAPOT=3",
+            "undispatch",
+            "dispatch",
+            "undispatch",
+        ),
     ),
     "amended to fewer pieces than were shipped": (
         "TEAPOT=3",
@@ -171,21 +205,60 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "amended to what was shipped": (
         "TEAPOT=2",
-        ("place", "dispatch TEAPOT=1", "return_items", "cancel", "amend TEAPOT=1", "reinstate", "dispatch", "undispatch"),
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "return_items",
+            "cancel",
+            "amend TEAPOT=1",
+            "reinstate",
+            "dispatch",
+            "undispatch",
+        ),
     ),
     "returned pieces that are ordered no more": (
         "TEAPOT=2 CUP=1",
-        ("place", "dispatch", "return_items TEAPOT=2", "amend TEAPOT=1 CUP=1", "undispatch", "dispatch", "return_items"),
+        (
+            "place",
+            "dispatch",
+            "return_items TEAPOT=2",
+            "amend TEAPOT=1 CUP=1",
+            "undispatch",
+            "dispatch",
+            "return_items",
+        ),
     ),
     "unplaced and placed again": (
         "TEAPOT=2",
-        ("place", "dispatch TEAPOT=1", "unplace", "expire", "return_items", "unplace", "place", "dispatch", "undispatch"),
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "unplace",
+            "expire",
+            "return_items",
+            "unplace",
+            "place",
+            "dispatch",
+            "undispatch",
+        ),
     ),
     "paid for what others hold": (
         "TEAPOT=4",
         ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2", "undispatch", "cancel", "reinstate"),
     ),
-    "without lines": ("", ("amend TEAPOT=1", "amend", "place", "dispatch TEAPOT=1", "dispatch", "return_items", "undispatch", "amend TEAPOT=1")),
+    "without lines": (
+        "",
+        (
+            "amend TEAPOT=1",
+            "amend",
+            "place",
+            "dispatch TEAPOT=1",
+            "dispatch",
+            "return_items",
+            "undispatch",
+            "amend TEAPOT=1",
+        ),
+    ),
 }
 """By name, the lines of an order, and what is asked of it. The shop has ten teapots and three cups."""
 
