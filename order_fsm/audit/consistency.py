@@ -202,7 +202,10 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
 
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
-    yield from _adoption(tables.today, order, entries)
+    adoption = list(_adoption(tables.today, order, entries))
+    yield from adoption
+    if adoption:
+        return  # The later steps follow from it.
     erased = last_erasure(entries)
     for entry in entries:
         table = tables.of(entry)
