@@ -156,7 +156,8 @@ class LogStore:
             for order in self._orders().values():
                 for row in order.payments:
                     for kind, amount in ((row.kind, row.amount), ("credited", row.credit)):
-                        if amount and is_within(row.at, since, until):
+                        counts = order.counted or kind != "credited"
+                        if amount and counts and is_within(row.at, since, until):
                             recorded[row.currency, kind] = recorded.get((row.currency, kind), Decimal(0)) + amount
         return sales_of(placed, recorded)
 
