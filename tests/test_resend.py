@@ -72,6 +72,18 @@ def test_message_waits_behind_those_of_its_order(any_shop: Shop) -> None:
     assert topics == ["order.placed", "order.placed", "order.paid", "order.paid"]
 
 
+def test_form_with_an_announced_step_is_told_again_as_a_whole(any_shop: Shop) -> None:
+    any_shop.create(lines=())
+    any_shop.orders.fire("1001", "pay", amount="1", reference="ch_1")
+    any_shop.clock.pass_by(seconds=1)
+    any_shop.orders.save("1001", {"sent", "paid"}, version=2, notify=True)
+    last = {message.topic: message for message in delivered(any_shop)}["order.updated"]
+    assert last.payload["triggers"] == ["pay", "uninvoice"]
+    any_shop.orders.resend("1001", "order.updated")
+    (again,) = delivered(any_shop)
+    assert again.payload == last.payload
+
+
 def test_form_is_told_again_as_a_whole(any_shop: Shop) -> None:
     any_shop.create()
     any_shop.clock.pass_by(seconds=1)

@@ -79,7 +79,9 @@ def _of_one_form(history: Sequence[Entry], entry: Entry) -> list[Entry]:
     steps = [entry]
     for earlier in reversed(history[: entry.version - 1]):
         same = (earlier.at, earlier.by, earlier.comment, earlier.key) == (entry.at, entry.by, entry.comment, entry.key)
-        if not same or earlier.notify or earlier.visible or earlier.trigger in ("create", "comment"):
+        # A step whose rule announces it is visible, too.
+        is_visible = earlier.visible and bool(earlier.comment)
+        if not same or earlier.notify or is_visible or earlier.trigger in ("create", "comment"):
             break
         steps.insert(0, earlier)
     return steps
