@@ -491,6 +491,17 @@ def test_undispatch_takes_no_returned_piece_that_is_not_ordered_any_more(any_sho
     check(any_shop)
 
 
+def test_undispatch_takes_as_many_returned_pieces_as_are_ordered_now(any_shop: Shop) -> None:
+    paid(any_shop)
+    any_shop.orders.fire("1001", "dispatch")
+    any_shop.orders.fire("1001", "return_items")
+    amend(any_shop, lines=[Line("TEAPOT", 2)])
+    order = any_shop.orders.fire("1001", "undispatch", comment="send it again").order
+    assert (order.to_ship, order.reserved) == ({"TEAPOT": 2}, (Line("TEAPOT", 2),))
+    assert any_shop.orders.stock_level("TEAPOT") == StockLevel(8, held=2)
+    check(any_shop)
+
+
 def test_order_is_dispatched_returned_and_recalled_again_and_again(any_shop: Shop) -> None:
     paid(any_shop)
     for number in range(3):
