@@ -253,16 +253,17 @@ class Tally(NamedTuple):
         return Marks(self.refund_due, self.unmatched, self.part_dispatched)
 
 
-_NO_MARKS = Marks(False, False, False)
+NO_MARKS = Marks(False, False, False)
 
 
 def marks_of(order: Order) -> Marks:
     """Return the queues of an order that follow from its ledgers."""
     if not order.payments:
-        return Marks(False, False, True) if order.part_dispatched else _NO_MARKS
+        return Marks(False, False, True) if order.part_dispatched else NO_MARKS
     balance = order.balance
-    unmatched = max(balance.others.values(), default=ZERO) > 0
-    return Marks(balance.refund_due > 0, unmatched, order.part_dispatched)
+    due, unmatched = balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
+    parts = order.part_dispatched
+    return Marks(due, unmatched, parts) if due or unmatched or parts else NO_MARKS
 
 
 class Store(Protocol):

@@ -23,10 +23,10 @@ from order_fsm.errors import (
 from order_fsm.model import Entry, Order, Receipt
 from order_fsm.orders.calls import Apart, OwnError
 from order_fsm.orders.messages import messages
-from order_fsm.orders.stock import needs_of, stock_moves, stock_of_repeated
+from order_fsm.orders.stock import need_of, needs_of, stock_moves, stock_of_repeated
 from order_fsm.rules.amendment import order_as_of
 from order_fsm.rules.decide import Call, Decision, Recorded
-from order_fsm.rules.holding import Supply, held_then
+from order_fsm.rules.holding import NO_SUPPLY, Supply, held_then
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import available_of
 from order_fsm.store import Change, Snapshot, Store
@@ -70,7 +70,7 @@ class Executor:
             OrderFsmError: as the call and the store do. A conflict is raised after 100 attempts, or at once inside a
                 host's transaction.
         """
-        needs = tuple(needs_of((call,)))
+        needs = (need_of(call),)
         attempts = 0
         while True:
             change = self.prepare(call, self._store.prepare_many(needs)[0])
@@ -161,7 +161,9 @@ class Executor:
         order = snapshot.order
         if order is None:
             raise OrderNotFound(f"there is no order {call.order_id!r}")
-        supply = Supply(self.with_returned(order, snapshot.stock), snapshot.backorder)
+        supply = NO_SUPPLY
+        if snapshot.stock or order.shipments:
+            supply = Supply(self.with_returned(order, snapshot.stock), snapshot.backorder)
         outcome = call.decide(order, supply)
         if isinstance(outcome, Refused):
             raise outcome

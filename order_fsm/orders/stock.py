@@ -13,6 +13,12 @@ from order_fsm.stock_levels import StockLevel, StockMove
 from order_fsm.store import Need, Snapshot, Store
 
 
+def need_of(call: Call) -> Need:
+    """Return what must be read to decide a call."""
+    lines = amended_lines(call)
+    return Need(call.order_id, call.request.key, tuple([line.sku for line in lines]) if lines else ())
+
+
 def needs_of(calls: Iterable[Call]) -> Iterator[Need]:
     """Yield what must be read to decide some calls in sequence.
 
@@ -20,9 +26,10 @@ def needs_of(calls: Iterable[Call]) -> Iterator[Need]:
     """
     skus: dict[str, tuple[str, ...]] = {}
     for call in calls:
-        if lines := amended_lines(call):
-            skus[call.order_id] = (*skus.get(call.order_id, ()), *(line.sku for line in lines))
-        yield Need(call.order_id, call.request.key, skus.get(call.order_id, ()))
+        need = need_of(call)
+        if need.skus:
+            skus[call.order_id] = (*skus.get(call.order_id, ()), *need.skus)
+        yield need._replace(skus=skus.get(call.order_id, ())) if skus else need
 
 
 def stock_moves(before: Order, after: Order, available: Mapping[str, int]) -> tuple[StockMove, ...]:

@@ -37,6 +37,10 @@ class Supply(NamedTuple):
         return self.short(order.to_ship)
 
 
+NO_SUPPLY = Supply()
+"""No tracked item."""
+
+
 def taken(order: Order, wanted: Mapping[str, int], tracked: Collection[str]) -> tuple[Line, ...]:
     """Return the wanted pieces of tracked items. They are the lines of the order themselves, if they are the same."""
     lines = order.lines

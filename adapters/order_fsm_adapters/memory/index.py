@@ -12,7 +12,7 @@ from typing import cast
 
 from order_fsm.model import Order, statuses_of
 from order_fsm.money import ZERO, minus, plus
-from order_fsm.store import Marks, Query, Tally, marks_of
+from order_fsm.store import NO_MARKS, Marks, Query, Tally, marks_of
 
 _Group = tuple[str, str, Marks]
 """A state, a currency, and the queues that the state does not tell."""
@@ -128,7 +128,7 @@ class _Section:
             if by_age is None:
                 by_age = self._by_state[order.state] = _ByAge()
             by_age.add(place)
-        if any(group[2]):
+        if group[2] is not NO_MARKS:
             if self._marked is _NONE_MARKED:
                 self._marked = tuple([_ByAge() for _ in group[2]])
             for queue in compress(self._marked, group[2]):
