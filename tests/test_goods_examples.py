@@ -283,8 +283,8 @@ def figures(orders: Orders) -> str:
     parts = {"to ship": order.to_ship, "shipped": order.goods.shipped, "out": order.out, "holds": held}
     words = [f"{order.version} {order.state}", *[f"{len(order.shipments)} rows"] * bool(order.shipments)]
     words += [*(f"{name} {told(pieces)}" for name, pieces in parts.items() if pieces)]
-    if "lines_before" in (facts := orders.history("1")[-1].facts):
-        words.append("had " + told(quantities_of(facts["lines_before"])))
+    if isinstance(before := orders.history("1")[-1].facts.get("lines_before"), tuple):
+        words.append("had " + told(quantities_of(before)))
     for sku in (*SKUS, "SPOON"):
         level = orders.stock_level(sku)
         if level is not None:
