@@ -244,7 +244,7 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "paid for what others hold": (
         "TEAPOT=4",
-        ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2", "undispatch", "cancel", "reinstate"),
+        ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2 silent", "undispatch", "cancel", "reinstate"),
     ),
     "amended, with money from online": (
         "TEAPOT=2",
@@ -363,7 +363,7 @@ def ask(orders: Orders, text: str, number: int) -> None:
     else:
         facts = facts_of(words) | ({"items": pieces_of(words)} if pieces_of(words) else {})
         facts |= {"restock": False} if "damaged" in words else {}
-        orders.fire("1", what, comment="why", override=True, **facts)
+        orders.fire("1", what, comment="" if "silent" in words else "why", override=True, **facts)
 
 
 def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[str]:
