@@ -162,7 +162,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"payments": [{"kind": "captured"}]}, r"payments\[0\]: the amount must be given, above 0"),
     ({"payments": [{**CAPTURE, "amount": 1.5}]}, r"payments\[0\]: amount must be a Decimal"),
     ({"payments": [{**CAPTURE, "amount": "0"}]}, r"payments\[0\]: the amount must be given, above 0"),
-    ({"payments": [{**CAPTURE, "amount": "1.005"}]}, "finer than the smallest unit"),
+    ({"payments": [{**CAPTURE, "amount": "1.005"}]}, r"payments\[0\]: 1\.005 GBP is finer than the smallest unit"),
     ({"payments": [{**CAPTURE, "credit": True}]}, r"payments\[0\]: only a refund has a credit"),
     ({"payments": [CAPTURE, CAPTURE]}, r"payments\[1\]: it is the same as an earlier one"),
     ({"payments": [CAPTURE, {**CAPTURE, "amount": "3"}]}, r"payments\[1\] contradicts another one"),
@@ -176,7 +176,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"payments": [CAPTURE, {**CAPTURE, "kind": "refunded", "amount": "1", "at": PLACED - timedelta(days=1)}]},
-        r"payments\[0\]: the amount is 1, and .* has 0 GBP left",
+        r"payments\[1\]: the amount is 1, and .* has 0 GBP left",
     ),
     ({"payments": [{"kind": "reversed", "amount": "1"}]}, r"payments\[0\]: the amount is 1"),
     (

@@ -165,6 +165,7 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.CountsForTheFirstCustomer, "s10_an_amended_order_is_found_and_counted_as_amended"),
     (weak_reads.FindsPartsByState, "s10_find_agrees_with_the_orders"),
     (weak_reads.FindsPartsByState, "s10_an_order_is_found_while_a_part_of_its_goods_is_shipped"),
+    (weak_reads.FindsAllOfAnInterval, "s10_an_order_is_found_while_a_part_of_its_goods_is_shipped"),
     (weak_reads.CountsNoParts, "s10_an_order_is_found_while_a_part_of_its_goods_is_shipped"),
     (weak_reads.CountsNoParts, "s10_tally_agrees_with_the_orders"),
     (weak_reads.LeadsToOneOrder, "s10_a_payment_leads_to_its_orders"),

@@ -142,6 +142,15 @@ def test_orders_of_an_interval_are_found_by_boxes_customer_and_queue(days: Shop)
     assert queues("refund_due", since=TUESDAY) == queues("unmatched", since=MONDAY) == []
 
 
+def test_queue_of_part_dispatched_orders_has_no_others_of_an_interval(shop: Shop) -> None:
+    for order_id in ("1", "2"):
+        shop.create(order_id)
+        shop.orders.fire(order_id, "pay")
+    shop.orders.fire("2", "dispatch", items={"TEAPOT": 1})
+    found = shop.orders.queue("part_dispatched", since=shop.clock.now)
+    assert [order.id for order in found] == ["2"]
+
+
 def test_pages_of_an_interval_follow_the_time_of_placing(days: Shop) -> None:
     pages: list[list[str]] = []
     while page := ids(days, since=MONDAY, limit=2, after=pages[-1][-1] if pages else None):

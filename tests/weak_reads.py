@@ -262,6 +262,13 @@ class ListsPageByPage(MemoryStore):
             number += 1
 
 
+class FindsAllOfAnInterval(MemoryStore):
+    """Whether a part of their goods was shipped or not."""
+
+    def find(self, query: Query) -> list[Order]:
+        return super().find(query._replace(part_dispatched=False) if query.is_dated else query)
+
+
 class ForgetsToUnplace(ChangesOrders):
     """An order that was placed once stays placed."""
 

@@ -29,10 +29,12 @@ class PastPayment(NamedTuple):
     Attributes:
         at: the time of it.
         facts: its `kind` and the other members of the row. `credit` is True, False or the amount.
+        number: its place in the caller's list, for messages.
     """
 
     at: datetime
     facts: Mapping[str, Fact]
+    number: int
 
 
 def adopted(
@@ -60,9 +62,9 @@ def adopted(
         try:
             booking = _booked(order, payment.facts)
         except KeyReused as error:
-            raise InvalidInput(f"payments[{number}] contradicts another one: {error}") from None
+            raise InvalidInput(f"payments[{payment.number}] contradicts another one: {error}") from None
         except InvalidInput as error:
-            raise InvalidInput(f"payments[{number}]: {error}") from None
+            raise InvalidInput(f"payments[{payment.number}]: {error}") from None
         version = new.version + number + 1
         request = Request(ADOPT, payment.at, {}, last.by, key=last.key)
         row = booking.row(request, version)
@@ -112,7 +114,8 @@ def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> O
     """
     *past, last = entries
     request = Request(ADOPT, last.at, last.facts, last.by, last.comment, key=last.key)
-    return adopted(workflow, new, last.after, [PastPayment(entry.at, entry.facts) for entry in past], request)[0]
+    payments = [PastPayment(entry.at, entry.facts, number) for number, entry in enumerate(past)]
+    return adopted(workflow, new, last.after, payments, request)[0]
 
 
 def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:

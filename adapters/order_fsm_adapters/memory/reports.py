@@ -23,6 +23,7 @@ def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
         and (query.reference is None or query.reference in order.references)
         and (not query.refund_due or order.refund_due > 0)
         and (not query.unmatched or order.unmatched)
+        and (not query.part_dispatched or order.part_dispatched)
     ]
     matching.sort(key=lambda one: one[0])
     return (order for place, order in matching if query.after is None or place > query.after)
