@@ -11,6 +11,7 @@ from typing import Any
 
 from order_fsm import Order, ledger
 from order_fsm.rules import booking, decide, shop
+from tests import goods_mutants
 
 PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     (
@@ -325,12 +326,12 @@ SIGNS: tuple[tuple[str, Any], ...] = (
 
 def formula_mutants() -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield each mutant of a formula: its label, and the context in which it is in force."""
-    for place, name, changes in PARTS:
+    for place, name, changes in (*PARTS, *goods_mutants.PARTS):
         function = _function(place, name)
         for number, (old, new) in enumerate(changes, start=1):
             label = f"{name} {number}: {old.strip()!r} -> {new.strip()!r}"
             yield label, _in_force(function, _changed(function, old, new))
-    for name, test, meaning in LAMBDAS:
+    for name, test, meaning in (*LAMBDAS, *goods_mutants.LAMBDAS):
         guard = getattr(shop, name)
         yield f"{name}: {meaning}", _in_force(guard.test, test.__code__)
     for name, signs in SIGNS:
@@ -338,6 +339,12 @@ def formula_mutants() -> Iterator[tuple[str, Callable[[], Any]]]:
             yield f"{name}: {kind} the other way", _with_sign(signs, kind, not signs[kind])
             if name != "HELD":
                 yield f"{name}: without {kind}", _with_sign(signs, kind, None)
+
+
+def in_force(place: Any, name: str, old: str, new: str) -> Callable[[], Any]:
+    """Return the context in which a text in the source of a function is replaced."""
+    function = _function(place, name)
+    return _in_force(function, _changed(function, old, new))
 
 
 def _function(place: Any, name: str) -> FunctionType:

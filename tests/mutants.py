@@ -9,7 +9,7 @@ from typing import Any, get_args
 from attrs import evolve
 
 from order_fsm import Rule, Workflow
-from order_fsm.model import PaymentKind
+from order_fsm.model import GoodsKind, PaymentKind
 
 PARTS = ("needs", "needs_any", "forbids", "adds", "drops")
 Mutant = tuple[str, Sequence[Rule]]
@@ -35,6 +35,9 @@ def mutants_of_the_whole(workflow: Workflow) -> Iterator[Mutant]:
         for kind in {*get_args(PaymentKind), None} - {workflow.ledger_of(trigger)}:
             changed = [evolve(rule, ledger=kind) if rule.trigger == trigger else rule for rule in workflow.rules]
             yield f"{trigger}: ledger={kind}", changed
+        for goods in {*get_args(GoodsKind), None} - {workflow.goods_of(trigger)}:
+            changed = [evolve(rule, goods=goods) if rule.trigger == trigger else rule for rule in workflow.rules]
+            yield f"{trigger}: goods={goods}", changed
 
 
 def _with(workflow: Workflow, row: int, instead: Sequence[Rule]) -> list[Rule]:
@@ -85,6 +88,8 @@ def _guards(workflow: Workflow, rule: Rule) -> Iterator[tuple[str, Rule]]:
 def _rest(workflow: Workflow, rule: Rule) -> Iterator[tuple[str, Rule]]:
     for kind in {*get_args(PaymentKind), None} - {rule.ledger}:
         yield f"ledger={kind}", evolve(rule, ledger=kind)
+    for goods in {*get_args(GoodsKind), None} - {rule.goods}:
+        yield f"goods={goods}", evolve(rule, goods=goods)
     topics = {other.announces for other in workflow.rules} | {"order.updated", None}
     for topic in topics - {rule.announces}:
         yield f"announces={topic}", evolve(rule, announces=topic)

@@ -103,7 +103,6 @@ def test_guards_stand_below_their_trigger_and_policy_ones_in_italics() -> None:
     cells = re.findall(r"<td>(.*?)</td>", label)
     assert [re.sub("</?font.*?>", "", cell) for cell in cells] == [
         "dispatch",
-        "no_goods",
         "beyond_order",
         "<i>not_paid_nor_invoiced</i>",
         "goods_left",

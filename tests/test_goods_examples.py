@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from order_fsm import Line, Orders, Refused, VersionConflict, Workflow, shop_workflow
+from order_fsm.model import quantities_of
 from order_fsm.testing import FrozenClock
 from order_fsm_adapters.memory import MemoryStore
 
@@ -74,14 +75,87 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "dispatch SPOON=1",
             "dispatch SPOON=1",
             "return_items SPOON=3",
+            "return_items SPOON=1",
+            "return_items SPOON=1",
             "dispatch",
             "undispatch",
             "cancel",
         ),
     ),
+    "an item of which some pieces come from stock": (
+        "SPOON=2",
+        (
+            "place",
+            "stock SPOON=2",
+            "amend SPOON=4",
+            "dispatch SPOON=1",
+            "dispatch SPOON=2",
+            "dispatch",
+            "return_items",
+            "stock SPOON=9",
+            "undispatch",
+        ),
+    ),
+    "pieces that never came from stock": (
+        "SPOON=2",
+        ("place", "dispatch", "stock SPOON=5", "return_items SPOON=1", "undispatch", "dispatch", "return_items"),
+    ),
     "an item that is tracked no more": (
         "TEAPOT=2 CUP=1",
-        ("place", "dispatch TEAPOT=1", "untrack TEAPOT", "return_items", "dispatch", "undispatch", "cancel", "reinstate"),
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "untrack TEAPOT",
+            "return_items",
+            "dispatch",
+            "undispatch",
+            "cancel",
+            "reinstate",
+        ),
+    ),
+    "shipped from stock, and then without": (
+        "TEAPOT=2",
+        (
+            "place",
+            "dispatch",
+            "return_items TEAPOT=1",
+            "undispatch",
+            "cancel",
+            "untrack TEAPOT",
+            "reinstate",
+            "dispatch",
+            "return_items TEAPOT=1",
+            "stock TEAPOT=5",
+            "undispatch",
+        ),
+    ),
+    "the last piece in stock": (
+        "TEAPOT=2",
+        ("place", "dispatch TEAPOT=1", "return_items damaged", "cancel", "buy TEAPOT=8", "reinstate", "dispatch"),
+    ),
+    "an item that may be taken before it is there": (
+        "TEAPOT=2 CUP=3",
+        (
+            "backorder TEAPOT=1",
+            "amend TEAPOT=2 CUP=9",
+            "place",
+            "amend TEAPOT=2 CUP=2",
+            "place",
+            "amend TEAPOT=3",
+            "dispatch",
+        ),
+    ),
+    "an adopted order": (
+        "TEAPOT=2",
+        (
+            "adopt sent",
+            "dispatch TEAPOT=1",
+            "amend TEAPOT=99",
+            "amend TEAPOT=3 CUP=1",
+            "dispatch",
+            "return_items",
+            "undispatch",
+        ),
     ),
     "amended before and after parts": (
         "TEAPOT=2",
@@ -89,6 +163,8 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "amend TEAPOT=1 CUP=1",
             "place",
             "amend TEAPOT=2 CUP=2",
+            "amend TEAPOT=2 CUP=2",
+            "amend TEAPOT=2 SPOON=1",
             "amend TEAPOT=2",
             "amend TEAPOT=20",
             "dispatch TEAPOT=1",
@@ -110,23 +186,79 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "reinstate",
         ),
     ),
+    "amended to nothing, and to more again": (
+        "TEAPOT=2",
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "return_items",
+            "amend",
+            "amend TEAPOT=3",
+            "undispatch",
+            "dispatch",
+            "undispatch",
+        ),
+    ),
+    "amended to fewer pieces than were shipped": (
+        "TEAPOT=3",
+        ("place", "dispatch", "return_items TEAPOT=2", "amend TEAPOT=2", "undispatch", "cancel"),
+    ),
     "amended to what was shipped": (
         "TEAPOT=2",
-        ("place", "dispatch TEAPOT=1", "return_items", "cancel", "amend TEAPOT=1", "reinstate", "dispatch", "undispatch"),
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "return_items",
+            "cancel",
+            "amend TEAPOT=1",
+            "reinstate",
+            "dispatch",
+            "undispatch",
+        ),
     ),
     "returned pieces that are ordered no more": (
         "TEAPOT=2 CUP=1",
-        ("place", "dispatch", "return_items TEAPOT=2", "amend TEAPOT=1 CUP=1", "undispatch", "dispatch", "return_items"),
+        (
+            "place",
+            "dispatch",
+            "return_items TEAPOT=2",
+            "amend TEAPOT=1 CUP=1",
+            "undispatch",
+            "dispatch",
+            "return_items",
+        ),
     ),
     "unplaced and placed again": (
         "TEAPOT=2",
-        ("place", "dispatch TEAPOT=1", "unplace", "expire", "return_items", "unplace", "place", "dispatch", "undispatch"),
+        (
+            "place",
+            "dispatch TEAPOT=1",
+            "unplace",
+            "expire",
+            "return_items",
+            "unplace",
+            "place",
+            "dispatch",
+            "undispatch",
+        ),
     ),
     "paid for what others hold": (
         "TEAPOT=4",
         ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2", "undispatch", "cancel", "reinstate"),
     ),
-    "without lines": ("", ("place", "dispatch TEAPOT=1", "dispatch", "return_items", "undispatch", "amend TEAPOT=1")),
+    "without lines": (
+        "",
+        (
+            "amend TEAPOT=1",
+            "amend",
+            "place",
+            "dispatch TEAPOT=1",
+            "dispatch",
+            "return_items",
+            "undispatch",
+            "amend TEAPOT=1",
+        ),
+    ),
 }
 """By name, the lines of an order, and what is asked of it. The shop has ten teapots and three cups."""
 
@@ -149,7 +281,10 @@ def figures(orders: Orders) -> str:
     for line in order.reserved or ():
         held[line.sku] = held.get(line.sku, 0) + line.quantity
     parts = {"to ship": order.to_ship, "shipped": order.goods.shipped, "out": order.out, "holds": held}
-    words = [order.state, *(f"{name} {told(pieces)}" for name, pieces in parts.items() if pieces)]
+    words = [f"{order.version} {order.state}", *[f"{len(order.shipments)} rows"] * bool(order.shipments)]
+    words += [*(f"{name} {told(pieces)}" for name, pieces in parts.items() if pieces)]
+    if "lines_before" in (facts := orders.history("1")[-1].facts):
+        words.append("had " + told(quantities_of(facts["lines_before"])))
     for sku in (*SKUS, "SPOON"):
         level = orders.stock_level(sku)
         if level is not None:
@@ -165,6 +300,9 @@ def ask(orders: Orders, text: str, number: int) -> None:
     elif what == "stock":
         for sku, pieces in pieces_of(words).items():
             orders.set_stock(sku, pieces)
+    elif what == "backorder":
+        for sku, pieces in pieces_of(words).items():
+            orders.set_stock(sku, pieces, backorder=True)
     elif what == "untrack":
         orders.stop_tracking(words[0])
     elif what == "amend":
@@ -181,7 +319,13 @@ def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[s
     orders = Orders(store, workflow=workflow, clock=FrozenClock())
     for sku, pieces in zip(SKUS, (10, 3), strict=True):
         orders.set_stock(sku, pieces)
-    orders.create("1", total=10, currency="GBP", lines=lines_of(lines.split()))
+    order: dict[str, Any] = {"total": 10, "currency": "GBP", "lines": lines_of(lines.split())}
+    what, _, state = requests[0].partition(" ")
+    if what == "adopt":
+        orders.adopt("1", statuses={state}, **order)
+        requests = requests[1:]
+    else:
+        orders.create("1", **order)
     outcomes: list[str] = []
     for number, text in enumerate(requests):
         try:
@@ -198,7 +342,7 @@ def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[s
 
 
 def written() -> str:
-    lines = ["After each step: the state, the pieces, and of each item available/held/out/lost."]
+    lines = ["After each step: version and state, the pieces, and of each item available/held/out/lost."]
     for name, (ordered, requests) in EXAMPLES.items():
         lines += [f"{name}: an order of {ordered or 'nothing'}", *run_goods(shop_workflow(), ordered, requests)]
     return "\n".join(lines) + "\n"

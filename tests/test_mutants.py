@@ -1,9 +1,9 @@
-"""No row of the shop's table, and no formula of its ledger, can be wrong unnoticed.
+"""No row of the shop's table, and no formula of its ledgers, can be wrong unnoticed.
 
 A mutant of the default table (`tests/mutants.py`) is refused by the constructor, contradicts a claim of the shop, or
-differs from the golden table of `test_table`. A mutant that takes the same rows in every state decides as the table
-does. The others are listed in `EQUIVALENT`, each with the reason. A default run takes a sample. A stressed run takes
-all of them.
+differs from the golden table of `test_table` or from the examples of money and goods. A mutant that takes the same rows
+in every state decides as the table does. The others are listed in `EQUIVALENT`, each with the reason. A default run
+takes a sample. A stressed run takes all of them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import pytest
 from attrs import evolve
 
 from order_fsm import Order, Rule, UnknownTrigger, Workflow, WorkflowError, shop_workflow
-from order_fsm.rules.rule import Guard
+from order_fsm.rules.rule import Edge, Guard
 from order_fsm.testing.store_contract.harness import stressed
 from order_fsm.verify import EveryOrder, EveryStep, TableClaim, prove, shop_claims
 from order_fsm.verify.asks import ROWS
 from tests.conftest import Shop
 from tests.formula_mutants import formula_mutants
 from tests.mutants import Mutant, mutants_of, mutants_of_the_whole
+from tests.test_goods_examples import EXAMPLES as GOODS_EXAMPLES
+from tests.test_goods_examples import run_goods
 from tests.test_ledger_examples import EXAMPLES, run
-from tests.test_table import money_apart, rows_of
+from tests.test_table import goods_apart, money_apart, rows_of
 
 # Coverage would take four times as long, and other tests cover these lines.
 pytestmark = pytest.mark.no_cover
@@ -149,36 +151,47 @@ EQUIVALENT: dict[str, str] = {
     "22 unpay: guards with beyond_cost": NO_CREDIT,
     "23 invoice: guards with beyond_cost": NO_CREDIT,
     "24 dispatch: guards with beyond_cost": NO_CREDIT,
-    "25 cancel: guards with beyond_cost": NO_CREDIT,
-    "26 expire: guards with holds_money' for holds_money": CAPTURE_FIRST,
-    "26 expire: guards with beyond_cost": NO_CREDIT,
-    "27 unplace: guards with holds_money for holds_money'": CAPTURE_FIRST,
-    "27 unplace: guards with beyond_cost": NO_CREDIT,
-    "28 uninvoice: guards with beyond_cost": NO_CREDIT,
-    "29 undispatch: needs without paid": NEVER_COVERS,
-    "29 undispatch: outstanding policy=True": NO_OVERRIDE,
-    "30 undispatch: needs without invoiced": MARK_IS_INVOICED,
-    "30 undispatch: needs with sent for invoiced": MARK_IS_INVOICED,
-    "30 undispatch: invoiced_by_hand policy=True": NO_OVERRIDE,
-    "30 undispatch: guards with beyond_cost": NO_CREDIT,
-    "30 undispatch: guards with reason_required": HAS_REASON,
-    "31 undispatch: guards with beyond_cost": NO_CREDIT,
-    "32 reinstate: outstanding policy=True": NO_OVERRIDE,
-    "32 reinstate: not_online policy=True": NO_OVERRIDE,
-    "32 reinstate: guards with beyond_cost": NO_CREDIT,
-    "33 reinstate: outstanding policy=True": NO_OVERRIDE,
-    "34 reinstate: needs without invoiced": MARK_IS_INVOICED,
-    "34 reinstate: needs with sent for invoiced": MARK_IS_INVOICED,
-    "34 reinstate: needs without paid": MARK_IS_PAID,
-    "34 reinstate: needs with sent for paid": MARK_IS_PAID,
-    "34 reinstate: invoiced_by_hand policy=True": NO_OVERRIDE,
+    "27 cancel: guards with beyond_cost": NO_CREDIT,
+    "28 expire: guards with holds_money' for holds_money": CAPTURE_FIRST,
+    "28 expire: guards with beyond_cost": NO_CREDIT,
+    "29 unplace: guards with holds_money for holds_money'": CAPTURE_FIRST,
+    "29 unplace: guards with beyond_cost": NO_CREDIT,
+    "30 uninvoice: guards with beyond_cost": NO_CREDIT,
+    "31 undispatch: needs without paid": NEVER_COVERS,
+    "31 undispatch: outstanding policy=True": NO_OVERRIDE,
+    "32 undispatch: needs without invoiced": MARK_IS_INVOICED,
+    "32 undispatch: needs with sent for invoiced": MARK_IS_INVOICED,
+    "32 undispatch: invoiced_by_hand policy=True": NO_OVERRIDE,
+    "32 undispatch: guards with beyond_cost": NO_CREDIT,
+    "32 undispatch: guards with reason_required": HAS_REASON,
+    "33 undispatch: guards with beyond_cost": NO_CREDIT,
+    "34 reinstate: outstanding policy=True": NO_OVERRIDE,
+    "34 reinstate: not_online policy=True": NO_OVERRIDE,
     "34 reinstate: guards with beyond_cost": NO_CREDIT,
-    "35 reinstate: guards with beyond_cost": NO_CREDIT,
-    "38 amend: needs with sent for paid": MARK_IS_PAID,
+    "35 reinstate: outstanding policy=True": NO_OVERRIDE,
+    "36 reinstate: needs without invoiced": MARK_IS_INVOICED,
+    "36 reinstate: needs with sent for invoiced": MARK_IS_INVOICED,
+    "36 reinstate: needs without paid": MARK_IS_PAID,
+    "36 reinstate: needs with sent for paid": MARK_IS_PAID,
+    "36 reinstate: invoiced_by_hand policy=True": NO_OVERRIDE,
+    "36 reinstate: guards with beyond_cost": NO_CREDIT,
+    "37 reinstate: guards with beyond_cost": NO_CREDIT,
+    "47 amend: needs with sent for paid": MARK_IS_PAID,
 }
 """By label, the reason why a mutant that no test catches decides as the table does."""
 
 EQUIVALENT_FORMULAS = {
+    "part_dispatched 1": "an order without shipments has shipped nothing",
+    "_drawn 2": "a number below zero is left out",
+    "_drawn 4": "an order holds no more than it has left to ship, so no more is spare than it ships",
+    "shortages 1": "a guard on the stock counts only if the rule makes the order take stock",
+    "taken 1": "no more items are wanted than the order has lines",
+    "held_after 5": "only a changed table leaves stock with an order whose state holds none",
+    "held_after 6": "goods move on live orders alone, and those hold stock",
+    "held_as_amended 1": "an order with lines that holds no stock is not live, so it takes none",
+    "stock_moves 9": "only a return is without restock",
+    "stock_moves 13": "pieces are lost only if they were out",
+    "_outcome 1": "an order that holds no stock had no lines, or does not take stock",
     "_subjects 3": "a row of another kind does not change the rest, and a subject without a rest is dropped",
     "_credit 8": "a refund of more than is due on a cancelled order is of all that is held, as above",
     "_given_back 2": "only refunds and their failures have a credit",
@@ -200,6 +213,11 @@ def built(workflow: Workflow, rules: Iterable[Rule]) -> Workflow:
     )
 
 
+def effects_of(edge: Edge) -> tuple[object, ...]:
+    rule = edge.rule
+    return rule.ledger, rule.goods, rule.announces, rule.lapses, edge.counted
+
+
 def behaviour(workflow: Workflow) -> Iterator[object]:
     """Yield the effects of the rows that can be taken, by state and trigger, in order.
 
@@ -215,8 +233,7 @@ def behaviour(workflow: Workflow) -> Iterator[object]:
                     guard for guard in edge.guards if guard.code not in ON_STATUSES or not guard.test(order, {})
                 )
                 if not any(fewer <= guards for fewer in earlier):
-                    rule = edge.rule
-                    yield trigger, state, edge.target, guards, rule.ledger, rule.announces, rule.lapses, edge.counted
+                    yield trigger, state, edge.target, guards, effects_of(edge)
                 earlier.append(guards)
 
 
@@ -232,17 +249,25 @@ class Golden:
 
     def __init__(self) -> None:
         orders = [Shop(TABLE).bring(state) for state in TABLE.states]
-        orders += [order for _, order in money_apart(TABLE, Shop)]
+        orders += [order for _, order in (*money_apart(TABLE, Shop), *goods_apart(TABLE, Shop))]
         self._rows: dict[str, list[tuple[Order, list[str]]]] = {
             trigger: [(order, list(rows_of(TABLE, order, trigger))) for order in orders] for trigger in TABLE.triggers
         }
 
         self._outcomes = {name: run(TABLE, total, requests) for name, (total, requests) in EXAMPLES.items()}
+        self._goods = {name: run_goods(TABLE, lines, requests) for name, (lines, requests) in GOODS_EXAMPLES.items()}
 
     def has_other_examples(self, workflow: Workflow) -> bool:
         """Return whether a workflow leads to another outcome in one of the ledger examples."""
         return any(
             run(workflow, total, requests) != self._outcomes[name] for name, (total, requests) in EXAMPLES.items()
+        )
+
+    def has_other_goods(self, workflow: Workflow) -> bool:
+        """Return whether a workflow leads to another outcome in one of the examples of goods."""
+        return any(
+            run_goods(workflow, lines, requests) != self._goods[name]
+            for name, (lines, requests) in GOODS_EXAMPLES.items()
         )
 
     def differs(self, workflow: Workflow, triggers: Iterable[str] = TABLE.triggers) -> bool:
@@ -291,6 +316,8 @@ def verdict(label: str, rules: Sequence[Rule], golden: Golden, monkeypatch: pyte
             return "same rows taken"
         if golden.has_other_examples(mutant):
             return "ledger examples"
+        if golden.has_other_goods(mutant):
+            return "examples of goods"
         return breaks_a_claim(mutant, monkeypatch, thorough=stressed() or label not in EQUIVALENT)
     except (WorkflowError, UnknownTrigger):
         return "refused"
@@ -301,6 +328,8 @@ def verdict(label: str, rules: Sequence[Rule], golden: Golden, monkeypatch: pyte
 def verdict_on_a_formula(golden: Golden, monkeypatch: pytest.MonkeyPatch, thorough: bool) -> Verdict:
     """Return what tells a wrong formula, while it is in force, from the right one."""
     try:
+        if golden.has_other_goods(TABLE):
+            return "examples of goods"
         if golden.has_other_examples(TABLE):
             return "ledger examples"
         if golden.differs(TABLE):
@@ -359,6 +388,7 @@ def test_the_table_itself_is_not_caught(golden: Golden) -> None:
     again = built(TABLE, TABLE.rules)
     assert not golden.differs(again)
     assert not golden.has_other_examples(again)
+    assert not golden.has_other_goods(again)
     assert list(behaviour(again)) == BEHAVIOUR
 
 

@@ -139,6 +139,9 @@ WEAK: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.SortsByTimeAlone, "the orders found in 'weak' are not what was done to them"),
     (weak_reads.ContinuesAfterAMoment, "the orders found in 'weak' are not what was done to them"),
     (weak_reads.CountsOnce, "the counts of 'weak' are wrong"),
+    (weak_reads.CountsNoParts, "the counts of 'weak' are wrong"),
+    (weak_reads.FindsPartsByState, "the queue of part-dispatched orders in 'weak' is wrong"),
+    (weak_commits.ForgetsAShipment, "in 'weak'"),
     (weak_commits.ForgetsTheSecondMove, "the stock in 'weak' is wrong"),
     (weak_commits.ShowsNothingBelowZero, "the stock in 'weak' is wrong"),
     (weak_stock.CountsAvailablePiecesAlone, "the stock in 'weak' is wrong"),
@@ -211,7 +214,7 @@ def test_a_workflow_that_does_not_do_what_its_rows_say_is_found(faulty: type[Wor
         ({"stores": STORES, "volatile": {"memory", "sqlit"}}, "memory, sqlite, json, not 'sqlit'"),
         (
             {"stores": STORES, "facts": {"colour": st.text()}},
-            "amount, credit, currency, provider, reference, transaction_id",
+            "amount, credit, currency, items, parcel, provider, reference, restock, transaction_id",
         ),
     ],
 )

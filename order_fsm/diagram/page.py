@@ -125,7 +125,13 @@ def _rules(workflow: Workflow) -> str:
 def _rule(workflow: Workflow, row: int, rule: Rule) -> list[str]:
     sets = [needed(workflow, rule), *(listed(workflow, names) for names in (rule.forbids, rule.adds, rule.drops))]
     guards = ", ".join(f'<span title="{escape(guard.message)}">{_code(guard)}</span>' for guard in rule.guards)
-    return [str(row), f"<b>{escape(rule.trigger)}</b>", *map(escape, sets), guards, escape(rule.ledger or rule.goods or "")]
+    return [
+        str(row),
+        f"<b>{escape(rule.trigger)}</b>",
+        *map(escape, sets),
+        guards,
+        escape(rule.ledger or rule.goods or ""),
+    ]
 
 
 def _guards(workflow: Workflow) -> str:

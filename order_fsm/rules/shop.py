@@ -84,12 +84,6 @@ STAYS_ON_ACCOUNT = Guard(
 
 # Goods
 
-# An order that was amended to its shipped pieces while it was cancelled has no goods left, and is not ticked yet.
-SOME_GOODS = Guard(
-    "no_goods",
-    "there are no such pieces left to move",
-    lambda order, facts: facts["pieces"] or not order.lines or (order.goods.shipped and not order.to_ship),
-)
 ONLY_ORDERED = Guard(
     "beyond_order", "these are more pieces than the order has left to ship", lambda order, facts: not facts["beyond"]
 )
@@ -230,8 +224,9 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("unpay", needs={"sent"}, guards=(*bounded, EXPLAINED), ledger="reversed"), *MONEY_OUT),
 
         Rule("invoice", needs={"sent"}, forbids={"invoiced", "cancelled"}, adds={"invoiced"}),
-        # Goods are a fact, too: dispatched follows from what was shipped and what is left.
-        *_settled(Rule("dispatch", needs={"sent"}, forbids={"dispatched", "cancelled"}, guards=(SOME_GOODS, ONLY_ORDERED, *may_leave), goods="shipped"), *SHIPPED),
+        # Goods are a fact, too: dispatched follows from what was shipped and what is left. An order that was amended to
+        # its shipped pieces while it was cancelled has none left, and is ticked by the next `dispatch`.
+        *_settled(Rule("dispatch", needs={"sent"}, forbids={"dispatched", "cancelled"}, guards=(ONLY_ORDERED, *may_leave), goods="shipped"), *SHIPPED),
         Rule("return_items", needs={"sent"}, forbids={"cancelled"}, guards=(SOME_OUT, ONLY_OUT), goods="returned"),
         Rule("cancel", forbids={"cancelled", "dispatched"}, adds={"cancelled"}, guards=(NONE_OUT,)),
         # By the clock: nobody paid, and nobody is waited for.

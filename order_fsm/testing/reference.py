@@ -21,10 +21,16 @@ from order_fsm.stock_levels import StockLevel
 from order_fsm.testing.reference_corrections import (
     adopted,
     changed,
-    further_pieces,
     was_sent,
     with_changes,
-    with_pieces,
+)
+from order_fsm.testing.reference_goods import (
+    goods_facts,
+    goods_of,
+    missing_for,
+    reserved_after,
+    reserved_as_amended,
+    stock_differences,
 )
 from order_fsm.testing.reference_ledger import money_facts, recorded_version, total
 
@@ -36,6 +42,7 @@ class Reference:
         lives: by order id, each version of the order with the entry that made it.
         on_hand: by SKU, the available pieces of the items that are tracked.
         held: by SKU, the pieces that orders hold, of the items that were ever tracked.
+        out, lost: by SKU, the pieces from stock that were shipped, and that came back and were not put on the shelf.
         backorder: the items of which an order may take pieces that are not available.
         keys: what each key was used for, and the versions that it made.
     """
@@ -45,6 +52,8 @@ class Reference:
         self.lives: dict[str, list[tuple[Order, Entry]]] = {}
         self.on_hand: dict[str, int] = {}
         self.held: dict[str, int] = {}
+        self.out: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
         self.backorder: set[str] = set()
         self.keys: dict[str, tuple[object, str, int, int]] = {}
 
@@ -63,7 +72,10 @@ class Reference:
     ) -> Receipt:
         """Let a trigger happen."""
         money = self._kind(trigger) is not None
-        given = {name: value for name, value in facts.items() if value is not None or not money}
+        engine_reads = {"items", "parcel", "restock"} if self._goods(trigger) else set()
+        given = {
+            name: value for name, value in facts.items() if value is not None or not (money or name in engine_reads)
+        }
 
         def once(order: Order) -> int | list[tuple[Order, Entry]]:
             recorded = self._recorded(order, trigger, given)
@@ -127,7 +139,8 @@ class Reference:
         """Return the numbers of an item, None if it was never set."""
         if sku not in self.held:
             return None
-        return StockLevel(self.on_hand.get(sku), held=self.held[sku], backorder=sku in self.backorder)
+        out, lost = self.out.get(sku, 0), self.lost.get(sku, 0)
+        return StockLevel(self.on_hand.get(sku), self.held[sku], out, lost, sku in self.backorder)
 
     def erase(self, order_id: str, at: datetime, by: str | None) -> list[str]:
         """Blank all that is personal in the past of an order."""
@@ -168,12 +181,12 @@ class Reference:
             if not facts:
                 return [self._noted(order, at, said)] if said["comment"].strip() else []
             after = with_changes(order, facts)
-            lacking = {
-                sku
-                for sku, pieces in further_pieces(order, after).items()
-                if "lines" in wanted and pieces > 0 and self.on_hand.get(sku, pieces) < pieces
-            }
-            return [self._step(after, "amend", at, said, facts, lacking)]
+            lacking = missing_for(order, after, self.on_hand) - self.backorder
+            last, entry = self._step(after, "amend", at, said, facts, lacking)
+            if after.lines != order.lines:
+                holds = self.workflow.holds_stock.matches(last.statuses)
+                last = last.holding(reserved_as_amended(order, after, holds, self.on_hand))
+            return [(last, entry)]
 
         asked = tuple(sorted((name, str(value)) for name, value in wanted.items()))
         return self._call(order_id, ("amend", asked, said["comment"]), said, amended)
@@ -232,6 +245,7 @@ class Reference:
         }
         queues["refund_due"] = sum(one.refund_due > 0 for one in self.orders())
         queues["unmatched"] = sum(bool(one.unmatched) for one in self.orders())
+        queues["part_dispatched"] = sum(map(self.part_dispatched, self.orders()))
         return queues
 
     def totals(self, customer: str | None) -> dict[str, Decimal]:
@@ -246,7 +260,11 @@ class Reference:
         """The orders placed in an interval, oldest placing first, by a look through their lives."""
         placed: list[tuple[datetime, str, Order]] = []
         for order in self.orders():
-            times = [one.at for _, one in self.lives[order.id] if {"sent"} & one.after and not {"sent"} & one.before]
+            placings = [one for _, one in self.lives[order.id] if {"sent"} & one.after and not {"sent"} & one.before]
+            times = [
+                datetime.fromisoformat(str(one.facts["placed_at"])) if one.trigger == "adopt" else one.at
+                for one in placings
+            ]
             at = times[-1] if times and "sent" in order.statuses else None
             assert order.placed_at == at, f"order {order.id!r} was placed at {at}, not at {order.placed_at}"
             if at is not None and _between(at, since, until) and customer in (None, order.customer):
@@ -303,29 +321,13 @@ class Reference:
             return self._receipt(order_id, steps, steps, duplicate=True)
         if not steps:
             return Receipt(order, ())
-        last, entry = steps[-1]
-        held, holds = (self.workflow.holds_stock.matches(one.statuses) for one in (order, last))
-        holds = holds and bool(last.lines)
-        crosses = held != self.workflow.holds_stock.matches(last.statuses)
-        if (crosses or bool(order.lines) != bool(last.lines)) and holds != (order.reserved is not None):
-            steps = [*steps[:-1], (self._with_stock_moved(last, holds), entry)]
-        elif holds and last.lines != order.lines:
-            steps = [*steps[:-1], (with_pieces(order, last, self.on_hand, self.held), entry)]
+        for sku, (available, held, out, lost) in stock_differences(order, steps[-1][0]).items():
+            if sku in self.on_hand:
+                self.on_hand[sku] += available
+            self.held[sku] += held
+            self.out[sku] = self.out.get(sku, 0) + out
+            self.lost[sku] = self.lost.get(sku, 0) + lost
         return self._keep(steps, asked)
-
-    def _with_stock_moved(self, order: Order, holds: bool) -> Order:
-        """Take the tracked pieces of an order from the stock, or give back those that it holds."""
-        if not holds:
-            for line in order.reserved or ():
-                self.held[line.sku] -= line.quantity
-                if line.sku in self.on_hand:
-                    self.on_hand[line.sku] += line.quantity
-            return order.holding(None)
-        tracked = {sku: quantity for sku, quantity in order.quantities.items() if sku in self.on_hand}
-        for sku, quantity in tracked.items():
-            self.on_hand[sku] -= quantity
-            self.held[sku] += quantity
-        return order.holding(tuple(Line(sku, quantity) for sku, quantity in tracked.items()))
 
     def _first(self, key: str | None, asked: tuple[object, ...]) -> Receipt | None:
         if key not in self.keys:
@@ -354,7 +356,15 @@ class Reference:
         kind = self._kind(trigger)
         return None if kind is None else recorded_version(order, kind, facts)
 
+    def part_dispatched(self, order: Order) -> bool:
+        """Return whether a part of a live order was shipped, and the rest was not."""
+        goods = goods_of(order)
+        return order.counted and bool(goods.shipped) and bool(goods.to_ship)
+
     # What the table means
+
+    def _goods(self, trigger: str) -> str | None:
+        return next(rule.goods for rule in self.workflow.rules if rule.trigger == trigger)
 
     def _kind(self, trigger: str) -> str | None:
         return next(rule.ledger for rule in self.workflow.rules if rule.trigger == trigger)
@@ -374,6 +384,8 @@ class Reference:
         gateway = said["by"] == "gateway"
         shortages = self._shortages(order) if lacking is None else lacking
         facts = {**given, "comment": said["comment"], "shortages": shortages, "gateway": gateway}
+        if rules[0].goods is not None:
+            facts |= goods_facts(order, rules[0].goods, given, at)
         payments = order.payments
         kind = rules[0].ledger
         if kind is not None:
@@ -434,10 +446,17 @@ class Reference:
         recorded = dict(given)
         if rule.ledger is not None:
             recorded |= {"amount": facts["amount"], "currency": facts["currency"]}
+        rows = facts.get("rows", [])
+        for row in rows:
+            recorded["items"] = row.lines
         visible = said["visible"] or (rule.announces is not None and not said["comment"].strip())
         entry = self._entry(order, rule.trigger, "+".join(names) or UNFINISHED, at, {**said, "visible": visible})
         entry = evolve(entry, facts=recorded, override=overriding, rules_fingerprint=self.workflow.fingerprint)
-        return order.after(entry, payments, self.workflow.counts.matches(statuses)), entry
+        after = order.after(entry, payments, self.workflow.counts.matches(statuses), (*order.shipments, *rows))
+        held, holds = map(self.workflow.holds_stock.matches, (order.statuses, statuses))
+        if order.lines:
+            after = after.holding(reserved_after(order, rows, held, holds, self.on_hand))
+        return after, entry
 
     def _noted(self, order: Order, at: datetime, said: Mapping[str, Any]) -> tuple[Order, Entry]:
         entry = self._entry(order, "comment", order.state, at, said)
@@ -451,7 +470,7 @@ class Reference:
     def _shortages(self, order: Order) -> set[str]:
         if order.reserved is not None:
             return set()
-        short = {sku for sku, wanted in order.quantities.items() if self.on_hand.get(sku, wanted) < wanted}
+        short = {sku for sku, wanted in goods_of(order).to_ship.items() if self.on_hand.get(sku, wanted) < wanted}
         return short - self.backorder
 
     def _filled(

@@ -15,7 +15,8 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused
-from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment
+from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Shipment
+from order_fsm.testing.reference_goods import goods_of
 from order_fsm.testing.reference_ledger import money_facts, recorded_version
 
 Life = Sequence[tuple[Order, Entry]]
@@ -47,29 +48,6 @@ def with_changes(order: Order, facts: Mapping[str, Any]) -> Order:
         if name in facts:
             order = evolve(order, **{name: facts[name]})
     return evolve(order, data=json.loads(facts["data"])) if "data" in facts else order
-
-
-def further_pieces(order: Order, after: Order) -> dict[str, int]:
-    """Return the pieces of each item that an order with other lines would take, beyond those that it has."""
-    ordered = order.quantities if order.reserved is not None else {}
-    return {sku: quantity - ordered.get(sku, 0) for sku, quantity in after.quantities.items()}
-
-
-def with_pieces(order: Order, after: Order, on_hand: dict[str, int], held: dict[str, int]) -> Order:
-    """Take and give back the difference in pieces, and return the order that holds what is left."""
-    kept = {line.sku: line.quantity for line in order.reserved or ()}
-    for sku in {*order.quantities, *after.quantities}:
-        more = after.quantities.get(sku, 0) - order.quantities.get(sku, 0)
-        had = kept.get(sku, 0)
-        if more > 0:
-            kept[sku] = had + (more if sku in on_hand else 0)
-        else:
-            kept[sku] = min(had, after.quantities.get(sku, 0))
-        if sku in on_hand:
-            on_hand[sku] -= kept[sku] - had
-        if kept[sku] != had:
-            held[sku] += kept[sku] - had
-    return after.holding(tuple(Line(sku, kept[sku]) for sku in after.quantities if kept[sku]))
 
 
 def adopted(
@@ -111,6 +89,9 @@ def adopted(
         reserved=() if holds and order.lines else None,
         placed_at=placed if "sent" in order.statuses else None,
     )
+    if order.lines and "dispatched" in order.statuses:
+        pieces = tuple(Line(sku, number) for sku, number in goods_of(order).ordered.items())
+        order = evolve(order, shipments=(Shipment("shipped", pieces, (), at, order.version),))
     return [*life, (order, last)]
 
 

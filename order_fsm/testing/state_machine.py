@@ -24,6 +24,7 @@ from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.reference import Reference
+from order_fsm.testing.reference_goods import goods_of
 
 try:
     from hypothesis import strategies as st
@@ -65,6 +66,11 @@ _money = st.fixed_dictionaries(
         "currency": st.sampled_from(["GBP", "GBP", "EUR"]),
     },
 )
+_goods: dict[str, st.SearchStrategy[Any]] = {
+    "items": st.none() | st.dictionaries(st.sampled_from(SKUS), st.integers(1, 2), min_size=1, max_size=2),
+    "parcel": st.none() | st.sampled_from(["AB123", "AB124"]),
+    "restock": st.none() | st.booleans(),
+}
 _own_fact = st.none() | st.sampled_from(["", "fine", "damaged", "é"]) | st.integers(2, 9)
 _lines = st.lists(st.builds(Line, st.sampled_from(SKUS), st.integers(1, 3)), max_size=3).map(tuple)
 _parts = st.fixed_dictionaries(
@@ -205,6 +211,52 @@ def orders_machine(
             wanted = (order.statuses if order else frozenset()) ^ flipped
             self.call("save", order_id=order_id, wanted=wanted, version=version, said=said)
 
+        @rule(
+            order_id=_ids,
+            nth=st.integers(0, 5),
+            part=st.integers(0, 3),
+            given=st.fixed_dictionaries({}, optional=_goods),
+        )
+        def move_goods(self, order_id: str, nth: int, part: int, given: dict[str, Any]) -> None:
+            """Ship, return or recall a part of an order, or all of it. Place the order first."""
+            life = self.reference.lives.get(order_id)
+            order = life[-1][0] if life else None
+            state = UNFINISHED if order is None else order.state
+            there = [trigger for trigger in rules.triggers if rules.edges_from(state, trigger)]
+            trigger = there[0]
+            facts: dict[str, Any] = {}
+            moves = [one for one in there if rules.goods_of(one)]
+            if order is not None and moves:
+                trigger = moves[nth % len(moves)]
+                facts = {name: value for name, value in given.items() if name in rules.facts_of(trigger)}
+                goods = goods_of(order)
+                pieces = goods.to_ship if rules.goods_of(trigger) == "shipped" else goods.out
+                if "items" in facts and part and pieces:
+                    facts["items"] = {sku: min(number, part) for sku, number in pieces.items()}
+            said = {"comment": "a reason", "visible": False, "notify": True, "by": None, "key": None, "override": True}
+            self.call("fire", order_id=order_id, trigger=trigger, said=said, facts=facts)
+
+        @precondition(lambda self: "amend" in rules.triggers)
+        @rule(
+            order_id=_ids,
+            lines=_lines,
+            how=st.sampled_from(["drawn", "shipped", "shipped", "raised"]),
+            stale=st.sampled_from([0, 0, 0, 1]),
+            said=_overridable,
+        )
+        def amend_lines(
+            self, order_id: str, lines: tuple[Line, ...], how: str, stale: int, said: dict[str, Any]
+        ) -> None:
+            """Amend the lines to any, to the shipped pieces, or to one piece more of each."""
+            life = self.reference.lives.get(order_id)
+            order = life[-1][0] if life else None
+            if order is not None and how == "raised":
+                lines = tuple(Line(line.sku, line.quantity + 1) for line in order.lines)
+            elif order is not None and how == "shipped" and (shipped := goods_of(order).shipped):
+                lines = tuple(Line(sku, number) for sku, number in shipped.items())
+            version = max(order.version - stale, 1) if order else 1
+            self.call("amend", order_id=order_id, wanted={"lines": lines}, version=version, said=said)
+
         @rule(order_id=_ids, said=_said)
         def comment(self, order_id: str, said: dict[str, Any]) -> None:
             self.call("comment", order_id=order_id, said=said)
@@ -299,7 +351,8 @@ def _with_facts(
 ) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
     money = workflow.ledger_of(trigger) is not None
     names = workflow.facts_of(trigger) - (MONEY_FACTS if money else set())
-    known = {"credit": st.none() | st.booleans()} if money else {}
+    known: dict[str, st.SearchStrategy[Any]] = {"credit": st.none() | st.booleans()} if money else {}
+    known |= _goods if workflow.goods_of(trigger) else {}
     known |= dict(own)
     drawn = st.fixed_dictionaries({}, optional={name: known.get(name, _own_fact) for name in sorted(names)})
     return st.builds(lambda facts, paid: (trigger, {**paid, **facts}), drawn, _money if money else st.just({}))
@@ -369,6 +422,14 @@ class _Lockstep(RuleBasedStateMachine):
                 assert exact(orders.get(order.id)) == exact(order), f"order {order.id!r} in {store!r} is another one"
                 history = tuple(entry for _, entry in self.reference.lives[order.id])
                 assert exact(orders.history(order.id)) == exact(history), f"its history in {store!r} is another one"
+            parts = [order.id for order in wanted if self.reference.part_dispatched(order)]
+            found = orders.queue("part_dispatched", limit=MANY)
+            assert [order.id for order in found] == parts, f"the queue of part-dispatched orders in {store!r} is wrong"
+            for order in found:
+                goods = goods_of(order)
+                assert (order.to_ship, order.out) == (goods.to_ship, goods.out), (
+                    f"order {order.id!r} counts its goods wrong"
+                )
             for sku in SKUS:
                 level = orders.stock_level(sku)
                 assert exact(level) == exact(self.reference.level(sku)), f"the stock in {store!r} is wrong"

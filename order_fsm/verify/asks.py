@@ -27,6 +27,9 @@ LINES = ((), (Line(ITEM, 1),), (Line(ITEM, 2),))
 """The lines that an amendment gives an order that costs `NEW_TOTAL` and has no ledger rows: none, one piece, two.
 Nothing is paid for other lines than those of a new order."""
 
+CORRECTED_ROWS = 2
+"""The limit of ledger rows of an order with amended credits. The amendment records one of them."""
+
 PAYMENTS = 2
 """No payment is tried on an order with this many ledger rows."""
 
@@ -46,8 +49,7 @@ def asks(world: World) -> Iterator[Ask]:
     ledger is short with other credits. Facts of other kinds are left out.
     """
     workflow = world.workflow
-    limit = 0 if world.order.lines != LINES[1] else CONTESTED_ROWS if world.taken else ROWS[world.order.total]
-    full = len(world.order.payments) >= limit
+    full = len(world.order.payments) >= _limit(world)
     contested = _contested(world) and world.on_hand > 0 and not world.holds
     for trigger in workflow.triggers:
         kind = workflow.ledger_of(trigger)
@@ -79,6 +81,16 @@ def asks(world: World) -> Iterator[Ask]:
                 yield Ask(trigger, {"credit": False}, REASON)
         if contested:
             yield Ask(trigger, raced=True)
+
+
+def _limit(world: World) -> int:
+    """Return the number of ledger rows from which no money is recorded."""
+    order = world.order
+    if order.lines != LINES[1]:
+        return 0
+    limit = CONTESTED_ROWS if world.taken else ROWS[order.total]
+    corrected = any(row.kind == "refunded" and not row.amount for row in order.payments)
+    return min(limit, CORRECTED_ROWS) if corrected else limit
 
 
 def _amendments(order: Order, contested: bool) -> Iterator[Ask]:

@@ -31,7 +31,9 @@ def _holds_what_is_left(world: World) -> bool:
 
 def _out_is_ordered(world: World) -> bool:
     goods = world.order.goods
-    within = not (less(goods.out, world.order.quantities) or less(goods.out, goods.shipped) or less(goods.drawn, goods.out))
+    within = not (
+        less(goods.out, world.order.quantities) or less(goods.out, goods.shipped) or less(goods.drawn, goods.out)
+    )
     sums = (*(number for part in goods for number in part.values()), *world.stock[1:4])
     return within and all(number >= 0 for number in sums)
 
@@ -104,7 +106,9 @@ def _amendment_moves_the_difference(step: Step) -> bool:
     """Whether an amendment takes the pieces that it adds, and gives back those that it removes."""
     before, after = step.before, step.after
     more = sum(after.order.to_ship.values()) - sum(before.order.to_ship.values())
-    return after.on_hand == before.on_hand - (more if before.order.counted else 0) and after.order.out == before.order.out
+    return (
+        after.on_hand == before.on_hand - (more if before.order.counted else 0) and after.order.out == before.order.out
+    )
 
 
 def _asked(step: Step, all_of: dict[str, int]) -> int:

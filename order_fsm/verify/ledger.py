@@ -31,9 +31,9 @@ from attrs import field, frozen
 from order_fsm import validation
 from order_fsm.rules.workflow import Workflow
 from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
-from order_fsm.verify.goods_asks import GOODS_TOTAL, PIECES, goods_asks
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
+from order_fsm.verify.goods_asks import GOODS_TOTAL, PIECES, goods_asks
 from order_fsm.verify.worlds import Desk, Step, World
 
 

@@ -74,7 +74,7 @@ class World:
             told = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
             payments.setdefault(row.reference, []).append(told)
         rows = sorted((reference is None, tuple(sorted(told))) for reference, told in payments.items())
-        moved = [tuple(sums.items()) for sums in order.goods] if order.shipments else ()
+        moved = [tuple(sums.items()) for sums in order.goods]
         goods = (order.lines, self.holds, self.pieces, self.stock, self.taken, *moved)
         return (order.state, order.invoiced_by_payment, order.total, tuple(rows), goods)
 

@@ -208,12 +208,12 @@ class Found(StoreHarness):
             ("sent", "shipped", "TEAPOT", None),
         ]
         parts = []
-        for state, kind, sku, lines in life:
+        for state, kind, sku, amended in life:
             change = step(expected.orders["1001"], state=state)
             if kind is not None:
                 change = moving(change, kind, [Line(sku, 1)])
-            if lines is not None:
-                change = evolve(change, order=evolve(order_of(change), lines=tuple(lines)))
+            if amended is not None:
+                change = evolve(change, order=evolve(order_of(change), lines=tuple(amended)))
             committed(store, expected, change)
             parts.append(order_of(change).part_dispatched)
             for customer in (None, "ann", "eve"):
