@@ -361,7 +361,7 @@ def ask(orders: Orders, text: str, number: int) -> None:
     elif what == "amend":
         orders.amend("1", version=orders.get("1").version, lines=lines_of(words), **facts_of(words))
     else:
-        facts = facts_of(words) | ({"items": pieces_of(words)} if pieces_of(words) else {})
+        facts: dict[str, Any] = facts_of(words) | ({"items": pieces_of(words)} if pieces_of(words) else {})
         facts |= {"restock": False} if "damaged" in words else {}
         orders.fire("1", what, comment="" if "silent" in words else "why", override=True, **facts)
 
