@@ -178,6 +178,7 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_reads.CountsNoRefunds, "s10_tally_agrees_with_the_orders"),
     (weak_reads.ForgetsToUnplace, "s7_the_time_of_placing_returns_as_it_was"),
     (weak_reads.FindsUntilTheEnd, "s10_find_in_an_interval_agrees_with_the_orders"),
+    (weak_reads.ReportsAllCredits, "s10_totals_and_report_of_an_interval_agree_with_the_orders"),
     (weak_reads.ContinuesByCreation, "s10_pages_of_an_interval_give_every_order_once"),
     (weak_reads.CountsCancelledOrders, "s10_totals_and_report_of_an_interval_agree_with_the_orders"),
     (weak_reads.ReportsInTwoSteps, "s10_a_report_is_of_one_moment"),

@@ -245,6 +245,17 @@ def test_cancelled_order_is_in_no_report_and_its_money_is(shop: Shop) -> None:
     assert shop.orders.report(None, None) == {"GBP": sales("GBP", 0, "0", "10.00", "10.00", "0")}
 
 
+def test_credit_leaves_the_report_with_the_total_of_its_cancelled_order(shop: Shop) -> None:
+    shop.orders.create("1", "10.00", "GBP")
+    shop.orders.fire("1", "pay", reference="ch_1")
+    shop.orders.fire("1", "refund", amount="3.00", reference="ch_1")
+    assert shop.orders.report(None, None)["GBP"].net == 7
+    shop.orders.fire("1", "cancel")
+    assert shop.orders.report(None, None) == {"GBP": sales("GBP", 0, "0", "10.00", "3.00", "0")}
+    shop.orders.fire("1", "reinstate")
+    assert shop.orders.report(None, None)["GBP"].net == shop.orders.get("1").cost == 7
+
+
 def test_each_kind_of_payment_is_in_its_own_sum(shop: Shop) -> None:
     shop.orders.create("1", "10.00", "GBP")
     life: list[tuple[str, dict[str, Any]]] = [

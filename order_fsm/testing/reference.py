@@ -282,7 +282,13 @@ class Reference:
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
         """What was sold, received and given back in an interval, by currency."""
         gross = self.dated_totals(since, until, None)
-        rows = [row for order in self.orders() for row in order.payments if _between(row.at, since, until)]
+        counts = self.workflow.counts.matches
+        rows = [
+            row if counts(order.statuses) else evolve(row, credit=Decimal(0))
+            for order in self.orders()
+            for row in order.payments
+            if _between(row.at, since, until)
+        ]
         report = {}
         for currency in {*gross, *(row.currency for row in rows if row.amount or row.credit)}:
             mine = [row for row in rows if row.currency == currency]

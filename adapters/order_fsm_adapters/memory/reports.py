@@ -49,7 +49,7 @@ def report(orders: Iterable[Order], since: datetime | None, until: datetime | No
         for row in order.payments:
             if is_within(row.at, since, until):
                 for kind, amount in ((row.kind, row.amount), ("credited", row.credit)):
-                    if amount:
+                    if amount and (order.counted or kind != "credited"):
                         key = row.currency, kind
                         recorded[key] = plus(recorded.get(key, ZERO), amount)
     return sales_of(placed(orders, since, until), recorded)
