@@ -202,7 +202,10 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
 
     Whether there was enough stock is not known afterwards, so it is assumed.
     """
-    yield from _adoption(tables.today, order, entries)
+    adoption = list(_adoption(tables.today, order, entries))
+    yield from adoption
+    if adoption:
+        return  # Each later step begins where it led.
     erased = last_erasure(entries)
     for entry in entries:
         table = tables.of(entry)
@@ -262,13 +265,13 @@ def _amends(then: Order, entry: Entry) -> bool:
     """Return whether an amendment says what the parts were that it changes, and changes them."""
     facts = entry.facts
     wanted = {name: value for name, value in facts.items() if not name.endswith("_before")}
-    return wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
+    return bool(facts) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
 
 
 def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
     """An adoption follows the creation, and its boxes and payments agree. Judged by today's rules, if they can be."""
     adopting = [entry for entry in entries if entry.trigger == ADOPT]
-    if not adopting or not workflow.has_state(adopting[-1].state_after):
+    if not adopting:
         return
     fault = None
     if [entry.version for entry in adopting] != list(range(2, len(adopting) + 2)):
@@ -276,6 +279,8 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Ite
     else:
         try:
             placing_of(adopting[-1])
+            if not workflow.has_state(adopting[-1].state_after):
+                return
             then = adopted_again(workflow, order_as_of(workflow, order, entries, 1), adopting)
         except (LookupError, ValueError) as error:  # InvalidInput is a ValueError.
             fault = str(error)

@@ -63,10 +63,8 @@ class Commands:
         """
         workflow = self._workflow
         order_id, key, by, text = validation.call(order_id, key, by, comment, visible, notify, override)
-        if not isinstance(trigger, str) or not workflow.rules_of(trigger):
+        if not isinstance(trigger, str) or trigger == AMEND or not workflow.rules_of(trigger):
             raise self._unknown(trigger)
-        if facts and trigger == AMEND:
-            raise InvalidInput("fire accepts no facts of 'amend': call Orders.amend(order_id, version=..., ...)")
         trigger = str.__str__(trigger)
         ledger = workflow.ledger_of(trigger) is not None
         checked = workflow.checked_facts(trigger, facts) if facts else {}
@@ -197,11 +195,11 @@ class Commands:
         return Report(order_id, note, fingerprint, fire, final, unmatched)
 
     def _unknown(self, trigger: object) -> UnknownTrigger:
-        triggers = self._workflow.triggers
+        triggers = [one for one in self._workflow.triggers if one != AMEND]
         ticks = {status.name: status.tick for status in self._workflow.statuses}
         tick = ticks.get(trigger) if isinstance(trigger, str) else None
         hint = validation.did_you_mean(trigger, triggers) if tick is None else f" (did you mean {tick!r}?)"
-        if trigger in ("create", "comment", "save", "adopt", "resend"):
+        if trigger in ("create", "comment", "save", "amend", "adopt", "resend"):
             hint = f" (call Orders.{trigger})"
         elif trigger == ERASE:
             hint = " (call Orders.erase_order)"
