@@ -102,6 +102,14 @@ def test_adoption_under_a_key_happens_once(any_shop: Shop) -> None:
     assert {entry.key for entry in any_shop.orders.history("old")[:3]} == {"k"}
 
 
+def test_repeated_payment_of_an_adopted_order_returns_the_order_as_adopted(any_shop: Shop) -> None:
+    order = adopt(any_shop, statuses={"sent", "paid"}, payments=[CAPTURE])
+    any_shop.orders.comment("old", "Taken over")
+    receipt = any_shop.orders.fire("old", "pay", amount="10.00", reference="ch_1", transaction_id="t_1")
+    assert (receipt.duplicate, receipt.order) == (True, order)
+    assert [entry.facts["kind"] for entry in receipt.entries] == ["captured"]
+
+
 def test_payment_before_the_placing_dates_the_order(shop: Shop) -> None:
     early = PLACED - timedelta(minutes=1)
     order = adopt(shop, statuses={"sent", "paid"}, payments=[{**CAPTURE, "at": early}])
@@ -162,7 +170,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"payments": [{"kind": "captured"}]}, r"payments\[0\]: the amount must be given, above 0"),
     ({"payments": [{**CAPTURE, "amount": 1.5}]}, r"payments\[0\]: amount must be a Decimal"),
     ({"payments": [{**CAPTURE, "amount": "0"}]}, r"payments\[0\]: the amount must be given, above 0"),
-    ({"payments": [{**CAPTURE, "amount": "1.005"}]}, "finer than the smallest unit"),
+    ({"payments": [{**CAPTURE, "amount": "1.005"}]}, r"payments\[0\]: 1\.005 GBP is finer than the smallest unit"),
     ({"payments": [{**CAPTURE, "credit": True}]}, r"payments\[0\]: only a refund has a credit"),
     ({"payments": [CAPTURE, CAPTURE]}, r"payments\[1\]: it is the same as an earlier one"),
     ({"payments": [CAPTURE, {**CAPTURE, "amount": "3"}]}, r"payments\[1\] contradicts another one"),
@@ -176,7 +184,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"payments": [CAPTURE, {**CAPTURE, "kind": "refunded", "amount": "1", "at": PLACED - timedelta(days=1)}]},
-        r"payments\[0\]: the amount is 1, and .* has 0 GBP left",
+        r"payments\[1\]: the amount is 1, and .* has 0 GBP left",
     ),
     ({"payments": [{"kind": "reversed", "amount": "1"}]}, r"payments\[0\]: the amount is 1"),
     (

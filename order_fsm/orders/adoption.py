@@ -88,18 +88,21 @@ def by_time(
     Raises:
         InvalidInput: if a time is in the future, or an amount is finer than the smallest unit of its currency.
     """
-    payments = [PastPayment(placed if one.at is None else one.at, one.facts) for one in given]
+    payments = [PastPayment(placed if one.at is None else one.at, one.facts, number) for number, one in enumerate(given)]
     for what, at in (
         ("placed_at", placed),
-        *((f"payments[{number}]: at", one.at) for number, one in enumerate(payments)),
+        *((f"payments[{one.number}]: at", one.at) for one in payments),
     ):
         if at > now:
             raise InvalidInput(
                 f"{what} must not be in the future: it is {at.isoformat()}, and now is {now.isoformat()}"
             )
-    for _, facts in payments:
+    for _, facts, number in payments:
         for name in ("amount", "credit"):
             amount = facts.get(name)
             if isinstance(amount, Decimal):
-                whole_units(amount, str(facts.get("currency", order.currency)), units)
+                try:
+                    whole_units(amount, str(facts.get("currency", order.currency)), units)
+                except InvalidInput as error:
+                    raise InvalidInput(f"payments[{number}]: {error}") from None
     return sorted(payments, key=lambda payment: payment.at)

@@ -29,10 +29,12 @@ class PastPayment(NamedTuple):
     Attributes:
         at: the time of it.
         facts: its `kind` and the other members of the row. `credit` is True, False or the amount.
+        number: its place among those that were given, for messages.
     """
 
     at: datetime
     facts: Mapping[str, Fact]
+    number: int
 
 
 def adopted(
@@ -56,14 +58,13 @@ def adopted(
         raise InvalidInput(f"statuses must be a state that the rules can lead to, and {state!r} is not one")
     order = evolve(new, state=state, counted=workflow.counts_in(state))
     entries: list[Entry] = []
-    for number, payment in enumerate(payments):
+    for version, payment in enumerate(payments, new.version + 1):
         try:
             booking = _booked(order, payment.facts)
         except KeyReused as error:
-            raise InvalidInput(f"payments[{number}] contradicts another one: {error}") from None
+            raise InvalidInput(f"payments[{payment.number}] contradicts another one: {error}") from None
         except InvalidInput as error:
-            raise InvalidInput(f"payments[{number}]: {error}") from None
-        version = new.version + number + 1
+            raise InvalidInput(f"payments[{payment.number}]: {error}") from None
         request = Request(ADOPT, payment.at, {}, last.by, key=last.key)
         row = booking.row(request, version)
         facts: dict[str, Fact] = {"kind": row.kind, "amount": row.amount, "currency": row.currency}
@@ -112,7 +113,7 @@ def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> O
     """
     *past, last = entries
     request = Request(ADOPT, last.at, last.facts, last.by, last.comment, key=last.key)
-    return adopted(workflow, new, last.after, [PastPayment(entry.at, entry.facts) for entry in past], request)[0]
+    return adopted(workflow, new, last.after, [PastPayment(entry.at, entry.facts, number) for number, entry in enumerate(past)], request)[0]
 
 
 def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
