@@ -265,7 +265,7 @@ def _amends(then: Order, entry: Entry) -> bool:
     """Return whether an amendment says what the parts were that it changes, and changes them."""
     facts = entry.facts
     wanted = {name: value for name, value in facts.items() if not name.endswith("_before")}
-    return bool(facts) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
+    return bool(facts or entry.erased) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
 
 
 def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
