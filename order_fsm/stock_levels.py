@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from order_fsm.errors import VersionConflict
+from order_fsm.errors import InvalidInput, VersionConflict
 
 
 class StockLevel(NamedTuple):
@@ -25,6 +25,9 @@ class StockLevel(NamedTuple):
     lost: int = 0
     backorder: bool = False
 
+
+_LIMIT = 2**63
+"""Each number of pieces is a whole number of 64 bits."""
 
 UNKNOWN = StockLevel()
 """The level of an item that was never set or moved."""
@@ -78,6 +81,7 @@ def levels_after(
 
     Raises:
         VersionConflict: if a strict move would leave less than zero, or a move takes from an item that is not tracked.
+        InvalidInput: if a number would not fit into 64 bits.
     """
     after: dict[str, StockLevel] = {}
     for sku, change, strict, held, out, lost in moves:
@@ -89,6 +93,9 @@ def levels_after(
             about = "" if order_id is None else f"order {order_id!r}: "
             raise VersionConflict(f"{about}the stock of {sku!r} has changed: load it again")
         after[sku] = StockLevel(available, before.held + held, before.out + out, before.lost + lost, before.backorder)
+    for sku, level in after.items():
+        if not all(-_LIMIT <= number < _LIMIT for number in level if number is not None):
+            raise InvalidInput(f"the stock of {sku!r} must be below 2**63")
     return after
 
 

@@ -320,6 +320,7 @@ class Store(Protocol):
             OrderNotFound: if `expected_version` is not 0 and the order does not exist.
             VersionConflict: if the order's version is not `expected_version`, or a strict move would leave less than
                 zero pieces, or a move takes from an item that is not tracked.
+            InvalidInput: if a number of pieces would not fit into 64 bits.
             KeyReused: if the key was committed before, on any order or none.
             StoreFull: if there is no room.
         """

@@ -102,6 +102,14 @@ def test_adoption_under_a_key_happens_once(any_shop: Shop) -> None:
     assert {entry.key for entry in any_shop.orders.history("old")[:3]} == {"k"}
 
 
+def test_repeated_payment_of_an_adopted_order_returns_the_order_as_adopted(any_shop: Shop) -> None:
+    order = adopt(any_shop, statuses={"sent", "paid"}, payments=[CAPTURE])
+    any_shop.orders.comment("old", "Taken over")
+    receipt = any_shop.orders.fire("old", "pay", amount="10.00", reference="ch_1", transaction_id="t_1")
+    assert (receipt.duplicate, receipt.order) == (True, order)
+    assert [entry.facts["kind"] for entry in receipt.entries] == ["captured"]
+
+
 def test_payment_before_the_placing_dates_the_order(shop: Shop) -> None:
     early = PLACED - timedelta(minutes=1)
     order = adopt(shop, statuses={"sent", "paid"}, payments=[{**CAPTURE, "at": early}])

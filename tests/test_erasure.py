@@ -153,6 +153,14 @@ def test_order_with_only_a_comment_is_erased(any_shop: Shop) -> None:
     assert not personal(any_shop)
 
 
+def test_amendment_of_personal_values_alone_is_erased_and_still_legal(any_shop: Shop) -> None:
+    create(any_shop)
+    any_shop.orders.amend("1001", version=1, email="eve@example.com")
+    any_shop.orders.erase_order("1001")
+    assert any_shop.orders.history("1001")[1].facts == {}
+    assert any_shop.orders.audit().findings == ()
+
+
 def test_comment_after_an_erasure_is_erased_by_the_next(any_shop: Shop) -> None:
     live(any_shop)
     any_shop.orders.erase_order("1001")

@@ -72,6 +72,18 @@ def test_an_order_for_which_money_was_recorded_does_not_expire(any_shop: Shop) -
     assert any_shop.orders.expire(DAY) == []
 
 
+def test_order_with_credits_and_no_money_expires_and_is_purged(any_shop: Shop) -> None:
+    """An amendment of credits is a row of 0."""
+    any_shop.bring("sent", "1001")
+    any_shop.create("1002")
+    for number in ("1001", "1002"):
+        any_shop.orders.amend(number, version=any_shop.orders.get(number).version, credited="4")
+    any_shop.clock.pass_by(days=8)
+    assert ids(any_shop.orders.expire(7 * DAY)) == ["1001"]
+    assert any_shop.orders.purge(7 * DAY) == ["1002"]
+    assert any_shop.orders.audit().ok
+
+
 def test_the_age_counts_from_when_the_order_was_placed(any_shop: Shop) -> None:
     """A basket that stood for a month is not cancelled on the day on which it is ordered; the bound is exact."""
     any_shop.create()

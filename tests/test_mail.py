@@ -451,6 +451,16 @@ def test_free_order_is_not_mailed_as_paid(server: Server, shop: Shop) -> None:
     assert "payment" not in mail.header("Subject").lower()
 
 
+def test_order_that_credits_make_free_is_not_mailed_as_paid(server: Server, shop: Shop) -> None:
+    shop.bring("sent")
+    shop.orders.deliver(lambda message: None)
+    shop.orders.amend("1001", version=2, credited="10", notify=True)
+    server.deliver(shop)
+    (mail,) = server.box.to(ANN)
+    assert "payment" not in mail.text.lower()
+    assert "payment" not in mail.header("Subject").lower()
+
+
 def test_labels_are_replaced_in_one_place_and_leave_the_fingerprint(server: Server, new_shop: type[Shop]) -> None:
     german = shop_workflow().translated({"sent": "Eingegangen", "paid": "Bezahlt"}, {"sent": "Bestellung eingegangen"})
     assert german.fingerprint == shop_workflow().fingerprint

@@ -300,3 +300,17 @@ def test_item_below_zero_is_not_short_for_an_order_without_it(any_shop: Shop) ->
         batch.fire("1002", "place")
     assert [result for result in batch.results if isinstance(result, Refused)] == []
     assert Supply({"CUP": -3, "TEAPOT": 2}).shortages(any_shop.create("1003")) == frozenset()
+
+
+def test_stock_beyond_64_bits_is_refused_before_anything_is_written(any_shop: Shop) -> None:
+    any_shop.orders.set_stock("TEAPOT", 2)
+    any_shop.bring("sent")
+    any_shop.orders.set_stock("TEAPOT", 2**63 - 1)
+    before = any_shop.dump()
+    for change in (
+        lambda: any_shop.orders.adjust_stock("TEAPOT", 1),
+        lambda: any_shop.orders.fire("1001", "cancel"),
+    ):
+        with pytest.raises(InvalidInput, match=r"the stock of 'TEAPOT' must be below 2\*\*63"):
+            change()
+    assert any_shop.dump() == before

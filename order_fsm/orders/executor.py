@@ -20,7 +20,7 @@ from order_fsm.errors import (
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.model import Entry, Order, Receipt
+from order_fsm.model import ADOPT, Entry, Order, Receipt
 from order_fsm.orders.calls import Apart, OwnError
 from order_fsm.orders.messages import messages
 from order_fsm.orders.stock import need_of, needs_of, stock_moves, stock_of_repeated
@@ -219,6 +219,9 @@ class Executor:
         entries = history[first - 1 : last]
         if len(entries) <= last - first:
             raise _Unwritten
+        # One commit wrote all entries of an adoption: the order was never as it is between them.
+        while last < len(history) and history[last].trigger == ADOPT:
+            last += 1
         return Receipt(self._as_of(order, history, last), entries, duplicate=True)
 
     def _as_of(self, order: Order, history: Sequence[Entry], version: int) -> Order:

@@ -84,7 +84,7 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
         if len(purged) == limit or order.created_at > before:
             break
         # The pieces that an order holds would be lost with it. A migration may have made it take some.
-        if order.payments or order.reserved or order.updated_at > before:
+        if any(row.amount for row in order.payments) or order.reserved or order.updated_at > before:
             continue
         try:
             if all(entry.state_after == UNFINISHED for entry in store.history(order.id)):

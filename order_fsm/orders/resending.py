@@ -61,6 +61,9 @@ def _topics(
     """Yield the topics and payloads of the messages about one entry. A message about stock cannot be made again."""
     if entry.version == 1:
         return
+    if entry.trigger == ADOPT:
+        yield from _of_adoption(workflow, order, history, entry)
+        return
     steps = _of_one_form(history, entry) if entry.notify else [entry]
     before = order_as_of(workflow, order, history, steps[0].version - 1)
     after = order_as_of(workflow, order, history, entry.version)
@@ -69,9 +72,21 @@ def _topics(
     if len(steps) > 1:
         before, decisions = order_as_of(workflow, order, history, entry.version - 1), decisions[-1:]
     for topic, payload in topics_of(before, after, decisions, ()):
-        if topic != UPDATED and (topic == DUE or entry.trigger != ADOPT):
+        if topic != UPDATED:
             yield topic, payload
     yield from updated
+
+
+def _of_adoption(
+    workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what an adoption made due back. One commit wrote all its entries, and the last one has the boxes."""
+    if entry.version < len(history) and history[entry.version].trigger == ADOPT:
+        return
+    before, after = (order_as_of(workflow, order, history, version) for version in (1, entry.version))
+    for topic, payload in topics_of(before, after, [Decision(after, entry, None)], ()):
+        if topic == DUE:
+            yield topic, payload
 
 
 def _of_one_form(history: Sequence[Entry], entry: Entry) -> list[Entry]:
@@ -81,7 +96,7 @@ def _of_one_form(history: Sequence[Entry], entry: Entry) -> list[Entry]:
         same = (earlier.at, earlier.by, earlier.comment, earlier.key) == (entry.at, entry.by, entry.comment, entry.key)
         # A step whose rule announces it is visible, too.
         is_visible = earlier.visible and bool(earlier.comment)
-        if not same or earlier.notify or is_visible or earlier.trigger in ("create", "comment"):
+        if not same or earlier.notify or is_visible or earlier.trigger in ("create", "comment", ADOPT):
             break
         steps.insert(0, earlier)
     return steps
@@ -97,5 +112,5 @@ def _decision(workflow: Workflow, order: Order, history: Sequence[Entry], entry:
     facts = entry.facts
     # A fact of a gateway that the rules refused.
     is_unmatched = entry.by == GATEWAY and "reasons" in facts and facts.get("kind") in get_args(PaymentKind)
-    paid = "paid" in entry.after - entry.before and after.held_online > 0 and entry.trigger != ADOPT
+    paid = "paid" in entry.after - entry.before and after.held_online > 0
     return Decision(after, entry, None, UNMATCHED if is_unmatched else "order.paid" if paid else None)

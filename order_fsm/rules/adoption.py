@@ -58,14 +58,13 @@ def adopted(
         raise InvalidInput(f"statuses must be a state that the rules can lead to, and {state!r} is not one")
     order = evolve(new, state=state, counted=workflow.counts_in(state))
     entries: list[Entry] = []
-    for number, payment in enumerate(payments):
+    for version, payment in enumerate(payments, new.version + 1):
         try:
             booking = _booked(order, payment.facts)
         except KeyReused as error:
             raise InvalidInput(f"payments[{payment.number}] contradicts another one: {error}") from None
         except InvalidInput as error:
             raise InvalidInput(f"payments[{payment.number}]: {error}") from None
-        version = new.version + number + 1
         request = Request(ADOPT, payment.at, {}, last.by, key=last.key)
         row = booking.row(request, version)
         facts: dict[str, Fact] = {"kind": row.kind, "amount": row.amount, "currency": row.currency}

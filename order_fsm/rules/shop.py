@@ -63,7 +63,10 @@ NO_CAPTURE = Guard(
     "a payment was recorded for it",
     lambda order, facts: all(row.kind != "captured" for row in order.payments),
 )
-NO_MONEY = Guard("holds_money", "money was recorded for it", lambda order, facts: not order.payments)
+# A row of 0 is no money: it sets the credits of an order.
+NO_MONEY = Guard(
+    "holds_money", "money was recorded for it", lambda order, facts: not any(row.amount for row in order.payments)
+)
 
 PAID = Guard("not_paid", "it is not paid", lambda order, facts: "paid" in order.statuses, policy=True)
 PAID_OR_INVOICED = Guard(

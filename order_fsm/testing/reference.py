@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
-from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Line, Order, Payment, Receipt, Sales
+from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Order, Payment, Receipt, Sales
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel

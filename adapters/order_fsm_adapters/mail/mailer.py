@@ -184,7 +184,8 @@ class Mailer:
         self, message: Message, order: Order, comment: str, goods: Parcels, *, for_customer: bool
     ) -> dict[str, Any]:
         facts = message.payload
-        unpaid = for_customer and not order.payments  # A free order is paid, but nobody paid for it.
+        # A free order is paid, but nobody paid for it.
+        unpaid = for_customer and not any(row.amount for row in order.payments)
 
         def words(names: Iterable[str]) -> list[Word]:
             return _words(self._orders.workflow.statuses, set(names) - ({"paid"} if unpaid else set()), for_customer)

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from order_fsm.errors import InvalidInput
 from order_fsm.store import Change, StockLevel, available_of, level_set, levels_after
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, stock_row
-
-_LIMIT = 2**63
-"""Each number of pieces is a whole number of 64 bits."""
 
 _ITEM = f"SELECT {STOCK_COLUMNS} FROM order_fsm_stock WHERE sku = ?"  # noqa: S608
 _UPDATE = """
@@ -38,15 +34,10 @@ def moved(transaction: Transaction, change: Change) -> dict[str, StockLevel]:
     """Return the levels of the items that a change moves, as it leaves them.
 
     Raises:
-        VersionConflict: as `levels_after` does.
-        InvalidInput: if a number would not fit into 64 bits.
+        VersionConflict, InvalidInput: as `levels_after` does.
     """
     before = levels(transaction, (move.sku for move in change.stock))
-    after = levels_after(before, change.stock, None if change.order is None else change.order.id)
-    for sku, level in after.items():
-        if not all(-_LIMIT <= number < _LIMIT for number in level if number is not None):
-            raise InvalidInput(f"the stock of {sku!r} must be below 2**63")
-    return after
+    return levels_after(before, change.stock, None if change.order is None else change.order.id)
 
 
 def put(transaction: Transaction, sku: str, level: StockLevel) -> None:
