@@ -304,7 +304,7 @@ def _amendment_is_undone(step: Step) -> bool:
 
 
 def _no_money_recorded(step: Step) -> bool:
-    return not step.before.order.payments
+    return not any(row.amount for row in step.before.order.payments)
 
 
 MONEY_AND_STOCK = (
