@@ -113,7 +113,8 @@ def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> O
     """
     *past, last = entries
     request = Request(ADOPT, last.at, last.facts, last.by, last.comment, key=last.key)
-    return adopted(workflow, new, last.after, [PastPayment(entry.at, entry.facts, number) for number, entry in enumerate(past)], request)[0]
+    payments = [PastPayment(entry.at, entry.facts, number) for number, entry in enumerate(past)]
+    return adopted(workflow, new, last.after, payments, request)[0]
 
 
 def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
