@@ -38,6 +38,7 @@ from order_fsm.erasure import erased_entry, erased_message, is_lasting
 from order_fsm.store import (
     Change,
     IdempotencyRecord,
+    Marks,
     Need,
     Query,
     Snapshot,
@@ -48,6 +49,7 @@ from order_fsm.store import (
     is_within,
     level_set,
     levels_after,
+    marks_of,
     one_by_one,
     record_of,
     sales_of,
@@ -128,20 +130,20 @@ class LogStore:
             and (query.reference is None or query.reference in order.references)
             and (not query.refund_due or order.refund_due > 0)
             and (not query.unmatched or order.unmatched)
+            and (not query.part_dispatched or order.part_dispatched)
             and (query.after is None or (at, order.id) > query.after)
         ]
         return [order for _, _, order in sorted(found, key=lambda one: one[:2])[: query.limit]]
 
     def tally(self, customer: str | None) -> list[Tally]:
-        groups: dict[tuple[str, str, bool, bool], list[Decimal]] = {}
+        groups: dict[tuple[str, str, Marks], list[Decimal]] = {}
         with self._opened():
             for order in self._orders().values():
                 if customer in (None, order.customer):
-                    group = order.state, order.currency, order.refund_due > 0, bool(order.unmatched)
-                    groups.setdefault(group, []).append(order.total)
+                    groups.setdefault((order.state, order.currency, marks_of(order)), []).append(order.total)
         return [
-            Tally(state, currency, refund_due, len(totals), sum(totals, Decimal(0)), unmatched)
-            for (state, currency, refund_due, unmatched), totals in groups.items()
+            Tally(state, currency, due, len(totals), sum(totals, Decimal(0)), unmatched, part_dispatched)
+            for (state, currency, (due, unmatched, part_dispatched)), totals in groups.items()
         ]
 
     def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
@@ -154,7 +156,8 @@ class LogStore:
             for order in self._orders().values():
                 for row in order.payments:
                     for kind, amount in ((row.kind, row.amount), ("credited", row.credit)):
-                        if amount and is_within(row.at, since, until):
+                        counts = order.counted or kind != "credited"
+                        if amount and counts and is_within(row.at, since, until):
                             recorded[row.currency, kind] = recorded.get((row.currency, kind), Decimal(0)) + amount
         return sales_of(placed, recorded)
 

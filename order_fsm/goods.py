@@ -6,23 +6,13 @@ A row is a fact. Nothing changes or removes it. Goods are counted in pieces of e
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 GoodsKind = Literal["shipped", "returned", "recalled"]
 
 
-class Pieces(Protocol):
-    """A number of pieces of an item."""
-
-    @property
-    def sku(self) -> str:
-        """The item."""
-        ...
-
-    @property
-    def quantity(self) -> int:
-        """The number of pieces, 1 or more."""
-        ...
+Pieces = Any
+"""A `Line`: a number of pieces of an item. Its fields have converters, so pyright matches them with no protocol."""
 
 
 class Row(Protocol):

@@ -555,7 +555,7 @@ class Sales(DictValue):
         gross: the sum of their totals.
         received: the money captured, without what was reversed and not restored. It may be below zero.
         refunded: the money refunded, without failed refunds. It may be below zero.
-        credited: how much refunds lowered what orders cost. It may be below zero.
+        credited: how much refunds lowered what orders cost, for orders that count now. It may be below zero.
     """
 
     _derived = ("net",)

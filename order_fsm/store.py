@@ -370,7 +370,8 @@ class Store(Protocol):
         """Return the sums over an interval by currency, all of one moment.
 
         The orders are those that `totals` sums up. The rows of the ledgers of all orders count by `Payment.at`, in
-        their own currency. A currency without such an order, and without a row of more than 0, is left out.
+        their own currency. The credits are those of the orders that count. A currency without such an order, and
+        without a row of more than 0, is left out.
 
         Args:
             since, until: as in `Query`.

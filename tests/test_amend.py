@@ -378,6 +378,14 @@ def test_two_amendments_want_the_last_piece_and_one_is_refused(any_shop: Shop) -
 # Batches and customers
 
 
+def test_batch_refuses_an_amendment_without_a_version(any_shop: Shop) -> None:
+    any_shop.create("1")
+    missing: Any = None
+    with any_shop.orders.batch() as batch, pytest.raises(InvalidInput, match="version must be a whole number"):
+        batch.amend("1", version=missing, total="4")
+    assert any_shop.orders.get("1").version == 1
+
+
 def test_batch_decides_each_call_on_the_amendment_before_it(any_shop: Shop) -> None:
     any_shop.orders.set_stock("CUP", 2)
     any_shop.create("1")

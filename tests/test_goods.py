@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -491,6 +492,17 @@ def test_undispatch_takes_no_returned_piece_that_is_not_ordered_any_more(any_sho
     check(any_shop)
 
 
+def test_undispatch_takes_as_many_returned_pieces_as_are_ordered_now(any_shop: Shop) -> None:
+    paid(any_shop)
+    any_shop.orders.fire("1001", "dispatch")
+    any_shop.orders.fire("1001", "return_items")
+    amend(any_shop, lines=[Line("TEAPOT", 2)])
+    order = any_shop.orders.fire("1001", "undispatch", comment="send it again").order
+    assert (order.to_ship, order.reserved) == ({"TEAPOT": 2}, (Line("TEAPOT", 2),))
+    assert any_shop.orders.stock_level("TEAPOT") == StockLevel(8, held=2)
+    check(any_shop)
+
+
 def test_order_is_dispatched_returned_and_recalled_again_and_again(any_shop: Shop) -> None:
     paid(any_shop)
     for number in range(3):
@@ -677,6 +689,25 @@ def test_repeated_return_gets_the_first_receipt(any_shop: Shop) -> None:
     with pytest.raises(KeyReused):
         any_shop.orders.fire("1001", "return_items", items={"TEAPOT": 1}, restock=True, key="r-1")
     assert any_shop.orders.stock_level("TEAPOT") == StockLevel(7, out=2, lost=1)
+
+
+def test_pieces_that_many_clerks_ship_at_once_leave_once(any_shop: Shop) -> None:
+    paid(any_shop)
+
+    def ship(number: int) -> bool:
+        try:
+            any_shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1}, parcel=f"P{number}", key=f"scan-{number}")
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ship, range(8))).count(True) == 3
+    order = any_shop.orders.get("1001")
+    assert "dispatched" in order.statuses
+    assert (order.out, len(order.shipments)) == ({"TEAPOT": 3}, 3)
+    assert any_shop.orders.stock_level("TEAPOT") == StockLevel(7, out=3)
+    check(any_shop)
 
 
 # Money: a part-dispatched order counts as undispatched

@@ -244,7 +244,51 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "paid for what others hold": (
         "TEAPOT=4",
-        ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2", "undispatch", "cancel", "reinstate"),
+        ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2 silent", "undispatch", "cancel", "reinstate"),
+    ),
+    "amended, with money from online": (
+        "TEAPOT=2",
+        (
+            "pay amount=6 reference=a",
+            "dispatch TEAPOT=1",
+            "amend total=6",
+            "amend TEAPOT=1 total=6",
+            "amend TEAPOT=2 CUP=1 total=10",
+            "amend TEAPOT=2 CUP=1 total=6",
+            "amend TEAPOT=2 CUP=1 total=10",
+            "dispatch",
+            "amend TEAPOT=30 CUP=1 total=6",
+            "amend TEAPOT=3 total=6",
+            "amend TEAPOT=3 CUP=1 total=6",
+            "invoice",
+            "amend TEAPOT=2 CUP=1 total=6",
+            "amend TEAPOT=3 CUP=1 total=10",
+            "amend TEAPOT=2 CUP=1 total=10",
+            "return_items",
+            "undispatch",
+            "invoice",
+            "amend TEAPOT=2 CUP=1 total=6",
+            "amend TEAPOT=2 CUP=1 total=10",
+            "cancel",
+            "amend TEAPOT=2 total=6",
+        ),
+    ),
+    "amended, with money by hand": (
+        "TEAPOT=2",
+        (
+            "pay amount=6",
+            "dispatch TEAPOT=1",
+            "amend TEAPOT=1 total=6",
+            "amend TEAPOT=2 total=6",
+            "amend TEAPOT=1 total=10",
+            "amend TEAPOT=2 total=10",
+            "amend TEAPOT=2 total=6",
+            "amend TEAPOT=2 total=10",
+            "dispatch",
+            "amend TEAPOT=3 total=6",
+            "amend TEAPOT=2 total=6",
+            "amend TEAPOT=2 total=10",
+        ),
     ),
     "without lines": (
         "",
@@ -263,12 +307,20 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
 """By name, the lines of an order, and what is asked of it. The shop has ten teapots and three cups."""
 
 
+FACTS = ("total", "amount", "reference")
+
+
 def pieces_of(words: Iterable[str]) -> dict[str, int]:
-    return {sku: int(number) for sku, _, number in (word.partition("=") for word in words if "=" in word)}
+    return {line.sku: line.quantity for line in lines_of(words)}
 
 
 def lines_of(words: Iterable[str]) -> list[Line]:
-    return [Line(sku, int(number)) for sku, _, number in (word.partition("=") for word in words)]
+    pairs = (word.partition("=") for word in words if "=" in word)
+    return [Line(sku, int(number)) for sku, _, number in pairs if sku not in FACTS]
+
+
+def facts_of(words: Iterable[str]) -> dict[str, Any]:
+    return {name: value for name, _, value in (word.partition("=") for word in words) if name in FACTS}
 
 
 def told(pieces: Mapping[str, int]) -> str:
@@ -283,8 +335,9 @@ def figures(orders: Orders) -> str:
     parts = {"to ship": order.to_ship, "shipped": order.goods.shipped, "out": order.out, "holds": held}
     words = [f"{order.version} {order.state}", *[f"{len(order.shipments)} rows"] * bool(order.shipments)]
     words += [*(f"{name} {told(pieces)}" for name, pieces in parts.items() if pieces)]
-    if "lines_before" in (facts := orders.history("1")[-1].facts):
-        words.append("had " + told(quantities_of(facts["lines_before"])))
+    lines = orders.history("1")[-1].facts.get("lines_before")
+    if isinstance(lines, tuple):
+        words.append("had " + told(quantities_of(lines)))
     for sku in (*SKUS, "SPOON"):
         level = orders.stock_level(sku)
         if level is not None:
@@ -306,11 +359,11 @@ def ask(orders: Orders, text: str, number: int) -> None:
     elif what == "untrack":
         orders.stop_tracking(words[0])
     elif what == "amend":
-        orders.amend("1", version=orders.get("1").version, lines=lines_of(words))
+        orders.amend("1", version=orders.get("1").version, lines=lines_of(words), **facts_of(words))
     else:
-        facts: dict[str, Any] = {"items": pieces_of(words)} if pieces_of(words) else {}
+        facts: dict[str, Any] = facts_of(words) | ({"items": pieces_of(words)} if pieces_of(words) else {})
         facts |= {"restock": False} if "damaged" in words else {}
-        orders.fire("1", what, comment="why", override=True, **facts)
+        orders.fire("1", what, comment="" if "silent" in words else "why", override=True, **facts)
 
 
 def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[str]:
@@ -335,8 +388,9 @@ def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[s
         except VersionConflict:
             outcome = "conflict"
         else:
-            short = [message.version for message in store.messages() if message.topic == "stock.short"]
-            outcome = figures(orders) + "; stock.short" * (orders.get("1").version in short)
+            told_now = [message for message in store.messages() if message.version == orders.get("1").version]
+            topics = sorted({message.topic for message in told_now} - {"order.placed", "order.updated"})
+            outcome = "; ".join([figures(orders), *topics])
         outcomes.append(f"  {text:<38} {outcome}")
     return outcomes
 

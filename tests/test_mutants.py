@@ -151,6 +151,10 @@ EQUIVALENT: dict[str, str] = {
     "22 unpay: guards with beyond_cost": NO_CREDIT,
     "23 invoice: guards with beyond_cost": NO_CREDIT,
     "24 dispatch: guards with beyond_cost": NO_CREDIT,
+    "24 dispatch: guards with beyond_out": SAME_TEST,
+    "25 dispatch: guards with beyond_cost": NO_CREDIT,
+    "25 dispatch: guards with no_goods_left": "the row is taken only if goods are left after it",
+    "26 return_items: guards with beyond_cost": NO_CREDIT,
     "27 cancel: guards with beyond_cost": NO_CREDIT,
     "28 expire: guards with holds_money' for holds_money": CAPTURE_FIRST,
     "28 expire: guards with beyond_cost": NO_CREDIT,
@@ -345,9 +349,15 @@ def sample(mutants: Iterable[Mutant], start: int = 0) -> list[Mutant]:
     return found[start % min(STRIDE, len(found)) :: STRIDE]
 
 
+def never_fails(label: str) -> bool:
+    """Return whether a mutant adds the guard `below_out`, which only an amendment can fail."""
+    return label.endswith(": guards with below_out") and " amend: " not in label
+
+
 def check(mutants: Iterable[Mutant], golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     verdicts = {label: verdict(label, rules, golden, monkeypatch) for label, rules in mutants}
     survivors = {label for label, caught_by in verdicts.items() if caught_by is None}
+    survivors = {label for label in survivors if not never_fails(label)}
     assert survivors == verdicts.keys() & EQUIVALENT.keys()
 
 

@@ -142,6 +142,15 @@ def test_orders_of_an_interval_are_found_by_boxes_customer_and_queue(days: Shop)
     assert queues("refund_due", since=TUESDAY) == queues("unmatched", since=MONDAY) == []
 
 
+def test_queue_of_part_dispatched_orders_has_no_others_of_an_interval(shop: Shop) -> None:
+    for order_id in ("1", "2"):
+        shop.create(order_id)
+        shop.orders.fire(order_id, "pay")
+    shop.orders.fire("2", "dispatch", items={"TEAPOT": 1})
+    found = shop.orders.queue("part_dispatched", since=shop.clock.now)
+    assert [order.id for order in found] == ["2"]
+
+
 def test_pages_of_an_interval_follow_the_time_of_placing(days: Shop) -> None:
     pages: list[list[str]] = []
     while page := ids(days, since=MONDAY, limit=2, after=pages[-1][-1] if pages else None):
@@ -234,6 +243,17 @@ def test_cancelled_order_is_in_no_report_and_its_money_is(shop: Shop) -> None:
     assert shop.orders.report(None, None) == {"GBP": sales("GBP", 0, "0", "10.00", "0", "0")}
     shop.orders.fire("1", "refund", reference="ch_1")
     assert shop.orders.report(None, None) == {"GBP": sales("GBP", 0, "0", "10.00", "10.00", "0")}
+
+
+def test_credit_leaves_the_report_with_the_total_of_its_cancelled_order(shop: Shop) -> None:
+    shop.orders.create("1", "10.00", "GBP")
+    shop.orders.fire("1", "pay", reference="ch_1")
+    shop.orders.fire("1", "refund", amount="3.00", reference="ch_1")
+    assert shop.orders.report(None, None)["GBP"].net == 7
+    shop.orders.fire("1", "cancel")
+    assert shop.orders.report(None, None) == {"GBP": sales("GBP", 0, "0", "10.00", "3.00", "0")}
+    shop.orders.fire("1", "reinstate")
+    assert shop.orders.report(None, None)["GBP"].net == shop.orders.get("1").cost == 7
 
 
 def test_each_kind_of_payment_is_in_its_own_sum(shop: Shop) -> None:

@@ -9,8 +9,8 @@ from decimal import Decimal
 from attrs import evolve
 
 from order_fsm.model import Entry, Message, Order, Sales, When
-from order_fsm.money import ZERO
-from order_fsm.store import Marks, Query, Tally, marks_of
+from order_fsm.money import ZERO, plus
+from order_fsm.store import Marks, Query, Tally, is_within, marks_of
 from order_fsm_adapters.memory import MemoryStore
 
 from .weak_commits import let_others_go_on
@@ -262,6 +262,13 @@ class ListsPageByPage(MemoryStore):
             number += 1
 
 
+class FindsAllOfAnInterval(MemoryStore):
+    """Whether a part of their goods was shipped or not."""
+
+    def find(self, query: Query) -> list[Order]:
+        return super().find(query._replace(part_dispatched=False) if query.is_dated else query)
+
+
 class ForgetsToUnplace(ChangesOrders):
     """An order that was placed once stays placed."""
 
@@ -291,6 +298,19 @@ class CountsCancelledOrders(MemoryStore):
         for order in self.find(Query(When(), customer, limit=EVERYTHING, since=since, until=until)):
             totals[order.currency] = totals.get(order.currency, ZERO) + order.total
         return totals
+
+
+class ReportsAllCredits(MemoryStore):
+    """Those of cancelled orders, too."""
+
+    def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
+        report = super().report(since, until)
+        for order in self.find(Query(When(), limit=EVERYTHING)):
+            for row in () if order.counted else order.payments:
+                if row.currency in report and is_within(row.at, since, until):
+                    sales = report[row.currency]
+                    report[row.currency] = evolve(sales, credited=plus(sales.credited, row.credit))
+        return report
 
 
 class ReportsInTwoSteps(MemoryStore):

@@ -205,7 +205,7 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
     adoption = list(_adoption(tables.today, order, entries))
     yield from adoption
     if adoption:
-        return  # Each later step begins where it led.
+        return  # The later steps follow from it.
     erased = last_erasure(entries)
     for entry in entries:
         table = tables.of(entry)
@@ -274,13 +274,14 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Ite
     if not adopting:
         return
     fault = None
+    try:
+        placing_of(adopting[-1])
+    except (LookupError, ValueError) as error:
+        fault = str(error)
     if [entry.version for entry in adopting] != list(range(2, len(adopting) + 2)):
         fault = "its entries do not follow the creation"
-    else:
+    elif fault is None and workflow.has_state(adopting[-1].state_after):
         try:
-            placing_of(adopting[-1])
-            if not workflow.has_state(adopting[-1].state_after):
-                return
             then = adopted_again(workflow, order_as_of(workflow, order, entries, 1), adopting)
         except (LookupError, ValueError) as error:  # InvalidInput is a ValueError.
             fault = str(error)

@@ -88,7 +88,9 @@ def by_time(
     Raises:
         InvalidInput: if a time is in the future, or an amount is finer than the smallest unit of its currency.
     """
-    payments = [PastPayment(one.at or placed, one.facts, number) for number, one in enumerate(given)]
+    payments = [
+        PastPayment(placed if one.at is None else one.at, one.facts, number) for number, one in enumerate(given)
+    ]
     for what, at in (
         ("placed_at", placed),
         *((f"payments[{one.number}]: at", one.at) for one in payments),

@@ -7,6 +7,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any
 
+from order_fsm import validation
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.model import Line, Receipt
 from order_fsm.orders.commands import Commands
@@ -123,6 +124,7 @@ class Batch:
             "customer": customer,
             "data": data,
         }
+        version = validation.whole(version, "version", 1)
         self._add(self._commands.amend(order_id, parts, version, key, by, comment, visible, notify, override))
 
     def _add(self, call: Call) -> None:

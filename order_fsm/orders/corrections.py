@@ -105,7 +105,7 @@ class Corrections(Maintenance):
         """Move orders to a customer, such as those of a guest into an account.
 
         Each is an amendment of `customer` alone, on the version that is there. All are written in one commit. An order
-        that has this customer is left as it is.
+        that has this customer only gets the comment, if there is one.
 
         Args:
             ids: the orders.

@@ -254,7 +254,8 @@ class Maintenance:
         """Erase the personal values of a customer's orders, each as `erase_order` does and in a commit of its own.
 
         An interrupted call is completed by the next one. A damaged order is logged by its id and left as it is, and is
-        not among the ids: repair it and call again.
+        not among the ids: repair it and call again. An order that was amended to another customer is not found by the
+        earlier one, which its history still has: erase it by its id.
 
         Args:
             customer: the customer.

@@ -39,8 +39,9 @@ class Reports:
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
         """Return what was sold, received and given back in an interval, by currency, all of one moment.
 
-        Orders that count (sent and not cancelled) are in it by the time at which they were last placed. Payments,
-        refunds and credits of all orders are in it by the time at which they were recorded, in their own currency.
+        Orders that count (sent and not cancelled) are in it by the time at which they were last placed. Payments and
+        refunds of all orders are in it by the time at which they were recorded, in their own currency. So are the
+        credits, of the orders that count: once an order is cancelled, neither its total nor its credits are in `net`.
 
         Args:
             since: the beginning of the interval. It has a time zone. None for all before `until`.

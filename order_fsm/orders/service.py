@@ -59,8 +59,8 @@ class Orders(Reports, Corrections):
                 refuses and is shown. Everything else refuses with the code `not_permitted`. The actor is `by`, or
                 `GATEWAY` or `CLOCK` if the engine itself acts. The action is a trigger, `save`, `override`, `amend` or
                 `erase`. It is asked in the caller's thread, on the loaded order, before the commit, and again after a
-                conflict. It is not asked for `create`, comments, migrations, stock and reads, nor for a repeated call:
-                that one gets its first receipt again. If it raises, nothing changes. Everyone may do everything if it
+                conflict. It is not asked for `create`, `adopt`, `resend`, `purge`, comments, migrations, stock and
+                reads, nor for a repeated call: that one gets its first receipt again. If it raises, nothing changes. Everyone may do everything if it
                 is not given. Refused attempts are logged by `order_fsm.permissions`.
 
         Raises:

@@ -29,7 +29,7 @@ class PastPayment(NamedTuple):
     Attributes:
         at: the time of it.
         facts: its `kind` and the other members of the row. `credit` is True, False or the amount.
-        number: its place among those that were given, for messages.
+        number: its place in the caller's list, for messages.
     """
 
     at: datetime

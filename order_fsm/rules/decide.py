@@ -187,7 +187,7 @@ def _decision(
         recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
     shipments = order.shipments
     if handling is not None and handling.recorded:
-        row = handling.row(request, order.version + 1)
+        row = handling.row(order, request)
         shipments = (*shipments, row)
         recorded = {**recorded, "items": row.lines}
     entry = Entry(

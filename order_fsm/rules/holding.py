@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from order_fsm.goods import less
 from order_fsm.model import Line, Order, quantities_of
-from order_fsm.rules.shipping import Handling, lines_of
+from order_fsm.rules.shipping import Handling, lines_as_ordered, lines_of
 from order_fsm.rules.workflow import Workflow
 
 _NOTHING: Mapping[str, int] = {}
@@ -42,13 +42,8 @@ NO_SUPPLY = Supply()
 
 
 def taken(order: Order, wanted: Mapping[str, int], tracked: Collection[str]) -> tuple[Line, ...]:
-    """Return the wanted pieces of tracked items. They are the lines of the order themselves, if they are the same."""
-    lines = order.lines
-    if len(wanted) == len(lines) and all(
-        line.sku in tracked and wanted.get(line.sku) == line.quantity for line in lines
-    ):
-        return lines
-    return lines_of({sku: number for sku, number in wanted.items() if sku in tracked})
+    """Return the wanted pieces of tracked items."""
+    return lines_as_ordered(order, {sku: number for sku, number in wanted.items() if sku in tracked})
 
 
 def held_after(

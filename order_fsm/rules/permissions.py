@@ -1,7 +1,8 @@
 """Permissions: who may do what to an order, as the shop's function `allow` answers. Only `True` allows.
 
 Every trigger, form, override, amendment and erasure is asked for, also those of the gateway and the clock. Creations,
-comments, migrations, purges, stock and reads are not: a host that restricts them does so before it calls.
+adoptions, comments, messages that are sent again, migrations, purges, stock and reads are not: a host that restricts
+them does so before it calls.
 """
 
 from __future__ import annotations

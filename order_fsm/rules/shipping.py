@@ -38,9 +38,9 @@ class Handling(NamedTuple):
         """The pieces, one line for each SKU."""
         return lines_of(self.pieces)
 
-    def row(self, request: Request, version: int) -> Shipment:
-        """Return the row as the entry of a version records it."""
-        lines = self.lines
+    def row(self, order: Order, request: Request) -> Shipment:
+        """Return the row as the next entry of an order records it."""
+        lines, version = lines_as_ordered(order, self.pieces), order.version + 1
         drawn = lines if self.drawn == self.pieces else lines_of(self.drawn)
         return Shipment(self.kind, lines, drawn, request.at, version, self.restock)
 
@@ -86,6 +86,13 @@ def _drawn(
 def lines_of(pieces: Mapping[str, int]) -> tuple[Line, ...]:
     """Return pieces as lines, one for each SKU."""
     return tuple([Line(sku, number) for sku, number in pieces.items()])
+
+
+def lines_as_ordered(order: Order, pieces: Mapping[str, int]) -> tuple[Line, ...]:
+    """Return pieces as lines: those of the order itself if they are the same, because they take no further memory."""
+    lines = order.lines
+    same = len(lines) == len(pieces) and all(pieces.get(line.sku) == line.quantity for line in lines)
+    return lines if same else lines_of(pieces)
 
 
 def items_of(value: object, what: str) -> tuple[Line, ...]:

@@ -234,6 +234,7 @@ class _Walk:
                 continue
             policy = any(guard.policy for rule in self._workflow.rules_of(trigger) for guard in rule.guards)
             for arguments in self._ways(trigger, order):
+                decision = None
                 # A reason and an override are tried if it is refused without.
                 for said in _SAID if policy else _SAID[:2]:
                     arguments = {**arguments, **said}

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
-from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Line, Order, Payment, Receipt, Sales
+from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Order, Payment, Receipt, Sales
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Rule
 from order_fsm.rules.workflow import Workflow
 from order_fsm.stock_levels import StockLevel
@@ -282,7 +282,13 @@ class Reference:
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
         """What was sold, received and given back in an interval, by currency."""
         gross = self.dated_totals(since, until, None)
-        rows = [row for order in self.orders() for row in order.payments if _between(row.at, since, until)]
+        counts = self.workflow.counts.matches
+        rows = [
+            row if counts(order.statuses) else evolve(row, credit=Decimal(0))
+            for order in self.orders()
+            for row in order.payments
+            if _between(row.at, since, until)
+        ]
         report = {}
         for currency in {*gross, *(row.currency for row in rows if row.amount or row.credit)}:
             mine = [row for row in rows if row.currency == currency]

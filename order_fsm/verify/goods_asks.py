@@ -36,10 +36,13 @@ def goods_asks(world: World) -> Iterator[Ask]:
     workflow, order = world.workflow, world.order
     for trigger in workflow.triggers:
         if trigger == AMEND:
+            policy = any(guard.policy for edge in workflow.edges_from(order.state, AMEND) for guard in edge.guards)
             for pieces in AMENDED_PIECES:
                 lines = (Line(ITEM, pieces),)
                 if lines != order.lines:
                     yield Ask(AMEND, {"lines": lines})
+                    if policy:
+                        yield Ask(AMEND, {"lines": lines}, REASON, override=True)
             continue
         kind = workflow.ledger_of(trigger)
         if kind is not None and (kind != "captured" or order.payments):

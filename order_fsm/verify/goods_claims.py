@@ -77,7 +77,7 @@ def _ships_what_is_asked(step: Step) -> bool:
     return (
         after.order.to_ship == less(before.order.to_ship, {ITEM: asked})
         and sum(after.order.out.values()) == sum(before.order.out.values()) + asked
-        and after.on_hand == before.on_hand
+        and _on_the_shelf(after) == _on_the_shelf(before)
     )
 
 
@@ -88,7 +88,7 @@ def _returns_what_is_asked(step: Step) -> bool:
     return (
         after.order.to_ship == before.order.to_ship
         and sum(after.order.out.values()) == sum(before.order.out.values()) - asked
-        and after.on_hand == before.on_hand + shelved
+        and _on_the_shelf(after) == _on_the_shelf(before) + shelved
         and after.stock.lost == before.stock.lost + asked - shelved
     )
 
@@ -106,9 +106,13 @@ def _amendment_moves_the_difference(step: Step) -> bool:
     """Whether an amendment takes the pieces that it adds, and gives back those that it removes."""
     before, after = step.before, step.after
     more = sum(after.order.to_ship.values()) - sum(before.order.to_ship.values())
-    return (
-        after.on_hand == before.on_hand - (more if before.order.counted else 0) and after.order.out == before.order.out
-    )
+    taken = more if before.order.counted else 0
+    return _on_the_shelf(after) == _on_the_shelf(before) - taken and after.order.out == before.order.out
+
+
+def _on_the_shelf(world: World) -> int:
+    """Return the pieces that the order left on the shelf, those that the other buyer took since included."""
+    return world.on_hand + world.taken
 
 
 def _asked(step: Step, all_of: dict[str, int]) -> int:

@@ -23,6 +23,7 @@ def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
         and (query.reference is None or query.reference in order.references)
         and (not query.refund_due or order.refund_due > 0)
         and (not query.unmatched or order.unmatched)
+        and (not query.part_dispatched or order.part_dispatched)
     ]
     matching.sort(key=lambda one: one[0])
     return (order for place, order in matching if query.after is None or place > query.after)
@@ -48,7 +49,7 @@ def report(orders: Iterable[Order], since: datetime | None, until: datetime | No
         for row in order.payments:
             if is_within(row.at, since, until):
                 for kind, amount in ((row.kind, row.amount), ("credited", row.credit)):
-                    if amount:
+                    if amount and (order.counted or kind != "credited"):
                         key = row.currency, kind
                         recorded[key] = plus(recorded.get(key, ZERO), amount)
     return sales_of(placed(orders, since, until), recorded)

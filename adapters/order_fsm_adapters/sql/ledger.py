@@ -23,8 +23,10 @@ _INSERT = f"INSERT INTO order_fsm_payment ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?,
 _DELETE = "DELETE FROM order_fsm_payment WHERE at = ? AND order_id = ?"
 SUMS = """
     SELECT currency, kind, unit, sum(units) FROM order_fsm_payment WHERE at >= ? AND at < ?
+        AND (kind <> 'credited' OR (SELECT counted = 1 FROM order_fsm_order WHERE id = order_fsm_payment.order_id))
     GROUP BY currency, kind, unit
 """
+# Credits are few, so few orders are read.
 _ROW = f"""
     SELECT {_COLUMNS} FROM order_fsm_payment WHERE at = ? AND order_id = ? AND number = ? AND kind = ?
 """  # noqa: S608

@@ -153,10 +153,11 @@ class Expected:
         money: dict[str, dict[str, Decimal]] = {}
         for order in self.orders.values():
             for row in order.payments:
-                if _is_in(row.at, since, until) and (row.amount or row.credit):
+                credit = row.credit if order.counted else ZERO
+                if _is_in(row.at, since, until) and (row.amount or credit):
                     sums = money.setdefault(row.currency, {})
                     sums[row.kind] = EXACT.add(sums.get(row.kind, ZERO), row.amount)
-                    sums["credited"] = EXACT.add(sums.get("credited", ZERO), row.credit)
+                    sums["credited"] = EXACT.add(sums.get("credited", ZERO), credit)
         gross = self.totals(since, until, None)
         report: dict[str, Sales] = {}
         for currency in {*gross, *money}:

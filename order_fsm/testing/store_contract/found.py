@@ -217,8 +217,8 @@ class Found(StoreHarness):
             committed(store, expected, change)
             parts.append(order_of(change).part_dispatched)
             for customer in (None, "ann", "eve"):
-                for when in (When(), When(has={"sent"}), When(has={"dispatched"})):
-                    query = Query(when, customer, part_dispatched=True)
+                for when, since in product((When(), When(has={"sent"}), When(has={"dispatched"})), (None, START)):
+                    query = Query(when, customer, part_dispatched=True, since=since)
                     assert store.find(query) == expected.find(query), f"find is wrong for {query} after {change}"
                 assert set(store.tally(customer)) == expected.tally(customer), f"tally is wrong after {change}"
         assert parts == [True, True, False, False, True, False, True, False, False, True]
