@@ -297,8 +297,9 @@ def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Argument
     said = {name: given.pop(name) for name in ("comment", "override") if name in given}
     if trigger == AMEND:
         parts: dict[str, Any] = {"total": order.total, "lines": order.lines, **given}
-        changes = difference(order, parts | {"total": validation.money(parts["total"])})
-        if not changes:
+        total = validation.money(parts["total"])
+        changes = difference(order, parts | {"total": total})
+        if not changes or total < min(order.total, order.credited):
             return None
         outcome = decide(workflow, amended(order, changes), Request(AMEND, START, changes, **said))  # type: ignore[arg-type]
         return outcome if isinstance(outcome, Decision) else None

@@ -33,7 +33,9 @@ def changed(order: Order, wanted: Mapping[str, Any]) -> dict[str, Any]:
         if after != before:
             facts[name] = after
             facts[f"{name}_before"] = before
-    if "credited" in facts and facts["credited"] > wanted.get("total", order.total):
+    total = wanted.get("total", order.total)
+    credited = facts.get("credited", order.credited if total < order.total else 0)
+    if credited > total:
         raise InvalidInput
     return facts
 
