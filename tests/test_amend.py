@@ -298,18 +298,6 @@ def test_credits_are_set_by_a_refund_of_nothing(any_shop: Shop) -> None:
     assert any_shop.orders.audit().ok
 
 
-def test_total_is_not_lowered_below_the_credits(any_shop: Shop) -> None:
-    """Otherwise the order would cost nothing, and all its money would be due back."""
-    any_shop.bring("sent+paid")
-    any_shop.orders.fire("1001", "refund", amount="4")
-    before = any_shop.dump()
-    with pytest.raises(InvalidInput, match=r"at most the total, 3, not 4\.00: the order has these credits"):
-        amend(any_shop, total="3")
-    assert any_shop.dump() == before
-    receipt = amend(any_shop, total="3", credited="0")
-    assert (receipt.order.cost, receipt.order.refund_due) == (Decimal(3), Decimal(3))
-
-
 def test_free_order_is_amended_to_cost_something(any_shop: Shop) -> None:
     any_shop.create(total="0")
     assert any_shop.orders.fire("1001", "place").order.state == "sent+paid"

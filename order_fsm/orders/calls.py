@@ -267,10 +267,8 @@ class Amend(NamedTuple):
             amount = facts.get(name)
             if isinstance(amount, Decimal):
                 whole_units(amount, order.currency, self.currencies)
-        credited = facts.get("credited", order.credited if after.total < order.total else None)
-        if isinstance(credited, Decimal) and credited > after.total:
-            hint = "" if "credited" in facts else ": the order has these credits, so give new ones too"
-            raise InvalidInput(f"credited must be at most the total, {after.total:f}, not {credited:f}{hint}")
+                if name == "credited" and amount > after.total:
+                    raise InvalidInput(f"credited must be at most the total, {after.total:f}, not {amount:f}")
         missing = supply.shortages(after) if order.reserved is None else supply.short(further(order, after))
         decision = decide(self.workflow, after, evolve(self.request, facts=facts), missing, supply.available)
         if isinstance(decision, Refused):

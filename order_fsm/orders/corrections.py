@@ -71,7 +71,7 @@ class Corrections(Maintenance):
             lines: the ordered items.
             total: the price, not finer than the smallest unit of the order's currency.
             credited: how much less than `total` the order costs, from 0 to `total`. For what a gateway's refund could
-                not say, and for a total that is lowered below the credits of the order.
+                not say.
             email: the address for messages to the customer.
             customer: the customer, for `find` and `totals`.
             data: the shop's own JSON values, as a whole.

@@ -297,9 +297,8 @@ def _decided(workflow: Workflow, order: Order, trigger: str, arguments: Argument
     said = {name: given.pop(name) for name in ("comment", "override") if name in given}
     if trigger == AMEND:
         parts: dict[str, Any] = {"total": order.total, "lines": order.lines, **given}
-        total = validation.money(parts["total"])
-        changes = difference(order, parts | {"total": total})
-        if not changes or total < min(order.total, order.credited):
+        changes = difference(order, parts | {"total": validation.money(parts["total"])})
+        if not changes:
             return None
         outcome = decide(workflow, amended(order, changes), Request(AMEND, START, changes, **said))  # type: ignore[arg-type]
         return outcome if isinstance(outcome, Decision) else None

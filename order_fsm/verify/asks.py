@@ -102,7 +102,7 @@ def _amendments(order: Order, contested: bool) -> Iterator[Ask]:
             yield Ask(AMEND, {"lines": LINES[1]}, raced=True)
     if order.lines != LINES[1]:
         return
-    if len(order.payments) <= AMENDED_ROWS[order.total] and order.credited <= AMENDED[order.total]:
+    if len(order.payments) <= AMENDED_ROWS[order.total]:
         yield Ask(AMEND, {"total": AMENDED[order.total]})
     if order.counted and order.total and len(order.payments) <= CONTESTED_ROWS:
         yield Ask(AMEND, {"credited": ZERO if order.credited else PART})

@@ -4,9 +4,9 @@ First an order of the only piece of an item, with its money:
 
 - An order over 2.00 has up to three ledger rows: at most two payments, and refunds, reversals and their failures.
 - A free order has one row at most.
-- The total of an order with up to two rows is amended to 1.00 and back, but not below its credits. That of a free one
-  is amended to 1.00. The credits of a counted order with at most one row are amended too. The lines of an order without
-  rows are amended to none, one or two pieces. Goods are shipped whole, and only `undispatch` brings them back.
+- The total of an order with up to two rows is amended to 1.00 and back, that of a free one to 1.00. The credits of a
+  counted order with at most one row are amended too. The lines of an order without rows are amended to none, one or
+  two pieces. Goods are shipped whole, and only `undispatch` brings them back.
 - An amount is a part, all, or more, in the order's currency or in another one.
 - The shop has one piece of the item that the order wants. Another buyer takes it and returns it, also while a request
   is decided, as long as the ledger has at most one row.
