@@ -7,7 +7,6 @@ new status is ticked. The rest of the table stays as it is. Mistakes raise when 
 """
 
 from order_fsm import (
-    STOCK_SUFFICES,
     Guard,
     Line,
     Order,
@@ -33,7 +32,7 @@ UNDAMAGED = Guard(
 LIVE = When(has={"sent"}, lacks={"cancelled", "returned"})
 
 WITH_RETURNS = shop_workflow().extend(
-    statuses=[Status("returned", tick="return", untick="unreturn")],
+    statuses=[Status("returned", tick="return")],
     rules=[
         Rule(
             "return",
@@ -42,8 +41,8 @@ WITH_RETURNS = shop_workflow().extend(
             adds={"returned"},
             guards=(UNDAMAGED,),
             facts={"condition"},
+            goods="returned",  # The pieces go back on the shelf, unless the caller says restock=False.
         ),
-        Rule("unreturn", needs={"returned"}, drops={"returned"}, guards=(STOCK_SUFFICES,)),
     ],
     # Existing triggers that make no sense after the return. Not pay and unpay: money is a fact.
     forbids={"invoice": {"returned"}, "uninvoice": {"returned"}, "undispatch": {"returned"}},
@@ -96,7 +95,7 @@ def main() -> None:
                 Rule("ship", needs={"packed"}, adds={"dispatched"}),
                 Rule("refuse", needs={"sent"}, forbids={"sent"}, adds={"cancelled"}),
                 Rule("pick", needs={"sent"}, forbids={"picked"}),
-                Rule("cancel", needs={"sent"}, forbids={"cancelled", "dispatched"}, adds={"cancelled"}),
+                Rule("invoice", needs={"sent"}, forbids={"invoiced", "cancelled"}, adds={"invoiced"}),
             ],
         )
     except WorkflowError as error:

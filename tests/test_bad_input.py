@@ -393,7 +393,7 @@ def test_an_unknown_queue_is_an_error(busy: Shop, name: Any) -> None:
 @pytest.mark.parametrize(
     ("trigger", "facts"),
     [
-        ("dispatch", {"amount": 1}),
+        ("invoice", {"amount": 1}),
         ("pay", {"amout": "1"}),
         ("pay", {"shortages": []}),
         ("pay", {"x" * 100_000: 1}),

@@ -75,6 +75,7 @@ PLAYED = {
     "cancelled": "3",
     "refund_due": "2",
     "unmatched": "0",
+    "part_dispatched": "0",
     "cancel: forbids_dispatched": "1",
     "dispatch: not_paid_nor_invoiced": "2",
 }
@@ -94,6 +95,7 @@ REAL = {
     "cancelled": "22",
     "refund_due": "17",
     "unmatched": "0",
+    "part_dispatched": "0",
     "cancel: forbids_dispatched": "1",
     "dispatch: not_paid_nor_invoiced": "33",
 }
