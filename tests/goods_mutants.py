@@ -110,11 +110,14 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     (
         holding,
         "taken",
+        ((" if sku in tracked})", "})"),),
+    ),
+    (
+        shipping,
+        "lines_as_ordered",
         (
-            ("len(wanted) == len(lines) and ", ""),
-            ("line.sku in tracked and ", ""),
-            (" and wanted.get(line.sku) == line.quantity", ""),
-            (" if sku in tracked})", "})"),
+            ("len(lines) == len(pieces) and ", ""),
+            (" and all(pieces.get(line.sku) == line.quantity for line in lines)", ""),
         ),
     ),
     (

@@ -242,7 +242,7 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_SHIPPED, NONE_LEFT)), *AMENDED_TO_SHIPPED),
         *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED),
         *_settled(Rule("amend", guards=(STOCK_SUFFICES, COVERS_OUT)), *AMENDED),
-        *_settled(Rule("amend", guards=(COVERS_OUT,)), KEEPS_BOTH),
+        *_settled(Rule("amend"), KEEPS_BOTH),
     ]
     # fmt: on
     return Workflow(
