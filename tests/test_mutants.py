@@ -355,9 +355,7 @@ def never_fails(label: str) -> bool:
 
 
 def check(mutants: Iterable[Mutant], golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
-    verdicts = {
-        label: verdict(label, rules, golden, monkeypatch) for label, rules in mutants if not never_fails(label)
-    }
+    verdicts = {label: verdict(label, rules, golden, monkeypatch) for label, rules in mutants if not never_fails(label)}
     survivors = {label for label, caught_by in verdicts.items() if caught_by is None}
     assert survivors == verdicts.keys() & EQUIVALENT.keys()
 
