@@ -184,3 +184,25 @@ def test_amendment_waits_for_stock_that_is_gone(workflow: Workflow, new_shop: ty
     with pytest.raises(Refused) as error:
         shop.orders.amend("1001", version=order.version, lines=[Line("TEAPOT", 99)])
     assert [reason.code for reason in error.value.reasons] == ["out_of_stock"]
+
+
+@pytest.mark.parametrize("state", ["sent", "sent+paid", "sent+invoiced+paid"])
+def test_goods_that_are_out_are_in_the_way(workflow: Workflow, new_shop: type[Shop], state: str) -> None:
+    """Of more shipments and returns than the order has, of its end, and of amendments below them."""
+
+    def amended_to(pieces: int) -> set[str]:
+        version = shop.orders.get("1001").version
+        with pytest.raises(Refused) as error:
+            shop.orders.amend("1001", version=version, lines=[Line("TEAPOT", pieces)] if pieces else [])
+        return {reason.code for reason in error.value.reasons}
+
+    shop = new_shop(workflow)
+    shop.bring(state)
+    shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1}, override=True, **REASON)
+    assert codes_of(shop, "dispatch", {"items": {"TEAPOT": 2}, "override": True, **REASON}) == {"beyond_order"}
+    assert codes_of(shop, "return_items", {"items": {"TEAPOT": 2}}) == {"beyond_out"}
+    for trigger in ("cancel", "expire", "unplace") if state == "sent" else ("cancel",):
+        assert codes_of(shop, trigger, {}) == {"goods_out"}
+    assert (amended_to(0), amended_to(99)) == ({"below_out"}, {"out_of_stock"})
+    shop.orders.fire("1001", "dispatch", override=True, **REASON)
+    assert (amended_to(1), amended_to(99)) == ({"below_out"}, {"out_of_stock"})
