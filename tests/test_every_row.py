@@ -198,6 +198,7 @@ def test_goods_that_are_out_are_in_the_way(workflow: Workflow, new_shop: type[Sh
 
     shop = new_shop(workflow)
     shop.bring(state)
+    assert codes_of(shop, "return_items", {}) == {"nothing_out"}
     shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1}, override=True, **REASON)
     assert codes_of(shop, "dispatch", {"items": {"TEAPOT": 2}, "override": True, **REASON}) == {"beyond_order"}
     assert codes_of(shop, "return_items", {"items": {"TEAPOT": 2}}) == {"beyond_out"}
