@@ -57,6 +57,17 @@ def flag_of(column: object) -> bool:
     return _FLAGS[column]  # type: ignore[index]
 
 
+def text_of(column: object) -> str:
+    """Return the text of a column.
+
+    Raises:
+        TypeError: if it holds something else, as a damaged index may.
+    """
+    if not isinstance(column, str):
+        raise TypeError(f"not text: {type(column).__name__}")
+    return column
+
+
 def json_text(value: object) -> str:
     """Return a JSON value, lines, payments or shipments as text."""
     return encode(value).decode()

@@ -12,7 +12,7 @@ from decimal import Decimal
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Order, Payment
 from order_fsm.money import EXACT, ZERO, plus
-from order_fsm_adapters.sql.codec import UNREADABLE, in_units, payments_of, time_text
+from order_fsm_adapters.sql.codec import UNREADABLE, in_units, payments_of, text_of, time_text
 from order_fsm_adapters.sql.database import Row, Transaction
 
 CREDITED = "credited"
@@ -60,7 +60,9 @@ def sums(transaction: Transaction, since: str, until: str) -> dict[tuple[str, st
     found: dict[tuple[str, str], Decimal] = {}
     try:
         for currency, kind, unit, units in transaction.rows(SUMS, (since, until)):
-            found[currency, kind] = plus(found.get((currency, kind), ZERO), EXACT.multiply(Decimal(unit), units))
+            found[text_of(currency), kind] = plus(
+                found.get((currency, kind), ZERO), EXACT.multiply(Decimal(unit), units)
+            )
     except UNREADABLE as error:
         raise StoreCorrupt(f"a row of order_fsm_payment is damaged ({error}): restore it from a backup") from error
     return found

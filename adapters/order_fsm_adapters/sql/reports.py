@@ -13,7 +13,7 @@ from order_fsm.model import Sales
 from order_fsm.money import EXACT, ZERO, plus
 from order_fsm.store import sales_of
 from order_fsm_adapters.sql import ledger
-from order_fsm_adapters.sql.codec import UNREADABLE, time_text
+from order_fsm_adapters.sql.codec import UNREADABLE, text_of, time_text
 from order_fsm_adapters.sql.database import Transaction
 
 _AFTER_ALL = "~"
@@ -68,7 +68,7 @@ def _sums(transaction: Transaction, interval: tuple[str, str], customer: str | N
     try:
         for currency, unit, number, units in rows:
             orders, total = sums.get(currency, (0, ZERO))
-            sums[currency] = orders + number, plus(total, EXACT.multiply(Decimal(unit), units))
+            sums[text_of(currency)] = orders + number, plus(total, EXACT.multiply(Decimal(unit), units))
     except UNREADABLE as error:
         raise StoreCorrupt(f"the sum of an order is damaged ({error}): restore it from a backup") from error
     return sums
