@@ -124,13 +124,7 @@ class LogStore:
             (at, order.id, order)
             for order in orders
             if (at := order.placed_at if query.is_dated else order.created_at) is not None
-            and (not query.is_dated or is_within(at, query.since, query.until))
-            and query.when.matches(order.statuses)
-            and query.customer in (None, order.customer)
-            and (query.reference is None or query.reference in order.references)
-            and (not query.refund_due or order.refund_due > 0)
-            and (not query.unmatched or order.unmatched)
-            and (not query.part_dispatched or order.part_dispatched)
+            and query.matches(order)
             and (query.after is None or (at, order.id) > query.after)
         ]
         return [order for _, _, order in sorted(found, key=lambda one: one[:2])[: query.limit]]

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
+from itertools import compress
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -182,6 +183,22 @@ class Query(NamedTuple):
     def is_dated(self) -> bool:
         """Whether the query has an interval. Then it finds no order that is not placed."""
         return self.since is not None or self.until is not None
+
+    @property
+    def marks(self) -> Marks:
+        """The queues that the orders must be in, besides those that their states tell."""
+        return Marks(self.refund_due, self.unmatched, self.part_dispatched)
+
+    def matches(self, order: Order) -> bool:
+        """Return whether an order meets every condition. The position and the limit of the page are not looked at."""
+        wanted = self.marks
+        return (
+            self.when.matches(order.statuses)
+            and self.customer in (None, order.customer)
+            and (self.reference is None or self.reference in order.references)
+            and (not self.is_dated or is_within(order.placed_at, self.since, self.until))
+            and (not any(wanted) or all(compress(marks_of(order), wanted)))
+        )
 
 
 def is_within(at: datetime | None, since: datetime | None, until: datetime | None) -> bool:

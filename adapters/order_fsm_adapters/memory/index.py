@@ -89,10 +89,7 @@ class OrderIndex:
         return (
             order
             for order in sorted(orders, key=_place)
-            if (query.after is None or _place(order) > query.after)
-            and query.when.matches(order.statuses)
-            and query.customer in (None, order.customer)
-            and _has_marks(order, query)
+            if (query.after is None or _place(order) > query.after) and query.matches(order)
         )
 
     def tally(self, customer: str | None) -> list[Tally]:
@@ -156,12 +153,12 @@ class _Section:
 
     def found(self, query: Query) -> Iterator[Order]:
         when, orders = query.when, self._orders
-        wanted = _marks_in(query)
+        wanted = query.marks
         if any(wanted):
             queue = next(compress(self._marked, wanted), None)
             found = queue.after(query.after) if queue is not None else iter(())
             queued = (order for one in found if when.matches((order := orders[one[1]]).statuses))
-            return (order for order in queued if _has_marks(order, query)) if sum(wanted) > 1 else queued
+            return filter(query.matches, queued) if sum(wanted) > 1 else queued
         lists = [
             by_age.after(query.after) for state, by_age in self._by_state.items() if when.matches(statuses_of(state))
         ]
@@ -180,15 +177,6 @@ def _same_facts(before: Order, order: Order) -> bool:
         and before.counted == order.counted
         and before.total == order.total
     )
-
-
-def _marks_in(query: Query) -> Marks:
-    return Marks(query.refund_due, query.unmatched, query.part_dispatched)
-
-
-def _has_marks(order: Order, query: Query) -> bool:
-    wanted = _marks_in(query)
-    return not any(wanted) or all(compress(marks_of(order), wanted))
 
 
 def _place(order: Order) -> _Place:

@@ -14,16 +14,7 @@ from order_fsm.store import Query, is_within, sales_of
 def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
     """Yield the orders that match a query with an interval, the oldest placing first. Its limit is not applied."""
     matching = [
-        ((order.placed_at, order.id), order)
-        for order in orders
-        if order.placed_at is not None
-        and is_within(order.placed_at, query.since, query.until)
-        and query.when.matches(order.statuses)
-        and query.customer in (None, order.customer)
-        and (query.reference is None or query.reference in order.references)
-        and (not query.refund_due or order.refund_due > 0)
-        and (not query.unmatched or order.unmatched)
-        and (not query.part_dispatched or order.part_dispatched)
+        ((order.placed_at, order.id), order) for order in orders if order.placed_at is not None and query.matches(order)
     ]
     matching.sort(key=lambda one: one[0])
     return (order for place, order in matching if query.after is None or place > query.after)

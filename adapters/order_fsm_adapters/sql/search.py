@@ -13,7 +13,7 @@ from itertools import islice
 from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Order, When, statuses_of
 from order_fsm.money import EXACT, ZERO, plus
-from order_fsm.store import Marks, Query, Tally, is_within, marks_of
+from order_fsm.store import Marks, Query, Tally
 from order_fsm_adapters.sql import orders
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, time_text
 from order_fsm_adapters.sql.database import Row, Transaction
@@ -167,7 +167,7 @@ def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -
         at = None if order is None else order.placed_at if query.is_dated else order.created_at
         if order is None or at is None or (time_text(at), order.id) != place:
             _log.error("order %r is damaged and left out: run an audit", place[1])
-        elif _matches(query, order):
+        elif query.matches(order):
             yield order
         elif not (query.refund_due or query.unmatched or query.part_dispatched or query.reference):
             _log.error("an index does not fit order %r, which is left out: run an audit", place[1])
@@ -195,19 +195,6 @@ def _read(transaction: Transaction, places: Iterator[Place], number: int) -> Ite
 @cache
 def _orders(number: int) -> str:
     return f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id IN ({', '.join('?' * number)})"  # noqa: S608
-
-
-def _matches(query: Query, order: Order) -> bool:
-    marks = marks_of(order)
-    return (
-        query.when.matches(order.statuses)
-        and (query.customer is None or order.customer == query.customer)
-        and (not query.refund_due or marks.refund_due)
-        and (not query.unmatched or marks.unmatched)
-        and (not query.part_dispatched or marks.part_dispatched)
-        and (query.reference is None or query.reference in order.references)
-        and (not query.is_dated or is_within(order.placed_at, query.since, query.until))
-    )
 
 
 def tally(transaction: Transaction, customer: str | None) -> list[Tally]:
