@@ -56,16 +56,6 @@ def available_of(levels: Mapping[str, StockLevel]) -> dict[str, int]:
     return {sku: level.available for sku, level in levels.items() if level.available is not None}
 
 
-def taken(sku: str, quantity: int, *, strict: bool) -> StockMove:
-    """Return the move of an order that takes pieces of an item."""
-    return StockMove(sku, -quantity, strict, held=quantity)
-
-
-def released(sku: str, quantity: int) -> StockMove:
-    """Return the move of an order that gives the pieces back that it holds."""
-    return StockMove(sku, quantity, held=-quantity)
-
-
 def levels_after(
     levels: Mapping[str, StockLevel], moves: Iterable[StockMove], order_id: str | None = None
 ) -> dict[str, StockLevel]:

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from order_fsm.erasure import ERASE, personal_facts
 from order_fsm.model import LASTING_FACTS, Entry, Finding, Order
+from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
-
-_AMENDS = "amend"
-"""The trigger of entries that may give an order personal values again."""
 
 
 def last_erasure(entries: Sequence[Entry]) -> int:
@@ -28,7 +26,7 @@ def erasures(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
             message = f"entry {entry.version} has a comment or facts that entry {last} erased"
             yield Finding(order.id, "erased", message)
     is_blank = order.customer is None and order.email is None and not order.data
-    if last and not is_blank and not any(entry.trigger == _AMENDS for entry in entries[last:]):
+    if last and not is_blank and not any(entry.trigger == AMEND for entry in entries[last:]):
         yield Finding(order.id, "erased", f"it has a customer, an email or data, which entry {last} erased")
 
 

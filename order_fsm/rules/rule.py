@@ -155,16 +155,16 @@ def _guards(_: object, attribute: Attribute[tuple[Guard, ...]], value: object) -
         raise InvalidInput(f"{attribute.name} must be a tuple of Guard, not {validation.shown(value)}")
 
 
-def _kind(_: object, attribute: Attribute[PaymentKind | None], value: object) -> None:
-    if value is not None and value not in get_args(PaymentKind):
-        known = ", ".join(get_args(PaymentKind))
-        raise InvalidInput(f"{attribute.name} must be one of {known}, or None, not {validation.shown(value)}")
+def _one_of(kinds: Any) -> Callable[[object, Attribute[Any], object], None]:
+    """Return the validator of a field that is one of the texts of a Literal, or None."""
+    known = get_args(kinds)
 
+    def validate(_: object, attribute: Attribute[Any], value: object) -> None:
+        if value is not None and value not in known:
+            listed = ", ".join(known)
+            raise InvalidInput(f"{attribute.name} must be one of {listed}, or None, not {validation.shown(value)}")
 
-def _goods(_: object, attribute: Attribute[GoodsKind | None], value: object) -> None:
-    if value is not None and value not in get_args(GoodsKind):
-        known = ", ".join(get_args(GoodsKind))
-        raise InvalidInput(f"{attribute.name} must be one of {known}, or None, not {validation.shown(value)}")
+    return validate
 
 
 @frozen(eq=False, repr=False)
@@ -195,11 +195,11 @@ class Rule:
     adds: frozenset[str] = field(default=frozenset(), converter=_names)
     drops: frozenset[str] = field(default=frozenset(), converter=_names)
     guards: tuple[Guard, ...] = field(default=(), validator=_guards)
-    ledger: PaymentKind | None = field(default=None, validator=_kind)
+    ledger: PaymentKind | None = field(default=None, validator=_one_of(PaymentKind))
     facts: frozenset[str] = field(default=frozenset(), converter=_names)
     announces: str | None = field(default=None, converter=_announces)
     lapses: bool = False
-    goods: GoodsKind | None = field(default=None, validator=_goods)
+    goods: GoodsKind | None = field(default=None, validator=_one_of(GoodsKind))
 
     def opens(self, statuses: frozenset[str]) -> bool:
         """Whether an order with these statuses may take it, guards aside."""

@@ -108,7 +108,7 @@ COVERS_OUT = Guard(
 
 
 class Outcome(NamedTuple):
-    """The change that an entry makes to `paid` and `invoiced`, as a part of a rule.
+    """The change that an entry makes to `paid` and `invoiced`, or to `dispatched`, as a part of a rule.
 
     Attributes:
         needs, forbids: conditions on the boxes as the rest of the rule leaves them.
