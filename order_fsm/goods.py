@@ -85,7 +85,7 @@ def add(sums: dict[str, int], pieces: Iterable[Pieces], sign: int = 1) -> None:
 
 
 def less(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
-    """Return what is left of some pieces without others, by SKU. Nothing is below 0."""
+    """Subtract `others` from `some`, by SKU. Leave out each SKU that has no piece left."""
     if not others:
         return dict(some)
     left = {sku: number - others.get(sku, 0) for sku, number in some.items()}

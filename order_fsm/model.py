@@ -553,7 +553,7 @@ class Sales(DictValue):
         currency: of the sums.
         orders: the number of orders that count (sent and not cancelled).
         gross: the sum of their totals.
-        received: the money captured, without what was reversed and not restored. It may be below zero.
+        received: captures and restorations minus reversals. It may be below zero.
         refunded: the money refunded, without failed refunds. It may be below zero.
         credited: how much refunds lowered what orders cost, for orders that count now. It may be below zero.
     """

@@ -272,7 +272,7 @@ class _Auditor:
             return {}
 
     def _wrong_levels(self, sums: _Sums) -> dict[str, tuple[StockLevel, str]]:
-        """Return the levels that differ from the orders, with what is wrong."""
+        """Return the levels that differ from the orders, each with its fault."""
         wrong: dict[str, tuple[StockLevel, str]] = {}
         for sku, level in self._levels(sums).items():
             orders = sums.held.get(sku, 0), sums.out.get(sku, 0), sums.lost.get(sku, 0)

@@ -198,7 +198,7 @@ def _differs(table: Workflow | None, payment: Payment, entry: Entry) -> list[str
 
 
 def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Each step is one that its table takes: from the state, with the money that was there, for what was asked.
+    """Each step is one that its table takes, for the state, the money and the request at that time.
 
     Whether there was enough stock is not known afterwards, so it is assumed.
     """

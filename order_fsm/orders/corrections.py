@@ -1,4 +1,4 @@
-"""The part of `Orders` that corrects what was recorded, and takes over what was recorded elsewhere."""
+"""The part of `Orders` that amends orders, adopts orders of an older system, and sends messages again."""
 
 from __future__ import annotations
 
@@ -217,8 +217,8 @@ class Corrections(Maintenance):
             The order.
 
         Raises:
-            InvalidInput: if the boxes are not a state of the workflow or contradict the payments, a payment exceeds
-                what was left or was given twice, or a time is in the future.
+            InvalidInput: if the boxes are not a state of the workflow or contradict the payments, a payment exceeds its
+                bound or is given twice, or a time is in the future.
             OrderExists, KeyReused: as in `create`.
         """
         order_id, key, by, text = validation.call(order_id, key, by, comment, False, False, False)

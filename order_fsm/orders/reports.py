@@ -37,7 +37,7 @@ class Reports:
         return orders
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        """Return what was sold, received and given back in an interval, by currency, all of one moment.
+        """Return the sales and the money of an interval, by currency, from one snapshot of the store.
 
         Orders that count (sent and not cancelled) are in it by the time at which they were last placed. Payments and
         refunds of all orders are in it by the time at which they were recorded, in their own currency. So are the

@@ -32,8 +32,8 @@ def message_again(workflow: Workflow, order: Order, history: Sequence[Entry], to
         at: the time of the new message.
 
     Raises:
-        InvalidInput: if the order never had such a message, or none can be made from what is known. The message lists
-            the topics that can be sent again.
+        InvalidInput: if the order never had such a message, or its history and ledger do not suffice to make one. The
+            message lists the topics that can be sent again.
     """
     known: dict[str, tuple[int, dict[str, Any]]] = {}
     for entry in reversed(history):

@@ -174,7 +174,7 @@ class ConnectionPool:
         self._call(switch)
 
     def scrub(self, wanted: str, done: str) -> None:
-        """Rewrite the file and empty its WAL, so that neither holds what was deleted or overwritten.
+        """Rewrite the file and empty its WAL, so that neither holds deleted or overwritten values.
 
         `secure_delete` is not enough: moving rows between pages leaves copies of them in the unused space of pages.
 
