@@ -526,6 +526,26 @@ def test_threads_on_one_connection_do_not_meet_in_a_transaction(path: Path, mode
         assert orders.audit().ok
 
 
+@autocommit_modes
+def test_stores_made_while_others_use_the_connection_wait_for_them(path: Path, mode: str) -> None:
+    with closing(shared(path, mode)) as host:
+        faults: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                for _ in range(200):
+                    SqliteStore(connection=host)
+            except BaseException as error:
+                faults.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert faults == []
+
+
 def test_handler_that_leaves_a_transaction_of_the_shop_open_is_stopped(path: Path) -> None:
     """Otherwise no other program could write during the next mails, and all of them would go out again."""
     with closing(connected(path, LEGACY)) as host:

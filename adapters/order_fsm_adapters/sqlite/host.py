@@ -42,8 +42,8 @@ class HostConnection:
         self._schema_is_certain = False
         self._closed = False
         self._lock = _lock_of(connection)
-        self._check_encoding()
-        self._prepare()
+        self._exclusively(self._check_encoding)
+        self._exclusively(self._prepare)
 
     @property
     def joined(self) -> bool:
