@@ -11,7 +11,7 @@ from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
 from order_fsm_adapters.sql.order_rows import OrderRow
-from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, erased, seal
+from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, digest, erased, seal
 from order_fsm_adapters.wire import WireFact, facts_form
 
 
@@ -56,6 +56,12 @@ def entry_row(order_id: str, entry: Entry, before: bytes) -> EntryRow:
         entry: as it shall be stored.
         before: the seal of the entry before it, empty for the first one.
     """
+    draft = entry_draft(order_id, entry)
+    return draft._replace(seal=seal(before, draft.seal))
+
+
+def entry_draft(order_id: str, entry: Entry) -> EntryRow:
+    """Return the row of an entry without its seal: `seal` is the digest of its content."""
     facts = entry.facts
     private = personal_facts(facts)
     wire, private_wire = facts_form(_without(facts, private)), facts_form(private)
@@ -81,7 +87,7 @@ def entry_row(order_id: str, entry: Entry, before: bytes) -> EntryRow:
         json_text(private_wire) if private else "{}",
         personal.salt,
         personal.digest,
-        _entry_seal(order_id, entry, wire, personal.digest, before),
+        _content(order_id, entry, wire, personal.digest),
     )
 
 
@@ -115,7 +121,7 @@ def entry_of(row: EntryRow, before: bytes) -> Entry:
             rules_fingerprint=row.rules_fingerprint,
             erased=row.salt is None and row.personal is not None,
         )
-        fits = row.seal == _entry_seal(row.order_id, entry, wire, row.personal, before)
+        fits = row.seal == seal(before, _content(row.order_id, entry, wire, row.personal))
         blank = not row.comment and not private
         fits = fits and Commitment(row.salt, row.personal).covers((row.comment, private_wire), blank=blank)
     except UNREADABLE as error:
@@ -129,9 +135,8 @@ def _without(facts: dict[str, Fact], private: dict[str, Fact]) -> dict[str, Fact
     return {name: value for name, value in facts.items() if name not in private} if private else facts
 
 
-def _entry_seal(
-    order_id: str, entry: Entry, facts: dict[str, WireFact], personal: bytes | None, before: bytes
-) -> bytes:
+def _content(order_id: str, entry: Entry, facts: dict[str, WireFact], personal: bytes | None) -> bytes:
+    """Return the digest of an entry's content, with the commitment in place of personal values."""
     values = (
         "entry",
         order_id,
@@ -149,7 +154,7 @@ def _entry_seal(
         entry.rules_fingerprint,
         personal,
     )
-    return seal(values, before)
+    return digest(values)
 
 
 def history_of(order: OrderRow, rows: list[Row], after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:

@@ -11,7 +11,7 @@ from order_fsm.store import Marks, marks_of
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
-from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, seal
+from order_fsm_adapters.sql.seals import NOTHING, Commitment, commitment, corrupt, digest, seal
 
 
 class OrderRow(NamedTuple):
@@ -85,6 +85,17 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
         before: its row before the change, if it has one.
         last_seal: the seal of its last entry.
     """
+    draft = order_draft(order, before)
+    return draft._replace(last_seal=last_seal, seal=seal(last_seal, draft.personal or b"", draft.seal))
+
+
+def order_draft(order: Order, before: OrderRow | None) -> OrderRow:
+    """Return the row of an order without seals: `seal` is the digest of its content, and `last_seal` is empty.
+
+    Args:
+        order: as it shall be stored.
+        before: as in `order_row`.
+    """
     customer, email, data = order.customer, order.email, "{}"
     if blob := order.data:
         data = json_text(blob)
@@ -111,8 +122,8 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
         1 if marks.refund_due else 0,
         1 if marks.unmatched else 0,
         1 if marks.part_dispatched else 0,
-        last_seal,
-        _order_seal(order, marks, (unit, units), personal.digest, last_seal),
+        b"",
+        _content(order, marks, (unit, units)),
         1 if order.counted else 0,
         None if order.placed_at is None else time_text(order.placed_at),
         total,
@@ -158,7 +169,8 @@ def order_of(row: OrderRow) -> Order:
         )
         flags = row.refund_is_due, row.is_unmatched, row.is_part_dispatched
         marks = Marks._make(map(flag_of, flags))
-        fits = row.seal == _order_seal(order, marks, (row.unit, row.units), row.personal, row.last_seal)
+        content = _content(order, marks, (row.unit, row.units))
+        fits = row.seal == seal(row.last_seal, row.personal or b"", content)
         values = _personal(order)
         fits = fits and Commitment(row.salt, row.personal).covers(values, blank=not any(values))
     except UNREADABLE as error:
@@ -172,7 +184,8 @@ def _personal(order: Order) -> Row:
     return order.customer, order.email, order.data
 
 
-def _order_seal(order: Order, marks: Marks, units: tuple[str, int], personal: bytes | None, last_seal: bytes) -> bytes:
+def _content(order: Order, marks: Marks, units: tuple[str, int]) -> bytes:
+    """Return the digest of an order's content, without personal values."""
     values = (
         "order",
         order.id,
@@ -191,7 +204,5 @@ def _order_seal(order: Order, marks: Marks, units: tuple[str, int], personal: by
         order.placed_at,
         marks,
         units,
-        personal,
-        last_seal,
     )
-    return seal(values)
+    return digest(values)

@@ -7,12 +7,12 @@ from order_fsm.store import IdempotencyRecord, StockLevel
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
-from order_fsm_adapters.sql.seals import corrupt, seal
+from order_fsm_adapters.sql.seals import corrupt, digest, seal
 
 
 def record_row(key: str, record: IdempotencyRecord) -> Row:
     """Return the row of a key's record."""
-    return (key, *record, seal(("key", key, *record)))
+    return (key, *record, digest(("key", key, *record)))
 
 
 def record_of(row: Row) -> IdempotencyRecord:
@@ -33,7 +33,7 @@ STOCK_COLUMNS = "sku, available, held, shipped, lost, backorder, seal"
 def stock_row(sku: str, level: StockLevel) -> Row:
     """Return the row of an item."""
     values = (sku, *level[:4], int(level.backorder))
-    return (*values, seal(("stock", *values)))
+    return (*values, _stock_seal(values))
 
 
 def level_of(row: Row) -> StockLevel:
@@ -43,16 +43,23 @@ def level_of(row: Row) -> StockLevel:
         StoreCorrupt: if the row is not as it was written.
     """
     sku, available, held, shipped, lost, backorder, sealed = row
-    if _seal_of("stock", row[:6]) != sealed:
+    if _stock_seal(row[:6]) != sealed:
         raise corrupt(f"the stock of {sku!r}")
     return StockLevel(available, held, shipped, lost, backorder == 1)
+
+
+def _stock_seal(values: Row) -> bytes:
+    """Return the seal of an item's row, over a text that a function in a database can make too."""
+    sku, *numbers = values
+    text = "|".join(["stock", *["" if number is None else str(number) for number in numbers], str(sku)])
+    return seal(text.encode(errors="surrogatepass"))
 
 
 def message_row(message: Message) -> Row:
     """Return the columns of a message without its attempts, and their seal."""
     values = (message.id, message.order_id, message.topic)
     payload, remaining = message.payload, message.remaining
-    sealed = seal(("message", *values, payload, message.created_at, remaining))
+    sealed = digest(("message", *values, payload, message.created_at, remaining))
     return (*values, json_text(payload), time_text(message.created_at), _remaining_text(message), sealed)
 
 
@@ -89,7 +96,7 @@ def message_of(row: Row) -> Message:
 
 def _seal_of(kind: str, values: Row) -> bytes:
     try:
-        return seal((kind, *values))
+        return digest((kind, *values))
     except UNREADABLE:
         # A damaged column may hold text that is not valid Unicode.
         return b""

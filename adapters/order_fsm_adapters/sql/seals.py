@@ -2,7 +2,8 @@
 
 A seal covers values and not columns, so it is the same in every database. The entries of an order form a chain: the
 seal of an entry covers the seal before it, so changed, removed, inserted and moved entries are detected. The order's
-row repeats the last seal of the chain, and has a seal of its own.
+row repeats the last seal of the chain, and has a seal of its own. The links of a chain are plain SHA-256 over bytes, so
+a function in a database can add one.
 
 Personal values (a customer, an address, a comment) are covered by a commitment: the seal covers a digest of a random
 salt and the values. To erase them, blank the values and the salt and keep the digest. Then nobody can find the values
@@ -15,27 +16,30 @@ that all rows of an order are gone, or a key, or a message.
 from __future__ import annotations
 
 import os
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 
 from order_fsm.errors import StoreCorrupt
 
-_SIZE = 32
 _SALT_SIZE = 16
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
 
 
-def seal(values: tuple[Any, ...], before: bytes = b"") -> bytes:
-    """Return the seal of some values.
+def digest(values: tuple[Any, ...]) -> bytes:
+    """Return the digest of some values.
 
     Args:
-        values: begin with the kind of the row. Equal values have the same seal, whatever the order of their keys.
-        before: the seal that it follows.
+        values: begin with the kind of the row. Equal values have the same digest, whatever the order of their keys.
     """
-    return blake2b(before + _encode(values), digest_size=_SIZE).digest()
+    return sha256(_encode(values)).digest()
+
+
+def seal(*parts: bytes) -> bytes:
+    """Return the seal over a digest and the seals and digests before it."""
+    return sha256(b"".join(parts)).digest()
 
 
 class Commitment(NamedTuple):
@@ -53,7 +57,7 @@ class Commitment(NamedTuple):
         """Return whether the values are those committed to, or erased."""
         if not self.salt:
             return blank
-        return self.digest == seal(values, self.salt)
+        return self.digest == seal(self.salt, digest(values))
 
 
 NOTHING = Commitment(None, None)
@@ -63,12 +67,12 @@ NOTHING = Commitment(None, None)
 def commitment(values: tuple[Any, ...]) -> Commitment:
     """Return a new commitment to personal values."""
     salt = os.urandom(_SALT_SIZE)
-    return Commitment(salt, seal(values, salt))
+    return Commitment(salt, seal(salt, digest(values)))
 
 
 def erased() -> Commitment:
     """Return the commitment of a new row whose personal values were erased before."""
-    return Commitment(None, os.urandom(_SIZE))
+    return Commitment(None, os.urandom(sha256().digest_size))
 
 
 def corrupt(row: str, reason: object = None) -> StoreCorrupt:
