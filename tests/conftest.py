@@ -25,6 +25,7 @@ from order_fsm.store import IdempotencyRecord, Need, Query, Store
 from order_fsm.testing import FrozenClock
 from order_fsm.testing.store_contract.harness import STRESS
 from order_fsm_adapters.memory import MemoryStore
+from tests import servers
 from tests.stores import KINDS, opened
 
 EVERYTHING = 1_000_000
@@ -154,6 +155,13 @@ def any_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
 def new_shop() -> type[Shop]:
     """Makes shops, for tests that need more than one or other rules."""
     return Shop
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[servers.PostgresServer]:
+    """A database in PostgreSQL."""
+    with servers.postgresql() as server:
+        yield server
 
 
 POLICIES: dict[str, tuple[Dispatch, bool]] = {

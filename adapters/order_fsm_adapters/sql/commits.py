@@ -5,7 +5,7 @@ from __future__ import annotations
 from order_fsm.errors import KeyReused, OrderExists, VersionConflict
 from order_fsm.model import Order
 from order_fsm.store import Change, record_of
-from order_fsm_adapters.sql import erasing, ledger, orders, outbox, stock
+from order_fsm_adapters.sql import erasing, ledger, orders, outbox, stock, tallies
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, EntryRow, entry_row
 from order_fsm_adapters.sql.order_rows import (
@@ -25,7 +25,8 @@ def _places(number: int) -> str:
 
 
 def _update(*columns: str) -> str:
-    return f"UPDATE order_fsm_order SET {' = ?, '.join(columns)} = ? WHERE id = ?"  # noqa: S608
+    changes = ", ".join(f'"{column}" = ?' for column in columns)
+    return f"UPDATE order_fsm_order SET {changes} WHERE id = ?"  # noqa: S608
 
 
 _INSERT_ORDER = f"INSERT INTO order_fsm_order ({ORDER_COLUMNS}) VALUES ({_places(len(OrderRow._fields))})"  # noqa: S608
@@ -69,10 +70,12 @@ def write(transaction: Transaction, change: Change) -> None:
             erasing.erase(transaction, before)
         last_seal = b"" if before is None else before.last_seal
         for entry in change.entries:
-            row = entry_row(order.id, entry, last_seal)
-            last_seal = row.seal
-            transaction.run(_INSERT_ENTRY, row)
-        _put_order(transaction, before, order_row(order, before, last_seal))
+            new = entry_row(order.id, entry, last_seal)
+            last_seal = new.seal
+            transaction.run(_INSERT_ENTRY, new)
+        row = order_row(order, before, last_seal)
+        _put_order(transaction, before, row)
+        tallies.note(transaction, before, row)
         if change.payments:
             _put_references(transaction, order, change.expected_version)
             ledger.add(transaction, order, change.expected_version)
@@ -93,6 +96,7 @@ def remove(transaction: Transaction, order: Order) -> None:
     for reference in present.references:
         transaction.run(_DELETE_REFERENCE, (reference, order.id))
     ledger.remove(transaction, present)
+    tallies.note(transaction, before, None)
     keys, *others = _REMOVE
     transaction.run(keys, (order.id, order.id))
     for statement in others:
@@ -107,7 +111,7 @@ def _before(transaction: Transaction, order_id: str, version: int) -> OrderRow |
         OrderExists, OrderNotFound, VersionConflict: if the order is not at `version`.
         StoreCorrupt: if the row is not as it was written.
     """
-    row = orders.row_of(transaction, order_id)
+    row = orders.row_of(transaction, order_id, transaction.for_update)
     if row is None:
         if version:
             raise orders.not_found(order_id)
@@ -121,8 +125,7 @@ def _before(transaction: Transaction, order_id: str, version: int) -> OrderRow |
 
 
 def _put_references(transaction: Transaction, order: Order, expected_version: int) -> None:
-    known = {row.reference for row in order.payments if row.version <= expected_version}
-    for reference in sorted(order.references - known):
+    for reference in ledger.new_references(order, expected_version):
         transaction.run(_INSERT_REFERENCE, (reference, order.id))
 
 

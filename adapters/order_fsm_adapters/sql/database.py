@@ -14,7 +14,23 @@ Result = TypeVar("Result")
 
 
 class Transaction(Protocol):
-    """An open transaction."""
+    """An open transaction.
+
+    Attributes:
+        for_update: ends a SELECT to lock its rows. Empty if a transaction that writes is alone anyway.
+        skip_locked: the same, and the rows that others have locked are left out.
+        has_triggers: whether triggers of the database keep the tallies.
+        sees_one_moment: whether all its statements see the database as it was at one moment.
+    """
+
+    @property
+    def for_update(self) -> str: ...
+    @property
+    def skip_locked(self) -> str: ...
+    @property
+    def has_triggers(self) -> bool: ...
+    @property
+    def sees_one_moment(self) -> bool: ...
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
         """Run a statement and return all its rows."""
@@ -43,7 +59,7 @@ class Database(Protocol):
         ...
 
     def rows(self, statement: str, values: Row) -> list[Row]:
-        """Run one reading statement by itself and return all its rows."""
+        """Run one statement by itself and return all its rows."""
         ...
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:

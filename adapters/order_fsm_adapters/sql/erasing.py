@@ -7,7 +7,7 @@ from order_fsm_adapters.sql import orders, outbox
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import history_of
 from order_fsm_adapters.sql.order_rows import OrderRow
-from order_fsm_adapters.sql.rows import record_of, record_row
+from order_fsm_adapters.sql.rows import RECORD_SELECTION, record_of, record_row
 
 # The seals cover the digests of these values, which stay.
 _ERASE_ENTRIES = """
@@ -15,10 +15,10 @@ _ERASE_ENTRIES = """
     WHERE order_id = ? AND salt IS NOT NULL
 """
 # The entries committed under a key carry it, so its row is found without an index on order_id.
-_RECORDS = """
-    SELECT "key", order_id, "first", "last", request_fingerprint, seal FROM order_fsm_key
+_RECORDS = f"""
+    SELECT {RECORD_SELECTION} FROM order_fsm_key
     WHERE order_id = ? AND "key" IN (SELECT "key" FROM order_fsm_entry WHERE order_id = ?)
-"""
+"""  # noqa: S608
 _UPDATE_RECORD = 'UPDATE order_fsm_key SET request_fingerprint = ?, seal = ? WHERE "key" = ?'
 _IS_NOTED = "SELECT 1 FROM order_fsm_unscrubbed WHERE order_id = ?"
 _NOTE = "INSERT INTO order_fsm_unscrubbed (order_id) VALUES (?)"

@@ -18,7 +18,10 @@ from order_fsm_adapters.sql.database import Row, Transaction
 CREDITED = "credited"
 """The kind of a row that repeats the credit of a refund."""
 
-_COLUMNS = "at, order_id, number, kind, currency, unit, units"
+COLUMNS = ("at", "order_id", "number", "kind", "currency", "unit", "units")
+"""The columns of order_fsm_payment."""
+
+_COLUMNS = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO order_fsm_payment ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _DELETE = "DELETE FROM order_fsm_payment WHERE at = ? AND order_id = ?"
 SUMS = """
@@ -31,18 +34,33 @@ _ROW = f"""
     SELECT {_COLUMNS} FROM order_fsm_payment WHERE at = ? AND order_id = ? AND number = ? AND kind = ?
 """  # noqa: S608
 _ROWS = f"""
-    SELECT {", ".join(f"row.{column}" for column in _COLUMNS.split(", "))}, one.payments FROM order_fsm_payment AS row
-    LEFT JOIN order_fsm_order AS one ON one.id = row.order_id
-    WHERE (row.at, row.order_id, row.number, row.kind) > (?, ?, ?, ?)
-    ORDER BY row.at, row.order_id, row.number, row.kind LIMIT ?
+    SELECT {", ".join(f"paid.{column}" for column in COLUMNS)}, one.payments FROM order_fsm_payment AS paid
+    LEFT JOIN order_fsm_order AS one ON one.id = paid.order_id
+    WHERE (paid.at, paid.order_id, paid.number, paid.kind) > (?, ?, ?, ?)
+    ORDER BY paid.at, paid.order_id, paid.number, paid.kind LIMIT ?
 """  # noqa: S608
 _PAGE = 500
 
 
 def add(transaction: Transaction, order: Order, expected_version: int) -> None:
     """Insert the rows of the payments that an order has since a version."""
-    for row in _rows_of(order.id, order.payments, expected_version):
+    for row in rows_of(order.id, order.payments, expected_version):
         transaction.run(_INSERT, row)
+
+
+def rows_of(order_id: str, payments: tuple[Payment, ...], expected_version: int) -> Iterator[Row]:
+    """Yield the rows of the payments after a version. Amounts of 0 have none."""
+    for number, payment in enumerate(payments):
+        if payment.version > expected_version:
+            for kind, amount in ((payment.kind, payment.amount), (CREDITED, payment.credit)):
+                if amount:
+                    yield time_text(payment.at), order_id, number, kind, payment.currency, *in_units(amount)
+
+
+def new_references(order: Order, expected_version: int) -> list[str]:
+    """Return the references of payments that an order has since a version and had not before."""
+    known = {row.reference for row in order.payments if row.version <= expected_version}
+    return sorted(order.references - known)
 
 
 def remove(transaction: Transaction, order: Order) -> None:
@@ -106,15 +124,6 @@ def strays(transaction: Transaction) -> Iterator[str]:
 def _stored(order_id: str, payments: str) -> list[Row] | None:
     """Return the rows of a ledger as it is stored, None if it is damaged."""
     try:
-        return list(_rows_of(order_id, payments_of(payments), 0))
+        return list(rows_of(order_id, payments_of(payments), 0))
     except UNREADABLE:
         return None
-
-
-def _rows_of(order_id: str, payments: tuple[Payment, ...], expected_version: int) -> Iterator[Row]:
-    """Yield the rows of the payments after a version. Amounts of 0 have none."""
-    for number, payment in enumerate(payments):
-        if payment.version > expected_version:
-            for kind, amount in ((payment.kind, payment.amount), (CREDITED, payment.credit)):
-                if amount:
-                    yield time_text(payment.at), order_id, number, kind, payment.currency, *in_units(amount)

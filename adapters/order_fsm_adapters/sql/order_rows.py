@@ -71,7 +71,7 @@ class OrderRow(NamedTuple):
         return self[15:25]
 
 
-ORDER_COLUMNS = ", ".join(OrderRow._fields)
+ORDER_COLUMNS = ", ".join(f'"{column}"' for column in OrderRow._fields)
 CHANGING_COLUMNS = OrderRow._fields[1:13]
 PLACING_COLUMNS = OrderRow._fields[13:15]
 AMENDED_COLUMNS = OrderRow._fields[15:25]

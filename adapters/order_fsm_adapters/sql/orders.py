@@ -9,7 +9,7 @@ from order_fsm_adapters.sql import stock
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, history_of
 from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow, order_of
-from order_fsm_adapters.sql.rows import record_of
+from order_fsm_adapters.sql.rows import RECORD_SELECTION, record_of
 
 ORDER = f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id = ?"  # noqa: S608
 ENTRIES = f"""
@@ -17,20 +17,30 @@ ENTRIES = f"""
 """  # noqa: S608
 LIMIT = 2**63
 _HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
-RECORD = 'SELECT "key", order_id, "first", "last", request_fingerprint, seal FROM order_fsm_key WHERE "key" = ?'
+RECORD = f'SELECT {RECORD_SELECTION} FROM order_fsm_key WHERE "key" = ?'  # noqa: S608
 
 
-def row_of(transaction: Transaction, order_id: str) -> OrderRow | None:
+def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow | None:
     """Return the row of an order, None if there is no such order.
+
+    Args:
+        transaction: an open one.
+        order_id: the order.
+        lock: ends the statement if the row shall be locked.
 
     Raises:
         StoreCorrupt: if the row is missing and the history is not.
     """
-    for row in transaction.rows(ORDER, (order_id,)):
+    for row in transaction.rows(ORDER + lock, (order_id,)):
         return OrderRow._make(row)
     if transaction.rows(_HAS_ENTRIES, (order_id,)):
-        raise StoreCorrupt(f"order {order_id!r} is gone and its history is not: restore it from a backup")
+        raise gone(order_id)
     return None
+
+
+def gone(order_id: str) -> StoreCorrupt:
+    """Return the error for an order that left its history behind."""
+    return StoreCorrupt(f"order {order_id!r} is gone and its history is not: restore it from a backup")
 
 
 def not_found(order_id: str) -> OrderNotFound:

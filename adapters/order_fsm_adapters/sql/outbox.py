@@ -17,17 +17,15 @@ from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Message
 from order_fsm_adapters.sql.codec import time_text
 from order_fsm_adapters.sql.database import Row, Transaction
-from order_fsm_adapters.sql.rows import message_of, message_row, remaining_columns
+from order_fsm_adapters.sql.rows import MESSAGE_COLUMNS, message_of, message_row, remaining_columns
 
 _log = logging.getLogger(__name__)
 
-_COLUMNS = "id, order_id, topic, payload, created_at, remaining, seal, attempts"
+_COLUMNS = ", ".join(MESSAGE_COLUMNS)
 _INSERT = f"""
-    INSERT INTO order_fsm_message ({_COLUMNS}, due, head)
-    SELECT ?, ?, ?, ?, ?, ?, ?, ?, '', CASE WHEN ? OR NOT EXISTS (
-        SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = ''
-    ) THEN 1 ELSE 0 END
+    INSERT INTO order_fsm_message ({_COLUMNS}, due, head) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?)
 """  # noqa: S608
+_HAS_HEAD = "SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = '' LIMIT 1"
 _IS_LEASED = "SELECT number FROM order_fsm_message WHERE id = ? AND due = ?"
 _MESSAGE = f"SELECT {_COLUMNS} FROM order_fsm_message WHERE number = ?"  # noqa: S608
 _CLAIMABLE = """
@@ -53,6 +51,7 @@ _DEAD = "SELECT number FROM order_fsm_dead_letter ORDER BY created_at, number LI
 _ALL_DEAD = "SELECT number FROM order_fsm_dead_letter"
 _DEAD_LETTER = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE number = ?"  # noqa: S608
 _DEAD_LETTER_OF = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE id = ?"  # noqa: S608
+_ORDER = "SELECT id FROM order_fsm_order WHERE id = ?"
 _DIG_UP = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
 
 
@@ -63,7 +62,7 @@ def add(transaction: Transaction, message: Message) -> None:
 
 def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) -> list[Message]:
     """Answer `Store.claim`."""
-    found = _readable(transaction, _CLAIMABLE, (time_text(now),), _MESSAGE, limit)
+    found = _readable(transaction, _CLAIMABLE + transaction.skip_locked, (time_text(now),), _MESSAGE, limit)
     end = time_text(until)
     for number, _ in found:
         transaction.run(_LEASE, (end, number))
@@ -72,12 +71,14 @@ def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) 
 
 def delivered(transaction: Transaction, message: Message, until: datetime) -> None:
     """Answer `Store.delivered`."""
+    _lock_order(transaction, message.order_id)
     for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
         _drop(transaction, number, message.order_id)
 
 
 def retry_later(transaction: Transaction, message: Message, until: datetime, due: datetime | None) -> None:
     """Answer `Store.retry_later`."""
+    _lock_order(transaction, message.order_id)
     for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
         if message.remaining:
             # An erasure may have changed the payload since the claim.
@@ -111,6 +112,7 @@ def damaged_dead_letters(transaction: Transaction) -> list[str]:
 
 def requeue(transaction: Transaction, message: Message) -> None:
     """Answer `Store.requeue`."""
+    _lock_order(transaction, message.order_id)
     for row in transaction.rows(_DEAD_LETTER_OF, (message.id,)):
         transaction.run(_DIG_UP, (message.id,))
         _append(transaction, (*row[:-1], 0))
@@ -135,10 +137,17 @@ def erase(transaction: Transaction, order_id: str) -> None:
                 transaction.run(update, (edited[3], edited[6], number))
 
 
+def _lock_order(transaction: Transaction, order_id: str) -> None:
+    """Keep commits away from an order, so that no message comes while another one becomes its head."""
+    if transaction.for_update:
+        transaction.rows(_ORDER + transaction.for_update, (order_id,))
+
+
 def _append(transaction: Transaction, columns: Row) -> None:
     """Insert a message, behind all others."""
     order_id, remaining = columns[1], columns[5]
-    transaction.run(_INSERT, (*columns, 1 if remaining else 0, order_id))
+    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD, (order_id,))
+    transaction.run(_INSERT, (*columns, 1 if is_head else 0))
 
 
 def _drop(transaction: Transaction, number: int, order_id: str) -> None:

@@ -9,6 +9,14 @@ from order_fsm_adapters.sql.codec import UNREADABLE, json_text, time_of, time_te
 from order_fsm_adapters.sql.database import Row
 from order_fsm_adapters.sql.seals import corrupt, digest, seal
 
+RECORD_COLUMNS = ("key", "order_id", "first", "last", "request_fingerprint", "seal")
+"""The columns of `record_row`."""
+
+RECORD_SELECTION = ", ".join(f'"{column}"' for column in RECORD_COLUMNS)
+
+MESSAGE_COLUMNS = ("id", "order_id", "topic", "payload", "created_at", "remaining", "seal", "attempts")
+"""The columns of `message_row`, and the attempts."""
+
 
 def record_row(key: str, record: IdempotencyRecord) -> Row:
     """Return the row of a key's record."""

@@ -15,13 +15,19 @@ _UPDATE = """
 _INSERT = f"INSERT INTO order_fsm_stock ({STOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
-def levels(transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
-    """Answer `Store.stock_levels`."""
+def levels(transaction: Transaction, skus: Iterable[str], lock: str = "") -> dict[str, StockLevel]:
+    """Answer `Store.stock_levels`.
+
+    Args:
+        transaction: an open one.
+        skus: the items.
+        lock: ends the statement if the rows shall be locked.
+    """
     found: dict[str, StockLevel] = {}
-    for sku in skus:
-        if sku not in found:
-            for row in transaction.rows(_ITEM, (sku,)):
-                found[sku] = level_of(row)
+    # In one sequence, so that two transactions that lock the same items do not wait for each other.
+    for sku in sorted(set(skus)):
+        for row in transaction.rows(_ITEM + lock, (sku,)):
+            found[sku] = level_of(row)
     return found
 
 
@@ -36,7 +42,7 @@ def moved(transaction: Transaction, change: Change) -> dict[str, StockLevel]:
     Raises:
         VersionConflict, InvalidInput: as `levels_after` does.
     """
-    before = levels(transaction, (move.sku for move in change.stock))
+    before = levels(transaction, (move.sku for move in change.stock), transaction.for_update)
     return levels_after(before, change.stock, None if change.order is None else change.order.id)
 
 
@@ -51,5 +57,5 @@ def set_available(
     transaction: Transaction, sku: str, pieces: int | None, expected: int | None, backorder: bool | None
 ) -> None:
     """Answer `Store.set_stock`."""
-    before = levels(transaction, (sku,)).get(sku)
+    before = levels(transaction, (sku,), transaction.for_update).get(sku)
     put(transaction, sku, level_set(sku, before, pieces, expected, backorder))

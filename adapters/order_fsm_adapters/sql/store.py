@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from types import TracebackType
 from typing import Self
 
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.model import Entry, Message, Order, Sales
-from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally, one_by_one
+from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally
 from order_fsm_adapters.sql import audit, commits, orders, outbox, reports, search, stock
 from order_fsm_adapters.sql.database import Database, Transaction
+from order_fsm_adapters.sql.dialect import Dialect
 
 
 class SqlStore:
     """A store in a SQL database. Each call is one transaction, or part of the host's."""
 
-    def __init__(self, database: Database) -> None:
-        """Use a database that has the tables."""
+    def __init__(self, database: Database, dialect: Dialect) -> None:
+        """Use a database that has the tables, in the way of its dialect."""
         self._database = database
+        self._dialect = dialect
+
+    def _guest(self, database: Database) -> Self:
+        """Return the same store over a connection of the host."""
+        guest = copy(self)
+        guest._database = database
+        return guest
 
     @property
     def joined(self) -> bool:
@@ -34,16 +42,13 @@ class SqlStore:
         return self._database.read(lambda transaction: orders.history(transaction, order_id, after, limit))
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
-        return self._database.read(lambda transaction: [orders.snapshot(transaction, need) for need in needs])
+        return self._dialect.prepare_many(self._database, needs)
 
     def commit(self, change: Change) -> None:
-        self._database.write(lambda transaction: commits.write(transaction, change))
+        self._dialect.commit(self._database, change)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        def write(transaction: Transaction) -> list[OrderFsmError | None]:
-            return one_by_one(lambda change: transaction.part(partial(commits.write, change=change)), changes)
-
-        return self._database.write(write)
+        return self._dialect.commit_all(self._database, changes)
 
     def find(self, query: Query) -> list[Order]:
         return self._database.read(lambda transaction: search.find(transaction, query))
@@ -76,7 +81,12 @@ class SqlStore:
             # Its write lock would be held while mail is sent.
             way = "use a store of its own" if self._database.is_always_joined else "commit first"
             raise InvalidInput(f"deliver messages with no transaction open: {way}")
-        return self._database.write_at_once(lambda transaction: outbox.claim(transaction, now, until, limit))
+
+        def claim(transaction: Transaction) -> list[Message]:
+            self._dialect.fold(transaction)
+            return outbox.claim(transaction, now, until, limit)
+
+        return self._database.write_at_once(claim)
 
     def delivered(self, message: Message, until: datetime) -> None:
         self._database.write_at_once(lambda transaction: outbox.delivered(transaction, message, until))
@@ -94,8 +104,7 @@ class SqlStore:
         self._database.write(lambda transaction: commits.remove(transaction, order))
 
     def scrub(self) -> None:
-        # The files are those of the host or of the server. A store that owns them overrides this.
-        self._database.rows("SELECT 1", ())
+        self._dialect.scrub(self._database)
 
     def order_ids(self) -> Iterator[str]:
         return audit.order_ids(self._database.rows)

@@ -20,6 +20,11 @@ class Session:
 
     __slots__ = ("__weakref__", "connection", "is_joined", "where")
 
+    for_update = ""
+    skip_locked = ""
+    has_triggers = True
+    sees_one_moment = True
+
     def __init__(self, connection: Connection, where: str) -> None:
         """Use an open connection.
 

@@ -12,6 +12,7 @@ from order_fsm_adapters.files import path_of
 from order_fsm_adapters.sql import SqlStore, erasing
 from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.connections import ConnectionPool
+from order_fsm_adapters.sqlite.dialect import DIALECT
 from order_fsm_adapters.sqlite.host import HostConnection
 
 _OLDEST_SQLITE = (3, 37, 0)
@@ -62,9 +63,9 @@ class SqliteStore(SqlStore):
         if connection is None:
             self._path = _file(path)
             self._pool = ConnectionPool(self._path, _prepare)
-            super().__init__(self._pool)
+            super().__init__(self._pool, DIALECT)
         elif isinstance(connection, Connection) and connection.text_factory is str:
-            super().__init__(HostConnection(connection))
+            super().__init__(HostConnection(connection), DIALECT)
         else:
             raise InvalidInput("connection must be a sqlite3.Connection with the text_factory str")
 

@@ -1,0 +1,136 @@
+"""A change as the JSON that the functions of the database take, and what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from order_fsm.errors import (
+    InvalidInput,
+    KeyReused,
+    OrderExists,
+    OrderFsmError,
+    StoreCorrupt,
+    VersionConflict,
+)
+from order_fsm.store import Change, Need, Snapshot, StockLevel, available_of, record_of
+from order_fsm_adapters.postgresql.text import escaped, unescaped
+from order_fsm_adapters.sql import ledger, orders
+from order_fsm_adapters.sql.codec import json_text
+from order_fsm_adapters.sql.database import Row
+from order_fsm_adapters.sql.entry_rows import EntryRow, entry_draft
+from order_fsm_adapters.sql.order_rows import OrderRow, order_draft, order_of
+from order_fsm_adapters.sql.rows import MESSAGE_COLUMNS, RECORD_COLUMNS, level_of, message_row, record_row
+from order_fsm_adapters.sql.rows import record_of as record_in
+
+JsonObject = dict[str, Any]
+
+
+def change_form(change: Change) -> JsonObject:
+    """Return a change as the function `order_fsm_commit_1` takes it. Empty members are left out."""
+    form: JsonObject = {"expected_version": change.expected_version}
+    order = change.order
+    if order is not None:
+        form["order"] = _object(OrderRow._fields, order_draft(order, None))
+        form["entries"] = [_object(EntryRow._fields, entry_draft(order.id, entry)) for entry in change.entries]
+        if change.payments:
+            rows = ledger.rows_of(order.id, order.payments, change.expected_version)
+            form["payments"] = [_object(ledger.COLUMNS, row) for row in rows]
+            form["references"] = ledger.new_references(order, change.expected_version)
+    if change.stock:
+        form["stock"] = [tuple(move) for move in change.stock]
+    if change.messages:
+        form["messages"] = [
+            _object(MESSAGE_COLUMNS, (*message_row(message), message.attempts)) for message in change.messages
+        ]
+    if change.key is not None:
+        form["key"] = _object(RECORD_COLUMNS, record_row(change.key, record_of(change)))
+    return form
+
+
+def change_forms(changes: Sequence[Change]) -> str:
+    """Return changes as the function `order_fsm_commit_all_1` takes them."""
+    forms = []
+    reached: dict[tuple[str, int], list[int]] = {}
+    for place, change in enumerate(changes):
+        form = change_form(change)
+        if change.order is not None:
+            form["after"] = reached.get((change.order.id, change.expected_version), [])
+            reached.setdefault((change.order.id, change.order.version), []).append(place)
+        forms.append(form)
+    return json_text(forms)
+
+
+def refusal_of(change: Change, answer: Sequence[str]) -> OrderFsmError | None:
+    """Return the error that an answer of `order_fsm_commit_1` stands for, None if the change is written."""
+    what, about = answer[0], unescaped(answer[-1])
+    if what == "done":
+        return None
+    if what == "key":
+        return KeyReused(f"the key {change.key!r} was committed before")
+    if what == "damaged":
+        return StoreCorrupt(f"the stock of {about!r} is damaged or was edited: restore it from a backup")
+    if what == "limit":
+        return InvalidInput(f"the stock of {about!r} must be below 2**63")
+    order_id = None if change.order is None else change.order.id
+    if what == "stock":
+        of_order = "" if order_id is None else f"order {order_id!r}: "
+        return VersionConflict(f"{of_order}the stock of {about!r} has changed: load it again")
+    if order_id is None:
+        raise StoreCorrupt(f"the function order_fsm_commit_1 answered {what!r}: install the functions again")
+    if what == "exists":
+        return OrderExists(f"there is already an order {order_id!r}")
+    if what == "missing":
+        return orders.not_found(order_id)
+    if what == "gone":
+        return orders.gone(order_id)
+    if what == "after":
+        return VersionConflict(f"order {order_id!r}: the change before this one was refused")
+    return VersionConflict(f"order {order_id!r} is at version {about}, not {change.expected_version}: load it again")
+
+
+def need_forms(needs: Sequence[Need]) -> str:
+    """Return needs as the function `order_fsm_prepare_1` takes them."""
+    return json_text([(_sent(need.order_id), _sent(need.key), [_sent(sku) for sku in need.skus]) for need in needs])
+
+
+def snapshot_of(need: Need, answer: tuple[Any, ...]) -> Snapshot:
+    """Return the snapshot that an answer of `order_fsm_prepare_1` stands for."""
+    order, record, stock, is_gone = answer
+    try:
+        if is_gone and need.order_id is not None:
+            raise orders.gone(need.order_id)
+        found = None if order is None else order_of(OrderRow._make(_row(OrderRow._fields, order)))
+        known = None if record is None else record_in(_row(RECORD_COLUMNS, record))
+        rows = [_row(_STOCK_COLUMNS, item) for item in stock or ()]
+        levels: dict[str, StockLevel] = {row[0]: level_of(row) for row in rows}
+        backorder = frozenset([sku for sku, level in levels.items() if level.backorder])
+        return Snapshot(found, known, available_of(levels), None, backorder)
+    except StoreCorrupt as fault:
+        return Snapshot(None, None, {}, fault)
+
+
+_BYTES = {"seal", "last_seal", "salt", "personal"}
+_STOCK_COLUMNS = ("sku", "available", "held", "shipped", "lost", "backorder", "seal")
+
+
+def _object(columns: Sequence[str], row: Row) -> JsonObject:
+    """Return a row as an object, from which the database makes a record."""
+    return {column: _sent(value) for column, value in zip(columns, row, strict=True)}
+
+
+def _sent(value: object) -> object:
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    return escaped(value) if isinstance(value, str) else value
+
+
+def _row(columns: Sequence[str], record: JsonObject) -> Row:
+    """Return the columns of a record that the database made an object of."""
+    return tuple([_received(column, record[column]) for column in columns])
+
+
+def _received(column: str, value: object) -> object:
+    if isinstance(value, str):
+        return bytes.fromhex(value[2:]) if column in _BYTES else unescaped(value)
+    return value

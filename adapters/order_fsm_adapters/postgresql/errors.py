@@ -1,0 +1,41 @@
+"""Errors of PostgreSQL as errors of the store, by their SQLSTATE.
+
+The codes are in appendix A of PostgreSQL's manual.
+"""
+
+from __future__ import annotations
+
+from order_fsm.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable, TransactionLost
+from order_fsm_adapters.sql.dialect import ConnectionBroken, Repeatable
+
+_REPEATABLE = {"40001", "40P01"}  # serialization_failure, deadlock_detected
+_BROKEN = {"57P01", "57P02", "57P03", "57P05"}  # the server ends the connection
+_NOT_INSTALLED = {"42P01", "42883", "3F000", "42703", "42P02"}  # no such table, function, schema, column
+_DISK_FULL = "53100"
+_UNIQUE = "23505"
+
+
+def store_error(sqlstate: str | None, text: str, where: str, *, joined: bool) -> StoreError:
+    """Return the store's error.
+
+    Args:
+        sqlstate: of the error, None if the driver gives none.
+        text: the error's message.
+        where: names the database.
+        joined: whether the transaction is the host's. PostgreSQL has ended it, whatever the error.
+    """
+    about = f"{where}: {text}" + (f" (SQLSTATE {sqlstate})" if sqlstate else "")
+    if sqlstate in _NOT_INSTALLED:
+        return StoreUnavailable(f"{about}: are the tables of order_fsm installed? Call install()")
+    if joined:
+        return TransactionLost(f"{about}: nothing is written: restart the transaction")
+    if sqlstate is None or sqlstate in _BROKEN or sqlstate.startswith("08"):
+        return ConnectionBroken(f"{about}: if it was a commit, it is unknown whether it is written")
+    if sqlstate in _REPEATABLE or sqlstate == _UNIQUE:
+        # Another transaction inserted the row first: the repetition finds it.
+        return Repeatable(f"{about}: nothing is written: repeat it")
+    if sqlstate == _DISK_FULL:
+        return StoreFull(f"{about}: make room, then retry")
+    if sqlstate.startswith(("XX", "22", "23")):
+        return StoreCorrupt(f"{about}: a table is damaged or was edited: restore it from a backup")
+    return StoreUnavailable(about)

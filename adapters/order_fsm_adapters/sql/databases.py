@@ -1,0 +1,170 @@
+"""The two kinds of database access: over connections of the store's own, and over one of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from typing import Protocol
+
+from order_fsm.errors import StoreError, StoreUnavailable
+from order_fsm_adapters.sql.database import Result, Row, Transaction
+from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect, Repeatable
+from order_fsm_adapters.sql.sessions import Link, Session
+
+_ATTEMPTS = 20
+"""How often a transaction is repeated that the database ended for the sake of others."""
+
+_OF_READING = (Repeatable, ConnectionBroken)
+"""The errors after which reading is repeated. Whether a commit on a broken connection was done is unknown."""
+
+
+class Pool(Protocol):
+    """Connections of the store's own. They commit each statement by itself unless a transaction is begun.
+
+    Attributes:
+        where: names the database in messages.
+    """
+
+    where: str
+
+    def lent(self) -> AbstractContextManager[Link]:
+        """Lend a connection for a block. If the block raises, the connection is given up unless it is idle.
+
+        Raises:
+            StoreUnavailable: if there is none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class OwnDatabase:
+    """Each call is a transaction. One that the database ended for the sake of others is repeated."""
+
+    joined = False
+    is_always_joined = False
+
+    def __init__(self, pool: Pool, dialect: Dialect) -> None:
+        """Use a pool of connections to a database of this dialect."""
+        self._pool = pool
+        self._dialect = dialect
+
+    def rows(self, statement: str, values: Row) -> list[Row]:
+        return self._repeated(lambda session: session.rows(statement, values), Repeatable)
+
+    def read(self, work: Callable[[Transaction], Result]) -> Result:
+        return self._repeated(lambda session: _alone(session, self._dialect.begin_reading, work), _OF_READING)
+
+    def write(self, work: Callable[[Transaction], Result]) -> Result:
+        return self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), Repeatable)
+
+    def write_at_once(self, work: Callable[[Transaction], Result]) -> Result:
+        return self.write(work)
+
+    def install(self, work: Callable[[Transaction], None]) -> None:
+        """Do work in a transaction, whatever tables there are."""
+        with self._pool.lent() as link:
+            _alone(self._session(link), self._dialect.begin_writing, work)
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def _session(self, link: Link) -> Session:
+        return Session(link, self._dialect, self._pool.where, joined=False, sees_one_moment=True)
+
+    def _repeated(
+        self, work: Callable[[Session], Result], passing: type[StoreError] | tuple[type[StoreError], ...]
+    ) -> Result:
+        """Do work in a session, and repeat it if it raises one of the passing errors."""
+        for left in range(_ATTEMPTS - 1, -1, -1):
+            try:
+                with self._pool.lent() as link:
+                    session = self._session(link)
+                    self._dialect.check(session)
+                    return work(session)
+            except passing:
+                if not left:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+
+class HostDatabase:
+    """The host's connection. The host commits or rolls back the transactions that it began.
+
+    If no transaction is open on a connection in autocommit, each call commits by itself.
+    """
+
+    def __init__(self, link: Link, dialect: Dialect, where: str) -> None:
+        """Use the host's connection.
+
+        Args:
+            link: the connection.
+            dialect: of its database.
+            where: names the database in messages.
+        """
+        self._link = link
+        self._dialect = dialect
+        self._where = where
+        self._closed = False
+
+    @property
+    def joined(self) -> bool:
+        return self._link.in_transaction or self._link.begins_itself
+
+    @property
+    def is_always_joined(self) -> bool:
+        return self._link.begins_itself
+
+    def rows(self, statement: str, values: Row) -> list[Row]:
+        return self._checked().rows(statement, values)
+
+    def read(self, work: Callable[[Transaction], Result]) -> Result:
+        session = self._checked()
+        return work(session) if session.joined else _alone(session, self._dialect.begin_reading, work)
+
+    def write(self, work: Callable[[Transaction], Result]) -> Result:
+        session = self._checked()
+        return session.part(work) if session.joined else _alone(session, self._dialect.begin_writing, work)
+
+    def write_at_once(self, work: Callable[[Transaction], Result]) -> Result:
+        return self.write(work)
+
+    def install(self, work: Callable[[Transaction], None]) -> None:
+        """Do work in the host's transaction, or in one of its own, whatever tables there are."""
+        session = self._session()
+        if session.joined:
+            session.part(work)
+        else:
+            _alone(session, self._dialect.begin_writing, work)
+
+    def close(self) -> None:
+        """Refuse further calls. The connection stays open: it is the host's."""
+        self._closed = True
+
+    def _checked(self) -> Session:
+        session = self._session()
+        self._dialect.check(session)
+        return session
+
+    def _session(self) -> Session:
+        if self._closed:
+            raise StoreUnavailable(f"{self._where}: this store is closed: make a new one")
+        joined = self.joined
+        return Session(self._link, self._dialect, self._where, joined=joined, sees_one_moment=not joined)
+
+
+def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction], Result]) -> Result:
+    """Do work in a transaction of its own."""
+    try:
+        for statement in begin:
+            session.run(statement)
+        result = work(session)
+        session.run("COMMIT")
+    except BaseException:
+        # If this fails too, the connection is broken, and the first error says so.
+        with suppress(StoreError):
+            session.run("ROLLBACK")
+        raise
+    return result

@@ -1,0 +1,91 @@
+"""The differences between databases, other than the schema.
+
+`Dialect` is for a database in which a change is several statements of one transaction. Another database overrides
+`prepare_many`, `commit` and `commit_all`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from order_fsm.errors import OrderFsmError, StoreError, StoreUnavailable
+from order_fsm.store import Change, Need, Snapshot, one_by_one
+from order_fsm_adapters.sql import commits, orders
+from order_fsm_adapters.sql.database import Database, Row, Transaction
+
+
+class Repeatable(StoreUnavailable):
+    """The database ended the transaction for the sake of others. Nothing is written, and it may be repeated."""
+
+
+class ConnectionBroken(StoreUnavailable):
+    """The connection is lost. It is unknown whether its last statement was done."""
+
+
+class Dialect:
+    """What the SQL store does in the way of one database.
+
+    Attributes:
+        name: of the database, for messages.
+        quote: goes around names.
+        for_update, skip_locked, has_triggers: as in `Transaction`.
+        begin_reading, begin_writing: the statements that begin a transaction, in one round trip each.
+    """
+
+    name = ""
+    quote = '"'
+    for_update = ""
+    skip_locked = ""
+    has_triggers = False
+    begin_reading: tuple[str, ...] = ("BEGIN",)
+    begin_writing: tuple[str, ...] = ("BEGIN",)
+
+    def sent(self, values: Row) -> Row:
+        """Return values as the database can store them."""
+        return values
+
+    def received(self, rows: list[Row]) -> list[Row]:
+        """Return rows with the values as they were before `sent`."""
+        return rows
+
+    def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
+        """Return the store's error for one of a driver.
+
+        Args:
+            error: as the driver raised it.
+            where: names the database in the message.
+            joined: whether the transaction is the host's.
+        """
+        raise NotImplementedError
+
+    def check(self, transaction: Transaction) -> None:
+        """Check that the database has the tables of this version.
+
+        Raises:
+            StoreUnavailable: if it has none, or those of another version.
+        """
+        raise NotImplementedError
+
+    def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
+        """Answer `Store.prepare_many`."""
+        return database.read(lambda transaction: [orders.snapshot(transaction, need) for need in needs])
+
+    def commit(self, database: Database, change: Change) -> None:
+        """Answer `Store.commit`."""
+        database.write(lambda transaction: commits.write(transaction, change))
+
+    def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        """Answer `Store.commit_all`."""
+
+        def write(transaction: Transaction) -> list[OrderFsmError | None]:
+            return one_by_one(lambda change: transaction.part(partial(commits.write, change=change)), changes)
+
+        return database.write(write)
+
+    def scrub(self, database: Database) -> None:
+        """Answer `Store.scrub`. The files are those of the host or of the server."""
+        database.rows("SELECT 1", ())
+
+    def fold(self, transaction: Transaction) -> None:
+        """Add many steps of the tallies to their counters. Called by relays."""

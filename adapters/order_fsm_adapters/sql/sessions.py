@@ -1,0 +1,89 @@
+"""Statements and transactions over one connection of a driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from order_fsm_adapters.sql.database import Result, Row, Transaction
+from order_fsm_adapters.sql.dialect import Dialect
+
+
+class Link(Protocol):
+    """One connection, by some driver. Its methods raise the driver's exceptions.
+
+    Attributes:
+        failures: the exceptions of the driver.
+    """
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]: ...
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    @property
+    def begins_itself(self) -> bool:
+        """Whether the driver begins a transaction with the next statement if none is open."""
+        ...
+
+    def rows(self, statement: str, values: Row, quote: str) -> list[Row]:
+        """Run a statement and return all its rows."""
+        ...
+
+    def run(self, statement: str, values: Row, quote: str) -> int:
+        """Run a statement and return the number of rows that it met."""
+        ...
+
+
+class Session:
+    """A connection as a `Transaction`, which raises the store's errors."""
+
+    def __init__(self, link: Link, dialect: Dialect, where: str, *, joined: bool, sees_one_moment: bool) -> None:
+        """Use a connection.
+
+        Args:
+            link: the connection.
+            dialect: of its database.
+            where: names the database in messages.
+            joined: whether the transaction is the host's.
+            sees_one_moment: as in `Transaction`.
+        """
+        self.link = link
+        self.for_update = dialect.for_update
+        self.skip_locked = dialect.skip_locked
+        self.has_triggers = dialect.has_triggers
+        self.sees_one_moment = sees_one_moment
+        self._dialect = dialect
+        self._where = where
+        self.joined = joined
+
+    def rows(self, statement: str, values: Row = ()) -> list[Row]:
+        dialect = self._dialect
+        try:
+            return dialect.received(self.link.rows(statement, dialect.sent(values), dialect.quote))
+        except self.link.failures as error:
+            raise dialect.failure(error, self._where, joined=self.joined) from error
+
+    def run(self, statement: str, values: Row = ()) -> int:
+        dialect = self._dialect
+        try:
+            return self.link.run(statement, dialect.sent(values), dialect.quote)
+        except self.link.failures as error:
+            raise dialect.failure(error, self._where, joined=self.joined) from error
+
+    def part(self, work: Callable[[Transaction], Result]) -> Result:
+        self.run("SAVEPOINT order_fsm")
+        try:
+            result = work(self)
+            self.run("RELEASE SAVEPOINT order_fsm")
+        except BaseException:
+            # If this fails too, the connection or the whole transaction is lost, and the first error says so.
+            with suppress(*self.link.failures):
+                self.link.run("ROLLBACK TO SAVEPOINT order_fsm", (), self._dialect.quote)
+                self.link.run("RELEASE SAVEPOINT order_fsm", (), self._dialect.quote)
+            raise
+        return result

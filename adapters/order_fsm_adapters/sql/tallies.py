@@ -1,0 +1,47 @@
+"""The tallies of orders by state, of all and by customer, on servers.
+
+A counter row would make all commits of the shop wait for each other. So a commit adds rows that say which groups an
+order left and entered, and `fold` adds them to the counters later. Readers sum up both: see the views in the schemas.
+"""
+
+from __future__ import annotations
+
+from order_fsm_adapters.sql.database import Row, Transaction
+from order_fsm_adapters.sql.order_rows import OrderRow
+
+GROUP = "state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit"
+"""The columns that a tally groups by."""
+
+_COLUMNS = f'customer, {GROUP}, "orders", units'
+_INSERT = f"INSERT INTO order_fsm_tally_step ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+
+
+def note(transaction: Transaction, before: OrderRow | None, after: OrderRow | None) -> None:
+    """Note the groups that an order leaves and enters by a change, unless triggers do.
+
+    Args:
+        transaction: writes the change.
+        before: the row of the order before it. None if the order is new.
+        after: the row after it. None if the order is removed.
+    """
+    if transaction.has_triggers:
+        return
+    left = None if before is None else (_group(before), before.units)
+    entered = None if after is None else (_group(after), after.units)
+    if left != entered:
+        if left is not None:
+            transaction.run(_INSERT, (*left[0], -1, -left[1]))
+        if entered is not None:
+            transaction.run(_INSERT, (*entered[0], 1, entered[1]))
+
+
+def _group(row: OrderRow) -> Row:
+    return (
+        row.customer,
+        row.state,
+        row.currency,
+        row.refund_is_due,
+        row.is_unmatched,
+        row.is_part_dispatched,
+        row.unit,
+    )

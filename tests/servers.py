@@ -1,0 +1,48 @@
+"""The database servers that tests use, each with a database of this run's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+import psycopg
+from psycopg import sql
+
+from order_fsm_adapters.postgresql import PostgresStore
+
+POSTGRESQL = os.environ.get("ORDER_FSM_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
+"""A server on which the tests may create databases. The environment variable names another one."""
+
+
+class PostgresServer:
+    """A database on the server. Each name is a schema of its own, with the tables installed."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._installed: set[str] = set()
+
+    def store(self, name: str) -> PostgresStore:
+        """Open the store of a name."""
+        schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
+        store = PostgresStore(f"{self.url}?options=-csearch_path%3D{schema}")
+        if schema not in self._installed:
+            with psycopg.connect(self.url, autocommit=True) as connection:
+                connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+            store.install()
+            self._installed.add(schema)
+        return store
+
+
+@contextmanager
+def postgresql() -> Iterator[PostgresServer]:
+    """Create a database for a block. Raises psycopg.OperationalError if the server cannot be reached."""
+    name = f"order_fsm_test_{os.getpid()}"
+    with psycopg.connect(POSTGRESQL, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield PostgresServer(f"{POSTGRESQL.rpartition('/')[0]}/{name}")
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
