@@ -160,8 +160,7 @@ def new_shop() -> type[Shop]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[servers.PostgresServer]:
     """A database in PostgreSQL."""
-    with servers.postgresql() as server:
-        yield server
+    yield from servers.reached(servers.postgresql())
 
 
 POLICIES: dict[str, tuple[Dispatch, bool]] = {

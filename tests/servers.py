@@ -4,16 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from hashlib import sha256
+from typing import TypeVar
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from order_fsm_adapters.postgresql import PostgresStore
 
+REQUIRED = "ORDER_FSM_SERVERS"
+"""The environment variable that, set to 1, lets tests fail if a server cannot be reached. Else they are skipped."""
+
 POSTGRESQL = os.environ.get("ORDER_FSM_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
 """A server on which the tests may create databases. The environment variable names another one."""
+
+
+_Server = TypeVar("_Server")
+
+
+def reached(server: AbstractContextManager[_Server]) -> Iterator[_Server]:
+    """Yield a server for a fixture. Skip its tests if it cannot be reached, unless it must be."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(server)
+        except (psycopg.OperationalError, OSError) as error:
+            if os.environ.get(REQUIRED) == "1":
+                raise
+            pytest.skip(f"the server cannot be reached: {error}")
+        yield found
 
 
 class PostgresServer:

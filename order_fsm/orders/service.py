@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 
 from order_fsm import validation
 from order_fsm.currencies import units_of
@@ -94,6 +95,34 @@ class Orders(Reports, Corrections):
     def commands(self) -> Commands:
         """Makes the calls that `execute` runs."""
         return self._commands
+
+    def within(self, host: object) -> Self:
+        """Return the same service, joined to a transaction of the shop. Cheap enough for every request.
+
+            with Session(engine) as session, session.begin():
+                session.add(Parcel(order="1001"))
+                orders.within(session).fire("1001", "dispatch")
+
+        Its changes commit and roll back with the shop's own rows. It never begins, commits, rolls back or repeats a
+        transaction that the shop has open: after VersionConflict or TransactionLost the shop restarts its own.
+
+        Args:
+            host: a session or connection to the store's database, of a type that the store's `within` takes.
+
+        Raises:
+            InvalidInput: if the store cannot join a transaction, or not one of this type.
+        """
+        join = getattr(self._store, "within", None)
+        if not callable(join):
+            raise InvalidInput(
+                f"{type(self._store).__name__} cannot join a transaction of the shop: use a store in its database, such"
+                " as SqlAlchemyStore"
+            )
+        joined = copy(self)
+        store: Any = join(host)
+        joined._store = store
+        joined._executor = Executor(store, self._workflow, store)
+        return joined
 
     # Changes
 

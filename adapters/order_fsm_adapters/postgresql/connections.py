@@ -51,8 +51,8 @@ class PsycopgLink:
     def _run(self, statement: str, values: Row, quote: str) -> psycopg.Cursor[Row]:
         cursor = self._connection.cursor(row_factory=tuple_row)
         if values:
-            return cursor.execute(translated(statement, "format", quote), values, prepare=False)
-        return cursor.execute(statement, prepare=False)
+            return cursor.execute(translated(statement, "format", quote).encode(), values, prepare=False)
+        return cursor.execute(statement.encode(), prepare=False)
 
 
 class _Connection(Connection[Row]):

@@ -9,7 +9,7 @@ import msgspec
 
 from order_fsm.errors import OrderFsmError, StoreError
 from order_fsm.store import Change, Need, Snapshot
-from order_fsm_adapters.postgresql import changes, schema
+from order_fsm_adapters.postgresql import forms, schema
 from order_fsm_adapters.postgresql.errors import store_error
 from order_fsm_adapters.postgresql.text import escaped, unescaped
 from order_fsm_adapters.sql.codec import json_text
@@ -70,23 +70,23 @@ class PostgresDialect(Dialect):
             self._is_checked = True
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
-        answers = _read(database, _PREPARE, (changes.need_forms(needs), database.joined))
-        return [changes.snapshot_of(need, _answer(text)) for need, (text,) in zip(needs, answers, strict=True)]
+        answers = _read(database, _PREPARE, (forms.need_forms(needs), database.joined))
+        return [forms.snapshot_of(need, _answer(text)) for need, (text,) in zip(needs, answers, strict=True)]
 
     def commit(self, database: Database, change: Change) -> None:
         if change.erases:
             super().commit(database, change)
             return
-        ((answer,),) = database.rows(_COMMIT, (json_text(changes.change_form(change)),))
-        refusal = changes.refusal_of(change, answer)
+        ((answer,),) = database.rows(_COMMIT, (json_text(forms.change_form(change)),))
+        refusal = forms.refusal_of(change, answer)
         if refusal is not None:
             raise refusal
 
-    def commit_all(self, database: Database, all_changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        if any(change.erases for change in all_changes):
-            return super().commit_all(database, all_changes)
-        answers = database.rows(_COMMIT_ALL, (changes.change_forms(all_changes),))
-        return [changes.refusal_of(change, answer) for change, (answer,) in zip(all_changes, answers, strict=True)]
+    def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        if any(change.erases for change in changes):
+            return super().commit_all(database, changes)
+        answers = database.rows(_COMMIT_ALL, (forms.change_forms(changes),))
+        return [forms.refusal_of(change, answer) for change, (answer,) in zip(changes, answers, strict=True)]
 
     def scrub(self, database: Database) -> None:
         # The steps and counters of the tally hold the names of customers.

@@ -53,18 +53,21 @@ DECLARE
     message order_fsm_message;
     refused text[];
 BEGIN
+    IF wanted.id IS NOT NULL THEN
+        SELECT * INTO present FROM order_fsm_order WHERE id = wanted.id FOR UPDATE;
+    END IF;
+    -- After the wait for the order: the same change may have been committed while it lasted.
     IF identified.key IS NOT NULL AND EXISTS (SELECT FROM order_fsm_key WHERE key = identified.key) THEN
         RETURN '{key}';
     END IF;
     IF wanted.id IS NOT NULL THEN
-        SELECT * INTO present FROM order_fsm_order WHERE id = wanted.id FOR UPDATE;
         IF expected = 0 THEN
-            IF FOUND THEN
+            IF present.id IS NOT NULL THEN
                 RETURN '{exists}';
             ELSIF EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id) THEN
                 RETURN '{gone}';
             END IF;
-        ELSIF NOT FOUND THEN
+        ELSIF present.id IS NULL THEN
             RETURN CASE WHEN EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id)
                 THEN '{gone}'::text[] ELSE '{missing}' END;
         ELSIF present.version <> expected THEN

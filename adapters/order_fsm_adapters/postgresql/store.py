@@ -12,6 +12,7 @@ from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase
 
 try:
     import psycopg
+    from psycopg.conninfo import conninfo_to_dict
 
     from order_fsm_adapters.postgresql.connections import PsycopgLink, PsycopgPool
 except ImportError as missing:
@@ -81,7 +82,7 @@ def _conninfo(url: object) -> str:
     if not isinstance(url, str):
         raise InvalidInput(f"url must be a string such as 'postgresql://user@host/shop', not {type(url).__name__}")
     try:
-        psycopg.conninfo.conninfo_to_dict(url)
+        conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
         raise InvalidInput(f"url is not a connection string of PostgreSQL: {str(error).strip()}") from None
     return url

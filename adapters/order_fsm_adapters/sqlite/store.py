@@ -6,6 +6,7 @@ import os
 import sqlite3
 from functools import partial
 from sqlite3 import Connection
+from typing import Self
 
 from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.files import path_of
@@ -64,10 +65,18 @@ class SqliteStore(SqlStore):
             self._path = _file(path)
             self._pool = ConnectionPool(self._path, _prepare)
             super().__init__(self._pool, DIALECT)
-        elif isinstance(connection, Connection) and connection.text_factory is str:
-            super().__init__(HostConnection(connection), DIALECT)
         else:
-            raise InvalidInput("connection must be a sqlite3.Connection with the text_factory str")
+            super().__init__(_host(connection), DIALECT)
+
+    def within(self, connection: Connection) -> Self:
+        """Return the same store as a guest on a connection of the shop. It need not be closed.
+
+        Args:
+            connection: to the same file, as in the constructor.
+        """
+        guest = self._guest(_host(connection))
+        guest._pool = None
+        return guest
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Copy the database to a new file, while others use it. No writer waits for it.
@@ -94,6 +103,12 @@ class SqliteStore(SqlStore):
     def faults(self) -> list[str]:
         found = [f"SQLite: {said}" for (said,) in self._database.rows("PRAGMA integrity_check", ()) if said != "ok"]
         return found + super().faults()
+
+
+def _host(connection: object) -> HostConnection:
+    if not isinstance(connection, Connection) or connection.text_factory is not str:
+        raise InvalidInput("connection must be a sqlite3.Connection with the text_factory str")
+    return HostConnection(connection)
 
 
 def _prepare(pool: ConnectionPool) -> None:
