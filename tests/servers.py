@@ -43,16 +43,24 @@ class PostgresServer:
         self.url = url
         self._installed: set[str] = set()
 
+    def url_of(self, name: str) -> str:
+        """Return the URL of the schema of a name."""
+        return f"{self.url}?options=-csearch_path%3D{_schema_of(name)}"
+
     def store(self, name: str) -> PostgresStore:
         """Open the store of a name."""
-        schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
-        store = PostgresStore(f"{self.url}?options=-csearch_path%3D{schema}")
+        schema = _schema_of(name)
+        store = PostgresStore(self.url_of(name))
         if schema not in self._installed:
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
             store.install()
             self._installed.add(schema)
         return store
+
+
+def _schema_of(name: str) -> str:
+    return f"s{sha256(name.encode()).hexdigest()[:24]}"
 
 
 @contextmanager

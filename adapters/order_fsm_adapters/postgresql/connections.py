@@ -31,15 +31,15 @@ class PsycopgLink:
 
     def __init__(self, connection: Connection[Any]) -> None:
         """Use a connection."""
-        self._connection = connection
+        self.connection = connection
 
     @property
     def in_transaction(self) -> bool:
-        return self._connection.info.transaction_status != TransactionStatus.IDLE
+        return self.connection.info.transaction_status != TransactionStatus.IDLE
 
     @property
     def begins_itself(self) -> bool:
-        return not self._connection.autocommit
+        return not self.connection.autocommit
 
     def rows(self, statement: str, values: Row, quote: str) -> list[Row]:
         cursor = self._run(statement, values, quote)
@@ -49,7 +49,7 @@ class PsycopgLink:
         return self._run(statement, values, quote).rowcount
 
     def _run(self, statement: str, values: Row, quote: str) -> psycopg.Cursor[Row]:
-        cursor = self._connection.cursor(row_factory=tuple_row)
+        cursor = self.connection.cursor(row_factory=tuple_row)
         if values:
             return cursor.execute(translated(statement, "format", quote).encode(), values, prepare=False)
         return cursor.execute(statement.encode(), prepare=False)

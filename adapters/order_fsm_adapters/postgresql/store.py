@@ -9,6 +9,7 @@ from order_fsm_adapters.postgresql import schema
 from order_fsm_adapters.postgresql.dialect import PostgresDialect
 from order_fsm_adapters.sql import SqlStore
 from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase
+from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
     import psycopg
@@ -36,7 +37,12 @@ class PostgresStore(SqlStore):
     """
 
     def __init__(
-        self, url: str | None = None, *, connection: psycopg.Connection[Any] | None = None, size: int = 10
+        self,
+        url: str | None = None,
+        *,
+        connection: psycopg.Connection[Any] | None = None,
+        size: int = 10,
+        stock_keeper: MakeKeeper | None = None,
     ) -> None:
         """Remember how to connect. Connects at the first call.
 
@@ -45,6 +51,8 @@ class PostgresStore(SqlStore):
                 hosts: add `target_session_attrs=read-write` to find the primary.
             connection: the shop's, by psycopg 3.
             size: the largest number of connections of each process. Not for `connection`.
+            stock_keeper: a `StockKeeper` of the shop, if a table of the shop counts the stock. It is called with the
+                psycopg connection.
 
         Raises:
             InvalidInput: if not exactly one of `url` and `connection` is given, or it is not valid.
@@ -57,7 +65,7 @@ class PostgresStore(SqlStore):
             self._database = OwnDatabase(PsycopgPool(_conninfo(url), _size(size)), dialect)
         else:
             self._database = HostDatabase(_link(connection), dialect, "the shop's database")
-        super().__init__(self._database, dialect)
+        super().__init__(self._database, dialect, stock_keeper)
 
     def within(self, connection: psycopg.Connection[Any]) -> Self:
         """Return the same store as a guest on a connection of the shop. It need not be closed.

@@ -17,12 +17,15 @@ class Transaction(Protocol):
     """An open transaction.
 
     Attributes:
+        connection: of the driver, for the shop's own statements in the same transaction.
         for_update: ends a SELECT to lock its rows. Empty if a transaction that writes is alone anyway.
         skip_locked: the same, and the rows that others have locked are left out.
         has_triggers: whether triggers of the database keep the tallies.
         sees_one_moment: whether all its statements see the database as it was at one moment.
     """
 
+    @property
+    def connection(self) -> Any: ...
     @property
     def for_update(self) -> str: ...
     @property

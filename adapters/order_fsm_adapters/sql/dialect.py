@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Protocol
 
 from order_fsm.errors import OrderFsmError, StoreError, StoreUnavailable
-from order_fsm.store import Change, Need, Snapshot, one_by_one
-from order_fsm_adapters.sql import commits, orders
+from order_fsm.store import Change, Need, Snapshot, StockLevel, one_by_one
+from order_fsm_adapters.sql import commits, orders, stock
 from order_fsm_adapters.sql.database import Database, Row, Transaction
 
 
@@ -21,6 +22,32 @@ class Repeatable(StoreUnavailable):
 
 class ConnectionBroken(StoreUnavailable):
     """The connection is lost. It is unknown whether its last statement was done."""
+
+
+class Changes(Protocol):
+    """How changes are prepared and committed.
+
+    Attributes:
+        counts_stock: whether the store's own table has the available pieces.
+    """
+
+    counts_stock: bool
+
+    def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
+        """Answer `Store.prepare_many`."""
+        ...
+
+    def commit(self, database: Database, change: Change) -> None:
+        """Answer `Store.commit`."""
+        ...
+
+    def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        """Answer `Store.commit_all`."""
+        ...
+
+    def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
+        """Answer `Store.stock_levels`."""
+        ...
 
 
 class Dialect:
@@ -38,6 +65,7 @@ class Dialect:
     for_update = ""
     skip_locked = ""
     has_triggers = False
+    counts_stock = True
     begin_reading: tuple[str, ...] = ("BEGIN",)
     begin_writing: tuple[str, ...] = ("BEGIN",)
 
@@ -69,7 +97,8 @@ class Dialect:
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         """Answer `Store.prepare_many`."""
-        return database.read(lambda transaction: [orders.snapshot(transaction, need) for need in needs])
+        lock = self.for_update if database.joined else ""
+        return database.read(lambda transaction: [orders.snapshot(transaction, need, lock) for need in needs])
 
     def commit(self, database: Database, change: Change) -> None:
         """Answer `Store.commit`."""
@@ -82,6 +111,10 @@ class Dialect:
             return one_by_one(lambda change: transaction.part(partial(commits.write, change=change)), changes)
 
         return database.write(write)
+
+    def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
+        """Answer `Store.stock_levels`."""
+        return stock.levels(transaction, skus)
 
     def scrub(self, database: Database) -> None:
         """Answer `Store.scrub`. The files are those of the host or of the server."""

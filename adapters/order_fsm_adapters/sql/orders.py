@@ -77,12 +77,18 @@ def record(transaction: Transaction, key: str) -> IdempotencyRecord | None:
     return None
 
 
-def snapshot(transaction: Transaction, need: Need) -> Snapshot:
-    """Answer one need of `Store.prepare_many`."""
+def snapshot(transaction: Transaction, need: Need, lock: str = "") -> Snapshot:
+    """Answer one need of `Store.prepare_many`.
+
+    Args:
+        transaction: an open one.
+        need: what to read.
+        lock: ends the statement if the order shall be locked.
+    """
     try:
         order = found = None
         skus = list(need.skus)
-        if need.order_id is not None and (row := row_of(transaction, need.order_id)) is not None:
+        if need.order_id is not None and (row := row_of(transaction, need.order_id, lock)) is not None:
             order = order_of(row)
             if order.reserved is None:
                 skus += [line.sku for line in order.lines]

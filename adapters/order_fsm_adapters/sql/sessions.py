@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sql.dialect import Dialect
@@ -19,6 +19,11 @@ class Link(Protocol):
 
     @property
     def failures(self) -> tuple[type[Exception], ...]: ...
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection."""
+        ...
 
     @property
     def in_transaction(self) -> bool:
@@ -53,6 +58,7 @@ class Session:
             sees_one_moment: as in `Transaction`.
         """
         self.link = link
+        self.connection = link.connection
         self.for_update = dialect.for_update
         self.skip_locked = dialect.skip_locked
         self.has_triggers = dialect.has_triggers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from order_fsm.store import Change, StockLevel, available_of, level_set, levels_after
+from order_fsm.store import Change, StockLevel, level_set, levels_after
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, stock_row
 
@@ -29,11 +29,6 @@ def levels(transaction: Transaction, skus: Iterable[str], lock: str = "") -> dic
         for row in transaction.rows(_ITEM + lock, (sku,)):
             found[sku] = level_of(row)
     return found
-
-
-def available(transaction: Transaction, skus: Iterable[str]) -> dict[str, int]:
-    """Answer `Store.stock`."""
-    return available_of(levels(transaction, skus))
 
 
 def moved(transaction: Transaction, change: Change) -> dict[str, StockLevel]:

@@ -11,19 +11,29 @@ from typing import Self
 
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.model import Entry, Message, Order, Sales
-from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally
+from order_fsm.store import Change, Need, Query, Snapshot, StockLevel, Tally, available_of
 from order_fsm_adapters.sql import audit, commits, orders, outbox, reports, search, stock
 from order_fsm_adapters.sql.database import Database, Transaction
-from order_fsm_adapters.sql.dialect import Dialect
+from order_fsm_adapters.sql.dialect import Changes, Dialect
+from order_fsm_adapters.sql.keeper import KeptStock, MakeKeeper
 
 
 class SqlStore:
     """A store in a SQL database. Each call is one transaction, or part of the host's."""
 
-    def __init__(self, database: Database, dialect: Dialect) -> None:
-        """Use a database that has the tables, in the way of its dialect."""
+    def __init__(self, database: Database, dialect: Dialect, make_keeper: MakeKeeper | None = None) -> None:
+        """Use a database that has the tables.
+
+        Args:
+            database: the access to it.
+            dialect: of the database.
+            make_keeper: returns the shop's `StockKeeper` for a connection, if the shop counts its stock itself.
+        """
+        if make_keeper is not None and not callable(make_keeper):
+            raise InvalidInput(f"stock_keeper must be a class or function, not {type(make_keeper).__name__}")
         self._database = database
         self._dialect = dialect
+        self._changes: Changes = dialect if make_keeper is None else KeptStock(make_keeper)
 
     def _guest(self, database: Database) -> Self:
         """Return the same store over a connection of the host."""
@@ -42,13 +52,13 @@ class SqlStore:
         return self._database.read(lambda transaction: orders.history(transaction, order_id, after, limit))
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
-        return self._dialect.prepare_many(self._database, needs)
+        return self._changes.prepare_many(self._database, needs)
 
     def commit(self, change: Change) -> None:
-        self._dialect.commit(self._database, change)
+        self._changes.commit(self._database, change)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        return self._dialect.commit_all(self._database, changes)
+        return self._changes.commit_all(self._database, changes)
 
     def find(self, query: Query) -> list[Order]:
         return self._database.read(lambda transaction: search.find(transaction, query))
@@ -63,10 +73,10 @@ class SqlStore:
         return self._database.read(lambda transaction: reports.report(transaction, since, until))
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
-        return self._database.read(lambda transaction: stock.available(transaction, skus))
+        return available_of(self.stock_levels(skus))
 
     def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
-        return self._database.read(lambda transaction: stock.levels(transaction, skus))
+        return self._database.read(lambda transaction: self._changes.levels(transaction, skus))
 
     def stock_items(self) -> Iterator[str]:
         return audit.stock_items(self._database.rows)
@@ -74,6 +84,8 @@ class SqlStore:
     def set_stock(
         self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
     ) -> None:
+        if not self._changes.counts_stock:
+            raise InvalidInput(f"the shop counts the stock of {sku!r} in a table of its own: change it there")
         self._database.write(lambda transaction: stock.set_available(transaction, sku, available, expected, backorder))
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:

@@ -11,6 +11,7 @@ from typing import Self
 from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.files import path_of
 from order_fsm_adapters.sql import SqlStore, erasing
+from order_fsm_adapters.sql.keeper import MakeKeeper
 from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.connections import ConnectionPool
 from order_fsm_adapters.sqlite.dialect import DIALECT
@@ -40,11 +41,19 @@ class SqliteStore(SqlStore):
     All tables are named `order_fsm_...`.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, connection: Connection | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        connection: Connection | None = None,
+        stock_keeper: MakeKeeper | None = None,
+    ) -> None:
         """Open a file or join a connection. Create the tables, or upgrade them.
 
         Args:
             path: of the database file. It is created if it does not exist.
+            stock_keeper: a `StockKeeper` of the shop, if a table of the shop in the same file counts the stock. It is
+                called with the sqlite3 connection.
             connection: the shop's. If a transaction is open on it, new tables are part of it.
 
         Raises:
@@ -64,9 +73,9 @@ class SqliteStore(SqlStore):
         if connection is None:
             self._path = _file(path)
             self._pool = ConnectionPool(self._path, _prepare)
-            super().__init__(self._pool, DIALECT)
+            super().__init__(self._pool, DIALECT, stock_keeper)
         else:
-            super().__init__(_host(connection), DIALECT)
+            super().__init__(_host(connection), DIALECT, stock_keeper)
 
     def within(self, connection: Connection) -> Self:
         """Return the same store as a guest on a connection of the shop. It need not be closed.

@@ -1,0 +1,147 @@
+"""Stock that the shop counts in a table of its own: the shop's `StockKeeper` is called inside each commit.
+
+The store's own table then counts the pieces that orders hold and have shipped, and tracks no available pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol
+
+from attrs import evolve
+
+from order_fsm.errors import InvalidInput, OrderFsmError
+from order_fsm.store import Change, Need, Snapshot, StockLevel, StockMove, one_by_one
+from order_fsm_adapters.sql import commits, orders, stock
+from order_fsm_adapters.sql.database import Database, Transaction
+
+Kind = Literal["reserve", "release", "ship", "return"]
+
+
+class ShopMove(NamedTuple):
+    """How a commit moves pieces of one item.
+
+    Attributes:
+        kind: `reserve` takes available pieces for the order, `release` gives them back. `ship` sends pieces that were
+            reserved. `return` takes shipped pieces back.
+        sku: the item.
+        quantity: the number of pieces, 1 or more.
+        strict: of `reserve`: whether all pieces must be available. If not, the number may fall below zero.
+        restock: of `return`: whether the pieces are available again. If not, they are lost.
+    """
+
+    kind: Kind
+    sku: str
+    quantity: int
+    strict: bool = False
+    restock: bool = True
+
+
+class StockKeeper(Protocol):
+    """The shop's stock, over the connection of one transaction. A store makes one with the connection alone."""
+
+    def available(self, skus: Sequence[str]) -> Mapping[str, int]:
+        """Return the available pieces of the items that the shop tracks among these.
+
+        Inside a transaction of the shop it should lock their rows, in one sequence, for example by SKU.
+        """
+        ...
+
+    def move(self, order_id: str, moves: Sequence[ShopMove]) -> None:
+        """Move pieces, in the transaction of the commit. Whatever it raises undoes the commit.
+
+        Raises:
+            VersionConflict: if fewer pieces are available than a strict move takes. A store with transactions of its
+                own then decides again.
+        """
+        ...
+
+
+MakeKeeper = Callable[[Any], StockKeeper]
+"""Returns the shop's keeper for a connection, of the type that the store is given or makes."""
+
+
+def shop_moves(moves: Iterable[StockMove]) -> Iterator[ShopMove]:
+    """Yield what the moves of a commit mean for the shop's stock."""
+    for sku, available, strict, _, out, lost in moves:
+        back = max(-out, 0)
+        if out > 0:
+            yield ShopMove("ship", sku, out)
+        if lost:
+            yield ShopMove("return", sku, lost, restock=False)
+        if back > lost:
+            yield ShopMove("return", sku, back - lost)
+        # Shipped pieces were reserved before, or are taken from the shelf by the same commit.
+        taken = max(back - lost, 0) - available
+        if taken > 0:
+            yield ShopMove("reserve", sku, taken, strict)
+        elif taken < 0:
+            yield ShopMove("release", sku, -taken)
+
+
+class KeptStock:
+    """Prepares and commits changes over several statements, and moves the shop's stock with them."""
+
+    counts_stock = False
+
+    def __init__(self, make_keeper: MakeKeeper) -> None:
+        """Use the shop's keeper.
+
+        Args:
+            make_keeper: returns it for a connection.
+        """
+        self._make_keeper = make_keeper
+
+    def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
+        def prepare(transaction: Transaction) -> list[Snapshot]:
+            lock = transaction.for_update if database.joined else ""
+            found = [orders.snapshot(transaction, need, lock) for need in needs]
+            wanted = [_wanted(need, snapshot) for need, snapshot in zip(needs, found, strict=True)]
+            kept = self._available(transaction, {sku for skus in wanted for sku in skus})
+            return [
+                snapshot._replace(stock={sku: kept[sku] for sku in skus if sku in kept}, backorder=frozenset())
+                for snapshot, skus in zip(found, wanted, strict=True)
+            ]
+
+        # The keeper may lock rows, which no transaction that only reads may.
+        return database.write(prepare)
+
+    def commit(self, database: Database, change: Change) -> None:
+        database.write(partial(self._write, change=change))
+
+    def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        def write(transaction: Transaction) -> list[OrderFsmError | None]:
+            return one_by_one(lambda change: transaction.part(partial(self._write, change=change)), changes)
+
+        return database.write(write)
+
+    def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
+        wanted = set(skus)
+        own, kept = stock.levels(transaction, wanted), self._available(transaction, wanted)
+        return {
+            sku: own.get(sku, StockLevel())._replace(available=kept.get(sku))
+            for sku in sorted(own.keys() | kept.keys())
+        }
+
+    def _write(self, transaction: Transaction, change: Change) -> None:
+        if change.order is None and change.stock:
+            raise InvalidInput("the shop counts the stock in a table of its own: change it there")
+        commits.write(transaction, evolve(change, stock=tuple([_without_available(move) for move in change.stock])))
+        moves = tuple(shop_moves(change.stock))
+        if moves and change.order is not None:
+            self._make_keeper(transaction.connection).move(change.order.id, moves)
+
+    def _available(self, transaction: Transaction, skus: set[str]) -> Mapping[str, int]:
+        return self._make_keeper(transaction.connection).available(sorted(skus)) if skus else {}
+
+
+def _wanted(need: Need, snapshot: Snapshot) -> tuple[str, ...]:
+    order = snapshot.order
+    if order is None or order.reserved is not None:
+        return need.skus
+    return (*need.skus, *[line.sku for line in order.lines])
+
+
+def _without_available(move: StockMove) -> StockMove:
+    return move._replace(available=0, strict=False)
