@@ -29,6 +29,7 @@ COLOURS = {"black": INK, "white": PAPER, "#475569": PALE, "#c2410c": ACCENT, "#f
 """By colour of Graphviz, the colour on the site."""
 
 GUARDS = re.compile(r'<tr><td><font point-size="8".*?</font></td></tr>')
+ASIDE = re.compile(r"^.*#cbd5e1.*\n", re.MULTILINE)
 LABELS = re.compile(r"label=<(.*?)>(?=, |\])")
 
 
@@ -46,13 +47,18 @@ def graphs() -> dict[str, str]:
     rules = shop_workflow()
     return {
         # Guards are in the table. In the picture they would hide the arrows.
-        "states": _centred(GUARDS.sub("", dot(rules, leave_out={"cancelled", "invoiced"}))),
-        "path": _centred(dot(rules, leave_out={"sent", "cancelled"}, path=path_of_an_order())),
+        "states": _legible(GUARDS.sub("", dot(rules, leave_out={"cancelled", "invoiced"}))),
+        # Only the path, without the pale arrows of the triggers that were not taken.
+        "path": _legible(ASIDE.sub("", dot(rules, leave_out={"sent", "cancelled"}, path=path_of_an_order()))),
     }
 
 
-def _centred(graph: str) -> str:
-    """Write labels as plain lines: those in HTML keep the widths of the font that Graphviz had."""
+def _legible(graph: str) -> str:
+    """Fit a graph to the width of a page, and write labels as plain lines.
+
+    Labels in HTML keep the widths of the font that Graphviz had.
+    """
+    graph = graph.replace("ranksep=0.9", "ranksep=0.25").replace("nodesep=0.35", "nodesep=0.3")
     return LABELS.sub(
         lambda label: 'label="' + "\\n".join(re.findall(r"(?<=>)[^<>]+(?=<)", f">{label[1]}<")) + '"', graph
     )
@@ -83,7 +89,7 @@ def sequence(label: str, people: Sequence[str], steps: Sequence[tuple[int, int, 
         people: the heads of the columns.
         steps: the numbers of two columns, and the text. A step from a column to itself is a note.
     """
-    wide, high = 190, 44
+    wide, high = 148, 44
     width, height = wide * len(people), 60 + high * len(steps)
     centres = [wide * number + wide // 2 for number in range(len(people))]
     lines = [
@@ -93,7 +99,7 @@ def sequence(label: str, people: Sequence[str], steps: Sequence[tuple[int, int, 
     for centre, name in zip(centres, people, strict=True):
         lines += [
             f'<line x1="{centre}" y1="40" x2="{centre}" y2="{height}" stroke="{PALE}" stroke-dasharray="3 4"/>',
-            f'<rect x="{centre - 80}" y="8" width="160" height="32" rx="8" style="fill:{PAPER}" stroke="{PALE}"/>',
+            f'<rect x="{centre - 68}" y="8" width="136" height="32" rx="8" style="fill:{PAPER}" stroke="{PALE}"/>',
             f'<text x="{centre}" y="29" text-anchor="middle" font-size="14" fill="{INK}">{escape(name)}</text>',
         ]
     for number, (source, target, text) in enumerate(steps):
@@ -101,7 +107,7 @@ def sequence(label: str, people: Sequence[str], steps: Sequence[tuple[int, int, 
         start, end = centres[source], centres[target]
         if source == target:
             lines += [
-                f'<rect x="{start - 88}" y="{y - 20}" width="176" height="28" rx="4" style="fill:{PAPER}" '
+                f'<rect x="{start - 66}" y="{y - 20}" width="132" height="28" rx="4" style="fill:{PAPER}" '
                 f'stroke="{ACCENT}"/>',
                 f'<text x="{start}" y="{y - 1}" text-anchor="middle" font-size="12" fill="{INK}">{escape(text)}</text>',
             ]
