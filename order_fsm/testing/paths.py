@@ -101,7 +101,7 @@ def paths(
     """A small set of paths, each from the empty state, that takes every edge of a workflow or comes to every state.
 
     They are made for `pytest.mark.parametrize("path", paths(workflow), ids=str)`. To play one, create an order over
-    `TOTAL` with `LINES`, and play each step:
+    `TOTAL` with `LINES`, and play each step::
 
         orders.create("1001", total=TOTAL, currency="GBP", lines=LINES)
         for step in path:
