@@ -106,7 +106,7 @@ def test_claim_that_does_not_hold_is_shown_by_the_shortest_way(claim: Claim, sta
 def test_claim_about_no_order_fails() -> None:
     """The rules never allow it, so the permission says nothing."""
     found = failure(May("owner", "refund", where=When(lacks={"paid"})))
-    assert found.hints == ("the rules: they never allow refund where not paid, so the claim is about no order",)
+    assert found.hints == ("the rules: they never allow refund if not paid, so the claim is about no order",)
     assert prove(TABLE, MayNot("clerk", "refund", where=When(has={"dispatched"}, lacks={"sent"})), allow=allow,
                  actors=ACTORS).ok  # fmt: skip
 

@@ -324,10 +324,10 @@ def test_the_shop_keeps_all_its_claims(options: Any) -> None:
 def test_claims_of_another_policy_do_not_hold() -> None:
     proof = prove(shop_workflow("cod"), *shop_claims("prepaid"))
     assert [str(failed.claim) for failed in proof.failures] == [
-        "without override nothing is dispatched that is not paid",
+        "without override only paid orders are dispatched",
         "an order in to_dispatch is covered",
-        "an order whose money has all gone back leaves to_dispatch",
-        "without override a dispatched order loses its invoice only when it is paid",
+        "an order leaves to_dispatch after its money has all been returned",
+        "without override a dispatched order loses its invoice only if it is paid",
     ]
     assert proof.failures[0].path == ("place", "dispatch")
 
