@@ -207,5 +207,5 @@ def test_an_unknown_cover_is_refused(cover: Any) -> None:
 def test_facts_of_unknown_triggers_or_names_are_refused() -> None:
     with pytest.raises(InvalidInput, match="place, collect, lose"):
         paths(COURIERS, facts={"colect": [{}]})
-    with pytest.raises(InvalidInput, match="collect knows no fact 'curier'"):
+    with pytest.raises(InvalidInput, match="collect does not accept the fact 'curier'"):
         paths(COURIERS, facts={"collect": [{"curier": "Royal Mail"}]})
