@@ -240,7 +240,7 @@ def test_pieces_held_by_a_removed_order_are_found(any_shop: Shop) -> None:
     assert finding == (
         None,
         "stock",
-        "'TEAPOT': 4 pieces held, 0 out and 0 lost, and by the orders 2 pieces held, 0 out and 0 lost",
+        "'TEAPOT': 4 pieces held, 0 out and 0 lost, and the orders have 2 pieces held, 0 out and 0 lost",
     )
 
 
