@@ -354,8 +354,8 @@ def test_customer_is_mailed_that_a_return_arrived(server: Server, any_shop: Shop
     server.deliver(any_shop)
     mail = server.box.only()
     assert mail.header("Subject") == "We have received your return of order 1001"
-    assert "We have received 1 x TEAPOT back from you.\n" in mail.text
-    assert "<p>We have received 1 \xd7 TEAPOT back from you.</p>" in mail.html
+    assert "We have received your return of 1 x TEAPOT.\n" in mail.text
+    assert "<p>We have received your return of 1 \xd7 TEAPOT.</p>" in mail.html
     assert "On its way" not in mail.text + mail.html
 
 
@@ -391,7 +391,7 @@ def test_amended_lines_are_mailed_as_more_to_come_or_as_nothing_more(server: Ser
     version = shop.orders.get("1001").version
     shop.orders.amend("1001", version=version, lines=[Line("TEAPOT", 3)], notify=True)
     server.deliver(shop)
-    assert "There is more of your order to come.\n\nStill to come:\n  1 x TEAPOT\n" in server.box.only().text
+    assert "More of your order is still to come.\n\nStill to come:\n  1 x TEAPOT\n" in server.box.only().text
     server.box.mails.clear()
     shop.orders.amend("1001", version=version + 1, lines=[Line("TEAPOT", 2)], notify=True)
     server.deliver(shop)
@@ -509,7 +509,7 @@ def test_part_payment_is_mailed_with_the_missing_amount(server: Server, any_shop
     (to_ann,), (to_owner,) = server.box.to(ANN), server.box.to(OWNER)
     assert to_ann.header("Subject") == "Your order 1001: 0.20 GBP still to be paid"
     assert "We have received 9.80 GBP" in to_ann.text
-    assert to_owner.header("Subject") == "Order 1001: 9.80 GBP received, 0.20 GBP missing"
+    assert to_owner.header("Subject") == "Order 1001: 9.80 GBP received, 0.20 GBP outstanding"
 
 
 def test_merchant_is_mailed_a_reversal(server: Server, any_shop: Shop) -> None:
@@ -542,7 +542,7 @@ def test_merchant_is_mailed_a_fact_that_does_not_fit_the_payments(server: Server
     server.deliver(any_shop)
     mail = server.box.only()
     assert mail.recipients == [OWNER]
-    assert mail.header("Subject") == "Order 1001: a report of 10.001 GBP does not fit"
+    assert mail.header("Subject") == "Order 1001: a report of 10.001 GBP does not match"
     for part in (mail.text, mail.html):
         assert "captured, 10.001 GBP (reference ch_1)" in part
         assert "another currency" not in part
@@ -568,7 +568,7 @@ def test_merchant_is_mailed_missing_stock(server: Server, shop: Shop) -> None:
     server.deliver(shop)
     mail = server.box.only()
     assert mail.recipients == [OWNER]
-    assert "There is not enough in stock for order 1001. It takes:\n- 2 x TEAPOT\n" in mail.text
+    assert "The stock does not cover order 1001. It takes:\n- 2 x TEAPOT\n" in mail.text
 
 
 def test_payment_of_a_cancelled_order_is_mailed_as_due_back(server: Server, shop: Shop) -> None:
