@@ -165,7 +165,7 @@ def test_log_that_is_gone_or_empty_is_corrupt_if_there_is_a_head(folder: Path, c
 def test_log_of_another_store_is_corrupt(folder: Path, tmp_path: Path) -> None:
     flushed_log(folder)
     (folder / LOG).write_bytes(flushed_log(tmp_path / "other"))
-    with pytest.raises(StoreCorrupt, match="not the log that was there before"):
+    with pytest.raises(StoreCorrupt, match="the file was replaced by another log"):
         JsonStore(folder)
 
 
