@@ -240,7 +240,7 @@ def test_the_quickstart_keeps_its_order_in_the_file_that_is_named(tmp_path: Path
     assert [entry.trigger for entry in kept["1001"]] == ["create", "pay", "dispatch"]
 
     second = run(EXAMPLES / "quickstart.py", "shop.db", cwd=tmp_path)
-    assert (second.returncode, second.stderr) == (1, "shop.db is there already: name a new file\n")
+    assert (second.returncode, second.stderr) == (1, "shop.db already exists: name a new file\n")
     assert histories("sqlite:shop.db", tmp_path) == kept
 
 
@@ -283,13 +283,13 @@ def test_what_was_overridden_and_taken_back_stands_in_the_history_with_its_reaso
     assert played["o-carrier-first"] == [
         ("create", "01 12:00", False, ""),
         ("place", "01 12:00", False, ""),
-        ("dispatch", "02 10:00", True, "The carrier has it already"),
+        ("dispatch", "02 10:00", True, "The carrier already has it"),
         ("pay", "03 11:00", False, ""),
     ]
     assert played["o-carrier-before-purchase"] == [
         ("create", "02 12:00", False, ""),
         ("place", "02 12:00", False, ""),
-        ("dispatch", "02 12:00", True, "The carrier has it already"),
+        ("dispatch", "02 12:00", True, "The carrier already has it"),
         ("pay", "02 13:00", False, ""),
     ]
     assert played["o-cancelled-late"] == [
@@ -343,7 +343,7 @@ def test_a_column_that_is_missing_is_named(name: str, column: str, folder: Path,
 MALFORMED: Sequence[tuple[str, str, str, tuple[str, ...]]] = [
     ("orders.csv", "o-invoiced,", ",", ("line 6", "column order_id")),
     ("orders.csv", "o-invoiced,", "../../etc,", ("line 6", "column order_id")),
-    ("orders.csv", "o-invoiced,", "o-at-once,", ("line 6", "column order_id", "an order of this id stands above")),
+    ("orders.csv", "o-invoiced,", "o-at-once,", ("line 6", "column order_id", "an order with this id comes before it")),
     ("orders.csv", "o-unpaid,cy,", "o-unpaid,,", ("line 8", "column customer_id")),
     ("orders.csv", ",invoiced,", ",lost,", ("line 6", "column status", "'lost'")),
     ("orders.csv", "cy,processing,2020-01-06T10:00:00", "cy,processing,", ("line 8", "column purchased_at")),

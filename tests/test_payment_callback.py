@@ -238,7 +238,7 @@ def test_a_gateway_that_cannot_be_asked_keeps_no_customer_from_the_order(tmp_pat
             assert (answer.status, answer.content["state"]) == (200, "unfinished")
             assert example.reports(event).content["outcome"] == "applied"
     assert (tmp_path / "shop.log").read_text(encoding="utf-8") == (
-        "WARNING shop: the gateway was not asked (ConnectionRefusedError): its webhook will tell\n"
+        "WARNING shop: the gateway did not answer (ConnectionRefusedError): its webhook will report the payment\n"
     )
 
 
