@@ -1,4 +1,4 @@
-"""The contract of stores has teeth: each of its tests fails for a store with the fault that it is there to find."""
+"""Each test of the store contract fails for a store with the fault that the test detects."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.ChecksTheVersionOutsideTheLock, "s8_contention_of_cancel_and_pay_returns_stock_once"),
     (weak_commits.MovesStockFirst, "s8_contention_of_cancel_and_pay_returns_stock_once"),
 ]
-"""The fault, and the test that finds it."""
+"""Faults, each with the test that detects it."""
 
 ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.AnswersBeforeWriting, "s3_a_killed_process_loses_nothing"),
@@ -213,7 +213,7 @@ ON_DISK: list[tuple[Callable[[Path], log_store.LogStore], str]] = [
     (log_store.GivesUpAtALock, "s8_contention_of_cancel_and_pay_returns_stock_once"),
     (log_store.KeepsTheLock, "s5_contention_loses_no_change_and_starves_no_worker"),
 ]
-"""The same, with several processes."""
+"""Faults with several processes."""
 
 
 CALLING: list[tuple[type[weak_calls.RemoteStore], str]] = [
@@ -229,7 +229,7 @@ CALLING: list[tuple[type[weak_calls.RemoteStore], str]] = [
     (weak_calls.SwallowsErrors, "s10_a_read_with_failing_calls_is_right_or_raises"),
     (weak_calls.GivesRawErrors, "s3_an_opening_with_failing_calls_does_no_harm"),
 ]
-"""The same, with calls that fail."""
+"""Faults with failing calls."""
 
 LIMITED: list[tuple[type[log_store.LogStore], str, object]] = [
     (weak_limits.SwallowsErrors, "s1_a_change_on_a_full_disk_is_absent_or_whole", SmallFiles),
@@ -250,11 +250,11 @@ LIMITED: list[tuple[type[log_store.LogStore], str, object]] = [
     (weak_limits.SharesItsFile, "s3_a_child_that_ends_disturbs_no_other_process", "is killed"),
     (weak_limits.CleansUpAsItCloses, "s3_a_child_that_ends_disturbs_no_other_process", "closes"),
 ]
-"""The same, with a limit or a fork; the last one says which."""
+"""Faults with a limit or a fork, which the last member names."""
 
 
 class TestRemoteStore(Failures):
-    """The store from which these faults are made keeps the contract."""
+    """The store without these faults passes the contract."""
 
     def make_store(self, place: Path) -> Any:
         return weak_calls.RemoteStore(place)
@@ -264,7 +264,7 @@ class TestRemoteStore(Failures):
 
 
 class TestStoreElsewhere(StoreContract):
-    """A store that is not kept under `place`, as on a server: `place` is the name of its database."""
+    """A store outside of `place`, as on a server. `place` is the name of its database."""
 
     local_disk = False
 
@@ -279,7 +279,7 @@ class TestStoreElsewhere(StoreContract):
 
 
 class TestLogStore(StoreContract):
-    """The log that the durable faults are made from keeps the contract, so it is the faults that are found."""
+    """The log store without a fault passes the contract, so the tests below detect the faults."""
 
     scrubs = False
 
@@ -300,7 +300,7 @@ def _run(contract: StoreContract, test: str, place: Path) -> None:
 
 @pytest.mark.parametrize(("weak", "test"), IN_MEMORY, ids=lambda value: getattr(value, "__name__", value))
 def test_a_weak_store_in_memory_is_found(weak: Callable[[], MemoryStore], test: str, tmp_path: Path) -> None:
-    """A store with a fault fails the test that is there for it."""
+    """A store with a fault fails the test for that fault."""
 
     class Contract(StoreContract):
         durable = False
@@ -316,11 +316,11 @@ def test_a_weak_store_in_memory_is_found(weak: Callable[[], MemoryStore], test: 
 def test_a_weak_store_on_disk_is_found(
     weak: Callable[[Path], log_store.LogStore], test: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store with a fault fails the test that is there for it."""
+    """A store with a fault fails the test for that fault."""
     monkeypatch.setattr(contention, "ENOUGH", 80)
 
     class Contract(StoreContract):
-        # Not every kill meets the moment between two steps; the first that does ends the test.
+        # Few kills hit the time between two steps. The first that does ends the test.
         kill_rounds = 4000
 
         def make_store(self, place: Path) -> Store:
@@ -332,7 +332,7 @@ def test_a_weak_store_on_disk_is_found(
 
 @pytest.mark.parametrize(("weak", "test"), CALLING, ids=lambda value: getattr(value, "__name__", value))
 def test_a_weak_store_whose_calls_fail_is_found(weak: type[weak_calls.RemoteStore], test: str, tmp_path: Path) -> None:
-    """A store with a fault fails the test that is there for it, in one of the ways in which calls fail."""
+    """A store with a fault fails the test for that fault, in one of the ways in which calls fail."""
 
     class Contract(TestRemoteStore):
         def make_store(self, place: Path) -> Any:
@@ -356,7 +356,7 @@ def test_a_weak_store_whose_calls_fail_is_found(weak: type[weak_calls.RemoteStor
 def test_a_weak_store_is_found_at_a_limit_or_a_fork(
     weak: type[log_store.LogStore], test: str, which: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store with a fault fails the test that is there for it."""
+    """A store with a fault fails the test for that fault."""
     monkeypatch.setattr(crews, "PATIENCE", 2.0)
 
     class Contract(StoreContract):
@@ -366,7 +366,7 @@ def test_a_weak_store_is_found_at_a_limit_or_a_fork(
     method: Callable[..., None] = getattr(Contract(), f"test_{test}")
 
     def several_times() -> None:
-        for turn in range(5):  # Who is forked while others write does not meet them each time.
+        for turn in range(5):  # A fork does not meet the other writers each time.
             place = tmp_path / f"{turn}"
             place.mkdir()
             method(place, *(() if which is None else (which,)))
@@ -376,15 +376,15 @@ def test_a_weak_store_is_found_at_a_limit_or_a_fork(
 
 
 def test_every_test_of_the_contract_finds_a_fault() -> None:
-    """No test of the contract is there that was never seen to fail."""
+    """Every test of the contract has failed for some fault."""
     tests = {name.removeprefix("test_") for name in dir(StoreContract) if name.startswith("test_")}
-    # The values copy the dicts that they are made from, so it is they who would fail this one.
+    # The values copy their dicts, so no store can fail this test.
     tests.remove("s6_changing_committed_values_does_not_change_the_store")
     assert tests == {test for _, test in [*IN_MEMORY, *ON_DISK, *CALLING, *((weak, test) for weak, test, _ in LIMITED)]}
 
 
-def test_what_fails_in_a_thread_of_a_process_is_told(tmp_path: Path) -> None:
-    """Not only that the process has ended."""
+def test_exception_in_a_thread_of_a_process_is_reported(tmp_path: Path) -> None:
+    """The report has the exception, not only the end of the process."""
 
     def fail(store: Store) -> None:
         store.load("1001")

@@ -1,4 +1,4 @@
-"""Each claim about goods fails of rules, or of formulas, that break it."""
+"""Each claim about goods fails for rules or formulas that break it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from order_fsm.verify import EveryOrder, prove
 from order_fsm.verify.goods_claims import GOODS
 from tests.formula_mutants import in_force
 
-# A formula that is in force for a moment would be traced by its old code.
+# Coverage would trace a replaced formula by its old code.
 pytestmark = pytest.mark.no_cover
 
 TABLE = shop_workflow()
@@ -96,11 +96,11 @@ BROKEN: dict[str, tuple[Callable[[], Any], Callable[[], Workflow]]] = {
         shop_workflow,
     ),
 }
-"""By claim, a wrong formula and a table of which it fails."""
+"""By claim, a wrong formula and a table for which it fails."""
 
 
 @pytest.mark.parametrize("claim", GOODS, ids=str)
-def test_claim_about_goods_fails_of_rules_that_break_it(claim: Any) -> None:
+def test_claim_about_goods_fails_for_rules_that_break_it(claim: Any) -> None:
     formula, table = BROKEN[str(claim)]
     workflow = table()
     with formula():
@@ -117,7 +117,7 @@ def test_part_dispatched_order_is_in_the_queues_of_its_world() -> None:
 
 
 def test_goods_may_be_lost_and_missing() -> None:
-    """The proofs visit orders whose pieces are lost, sold to another, and taken although they are not there."""
+    """The proofs visit orders with lost pieces, pieces sold to another buyer, and missing pieces."""
     claims = [
         EveryOrder("never lost", lambda world: not world.stock.lost),
         EveryOrder("never all shipped", lambda world: sum(world.order.goods.shipped.values()) < 3),
