@@ -1,4 +1,4 @@
-"""What the README shows is what the library does."""
+"""The README agrees with the library."""
 
 import re
 import subprocess
@@ -23,13 +23,13 @@ def test_the_table_is_made_from_the_rules() -> None:
     assert f"\n{table(shop_workflow())}\n" in README
 
 
-def test_an_example_with_its_output_stands_in_the_first_thirty_lines() -> None:
+def test_an_example_with_its_output_is_in_the_first_thirty_lines() -> None:
     beginning = "\n".join(README.splitlines()[:30])
     assert re.search(r"```python\n.*?```\n\n?```text\n.*?```", beginning, re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_each_code_block_runs_and_prints_what_it_says(number: int, tmp_path: Path) -> None:
+def test_each_code_block_prints_its_documented_output(number: int, tmp_path: Path) -> None:
     code, output = PYTHON[number]
     paths = f"{ROOT}:{ROOT / 'adapters'}"
     done = subprocess.run(
