@@ -1,4 +1,4 @@
-"""How much memory an order takes in a store that keeps all in memory, everything of it counted."""
+"""The memory of an order in a store in memory, with all of its parts."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PAGES = "print((int(open('/proc/self/statm').read().split()[1]) - before) * reso
 
 
 def _fill(orders: Orders) -> None:
-    """Orders of four entries, of a customer, with a line, and messages that are delivered and gone."""
+    """Create orders with four entries, a customer and a line. Their messages are delivered."""
     orders.set_stock("TEAPOT", ORDERS)
 
     def told(message: Message) -> None:
-        """Somebody was told."""
+        """Accept a message."""
 
     for number in range(ORDERS):
         order_id = f"order-{number:06d}"
@@ -39,7 +39,7 @@ def _fill(orders: Orders) -> None:
 
 @cache
 def _traced() -> float:
-    """Bytes that an order takes, as Python's allocator has them: the same each time."""
+    """Return the bytes of an order by Python's allocator, which are the same each time."""
     gc.collect()
     tracemalloc.start()
     empty = tracemalloc.get_traced_memory()[0]

@@ -1,4 +1,4 @@
-"""Orders in memory keep the contract of stores."""
+"""The store in memory passes the store contract."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class TestMemoryStore(StoreContract):
         return MemoryStore()
 
 
-def test_an_id_that_comes_again_is_found_by_its_new_age(shop: Shop) -> None:
-    """An order is purged and its number taken again, later: it stands by its new age, once."""
+def test_reused_id_is_found_by_its_new_age(shop: Shop) -> None:
+    """An order is purged and its id is used again later. The new order is found once, by its age."""
     for order_id in ("1", "2", "3", "4", "5"):
         shop.create(order_id)
         shop.clock.pass_by(days=1)
-    for box in ({"sent"}, set[str]()):  # Into another state and back, so that it has left both.
+    for box in ({"sent"}, set[str]()):  # The order enters another state and returns, so that it has left both.
         shop.orders.save("2", box, version=shop.orders.get("2").version)
     shop.store.remove(shop.orders.get("2"))
     assert shop.orders.create("2", total="1.00", currency="GBP").created_at == shop.clock.now

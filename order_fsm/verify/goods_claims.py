@@ -1,4 +1,4 @@
-"""Claims about the goods of an order under the shop's rules, each in a sentence."""
+"""Claims about the goods of an order under the shop's rules."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _dispatched_is_shipped(world: World) -> bool:
 
 
 def _amended_when_not_live(world: World) -> bool:
-    """Whether the order was amended when `dispatched` could not be ticked. The next `dispatch` ticks it."""
+    """Return whether an amendment left `dispatched` unticked. The next `dispatch` ticks it."""
     amended = [entry.after for entry in world.history if entry.trigger == AMEND]
     return any("sent" not in statuses or "cancelled" in statuses for statuses in amended)
 
@@ -103,7 +103,7 @@ def _is_to_be_shipped_again(step: Step) -> bool:
 
 
 def _amendment_moves_the_difference(step: Step) -> bool:
-    """Whether an amendment takes the pieces that it adds, and gives back those that it removes."""
+    """Return whether an amendment takes the pieces that it adds and returns those that it removes."""
     before, after = step.before, step.after
     more = sum(after.order.to_ship.values()) - sum(before.order.to_ship.values())
     taken = more if before.order.counted else 0
@@ -111,7 +111,7 @@ def _amendment_moves_the_difference(step: Step) -> bool:
 
 
 def _on_the_shelf(world: World) -> int:
-    """Return the pieces that the order left on the shelf, those that the other buyer took since included."""
+    """Return the pieces that the order left on the shelf, including those that the other buyer took since."""
     return world.on_hand + world.taken
 
 
@@ -121,18 +121,18 @@ def _asked(step: Step, all_of: dict[str, int]) -> int:
 
 
 GOODS = (
-    EveryOrder("available, held, out and lost pieces together are constant", _stock_is_constant),
-    EveryOrder("the stock holds and misses the pieces that the order holds and has out", _stock_is_that_of_the_order),
-    EveryOrder("a live order holds what it has left to ship, and no other order holds anything", _holds_what_is_left),
-    EveryOrder("no more is out than was ordered and shipped, and no number of pieces is below zero", _out_is_ordered),
+    EveryOrder("the sum of available, held, out and lost pieces is constant", _stock_is_constant),
+    EveryOrder("the held and out pieces of the stock are those of the order", _stock_is_that_of_the_order),
+    EveryOrder("a live order holds the pieces that it has left to ship, and any other order holds no pieces", _holds_what_is_left),
+    EveryOrder("the pieces that are out were ordered and shipped, and no number of pieces is below zero", _out_is_ordered),
     EveryOrder("an order with lines is dispatched if and only if something was shipped and nothing is left", _dispatched_is_shipped),
-    EveryOrder("goods are out of orders alone that are sent and not cancelled", _out_is_live),
-    EveryOrder("a live order of which a part was shipped stands in part_dispatched, and no other does", _part_stands_in_its_queue),
-    EveryChange("goods move by dispatch, return_items and undispatch alone", _goods_stay),
-    EveryChange("dispatch ships the pieces that it names or all that are left, from those that the order holds", _ships_what_is_asked, of=("dispatch",)),
-    EveryChange("return_items takes the pieces back that it names or all that are out, for the shelf unless restock=False", _returns_what_is_asked, of=("return_items",)),
+    EveryOrder("only orders that are sent and not cancelled have goods out", _out_is_live),
+    EveryOrder("an order is in part_dispatched if and only if it is live and partly shipped", _part_stands_in_its_queue),
+    EveryChange("only dispatch, return_items and undispatch move goods", _goods_stay),
+    EveryChange("dispatch ships the pieces that it names, or all that are left, from those that the order holds", _ships_what_is_asked, of=("dispatch",)),
+    EveryChange("return_items takes back the pieces that it names, or all that are out, to the shelf unless restock=False", _returns_what_is_asked, of=("return_items",)),
     EveryChange("return_items changes no box", _changes_no_box, of=("return_items",)),
-    EveryChange("after undispatch nothing is out, and all is to be shipped again", _is_to_be_shipped_again, of=("undispatch",)),
-    EveryChange("an amendment takes the pieces that it adds and gives back those that it removes", _amendment_moves_the_difference, of=(AMEND,)),
+    EveryChange("after undispatch no pieces are out, and all are left to ship", _is_to_be_shipped_again, of=("undispatch",)),
+    EveryChange("an amendment takes the pieces that it adds and returns those that it removes", _amendment_moves_the_difference, of=(AMEND,)),
 )  # fmt: skip
-"""Claims about the goods of an order, under every dispatch policy."""
+"""Claims about the goods of an order under every dispatch policy."""

@@ -1,4 +1,4 @@
-"""The shop's code for each gateway is short, and the names in it exist. The gateways use public names only."""
+"""The documented code for each gateway is short and uses existing names. Gateways import only public names."""
 
 from __future__ import annotations
 
