@@ -63,14 +63,22 @@ SECTION = re.compile(r"(Args|Attributes|Raises):$")
 ENTRY = re.compile(r"( +)(\w+(?:, \w+)+): (.*)$")
 
 
-def split_names(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
-    """Give each of several names its own line: Sphinx reads `a, b: text` as a name with a type."""
+def as_sphinx_reads(app: Any, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
+    """Write the parts of a docstring that Sphinx would read in another way.
+
+    It reads `a, b: text` as the name `b` with a type, so each name gets a line of its own. It reads a sentence with a
+    colon below "Returns:" as a type.
+    """
     found: list[str] = []
     inside = False
     number = 0
     while number < len(lines):
         line = lines[number]
         number += 1
+        if line == "Returns:" and number < len(lines):
+            lines[number] = f":returns: {lines[number].strip()}"
+            inside = False
+            continue
         inside = bool(SECTION.match(line)) or (inside and (not line or line.startswith(" ")))
         entry = ENTRY.match(line) if inside else None
         if entry is None:
@@ -86,5 +94,5 @@ def split_names(app: Any, what: str, name: str, obj: object, options: Any, lines
 
 
 def setup(app: Any) -> None:
-    """Connect `split_names`, before napoleon reads the docstring."""
-    app.connect("autodoc-process-docstring", split_names, priority=400)
+    """Connect `as_sphinx_reads`, before napoleon reads the docstring."""
+    app.connect("autodoc-process-docstring", as_sphinx_reads, priority=400)
