@@ -71,7 +71,6 @@ def blocks(page: Path) -> list[Block]:
         line = text.count("\n", 0, match.start("code"))
         code = "".join(match[part] or "" for part in ("given", "code", "then"))
         found.append(Block(f"{page.relative_to(ROOT)}:{line}", code, match["output"] or ""))
-    assert len(found) == len(re.findall(r"^```python$", text, re.MULTILINE))
     return found
 
 
@@ -104,6 +103,13 @@ def run(scripts: Sequence[Block], folder: Path) -> list[str]:
         for block, (printed, failure) in zip(scripts, answers, strict=True)
         if failure or printed != block.output
     ]
+
+
+@pytest.mark.parametrize("page", ALL)
+def test_every_block_and_every_output_of_a_page_is_found(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert len(ALL[page]) == len(re.findall(r"^```python", text, re.MULTILINE))
+    assert sum(bool(block.output) for block in ALL[page]) == len(re.findall(r"^```text", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", [name for name, found in ALL.items() if any(not block.is_test for block in found)])
