@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from draw import graphs, stamp, summary
+from draw import callback, graphs, stamp, summary
 from order_fsm import errors, shop_workflow, store
 from order_fsm.diagram import mermaid
 from order_fsm.rules.workflow import LEDGER_QUEUES
@@ -163,6 +163,16 @@ def test_readme_links_to_a_file(target: str) -> None:
 def test_picture_is_drawn_from_the_rules_of_today(name: str) -> None:
     drawn = (DOCS / "pictures" / f"{name}.svg.html").read_text(encoding="utf-8")
     assert stamp(graphs()[name]) in drawn, "draw it again: .venv/bin/python docs/draw.py"
+
+
+def test_picture_of_a_callback_is_what_the_script_draws() -> None:
+    assert (DOCS / "pictures" / "callback.svg.html").read_text(encoding="utf-8") == callback()
+
+
+def test_page_of_examples_has_every_example() -> None:
+    text = (DOCS / "how-to" / "examples.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(examples/[\w/.]+)`", text, re.MULTILINE)
+    assert set(named) == {str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("*.py")}
 
 
 def named_in(page: str) -> set[str]:
