@@ -171,8 +171,9 @@ def test_picture_of_a_callback_is_what_the_script_draws() -> None:
 
 def test_page_of_examples_has_every_example() -> None:
     text = (DOCS / "how-to" / "examples.md").read_text(encoding="utf-8")
-    named = re.findall(r"^\| `(examples/[\w/.]+)`", text, re.MULTILINE)
-    assert set(named) == {str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("*.py")}
+    examples = ROOT / "examples"
+    named = re.findall(r"^\| `([\w/.]+)`", text, re.MULTILINE)
+    assert set(named) == {path.relative_to(examples).as_posix() for path in examples.rglob("*.py")}
 
 
 def named_in(page: str) -> set[str]:
