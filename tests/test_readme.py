@@ -49,4 +49,4 @@ def test_every_error_is_in_the_table_of_errors() -> None:
 
     for name, value in vars(errors).items():
         if isinstance(value, type) and issubclass(value, errors.OrderFsmError):
-            assert f"`{name}`" in README, f"the README does not say what to answer to {name}"
+            assert f"`{name}`" in README, f"the README has no advice for {name}"

@@ -25,7 +25,7 @@ def _name(_: object, attribute: Attribute[str], value: object) -> None:
 
 @frozen(eq=False, repr=False)
 class _OnStatuses(TableClaim):
-    """A claim about statuses: the order has all of `has`, one of `has_any` and none of `lacks`."""
+    """A claim about statuses: the order has all of `has`, one of `has_any`, and no status of `lacks`."""
 
     has: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
     has_any: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
@@ -195,7 +195,7 @@ class Conserves(TableClaim):
     """Stock and totals follow the state: on every path, an order takes its stock before it returns it.
 
     The engine derives both from the state alone. Taking and returning therefore alternate if an order in its first
-    state holds no stock and does not count: creating an order moves neither.
+    state holds no stock and does not count, because creating an order then moves no stock and no totals.
     """
 
     def __str__(self) -> str:

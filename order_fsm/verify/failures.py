@@ -112,7 +112,7 @@ def closed(workflow: Workflow, state: str, rows: Iterable[int]) -> list[str]:
     for row in rows:
         rule = workflow.rules[row - 1]
         reasons = "; ".join(reason.message for reason in rule.unmet(statuses_of(state)))
-        why = f"closed there: {reasons}" if reasons else "open there, but never taken or leading elsewhere"
+        why = f"closed there: {reasons}" if reasons else "open there, and never taken or leading elsewhere"
         told.append(f"{named(row, rule)}, {why}")
     return told
 

@@ -218,7 +218,7 @@ class Contention(StoreHarness):
         ]
         answers = chain(*crew.run(jobs, self._patience))
         failed = [said for duplicate, said in answers if duplicate is not False]
-        assert not failed, f"the second change must be decided again, but its caller got: {failed[0]}"
+        assert not failed, f"the second change must be decided again, and its caller got: {failed[0]}"
         ways = {
             ("cancel", "pay"): ["2 order.placed", "4 refund.due"],
             ("pay", "cancel"): ["2 order.placed", "3 order.paid", "4 refund.due"],
