@@ -27,7 +27,7 @@ INSERT INTO product VALUES ('VASE', '15.00', 5);
 
 
 def check_out(shop: sqlite3.Connection, orders: Orders, order_id: str, customer: str) -> None:
-    """Create an order from a basket. The shop counts its own stock, so the order's lines move none."""
+    """Create an order from a basket. The shop counts its own stock, so the order's lines move no stock."""
     with shop:  # The block commits at its end, and rolls back if it raises.
         shop.execute("BEGIN IMMEDIATE")
         (email,) = shop.execute("SELECT email FROM customer WHERE name = ?", (customer,)).fetchone()

@@ -66,7 +66,7 @@ class InvalidInput(OrderFsmError, ValueError):
 
 
 class UnknownTrigger(OrderFsmError):
-    """The workflow has no such trigger. Use one of those that the message lists."""
+    """The workflow has no such trigger. Use one of the triggers in the message."""
 
 
 class Refused(OrderFsmError):

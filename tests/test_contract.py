@@ -48,7 +48,7 @@ IN_MEMORY: list[tuple[Callable[[], MemoryStore], str]] = [
     (weak_commits.GivesStockBack, "s1_a_removal_deletes_the_whole_order"),
     (weak_commits.RemovesNoDeadLetters, "s1_the_dead_letters_of_a_removed_order_are_gone"),
     (weak_erasures.ErasesNothing, "s1_an_erasure_blanks_the_past_of_one_order"),
-    (weak_erasures.ErasesWhatComesWithIt, "s1_an_erasure_keeps_what_is_written_with_it_and_after_it"),
+    (weak_erasures.ErasesWhatComesWithIt, "s1_an_erasure_keeps_values_written_with_it_and_after_it"),
     (weak_erasures.ErasesAtTheEnd, "s1_an_erasure_among_changes_committed_together"),
     (weak_erasures.ErasesFirst, "s2_an_erasure_from_another_version_blanks_nothing"),
     (weak_erasures.KeepsFingerprints, "s4_an_erasure_blanks_the_fingerprints_of_personal_requests"),
@@ -366,7 +366,7 @@ def test_a_weak_store_is_found_at_a_limit_or_a_fork(
     method: Callable[..., None] = getattr(Contract(), f"test_{test}")
 
     def several_times() -> None:
-        for turn in range(5):  # A fork does not meet the other writers each time.
+        for turn in range(5):  # Not every fork happens during a write of another thread.
             place = tmp_path / f"{turn}"
             place.mkdir()
             method(place, *(() if which is None else (which,)))

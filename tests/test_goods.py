@@ -365,7 +365,7 @@ def test_amend_to_fewer_pieces_than_were_returned_of_a_line_settles_it(any_shop:
     check(any_shop)
 
 
-# An order whose goods are out is neither cancelled nor unplaced nor expired
+# An order with goods out is not cancelled, unplaced or expired
 
 
 def test_order_with_goods_out_is_not_cancelled_before_their_return(any_shop: Shop) -> None:

@@ -80,7 +80,7 @@ def verdict(place: Path, files: dict[str, bytes | None], right: list[Any]) -> st
             if content(store) == right:
                 return "right"
             torn = list(place.glob("*.torn-*"))
-            assert torn, "the content is wrong, and nothing says so"
+            assert torn, "the content is wrong, and no error reports it"
             assert [str(path) in fault for path, fault in zip(torn, store.faults(), strict=True)] == [True]
             data = files[LOG]
             assert data is not None

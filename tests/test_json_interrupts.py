@@ -1,4 +1,4 @@
-"""Exceptions of signal handlers within the JSON store leave no lock and no partial change, and lose none."""
+"""Exceptions of signal handlers within the JSON store leave no lock, no partial change and no lost change."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def model_file() -> Path | None:
 def model() -> ModuleType:
     file = model_file()
     if file is None:
-        pytest.skip("ledger_model.py is not there: put it into `shared` beside the checkout")
+        pytest.skip("ledger_model.py is missing: put it into `shared` next to the checkout")
     spec = importlib.util.spec_from_file_location("ledger_model", file)
     assert spec is not None
     assert spec.loader is not None

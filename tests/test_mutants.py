@@ -67,9 +67,9 @@ SAME_TEST = "the row has the other guard with the same test already"
 STAYS_COVERED = "money that comes leaves a paid order covered, so the row before is taken"
 OTHERS_FIRST = "a row before it is open to every order that is not cancelled"
 NEVER_COVERS = "of an unpaid order something is outstanding, and money that goes back, or goods, never lower that"
-AS_WHEN_CANCELLED = "of a cancelled order it does what the last row does"
+AS_WHEN_CANCELLED = "on a cancelled order it has the result of the last row"
 ONE_SUBJECT = "a refund is about the payment that it names, so the guard always holds"
-MARK_IS_INVOICED = "an invoice by payment is ticked, so the guard on it says so"
+MARK_IS_INVOICED = "an invoice by payment is ticked, so the guard on it holds"
 MARK_IS_PAID = (
     "of a live order that is not dispatched, and of a cancelled one, an invoice by payment lasts while it is paid"
 )
@@ -190,9 +190,9 @@ EQUIVALENT_FORMULAS = {
     "_drawn 4": "an order holds no more than it has left to ship, so no more is spare than it ships",
     "shortages 1": "a guard on the stock counts only if the rule makes the order take stock",
     "lines_as_ordered 1": "no shipment has more items than the order has lines",
-    "held_after 5": "only a changed table leaves stock with an order whose state holds none",
+    "held_after 5": "only a changed table leaves stock with an order whose state holds no stock",
     "held_after 6": "goods move on live orders alone, and those hold stock",
-    "held_as_amended 1": "an order with lines that holds no stock is not live, so it takes none",
+    "held_as_amended 1": "an order with lines that holds no stock is not live, so it takes no stock",
     "stock_moves 9": "only a return is without restock",
     "stock_moves 13": "pieces are lost only if they were out",
     "_outcome 1": "an order that holds no stock had no lines, or does not take stock",

@@ -694,7 +694,7 @@ def deliver(receiver: PaymentReceiver, events: Sequence[PaymentEvent]) -> None:
         parked = [one for one in waiting if receiver.record(one).http_status == 503]
         for one in waiting:
             assert (receiver.record(one).outcome == "duplicate") or one in parked
-        assert len(parked) < len(waiting), "what is parked is taken in the end"
+        assert len(parked) < len(waiting), "a parked event must be recorded in the end"
         waiting = parked
 
 

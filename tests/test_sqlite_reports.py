@@ -190,7 +190,7 @@ def test_every_statement_that_finds_or_sums_uses_an_index() -> None:
             assert not scans, f"{statement} reads a whole table or index: {scans}"
             sorts = [line for line in plan if line.startswith("USE TEMP B-TREE FOR ORDER BY")]
             of_few = "order_fsm_reference" in statement or "= 1 AND" in statement
-            assert not sorts or of_few, f"{statement} sorts what an index could have sorted: {plan}"
+            assert not sorts or of_few, f"{statement} sorts rows that an index could have sorted: {plan}"
 
 
 _SMALL = {"SCAN order_fsm_tally", "SCAN present", "SCAN CONSTANT ROW"}

@@ -338,7 +338,7 @@ def test_missing_order_with_a_history_is_corrupt(path: Path, store: SqliteStore)
 
 
 def test_seals_computed_again_are_accepted(path: Path, store: SqliteStore) -> None:
-    """Seals contain no secret, so they do not stop a person who computes all of them again."""
+    """Seals contain no secret, so they do not detect that all of them were computed again."""
     by_hand_and_sealed(path, "UPDATE order_fsm_entry SET by = 'eve' WHERE version = 2")
     assert store.history("1001")[1].by == "eve"
     assert store.load("1001").customer == "ann"

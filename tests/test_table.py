@@ -211,9 +211,9 @@ def written(name: str, table: Table, default: Table) -> str:
     if name == DEFAULT:
         lines += LEGEND.splitlines()
     else:
-        assert default.keys() <= table.keys(), "a row that is left out stands for the same as by default"
+        assert default.keys() <= table.keys(), "a missing row means the row of the default table"
         table = {place: rows for place, rows in table.items() if rows != default.get(place)}
-        lines.append(f"Where they differ from {DEFAULT}, which says how to read it.")
+        lines.append(f"The differences from {DEFAULT}, which has the legend.")
     heading = None
     for (label, _), rows in table.items():
         if label != heading:

@@ -19,7 +19,7 @@ stock          an item's held, out or lost pieces are not those of the orders, o
 tally          the totals of the store are not those of its orders
 
 An audit does not know how many pieces existed at first, so it does not detect a wrong sum of available, held, out and
-lost pieces. Nor does it detect anything that was removed as a whole, such as an order with its history.
+lost pieces. It also does not detect anything that was removed as a whole, such as an order with its history.
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def _led(table: Workflow, tables: Tables, order: Order, history: Sequence[Entry]
     if not table.rules_of(entry.trigger):
         return "there is no such trigger"
     previous = next((one for one in reversed(history[: entry.version - 1]) if one.trigger != "comment"), entry)
-    # The table of the previous entry decides whether the order counted. A created or moved order has none.
+    # The table of the previous entry decides whether the order counted. A created or moved order has no table.
     counting = tables.of(previous) or table
     if entry.trigger == AMEND and not _amends(order_as_of(counting, order, history, entry.version - 1), entry):
         return "it changes other parts than it names"

@@ -1,4 +1,4 @@
-"""Check erasures: blank values, values that must be blank, and steps that cannot be judged any more."""
+"""Check erasures: blank values, values that must be blank, and steps that can no longer be judged."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class PaymentEvent:
 
     Attributes:
         kind: `captured`, `refunded`, `refund_failed`, `reversed` and `restored` move money. `authorised`, `voided` and
-            `failed` move none. `note:...` is for the order's history only.
+            `failed` move no money. `note:...` is for the order's history only.
         order_id: the shop's order number. None if the event names only the payment, as disputes do.
         reference: the gateway's id of the payment, even in an event about a refund or a dispute.
         transaction_id: the gateway's id of the capture, refund or dispute. Each id counts once.

@@ -78,7 +78,7 @@ def facts_of(event: PaymentEvent, provider: str | None) -> dict[str, Fact]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def told(event: PaymentEvent) -> str:
+def event_text(event: PaymentEvent) -> str:
     """Return an event as a comment for the shop."""
     about = [f"gateway: {event.kind.removeprefix('note:')}"]
     if event.amount is not None:

@@ -13,7 +13,7 @@ from order_fsm.errors import KeyReused, OrderNotFound, Refused, StoreError
 from order_fsm.model import Receipt
 from order_fsm.orders.service import Orders
 from order_fsm.payments.events import PaymentEvent
-from order_fsm.payments.facts import facts_of, key_of, moves_money, related_key, told
+from order_fsm.payments.facts import event_text, facts_of, key_of, moves_money, related_key
 from order_fsm.payments.outcome import Outcome, ignored, parked, recorded, rejected, unmatched
 
 WAIT = timedelta(hours=24)
@@ -124,7 +124,7 @@ class Recorder:
                 event.kind,
                 facts_of(event, provider),
                 key,
-                told(event),
+                event_text(event),
                 trigger=self._triggers.get(event.kind),
                 comment="reversed by the bank" if event.kind == "reversed" else "",
                 visible=event.kind in _ANNOUNCED,
@@ -147,7 +147,7 @@ class Recorder:
         self, order_id: str, event: PaymentEvent, provider: str | None, key: str, why: str, *, unmatched: bool = False
     ) -> Receipt:
         """Record an event only as a comment."""
-        facts, comment = facts_of(event, provider), f"{told(event)}: {why}"
+        facts, comment = facts_of(event, provider), f"{event_text(event)}: {why}"
         return self._orders.execute(
             self._orders.commands.report(order_id, event.kind, facts, key, comment, unmatched=unmatched)
         )

@@ -165,7 +165,7 @@ class HmacSignature:
         """Take the live secrets, several during a rotation.
 
         Args:
-            secrets: the keys of the HMAC. Bytes are taken as they are, for gateways that give a key in hexadecimal or
+            secrets: the keys of the HMAC. Bytes are used unchanged, for gateways that give a key in hexadecimal or
                 base64.
             header: the name of the header, in any case.
             algorithm: the hash.

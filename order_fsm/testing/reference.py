@@ -42,7 +42,7 @@ class Reference:
         lives: by order id, each version of the order with the entry that created it.
         on_hand: by SKU, the available pieces of tracked items.
         held: by SKU, the pieces that orders hold, of items that were ever tracked.
-        out, lost: by SKU, the pieces from stock that are shipped, and those that came back but not to the shelf.
+        out, lost: by SKU, the pieces from stock that are shipped, and those that came back and were not restocked.
         backorder: the items that an order may take without available pieces.
         keys: the request of each idempotency key, and the versions that it created.
     """

@@ -2,8 +2,8 @@
 
 The report counts edges (a rule taken from a state) and outcomes of guards (a guard of a rule held or failed in a state
 in which the rule is open). It counts the decisions of `Orders` that change an order: fire, save, expire, payments. It
-counts a guard if a decision called it to choose a rule or to give the reasons of a refusal. Calls by `explain` do not
-count, nor do decisions in processes other than those of pytest-xdist. A preview counts as its form.
+counts a guard if a decision called it to choose a rule or to give the reasons of a refusal. Calls by `explain` and
+decisions in processes other than those of pytest-xdist do not count. A preview counts as its form.
 
 Equal tables are one workflow. Workflows of `shop_workflow` are named by their call, others by the line that builds
 them. A workflow that is built in a test file or a conftest.py belongs to the tests. It is reported and not in the

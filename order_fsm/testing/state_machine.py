@@ -127,8 +127,8 @@ def orders_machine(
     It creates, adopts and erases orders, fires triggers with facts, saves forms and amends orders (also stale ones),
     comments, assigns orders to a customer, resends messages, repeats earlier calls, reuses keys and references, sets,
     adjusts and stops tracking stock, delivers messages, moves the clock a day ahead or back, and closes and reopens the
-    stores. The result of each call (the receipt, or the kind of error and the codes of its reasons) must be that of the
-    reference. After each step all orders, histories, stock, counts, totals and reports must be those of the reference.
+    stores. The result of each call (the receipt, or the kind of error and the codes of its reasons) must equal that of
+    the reference. After each step all orders, histories, stock, counts, totals and reports must equal the reference.
     Every store must deliver the same messages. Other tests cover expiry, purges and failed deliveries.
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
@@ -197,7 +197,7 @@ def orders_machine(
 
         @rule(order_id=_ids, nth=st.integers(0, len(fired) - 1), said=_overridable)
         def advance(self, order_id: str, nth: int, said: dict[str, Any]) -> None:
-            """Fire a trigger that has a row in the order's state. Most triggers have none in most states."""
+            """Fire a trigger that has a row in the order's state. Most triggers have no row in most states."""
             life = self.reference.lives.get(order_id)
             state = life[-1][0].state if life else UNFINISHED
             if there := [trigger for trigger in fired if rules.edges_from(state, trigger)]:

@@ -41,7 +41,7 @@ REASON = "why"
 
 
 def asks(world: World) -> Iterator[Ask]:
-    """Yield the requests that a proof makes of the order of a world.
+    """Yield the requests of a proof in a world.
 
     Every trigger is fired without facts. If one of its rules is open, it is also fired with a reason and with an
     override, if a guard reads them. A trigger that records money is fired by hand and by a gateway: with the whole
@@ -84,7 +84,7 @@ def asks(world: World) -> Iterator[Ask]:
 
 
 def _limit(world: World) -> int:
-    """Return the number of ledger rows at which the proof records no more money."""
+    """Return the number of ledger rows at which the proof stops recording money."""
     order = world.order
     if order.lines != LINES[1]:
         return 0

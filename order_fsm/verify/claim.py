@@ -76,8 +76,8 @@ class TableClaim(Claim):
 
     def check_names(self, workflow: Workflow) -> None:
         super().check_names(workflow)
-        told = [known for known in self.guards.values() if isinstance(known, When)]
-        check_statuses(self, workflow, *self._conditions(), *told)
+        assumed = [known for known in self.guards.values() if isinstance(known, When)]
+        check_statuses(self, workflow, *self._conditions(), *assumed)
         codes = {guard.code: None for rule in workflow.rules for guard in rule.guards}
         for code in self.guards:
             if code not in codes:
@@ -100,7 +100,7 @@ def check_statuses(claim: Claim, workflow: Workflow, *conditions: When) -> None:
                 raise InvalidInput(f"claim {str(claim)!r}: a status must be one of {known}, not {name!r}")
 
 
-def said(when: When) -> str:
+def condition_text(when: When) -> str:
     """Return a condition in words."""
     parts = [" and ".join(sorted(when.has))] if when.has else []
     if when.has_any:
@@ -110,10 +110,12 @@ def said(when: When) -> str:
     return ", ".join(parts)
 
 
-def given(guards: Known) -> str:
+def assumptions_text(guards: Known) -> str:
     """Return the assumptions about guards in words."""
-    told = [
-        f"{code} holds if {said(known)}" if isinstance(known, When) else f"{code} {'holds' if known else 'fails'}"
+    parts = [
+        f"{code} holds if {condition_text(known)}"
+        if isinstance(known, When)
+        else f"{code} {'holds' if known else 'fails'}"
         for code, known in guards.items()
     ]
-    return f" (given that {'; '.join(told)})" if told else ""
+    return f" (given that {'; '.join(parts)})" if parts else ""

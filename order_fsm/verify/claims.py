@@ -10,7 +10,7 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.model import When, statuses_of
 from order_fsm.rules.rule import Edge
-from order_fsm.verify.claim import TableClaim, given, said
+from order_fsm.verify.claim import TableClaim, assumptions_text, condition_text
 from order_fsm.verify.failures import Failure, along, closed, lacking, named, rows_that
 from order_fsm.verify.graph import Graph
 
@@ -25,7 +25,7 @@ def _name(_: object, attribute: Attribute[str], value: object) -> None:
 
 @frozen(eq=False, repr=False)
 class _OnStatuses(TableClaim):
-    """A claim about statuses: the order has all of `has`, one of `has_any` and none of `lacks`."""
+    """A claim about statuses: the order has all of `has`, one of `has_any`, and no status of `lacks`."""
 
     has: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
     has_any: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
@@ -59,7 +59,7 @@ class Never(_OnStatuses):
     """No order reaches a state that matches the condition."""
 
     def __str__(self) -> str:
-        return f"never {said(self.when)}{given(self.guards)}"
+        return f"never {condition_text(self.when)}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -75,8 +75,8 @@ class Always(_InSomeStates):
     """Every state that matches `where` matches the condition too. Without `where`: every state."""
 
     def __str__(self) -> str:
-        where = "" if self.where == When() else f" if {said(self.where)}"
-        return f"always {said(self.when)}{where}{given(self.guards)}"
+        where = "" if self.where == When() else f" if {condition_text(self.where)}"
+        return f"always {condition_text(self.when)}{where}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when, where = self.when, self.where
@@ -95,7 +95,7 @@ class Reachable(_OnStatuses):
     """An order can reach a state that matches the condition, for some outcome of the guards."""
 
     def __str__(self) -> str:
-        return f"reachable: {said(self.when)}{given(self.guards)}"
+        return f"reachable: {condition_text(self.when)}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -113,8 +113,8 @@ class CanAlwaysReach(_InSomeStates):
     """
 
     def __str__(self) -> str:
-        where = "" if self.where == When() else f" from {said(self.where)}"
-        return f"can always reach {said(self.when)}{where}{given(self.guards)}"
+        where = "" if self.where == When() else f" from {condition_text(self.where)}"
+        return f"can always reach {condition_text(self.when)}{where}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -132,7 +132,7 @@ class Requires(_OnStatuses):
     trigger: str = field(validator=_name)
 
     def __str__(self) -> str:
-        return f"{self.trigger} requires {said(self.when)}{given(self.guards)}"
+        return f"{self.trigger} requires {condition_text(self.when)}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -164,7 +164,7 @@ class Undoes(TableClaim):
     by: str = field(validator=_name, kw_only=True)
 
     def __str__(self) -> str:
-        return f"{self.trigger} is undone by {self.by}{given(self.guards)}"
+        return f"{self.trigger} is undone by {self.by}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         done = [edge for edge in graph.edges if edge.rule.trigger == self.trigger and edge.source != edge.target]
@@ -195,11 +195,11 @@ class Conserves(TableClaim):
     """Stock and totals follow the state: on every path, an order takes its stock before it returns it.
 
     The engine derives both from the state alone. Taking and returning therefore alternate if an order in its first
-    state holds no stock and does not count: creating an order moves neither.
+    state holds no stock and does not count, because creating an order then moves no stock and no totals.
     """
 
     def __str__(self) -> str:
-        return f"orders take and return stock and totals alternately{given(self.guards)}"
+        return f"orders take and return stock and totals alternately{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         workflow = graph.workflow
@@ -233,6 +233,6 @@ def _in_the_way(graph: Graph, when: When, state: str) -> list[str]:
     if when.has_any.isdisjoint(statuses):
         add |= when.has_any
     drop = when.lacks & statuses
-    told = closed(graph.workflow, state, rows_that(graph.workflow, add=add, drop=drop))
-    told += [f"{name}: no rule unticks it" for name in sorted(drop) if not rows_that(graph.workflow, drop=[name])]
-    return told
+    hints = closed(graph.workflow, state, rows_that(graph.workflow, add=add, drop=drop))
+    hints += [f"{name}: no rule unticks it" for name in sorted(drop) if not rows_that(graph.workflow, drop=[name])]
+    return hints

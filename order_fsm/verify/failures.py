@@ -108,13 +108,13 @@ def closed(workflow: Workflow, state: str, rows: Iterable[int]) -> list[str]:
         state: the name of the state.
         rows: the numbers of the rules in the table, from 1.
     """
-    told: list[str] = []
+    hints: list[str] = []
     for row in rows:
         rule = workflow.rules[row - 1]
         reasons = "; ".join(reason.message for reason in rule.unmet(statuses_of(state)))
-        why = f"closed there: {reasons}" if reasons else "open there, but never taken or leading elsewhere"
-        told.append(f"{named(row, rule)}, {why}")
-    return told
+        why = f"closed there: {reasons}" if reasons else "open there, and never taken or leading elsewhere"
+        hints.append(f"{named(row, rule)}, {why}")
+    return hints
 
 
 def rows_that(workflow: Workflow, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> list[int]:

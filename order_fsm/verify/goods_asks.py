@@ -27,7 +27,7 @@ TOO_MANY = {"items": {ITEM: 9}}
 
 
 def goods_asks(world: World) -> Iterator[Ask]:
-    """Yield the requests that a proof makes of the order of a world.
+    """Yield the requests of a proof in a world.
 
     Every trigger is fired without facts. If one of its rules is open, it is also fired with a reason, and with an
     override if a guard reads one. A trigger that records goods is fired with one piece, with all, and with too many.

@@ -34,7 +34,7 @@ from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
 from order_fsm.verify.goods_asks import GOODS_TOTAL, PIECES, goods_asks
-from order_fsm.verify.worlds import Desk, Step, World
+from order_fsm.verify.worlds import Simulator, Step, World
 
 
 @frozen(eq=False, repr=False)
@@ -96,7 +96,7 @@ class Ledger:
 
     def __init__(self, workflow: Workflow) -> None:
         self._workflow = workflow
-        self._desk = Desk(workflow)
+        self._simulator = Simulator(workflow)
         self._by: dict[World, Step | World] = {}
         self.worlds = 0
 
@@ -119,7 +119,7 @@ class Ledger:
             for trigger, among in by_trigger.items()
         }
         found: dict[Claim, Failure] = {}
-        worlds = [*(self._desk.new(total, 1) for total in TOTALS), self._desk.new(GOODS_TOTAL, PIECES)]
+        worlds = [*(self._simulator.new(total, 1) for total in TOTALS), self._simulator.new(GOODS_TOTAL, PIECES)]
         seen = {world.place for world in worlds}
         for world in worlds:  # Breadth first: the loop appends to the list that it reads.
             if len(found) == len(claims):
@@ -144,7 +144,7 @@ class Ledger:
         """Yield the next steps of the order, and the worlds after a move of the other buyer."""
         yield from bought_elsewhere(world)
         for ask in asks(world) if world.pieces == 1 else goods_asks(world):
-            yield self._desk.take(world, ask)
+            yield self._simulator.take(world, ask)
 
     def _failure(self, claim: LedgerClaim, world: World, last: Step | None = None) -> Failure:
         path: list[str] = []
@@ -152,7 +152,7 @@ class Ledger:
         hints: list[str] = []
         if last is not None:
             path.append(last.ask.trigger)
-            steps.append(_told(last))
+            steps.append(_step_text(last))
             hints += _rows(last)
         state = world.order.state if last is None else last.after.order.state
         figures = _figures(world if last is None else last.after)
@@ -160,7 +160,7 @@ class Ledger:
             by = self._by[world]
             if isinstance(by, Step):
                 path.append(by.ask.trigger)
-                steps.append(_told(by))
+                steps.append(_step_text(by))
                 hints = hints or _rows(by)
                 world = by.before
             else:
@@ -171,7 +171,7 @@ class Ledger:
         return Failure(claim, state, tuple(reversed(path)), tuple(reversed(steps)), (*hints, figures))
 
 
-def _told(step: Step) -> str:
+def _step_text(step: Step) -> str:
     if step.refused is not None:
         return f"{step.ask}: refused, {'; '.join(reason.message for reason in step.refused.reasons)}"
     return f"{step.ask}  -> {step.after.order.state}"

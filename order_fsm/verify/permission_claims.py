@@ -12,7 +12,7 @@ from order_fsm.errors import InvalidInput
 from order_fsm.model import UNFINISHED, Order, When
 from order_fsm.rules.permissions import ACTIONS, OVERRIDE, Permissions
 from order_fsm.rules.workflow import Workflow
-from order_fsm.verify.claim import Claim, check_statuses, said
+from order_fsm.verify.claim import Claim, check_statuses, condition_text
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.ledger import EveryChange, EveryOrder, LedgerClaim
 from order_fsm.verify.worlds import Step, World
@@ -65,7 +65,7 @@ class PermissionClaim(Claim):
     @property
     def place(self) -> str:
         """Return the condition in words, or "" if the claim has no condition."""
-        return "" if self.where == When() else f" if {said(self.where)}"
+        return "" if self.where == When() else f" if {condition_text(self.where)}"
 
 
 @frozen(eq=False, repr=False)

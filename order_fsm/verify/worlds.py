@@ -69,9 +69,9 @@ class World:
         order = self.order
         payments: dict[str | None, list[tuple[Any, ...]]] = {}
         for row in order.payments:
-            told = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
-            payments.setdefault(row.reference, []).append(told)
-        rows = sorted((reference is None, tuple(sorted(told))) for reference, told in payments.items())
+            values = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
+            payments.setdefault(row.reference, []).append(values)
+        rows = sorted((reference is None, tuple(sorted(values))) for reference, values in payments.items())
         moved = [tuple(sums.items()) for sums in order.goods]
         goods = (order.lines, self.holds, self.pieces, self.stock, self.taken, *moved)
         return (order.state, order.invoiced_by_payment, order.total, tuple(rows), goods)
@@ -103,10 +103,10 @@ class Ask:
     gateway: bool = False
 
     def __str__(self) -> str:
-        said = [f"{name} {value}" for name, value in self.facts.items()]
-        said += ["a reason"] * bool(self.comment) + ["override"] * self.override
-        said += ["the other buyer is quicker"] * self.raced + ["by a gateway"] * self.gateway
-        return f"{self.trigger} ({', '.join(said)})" if said else self.trigger
+        parts = [f"{name} {value}" for name, value in self.facts.items()]
+        parts += ["a reason"] * bool(self.comment) + ["override"] * self.override
+        parts += ["the other buyer is quicker"] * self.raced + ["by a gateway"] * self.gateway
+        return f"{self.trigger} ({', '.join(parts)})" if parts else self.trigger
 
 
 @frozen(eq=False)
@@ -127,7 +127,7 @@ class Step:
     receipt: Receipt | None
     refused: Refused | None
     messages: tuple[Message, ...]
-    _desk: Desk
+    _simulator: Simulator
 
     @property
     def done(self) -> bool:
@@ -168,15 +168,15 @@ class Step:
 
     def then(self, trigger: str, comment: str = "", override: bool = False, **facts: Fact) -> Step:
         """Return the result of another request after this one."""
-        return self._desk.take(self.after, Ask(trigger, facts, comment, override))
+        return self._simulator.take(self.after, Ask(trigger, facts, comment, override))
 
     def again(self) -> Step:
         """Return the result of a redelivery under the same key."""
-        self._desk.take(self.before, self.ask, key="k")
-        return self._desk.take(self._desk.world, self.ask, key="k")
+        self._simulator.take(self.before, self.ask, key="k")
+        return self._simulator.take(self._simulator.world, self.ask, key="k")
 
 
-class Desk:
+class Simulator:
     """Runs the service on one world at a time, and implements the part of a store that this needs."""
 
     def __init__(self, workflow: Workflow) -> None:
@@ -214,12 +214,12 @@ class Desk:
         return Step(world, ask, self.world, receipt, refused, self._messages, self)
 
     def _fire(self, ask: Ask, key: str | None) -> Receipt:
-        said: dict[str, Any] = {"key": key, "comment": ask.comment, "override": ask.override}
+        common: dict[str, Any] = {"key": key, "comment": ask.comment, "override": ask.override}
         if ask.trigger == AMEND:
-            return self._orders.amend(ORDER, version=self.world.order.version, **said, **ask.facts)
-        return self._orders.fire(ORDER, ask.trigger, by=GATEWAY if ask.gateway else None, **said, **ask.facts)
+            return self._orders.amend(ORDER, version=self.world.order.version, **common, **ask.facts)
+        return self._orders.fire(ORDER, ask.trigger, by=GATEWAY if ask.gateway else None, **common, **ask.facts)
 
-    # The part of `Store` that the service needs
+    # The methods of `Store` that the service needs
 
     joined = False
 

@@ -44,7 +44,7 @@ def _file(name: str) -> Path:
         folder = parent / "shared" / "data" / "gateways"
         if folder.is_dir():
             return folder / name
-    pytest.skip("the recorded payloads of real gateways are kept beside the project (../shared), and are not here")
+    pytest.skip("the recorded payloads of real gateways are missing: they are next to the project, in ../shared")
 
 
 def encoded(data: Any) -> bytes:

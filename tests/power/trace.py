@@ -89,7 +89,7 @@ def _calls(lines: Iterator[str]) -> Iterator[Call]:
             continue
         texts = []
         for text in _TEXT.finditer(call["given"]):
-            assert not text[2], "the trace cuts what was written"
+            assert not text[2], "the trace truncates written data"
             texts.append(_bytes(text[1]))
         yield Call(int(call["pid"]), call["call"], call["given"], tuple(texts), int(call["answer"]))
 

@@ -85,7 +85,7 @@ class AdyenEvents:
         """Parse an item.
 
         Returns:
-            The events, or `Ignore` if no item names an order or a payment. Reports name neither.
+            The events, or `Ignore` if no item names an order or a payment, as in reports.
 
         Raises:
             InvalidInput: if a member is missing or not valid.

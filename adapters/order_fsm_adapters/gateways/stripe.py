@@ -25,7 +25,7 @@ UNITS = {"ISK": 2, "MGA": 0, "UGX": 2}
 """The currencies with other fraction digits at Stripe than in ISO 4217.
 
 ISK and UGX have no fraction any more, and the API keeps two digits. MGA counts whole ariary. HUF and TWD have two
-digits in payments and none in payouts, which move no money of an order. (docs.stripe.com/currencies, "Zero-decimal
+digits in payments and no digits in payouts, which move no money of an order. (docs.stripe.com/currencies, "Zero-decimal
 currencies" and "Special cases".)
 """
 

@@ -97,7 +97,7 @@ def _progress(of_workers: Iterable[Sequence[_Made]]) -> list[int]:
     return [sum(one <= first for one in at) for at in moments]
 
 
-def _to_tell(history: Iterable[Entry]) -> Iterator[str]:
+def _expected_topics(history: Iterable[Entry]) -> Iterator[str]:
     """Yield the topics of the messages that a history must have, each with its version."""
     captured = due = 0
     for entry in history:
@@ -112,15 +112,15 @@ def _to_tell(history: Iterable[Entry]) -> Iterator[str]:
             yield f"{entry.version} refund.due"
 
 
-def _told(store: Store) -> dict[str, list[str]]:
+def _outbox_topics(store: Store) -> dict[str, list[str]]:
     """Return the topics and versions of the messages in the outbox, by order."""
-    told: dict[str, list[str]] = {}
+    outbox_topics: dict[str, list[str]] = {}
     for message in drained(store):
-        told.setdefault(message.order_id, []).append(f"{message.version} {message.topic}")
-    return told
+        outbox_topics.setdefault(message.order_id, []).append(f"{message.version} {message.topic}")
+    return outbox_topics
 
 
-def _answered(gate: Barrier, call: Callable[[], Receipt]) -> _Answer:
+def _answer_of(gate: Barrier, call: Callable[[], Receipt]) -> _Answer:
     """Return the answer of a call that other workers make at the same time."""
     gate.wait()
     try:
@@ -162,8 +162,8 @@ class Contention(StoreHarness):
             ]
             wanted = [(change.order_id, change.version, change.key) for change in made]
             assert sorted(there) == sorted(wanted), "each change with a receipt must be stored once, and no other"
-            to_tell = {order_id: list(_to_tell(history)) for order_id, history in histories.items()}
-            assert _told(store) == {order_id: topics for order_id, topics in to_tell.items() if topics}
+            expected_topics = {order_id: list(_expected_topics(history)) for order_id, history in histories.items()}
+            assert _outbox_topics(store) == {order_id: topics for order_id, topics in expected_topics.items() if topics}
             self._check_stock(store, sum(shop_workflow().holds(order.state) for order in found))
         assert fair, f"a worker starved: when the first one ended, they had made {progress} changes"
 
@@ -179,7 +179,7 @@ class Contention(StoreHarness):
             return orders.fire(ids[number], "pay", reference="ch_1", key=f"key {number}")
 
         def thread(store: Store) -> list[_Answer]:
-            return [_answered(gate, partial(call, number, Orders(store))) for number in range(len(ids))]
+            return [_answer_of(gate, partial(call, number, Orders(store))) for number in range(len(ids))]
 
         def work(store: Store) -> list[Counter[_Answer]]:
             return list(map(Counter, zip(*Threads(store).run([thread] * THREADS, self._patience), strict=True)))
@@ -194,7 +194,7 @@ class Contention(StoreHarness):
         with crew.opened() as store:
             assert Orders(store).audit().findings == ()
             topics = (["2 order.paid"], ["2 order.placed", "2 order.updated"])
-            assert _told(store) == {order_id: topics[number % 2] for number, order_id in enumerate(ids)}
+            assert _outbox_topics(store) == {order_id: topics[number % 2] for number, order_id in enumerate(ids)}
             self._check_stock(store, len(ids))
 
     def test_s8_contention_of_cancel_and_pay_returns_stock_once(self, crew: Crew) -> None:
@@ -207,7 +207,7 @@ class Contention(StoreHarness):
         def work(pair: int, trigger: str, facts: Callable[[str], dict[str, Any]], store: Store) -> list[_Answer]:
             orders = Orders(store)
             return [
-                _answered(gates[pair], partial(orders.fire, order_id, trigger, **facts(order_id)))
+                _answer_of(gates[pair], partial(orders.fire, order_id, trigger, **facts(order_id)))
                 for order_id in ids[pair::pairs]
             ]
 
@@ -218,20 +218,20 @@ class Contention(StoreHarness):
         ]
         answers = chain(*crew.run(jobs, self._patience))
         failed = [said for duplicate, said in answers if duplicate is not False]
-        assert not failed, f"the second change must be decided again, but its caller got: {failed[0]}"
+        assert not failed, f"the second change must be decided again, and its caller got: {failed[0]}"
         ways = {
             ("cancel", "pay"): ["2 order.placed", "4 refund.due"],
             ("pay", "cancel"): ["2 order.placed", "3 order.paid", "4 refund.due"],
         }
         with crew.opened() as store:
             assert Orders(store).audit().findings == ()
-            told = _told(store)
+            outbox_topics = _outbox_topics(store)
             for order_id in ids:
                 order, history = store.load(order_id), store.history(order_id)
                 assert order.statuses >= {"sent", "cancelled"}
                 assert ("paid" in order.statuses) == (history[2].trigger == "pay"), "a cancelled order keeps its boxes"
                 assert order.refund_due == order.total
-                assert told[order_id] == ways[history[2].trigger, history[3].trigger]
+                assert outbox_topics[order_id] == ways[history[2].trigger, history[3].trigger]
             self._check_stock(store, 0)
 
     @property

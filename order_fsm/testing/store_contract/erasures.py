@@ -91,7 +91,7 @@ class Erasures(StoreHarness):
         assert PERSONAL not in str((store.load("1001"), store.history("1001")))
         expected.check(store)
 
-    def test_s1_an_erasure_keeps_what_is_written_with_it_and_after_it(self, store: Store) -> None:
+    def test_s1_an_erasure_keeps_values_written_with_it_and_after_it(self, store: Store) -> None:
         """It blanks only earlier entries. The order may get a customer again."""
         expected = _shop(store)
         committed(store, expected, erasure(expected.orders["1001"], comment="as she asked"))
@@ -103,7 +103,7 @@ class Erasures(StoreHarness):
         assert store.history("1001")[LIVED].comment == ""
 
     def test_s1_an_erasure_among_changes_committed_together(self, store: Store) -> None:
-        """It blanks the changes before it and none after it."""
+        """It blanks only the changes before it."""
         expected = _shop(store)
         before = step(expected.orders["1001"], comment=PERSONAL, facts={"parcel": PERSONAL}, topics=["order.updated"])
         erases = erasure(order_of(before))

@@ -113,7 +113,7 @@ class Expected:
         self.removed[order_id] = self.removed.get(order_id, set()) | keys
 
     def find(self, query: Query) -> list[Order]:
-        """Return what `Store.find` must return."""
+        """Return the expected result of `Store.find`."""
         present = self.orders.values()
         placed = [order for order in present if _is_in(order.placed_at, query.since, query.until)]
         cursor = partial(cursor_at, dated=query.is_dated)
@@ -131,7 +131,7 @@ class Expected:
         return list(matching)[: query.limit]
 
     def tally(self, customer: str | None) -> set[Tally]:
-        """Return what `Store.tally` must return, in any sequence."""
+        """Return the expected result of `Store.tally`, in any sequence."""
         groups: dict[tuple[str, str, bool, bool, bool], list[Decimal]] = {}
         for order in self.orders.values():
             if customer is None or order.customer == customer:
@@ -140,7 +140,7 @@ class Expected:
         return {Tally(*group[:3], len(totals), sum(totals, ZERO), *group[3:]) for group, totals in groups.items()}
 
     def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
-        """Return what `Store.totals` must return."""
+        """Return the expected result of `Store.totals`."""
         totals: dict[str, Decimal] = {}
         for order in self.orders.values():
             mine = customer is None or order.customer == customer
@@ -149,7 +149,7 @@ class Expected:
         return totals
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        """Return what `Store.report` must return."""
+        """Return the expected result of `Store.report`."""
         money: dict[str, dict[str, Decimal]] = {}
         for order in self.orders.values():
             for row in order.payments:

@@ -267,7 +267,7 @@ class Outbox(StoreHarness):
         assert store.claim(UNTIL, LAST, 10) == []
 
     def test_s9_removing_an_order_removes_messages_with_remaining_recipients(self, store: Store) -> None:
-        """A new order of the same id has none of them."""
+        """A new order of the same id does not have them."""
         _queued(store, "1001")
         store.retry_later(evolve(store.claim(NOW, UNTIL, 1)[0], remaining=("ann",)), UNTIL, LATER)
         store.remove(store.load("1001"))
@@ -333,7 +333,7 @@ class Outbox(StoreHarness):
         (second,) = store.claim(NOW, UNTIL, 2)
         store.requeue(second)
         assert store.claim(NOW, UNTIL, 2) == [], (
-            "a requeue must not change a message that is not a dead letter, nor its lease"
+            "a requeue must not change a message that is not a dead letter, or its lease"
         )
         for due in (None, LATER, None):
             store.retry_later(second, UNTIL, due)

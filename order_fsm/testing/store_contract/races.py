@@ -68,7 +68,7 @@ class Races(StoreHarness):
         for version in range(versions):
             won = [name for name, of_name in zip(names, outcomes, strict=True) if of_name[version] == COMMITTED]
             assert len(won) == 1, f"{won} won version {version + 1}: compare and write under one lock"
-            assert winners[version] == won[0], "the entry must be that of the winner"
+            assert winners[version] == won[0], "the winner's entry must be stored"
         lost = Counter(outcome for of_name in outcomes for outcome in of_name)
         assert lost == {COMMITTED: versions, "VersionConflict": versions * (crew.size - 1)}
         assert len(told) == versions, "the losers must store no message"
