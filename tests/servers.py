@@ -75,7 +75,19 @@ def postgresql() -> Iterator[PostgresServer]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-_TABLES = "order entry key reference payment unscrubbed stock message dead_letter tally_base tally_step".split()
+_TABLES = [
+    "order",
+    "entry",
+    "key",
+    "reference",
+    "payment",
+    "unscrubbed",
+    "stock",
+    "message",
+    "dead_letter",
+    "tally_base",
+    "tally_step",
+]
 
 
 class MariaDbServer:
