@@ -98,7 +98,7 @@ class Dialect:
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         """Answer `Store.prepare_many`."""
         lock = self.for_update if database.joined else ""
-        return database.read(lambda transaction: [orders.snapshot(transaction, need, lock) for need in needs])
+        return database.read(lambda transaction: orders.snapshots(transaction, needs, lock))
 
     def commit(self, database: Database, change: Change) -> None:
         """Answer `Store.commit`."""
