@@ -1,10 +1,10 @@
-"""Finding and counting orders in memory: by state and age, and for each customer by age."""
+"""Finding and counting orders in memory: by state and age, by customer, and by reference."""
 
 from __future__ import annotations
 
 import heapq
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from itertools import compress
@@ -34,9 +34,8 @@ class OrderIndex:
         self._queues = (_ByAge(), _ByAge(), _ByAge())
         """The orders in the queues of `Marks`."""
         self._sums: dict[_Group, tuple[int, Decimal]] = {}
-        # A customer has few orders, so they are looked at one by one. An index for each would take more memory than
-        # their orders.
-        self._customers: dict[str, _ByAge] = {}
+        # A customer has few orders. To keep them by state and age would take as much memory as a tenth of the orders.
+        self._customers: dict[str, list[str]] = {}
         # Most payments belong to one order. A set of one would take as much memory as half of the order.
         self._references: dict[str, str | set[str]] = {}
 
@@ -62,12 +61,9 @@ class OrderIndex:
                     self._references[row.reference] = {known, order.id}
         if before is None or before.customer != order.customer:
             if before is not None:
-                self._forget_customer(before, place)
+                self._forget_customer(before)
             if order.customer is not None:
-                of_customer = self._customers.get(order.customer)
-                if of_customer is None:
-                    of_customer = self._customers[order.customer] = _ByAge()
-                of_customer.add(place)
+                self._customers.setdefault(order.customer, []).append(order.id)
 
     def remove(self, order: Order) -> None:
         """Drop an order."""
@@ -79,7 +75,7 @@ class OrderIndex:
                 known.discard(order.id)
             if not known or known == order.id:
                 del self._references[reference]
-        self._forget_customer(order, place)
+        self._forget_customer(order)
 
     def _add(self, order: Order, place: _Place, marks: Marks, *, moved: bool) -> None:
         if moved:
@@ -103,10 +99,10 @@ class OrderIndex:
         if orders > 1:
             self._sums[group] = orders - 1, minus(total, order.total)
 
-    def _forget_customer(self, order: Order, place: _Place) -> None:
+    def _forget_customer(self, order: Order) -> None:
         if order.customer is not None:
             of_customer = self._customers[order.customer]
-            of_customer.remove(place)
+            of_customer.remove(order.id)
             if not of_customer:
                 del self._customers[order.customer]
 
@@ -114,11 +110,10 @@ class OrderIndex:
         """Yield the orders that match a query, oldest first. Its limit is not applied."""
         when, orders = query.when, self._orders
         if query.reference is not None:
-            return filter(query.matches, self._with_reference(query.reference, query.after))
+            known = self._references.get(query.reference, ())
+            return self._among((known,) if isinstance(known, str) else known, query)
         if query.customer is not None:
-            of_customer = self._customers.get(query.customer)
-            places = iter(()) if of_customer is None else of_customer.after(query.after)
-            return filter(query.matches, (orders[order_id] for _, order_id in places))
+            return self._among(self._customers.get(query.customer, ()), query)
         wanted = query.marks
         if any(wanted):
             queue = next(compress(self._queues, wanted))
@@ -128,11 +123,12 @@ class OrderIndex:
         ]
         return (orders[one[1]] for one in (lists[0] if len(lists) == 1 else heapq.merge(*lists)))
 
-    def _with_reference(self, reference: str, after: _Place | None) -> Iterator[Order]:
-        known = self._references.get(reference, set())
-        orders = [self._orders[order_id] for order_id in ((known,) if isinstance(known, str) else known)]
-        places = sorted((order.created_at, order.id) for order in orders)
-        return (self._orders[place[1]] for place in places if after is None or place > after)
+    def _among(self, ids: Iterable[str], query: Query) -> Iterator[Order]:
+        orders = self._orders
+        places = [(orders[order_id].created_at, order_id) for order_id in ids]
+        places.sort()
+        start = 0 if query.after is None else bisect_right(places, query.after)
+        return filter(query.matches, (orders[order_id] for _, order_id in places[start:]))
 
     def tally(self, customer: str | None) -> list[Tally]:
         """Answer `Store.tally`."""
@@ -140,7 +136,7 @@ class OrderIndex:
             sums = self._sums
         else:
             sums = {}
-            for _, order_id in self._customers.get(customer, _ByAge()).after(None):
+            for order_id in self._customers.get(customer, ()):
                 order = self._orders[order_id]
                 _count(sums, order, marks_of(order))
         return [
@@ -195,9 +191,6 @@ class _ByAge:
             left = self._left
             self._places = [one for one in self._places if one not in left]
             self._left = None
-
-    def __len__(self) -> int:
-        return len(self._places) - len(self._left or ())
 
     def after(self, place: _Place | None) -> Iterator[_Place]:
         places, left = self._places, self._left
