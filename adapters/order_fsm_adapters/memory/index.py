@@ -33,6 +33,8 @@ class OrderIndex:
         self._by_state: dict[str, _ByAge] = {}
         self._queues = (_ByAge(), _ByAge(), _ByAge())
         """The orders in the queues of `Marks`."""
+        self._marks: dict[str, Marks] = {}
+        """By id, the marks of the orders in these queues."""
         self._sums: dict[_Group, tuple[int, Decimal]] = {}
         # A customer has few orders. To keep them by state and age would take as much memory as a tenth of the orders.
         self._customers: dict[str, list[str]] = {}
@@ -42,15 +44,13 @@ class OrderIndex:
     def put(self, before: Order | None, order: Order) -> None:
         """Index an order in place of its former version, if there is one."""
         place = order.created_at, order.id
-        marks = marks_of(order)
+        former = self._marks.get(order.id, NO_MARKS)
+        marks = former if before is not None and _same_facts(before, order) else marks_of(order)
         moved = before is None or before.state != order.state
-        if before is not None:
-            former = marks if _same_facts(before, order) else marks_of(before)
-            if moved or former != marks or before.total != order.total:
-                self._take_out(before, place, former, moved=moved)
-                self._add(order, place, marks, moved=moved)
-        else:
-            self._add(order, place, marks, moved=True)
+        if before is None or moved or former != marks or before.total != order.total:
+            if before is not None:
+                self._take_out(before, place, moved=moved)
+            self._add(order, place, marks, moved=moved)
         # No row of a ledger is ever removed.
         for row in order.payments[0 if before is None else len(before.payments) :]:
             if row.reference is not None:
@@ -68,7 +68,7 @@ class OrderIndex:
     def remove(self, order: Order) -> None:
         """Drop an order."""
         place = order.created_at, order.id
-        self._take_out(order, place, marks_of(order), moved=True)
+        self._take_out(order, place, moved=True)
         for reference in order.references:
             known = self._references[reference]
             if isinstance(known, set):
@@ -84,11 +84,13 @@ class OrderIndex:
                 by_age = self._by_state[order.state] = _ByAge()
             by_age.add(place)
         if marks is not NO_MARKS:
+            self._marks[order.id] = marks
             for queue in compress(self._queues, marks):
                 queue.add(place)
         _count(self._sums, order, marks)
 
-    def _take_out(self, order: Order, place: _Place, marks: Marks, *, moved: bool) -> None:
+    def _take_out(self, order: Order, place: _Place, *, moved: bool) -> None:
+        marks = self._marks.pop(order.id, NO_MARKS)
         if moved:
             self._by_state[order.state].remove(place)
         if marks is not NO_MARKS:
