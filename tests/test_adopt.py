@@ -222,8 +222,9 @@ class Broken(MemoryStore):
         self._content.orders["old"] = evolve(self._content.orders["old"], **changes)
 
     def entry(self, version: int, **changes: Any) -> None:
-        entries = self._content.histories["old"]
+        entries = list(self._content.histories["old"])
         entries[version - 1] = evolve(entries[version - 1], **changes)
+        self._content.histories["old"] = tuple(entries)
 
 
 @pytest.fixture

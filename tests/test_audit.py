@@ -102,8 +102,9 @@ class Broken(MemoryStore):
         self.order(payments=tuple(payment for payment in changed if payment is not None))
 
     def entry(self, place: int, **changes: Any) -> None:
-        entries = self._content.histories["1001"]
+        entries = list(self._content.histories["1001"])
         entries[place - 1] = evolve(entries[place - 1], **changes)
+        self._content.histories["1001"] = tuple(entries)
 
     def hold(self, sku: str, pieces: int) -> None:
         level = self._content.levels.get(sku, StockLevel())
@@ -125,7 +126,8 @@ class Broken(MemoryStore):
             self._content.outbox.give_up(message.id, 1)
 
     def drop_entry(self, version: int) -> None:
-        del self._content.histories["1001"][version - 1]
+        entries = self._content.histories["1001"]
+        self._content.histories["1001"] = entries[: version - 1] + entries[version:]
 
 
 @pytest.fixture

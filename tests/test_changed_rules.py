@@ -85,8 +85,9 @@ class Edited(MemoryStore):
     """A store whose entries a test may change."""
 
     def edit(self, version: int, **changes: Any) -> None:
-        entries = self._content.histories["1001"]
+        entries = list(self._content.histories["1001"])
         entries[version - 1] = evolve(entries[version - 1], **changes)
+        self._content.histories["1001"] = tuple(entries)
 
 
 def test_faulty_old_entry_is_found_only_by_its_own_rules() -> None:

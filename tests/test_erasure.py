@@ -388,7 +388,8 @@ def test_audit_finds_a_value_that_an_erasure_left(shop: Shop, change: dict[str, 
     content: Any = shop.store
     histories, orders = content._content.histories, content._content.orders
     if "comment" in change or "facts" in change:
-        histories["1001"][1] = evolve(histories["1001"][1], **change)
+        created, changed, *others = histories["1001"]
+        histories["1001"] = (created, evolve(changed, **change), *others)
     else:
         orders["1001"] = evolve(orders["1001"], **change)
     assert ("1001", "erased", message) in shop.orders.audit().findings

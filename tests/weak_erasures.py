@@ -22,7 +22,7 @@ from .weak_calls import RemoteStore
 def _blank(store: MemoryStore, order_id: str) -> None:
     """Erase the past of an order, outside of any commit."""
     entries = store._content.histories[order_id]
-    store._content.erase(order_id, list(entries), map(erased_entry, list(entries)))
+    store._content.erase(order_id, entries, map(erased_entry, entries))
 
 
 class ErasesNothing(MemoryStore):

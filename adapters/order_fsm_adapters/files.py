@@ -65,6 +65,30 @@ class DiskFile(FileIO):
         self.write_at(offset, block)
         return offset + len(block)
 
+    def append(self, end: int, data: bytes) -> None:
+        """Write data at the end of the file, and flush it. If it cannot be written whole, the file is as before.
+
+        Raises:
+            StoreFull, StoreUnavailable: if nothing is written.
+            StoreUnavailable: if the data cannot be flushed or removed again.
+        """
+        unknown = False
+        try:
+            self.write_at(end, data)
+            unknown = True
+            self.sync()
+        except OSError as error:
+            try:
+                self.cut(end)
+            except OSError:
+                unknown = True
+            if not unknown:
+                raise disk_error(error, str(self.name)) from error
+            raise StoreUnavailable(
+                f"{self.name} cannot be flushed ({error.strerror}), so it is unknown whether the change is written:"
+                " repeat the call with the same key"
+            ) from error
+
     if sys.platform == "win32":
 
         def _read(self, offset: int, length: int) -> bytes:

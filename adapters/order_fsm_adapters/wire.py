@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 from attrs import AttrsInstance, fields
 
 from order_fsm.model import Entry, Fact, Line, Message, Order, Owned, Payment, Shipment
+
+if TYPE_CHECKING:
+    from order_fsm_adapters.memory.projection import Projection
 
 encode = msgspec.json.Encoder().encode
 
@@ -164,16 +167,20 @@ def to_message(form: MessageForm) -> Message:
     return Message(*_of_message(form))
 
 
-def document(order: Order, entries: Iterable[Entry], keys: Iterable[str], messages: list[MessageForm]) -> bytes:
-    """Return an order with its whole content as JSON for people."""
-    content = {
-        "about": "a copy for reading: the store does not read it",
-        "order": order_form(order),
-        "history": list(map(entry_form, entries)),
-        "keys": list(keys),
-        "messages": messages,
-    }
-    return msgspec.json.format(encode(content), indent=2) + b"\n"
+def documents(content: Projection[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield the id of each order, and its whole content as JSON for people."""
+    messages: dict[str, list[MessageForm]] = {}
+    for message, due in content.outbox.rows():
+        messages.setdefault(message.order_id, []).append(message_form(message, due))
+    for order_id, order in content.orders.items():
+        document = {
+            "about": "a copy for reading: the store does not read it",
+            "order": order_form(order),
+            "history": list(map(entry_form, to_entries(content.histories[order_id]))),
+            "keys": content.keys_of(order_id),
+            "messages": messages.get(order_id, []),
+        }
+        yield order_id, msgspec.json.format(encode(document), indent=2) + b"\n"
 
 
 @contextmanager

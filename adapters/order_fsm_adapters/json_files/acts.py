@@ -16,8 +16,6 @@ from order_fsm_adapters.memory.projection import Projection
 Content = Projection[bytes]
 """A projection whose histories are JSON arrays of entries, decoded on demand."""
 
-_NO_ENTRIES = msgspec.Raw(b"[]")
-
 
 class Wait(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """The time until which a message waits, and its number of failed deliveries."""
@@ -44,7 +42,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     """
 
     order: wire.OrderForm | None = None
-    entries: msgspec.Raw = _NO_ENTRIES
+    entries: msgspec.Raw = msgspec.Raw(b"[]")
     keys: dict[str, IdempotencyRecord] = {}
     stock: dict[str, StockLevel] = {}
     messages: list[wire.MessageForm] = []
@@ -93,10 +91,9 @@ def of_change(change: Change, stock: dict[str, StockLevel]) -> msgspec.Raw:
     Raises:
         InvalidInput: if JSON cannot hold the change.
     """
-    act = Act(stock=stock, erases=change.erases and change.expected_version > 0)
+    keys = {} if change.key is None else {change.key: record_of(change)}
+    act = Act(keys=keys, stock=stock, erases=change.erases and change.expected_version > 0)
     try:
-        if change.key is not None:
-            act.keys = {change.key: record_of(change)}
         if change.order is not None:
             act.order = wire.order_form(change.order)
             act.entries = msgspec.Raw(wire.encode([wire.entry_form(entry) for entry in change.entries]))
@@ -120,13 +117,3 @@ def of_content(content: Content) -> Iterator[Act]:
         yield Act(messages=[wire.message_form(message, due)])
     for message in content.outbox.dead():
         yield Act(dead_letters=[wire.message_form(message)])
-
-
-def exported(content: Content) -> Iterator[tuple[str, bytes]]:
-    """Yield the id of each order and its document for people."""
-    messages: dict[str, list[wire.MessageForm]] = {}
-    for message, due in content.outbox.rows():
-        messages.setdefault(message.order_id, []).append(wire.message_form(message, due))
-    for order_id, order in content.orders.items():
-        history = wire.to_entries(content.histories[order_id])
-        yield order_id, wire.document(order, history, content.keys_of(order_id), messages.get(order_id, []))

@@ -20,7 +20,7 @@ import msgspec
 
 from order_fsm.errors import StoreCorrupt, StoreUnavailable
 from order_fsm.model import Message
-from order_fsm_adapters.files import DiskFile, disk_error, flush_folder, replace, write_file
+from order_fsm_adapters.files import DiskFile, flush_folder, replace, write_file
 from order_fsm_adapters.json_files.acts import Act, Content, of_content
 from order_fsm_adapters.wire import collector_paused, encode
 
@@ -91,9 +91,8 @@ class Log:
 
     def close(self) -> None:
         """Close the files. No append may be in progress."""
-        for file in (self._file, self._head):
-            if file is not None:
-                file.close()
+        for file in filter(None, (self._file, self._head)):
+            file.close()
         self._file = self._head = None
 
     def refresh(self) -> bool | None:
@@ -188,9 +187,10 @@ class Log:
 
     def _read_to(self, stop: int) -> None:
         """Apply the lines up to an offset, or up to the first bad one."""
-        with collector_paused(stop - self.place.length > _BLOCK):
-            for line in _chained(self._used_file().lines(self.place.length, stop), self.place.seal):
-                self._take(line)
+        if stop > self.place.length:
+            with collector_paused(stop - self.place.length > _BLOCK):
+                for line in _chained(self._used_file().lines(self.place.length, stop), self.place.seal):
+                    self._take(line)
 
     def _take(self, line: bytes) -> None:
         try:
@@ -268,24 +268,8 @@ class Log:
 
     def append(self, acts: bytes, place: Place) -> bytes:
         """Append a line with some acts to the log, under the lock, and flush it. Return it for `apply`."""
-        file = self._used_file()
         line = _sealed(place.seal, _ACTS % acts)
-        unknown = False
-        try:
-            file.write_at(place.length, line)
-            unknown = True
-            file.sync()
-        except OSError as error:
-            try:
-                file.cut(place.length)
-            except OSError:
-                unknown = True
-            if not unknown:
-                raise disk_error(error, self.path) from error
-            raise StoreUnavailable(
-                f"{self.path} cannot be flushed ({error.strerror}), so it is unknown whether the change is written:"
-                " repeat the call with the same key"
-            ) from error
+        self._used_file().append(place.length, line)
         self._publish(place._replace(length=place.length + len(line), seal=line[_SEAL]))
         return line
 

@@ -16,11 +16,11 @@ from order_fsm.store import Change
 from order_fsm_adapters import copies
 from order_fsm_adapters.file_locks import LockFile, ThreadLock
 from order_fsm_adapters.files import disk_errors, flush_folder, folder_of
-from order_fsm_adapters.json_files.acts import Act, Content, Wait, exported, of_change
+from order_fsm_adapters.json_files.acts import Act, Content, Wait, of_change
 from order_fsm_adapters.json_files.log import HEAD, LOCK, LOG, Log
 from order_fsm_adapters.memory.projection import CommitCheck, T
 from order_fsm_adapters.memory.reading import ProjectionReader
-from order_fsm_adapters.wire import encode, to_entries
+from order_fsm_adapters.wire import documents, encode, to_entries
 
 Acts = list[Act | Raw]
 """The acts of one line of the log."""
@@ -144,8 +144,8 @@ class JsonStore(ProjectionReader[bytes]):
         Raises:
             InvalidInput: if `folder` exists.
         """
-        documents = self._read(lambda content: list(exported(content)))
-        files = ((copies.file_name(order_id), [document]) for order_id, document in documents)
+        exported = self._read(lambda content: list(documents(content)))
+        files = ((copies.file_name(order_id), [document]) for order_id, document in exported)
         copies.publish_folder(folder_of(folder), files, self._log.path, durable=False)
 
     def backup(self, folder: str | os.PathLike[str]) -> None:
