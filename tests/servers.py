@@ -48,7 +48,7 @@ class PostgresServer:
         schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
         store = PostgresStore(f"{self.url}?options=-csearch_path%3D{schema}")
         if schema not in self._installed:
-            with psycopg.connect(self.url, autocommit=True) as connection:
+            with psycopg.Connection.connect(self.url, autocommit=True) as connection:
                 connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
             store.install()
             self._installed.add(schema)
