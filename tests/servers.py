@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from hashlib import sha256
 from typing import TypeVar
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -45,14 +46,20 @@ class PostgresServer:
 
     def store(self, name: str) -> PostgresStore:
         """Open the store of a name."""
+        return PostgresStore(self.address(name))
+
+    def address(self, name: str, **settings: str) -> str:
+        """Return the URL of the schema of a name, with settings of the server for its connections."""
         schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
-        store = PostgresStore(f"{self.url}?options=-csearch_path%3D{schema}")
+        options = "".join(f" -c{setting}={value}" for setting, value in {"search_path": schema, **settings}.items())
+        url = f"{self.url}?options={quote(options.strip())}"
         if schema not in self._installed:
             with psycopg.Connection.connect(self.url, autocommit=True) as connection:
                 connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
-            store.install()
+            with PostgresStore(url) as store:
+                store.install()
             self._installed.add(schema)
-        return store
+        return url
 
 
 @contextmanager
