@@ -1,4 +1,4 @@
-"""Route the calls of the stores on disk through `Calls`."""
+"""Route the calls of the stores to their disk or their server through `Calls`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
 from order_fsm.testing.store_contract.calls import Calls
 from order_fsm_adapters import file_locks
+from order_fsm_adapters.postgresql.connections import PsycopgLink
 from order_fsm_adapters.sqlite import session
 
 FILE_CALLS = ("open", "read", "write", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "listdir", "stat")
@@ -173,3 +177,47 @@ def _connected(*given: Any, **named: Any) -> Any:
             connection.close()
         raise
     return opened[0]
+
+
+@contextmanager
+def postgresql(calls: Calls) -> Iterator[None]:
+    """Route connecting to PostgreSQL, borrowing a connection and every statement through `calls` within a block.
+
+    A statement that fails has lost its connection.
+    """
+    borrow, connect, run = ConnectionPool.getconn, psycopg.connect, PsycopgLink._run
+
+    def borrowed(pool: Any, timeout: float) -> Any:
+        lent: list[Any] = []
+        try:
+            calls.made(lambda: lent.append(borrow(pool, timeout)), partial(PoolTimeout, "no connection"))
+        except PoolTimeout:
+            # It was lent, but the caller has no reference to it.
+            for connection in lent:
+                pool.putconn(connection)
+            raise
+        return lent[0]
+
+    def connected(*given: Any) -> Any:
+        opened: list[Any] = []
+        try:
+            calls.made(lambda: opened.append(connect(*given)), partial(psycopg.OperationalError, "not reached"))
+        except psycopg.OperationalError:
+            for connection in opened:
+                connection.close()
+            raise
+        return opened[0]
+
+    def ran(link: PsycopgLink, *given: Any) -> Any:
+        def error() -> psycopg.Error:
+            link.connection.close()
+            return psycopg.OperationalError("the server closed the connection")
+
+        return calls.made(partial(run, link, *given), error)
+
+    with (
+        patch.object(ConnectionPool, "getconn", borrowed),
+        patch.object(psycopg, "connect", connected),
+        patch.object(PsycopgLink, "_run", ran),
+    ):
+        yield

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from hashlib import sha256
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pymysql
@@ -50,24 +50,22 @@ class PostgresServer:
         self.url = url
         self._installed: set[str] = set()
 
-    def url_of(self, name: str) -> str:
-        """Return the URL of the schema of a name."""
-        return f"{self.url}?options=-csearch_path%3D{_schema_of(name)}"
-
     def store(self, name: str) -> PostgresStore:
         """Open the store of a name."""
-        schema = _schema_of(name)
-        store = PostgresStore(self.url_of(name))
+        return PostgresStore(self.address(name))
+
+    def address(self, name: str, **settings: str) -> str:
+        """Return the URL of the schema of a name, with settings of the server for its connections."""
+        schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
+        options = "".join(f" -c{setting}={value}" for setting, value in {"search_path": schema, **settings}.items())
+        url = f"{self.url}?options={quote(options.strip())}"
         if schema not in self._installed:
-            with psycopg.connect(self.url, autocommit=True) as connection:
+            with psycopg.Connection.connect(self.url, autocommit=True) as connection:
                 connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
-            store.install()
+            with PostgresStore(url) as store:
+                store.install()
             self._installed.add(schema)
-        return store
-
-
-def _schema_of(name: str) -> str:
-    return f"s{sha256(name.encode()).hexdigest()[:24]}"
+        return url
 
 
 @contextmanager

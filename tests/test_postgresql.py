@@ -21,8 +21,7 @@ from .servers import PostgresServer
 
 @pytest.fixture
 def url(postgresql: PostgresServer, tmp_path: Path) -> str:
-    postgresql.store(str(tmp_path)).close()
-    return postgresql.url_of(str(tmp_path))
+    return postgresql.address(str(tmp_path))
 
 
 @pytest.fixture

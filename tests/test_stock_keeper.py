@@ -87,8 +87,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
             yield Case(store, host)
     else:
         server: PostgresServer = request.getfixturevalue("postgresql")
-        server.store(str(tmp_path)).close()
-        url = server.url_of(str(tmp_path))
+        url = server.address(str(tmp_path))
         with (
             PostgresStore(url, stock_keeper=PostgresShelf) as shop,
             psycopg.connect(url, autocommit=True) as connection,

@@ -25,7 +25,7 @@ _COLUMNS = ", ".join(MESSAGE_COLUMNS)
 _INSERT = f"""
     INSERT INTO order_fsm_message ({_COLUMNS}, due, head) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?)
 """  # noqa: S608
-_HAS_HEAD = "SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = '' LIMIT 1"
+_HAS_HEAD = "SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = '' ORDER BY number DESC LIMIT 1"
 _IS_LEASED = "SELECT number FROM order_fsm_message WHERE id = ? AND due = ?"
 _MESSAGE = f"SELECT {_COLUMNS} FROM order_fsm_message WHERE number = ?"  # noqa: S608
 _CLAIMABLE = """
@@ -72,14 +72,14 @@ def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) 
 def delivered(transaction: Transaction, message: Message, until: datetime) -> None:
     """Answer `Store.delivered`."""
     _lock_order(transaction, message.order_id)
-    for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
+    for number in _leased(transaction, message, until):
         _drop(transaction, number, message.order_id)
 
 
 def retry_later(transaction: Transaction, message: Message, until: datetime, due: datetime | None) -> None:
     """Answer `Store.retry_later`."""
     _lock_order(transaction, message.order_id)
-    for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
+    for number in _leased(transaction, message, until):
         if message.remaining:
             # An erasure may have changed the payload since the claim.
             for row in transaction.rows(_MESSAGE, (number,)):
@@ -143,10 +143,17 @@ def _lock_order(transaction: Transaction, order_id: str) -> None:
         transaction.rows(_ORDER + transaction.for_update, (order_id,))
 
 
+def _leased(transaction: Transaction, message: Message, until: datetime) -> list[int]:
+    """Return the number of a message if a lease is its last one. Another relay cannot claim it then."""
+    statement = _IS_LEASED + transaction.for_update
+    return [number for (number,) in transaction.rows(statement, (message.id, time_text(until)))]
+
+
 def _append(transaction: Transaction, columns: Row) -> None:
     """Insert a message, behind all others."""
     order_id, remaining = columns[1], columns[5]
-    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD, (order_id,))
+    # Locked, because a transaction that sees an older moment must not wait for a head that a relay has deleted since.
+    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD + transaction.for_update, (order_id,))
     transaction.run(_INSERT, (*columns, 1 if is_head else 0))
 
 
