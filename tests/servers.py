@@ -6,11 +6,14 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from hashlib import sha256
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 from psycopg import sql
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from order_fsm_adapters.postgresql import PostgresStore
 
@@ -74,3 +77,39 @@ def postgresql() -> Iterator[PostgresServer]:
             yield PostgresServer(f"{POSTGRESQL.rpartition('/')[0]}/{name}")
         finally:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:
+    """Return the URL of a database in PostgreSQL for an engine of SQLAlchemy."""
+    return url.replace("postgresql://", f"postgresql+{driver}://")
+
+
+def async_engine(url: str, driver: str) -> AsyncEngine:
+    """Return an engine for a database in PostgreSQL. It keeps no connections, as each test has a loop of its own."""
+    if driver == "asyncpg":
+        place, _, search_path = url.partition("?options=-csearch_path%3D")
+        options = {"server_settings": {"search_path": search_path}}
+        return create_async_engine(sqlalchemy_url(place, driver), connect_args=options, poolclass=NullPool)
+    return create_async_engine(sqlalchemy_url(url, driver), poolclass=NullPool)
+
+
+def sqlite_engine(path: Path, begin: str = "BEGIN IMMEDIATE") -> Engine:
+    """Return an engine for a file in SQLite."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
+    use_recipe(engine, begin)
+    return engine
+
+
+def use_recipe(engine: Engine, begin: str) -> None:
+    """Let SQLAlchemy begin the transactions of SQLite."""
+
+    @event.listens_for(engine, "connect")
+    def leave_transactions_to_sqlalchemy(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
