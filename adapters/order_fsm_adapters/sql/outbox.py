@@ -174,15 +174,17 @@ def _readable(
         limit: the largest number of messages to return.
     """
     found: list[tuple[int, Message]] = []
-    seen = 0
-    while page := transaction.rows(numbers, (*values, limit - len(found), seen)):
-        for (number,) in page:
+    seen: set[int] = set()
+    while page := transaction.rows(numbers, (*values, limit - len(found), len(seen))):
+        # Others may have put messages before those of the last page, which then come again.
+        new = [number for (number,) in page if number not in seen]
+        for number in new:
             message = _message(transaction, statement, number)
             if message is not None:
                 found.append((number, message))
-        if len(found) == limit:
+        if len(found) == limit or not new:
             break
-        seen += len(page)
+        seen.update(new)
     return found
 
 
