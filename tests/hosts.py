@@ -187,4 +187,3 @@ def _opened(shop: Shop, engine: Engine) -> Iterator[Shop]:
     finally:
         shop.orders._store.close()
         engine.dispose()
-

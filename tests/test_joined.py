@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -81,7 +82,7 @@ def test_rolled_back_savepoint_takes_only_its_own_changes(shop: Shop) -> None:
     def work(joined: Joined) -> None:
         joined.invoice("1")
         joined.orders.fire("1001", "place")
-        with pytest.raises(Abandoned), joined.savepoint():
+        with suppress(Abandoned), joined.savepoint():
             joined.invoice("2")
             joined.orders.fire("1001", "cancel")
             raise Abandoned
@@ -208,6 +209,6 @@ def test_transaction_that_failed_is_lost_until_it_is_rolled_back(shop: Shop) -> 
 
 
 def test_service_is_joined_anew_in_every_transaction(shop: Shop) -> None:
-    for trigger in ("place", "invoice"):
-        shop.transaction(lambda joined, trigger=trigger: joined.orders.fire("1001", trigger))
+    shop.transaction(lambda joined: joined.orders.fire("1001", "place"))
+    shop.transaction(lambda joined: joined.orders.fire("1001", "invoice"))
     assert state(shop) == "sent+invoiced"

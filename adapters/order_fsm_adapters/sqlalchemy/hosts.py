@@ -14,9 +14,9 @@ from order_fsm_adapters.sql.databases import HostDatabase
 from order_fsm_adapters.sqlalchemy.links import SqlAlchemyLink
 
 _RECIPE = (
-    "the sqlite3 module has not begun the transaction: pass connect_args={'autocommit': False} (Python 3.12), or let the"
-    ' events "connect" and "begin" of SQLAlchemy set isolation_level = None and run BEGIN, as its page on SQLite'
-    " shows under 'Transactions with SQLite and the sqlite3 driver'"
+    "no transaction is open in SQLite, as its driver begins one late: use SQLAlchemy's recipe, in which the event"
+    ' "connect" sets isolation_level = None and the event "begin" runs BEGIN IMMEDIATE (docs/how-to/sqlalchemy.md), or'
+    ' with Python 3.12 connect_args={"autocommit": False}'
 )
 _IN_ASYNC = "call it in run_sync: await session.run_sync(lambda session: orders.within(session).fire(...))"
 

@@ -45,7 +45,10 @@ class SqlAlchemyLink:
     @property
     def connection(self) -> Connection:
         try:
-            return self._connect()
+            connection = self._connect()
+            # Raises if the connection is closed, or in a transaction that is lost.
+            _ = connection.connection
+            return connection
         except SQLAlchemyError as error:
             raise refusal(error, self._where) from error
 
@@ -133,17 +136,18 @@ class EnginePool:
     def _returned(self, connection: Connection) -> None:
         """Give a connection back to the engine."""
         if self._begins_by_statement and not connection.invalidated:
-            # The sqlite3 module rolls back the transaction that is always open in this mode.
-            if getattr(connection.connection.dbapi_connection, "autocommit", None) is False and not is_open(connection):
+            always = getattr(connection.connection.dbapi_connection, "autocommit", None) is False
+            # In this mode the sqlite3 module ends a transaction that must be there.
+            if always and not is_open(connection):
                 connection.exec_driver_sql("BEGIN")
         connection.close()
 
 
 def _bigints(values: Row) -> tuple[int, ...]:
     """Return the places, from 1, of integers beyond 32 bits."""
-    return tuple([
-        place for place, value in enumerate(values, 1) if type(value) is int and not -(2**31) <= value < 2**31
-    ])
+    return tuple(
+        [place for place, value in enumerate(values, 1) if type(value) is int and not -(2**31) <= value < 2**31]
+    )
 
 
 def is_open(connection: Connection) -> bool:

@@ -10,7 +10,6 @@ from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm_adapters.sql import SqlStore
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase
-from order_fsm_adapters.sql.dialect import Dialect
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
