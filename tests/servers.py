@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
@@ -14,6 +15,8 @@ import pymysql
 import pytest
 from psycopg import sql
 from pymysql.connections import Connection
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from order_fsm_adapters.mariadb import MariaDbStore
 from order_fsm_adapters.postgresql import PostgresStore
@@ -165,3 +168,39 @@ def mariadb() -> Iterator[MariaDbServer]:
         finally:
             for database in server.databases():
                 cursor.execute(f"DROP DATABASE {database}")
+
+
+def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:
+    """Return the URL of a database in PostgreSQL for an engine of SQLAlchemy."""
+    return url.replace("postgresql://", f"postgresql+{driver}://")
+
+
+def async_engine(url: str, driver: str) -> AsyncEngine:
+    """Return an engine for a database in PostgreSQL. It keeps no connections, as each test has a loop of its own."""
+    if driver == "asyncpg":
+        place, _, search_path = url.partition("?options=-csearch_path%3D")
+        options = {"server_settings": {"search_path": search_path}}
+        return create_async_engine(sqlalchemy_url(place, driver), connect_args=options, poolclass=NullPool)
+    return create_async_engine(sqlalchemy_url(url, driver), poolclass=NullPool)
+
+
+def sqlite_engine(path: Path, begin: str = "BEGIN IMMEDIATE") -> Engine:
+    """Return an engine for a file in SQLite."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
+    use_recipe(engine, begin)
+    return engine
+
+
+def use_recipe(engine: Engine, begin: str) -> None:
+    """Let SQLAlchemy begin the transactions of SQLite."""
+
+    @event.listens_for(engine, "connect")
+    def leave_transactions_to_sqlalchemy(connection: Any, _: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin_transaction(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)

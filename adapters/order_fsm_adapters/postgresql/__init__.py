@@ -1,5 +1,17 @@
 """Orders in PostgreSQL, over connections of the store's own or the shop's."""
 
-from order_fsm_adapters.postgresql.store import PostgresStore
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from order_fsm_adapters.postgresql.store import PostgresStore
 
 __all__ = ["PostgresStore"]
+
+
+def __getattr__(name: str) -> Any:
+    # On demand: the store over SQLAlchemy uses this package without psycopg.
+    if name == "PostgresStore":
+        from order_fsm_adapters.postgresql.store import PostgresStore
+
+        return PostgresStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

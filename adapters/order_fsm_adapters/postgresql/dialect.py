@@ -59,7 +59,8 @@ class PostgresDialect(Dialect):
         return [tuple([unescaped(value) if isinstance(value, str) else value for value in row]) for row in rows]
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
-        sqlstate = getattr(error, "sqlstate", None)
+        # psycopg2 has another name for it.
+        sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
         # The other lines of the text may quote values.
         said = str(error).strip().partition("\n")[0]
         return store_error(sqlstate, said, where, joined=joined)

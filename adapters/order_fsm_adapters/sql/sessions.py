@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from order_fsm.errors import OrderFsmError, StoreError, TransactionLost
 from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sql.dialect import Dialect
 
@@ -72,14 +73,14 @@ class Session:
         try:
             return dialect.received(self.link.rows(statement, dialect.sent(values), dialect.quote))
         except self.link.failures as error:
-            raise dialect.failure(error, self._where, joined=self.joined) from error
+            raise self._failure(error) from error
 
     def run(self, statement: str, values: Row = ()) -> int:
         dialect = self._dialect
         try:
             return self.link.run(statement, dialect.sent(values), dialect.quote)
         except self.link.failures as error:
-            raise dialect.failure(error, self._where, joined=self.joined) from error
+            raise self._failure(error) from error
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:
         self.run("SAVEPOINT order_fsm")
@@ -88,8 +89,15 @@ class Session:
             self.run("RELEASE SAVEPOINT order_fsm")
         except BaseException:
             # If this fails too, the connection or the whole transaction is lost, and the first error says so.
-            with suppress(*self.link.failures):
+            with suppress(OrderFsmError, *self.link.failures):
                 self.link.run("ROLLBACK TO SAVEPOINT order_fsm", (), self._dialect.quote)
                 self.link.run("RELEASE SAVEPOINT order_fsm", (), self._dialect.quote)
             raise
         return result
+
+    def _failure(self, error: Exception) -> StoreError:
+        """Return the store's error for one of the driver."""
+        if self.joined and not self.link.in_transaction:
+            # SQLite does so if the disk is full, and MariaDB after a deadlock.
+            return TransactionLost(f"{self._where}: {error}: the database rolled back: restart the transaction")
+        return self._dialect.failure(error, self._where, joined=self.joined)

@@ -12,11 +12,17 @@ from order_fsm_adapters.sqlite.errors import FAILURES, error_name, store_error
 
 
 class SqliteDialect(Dialect):
-    """SQLite: a transaction that writes locks the whole database, and triggers keep the tallies."""
+    """SQLite: a transaction that writes locks the whole database, and triggers keep the tallies.
+
+    Each store has one of its own, which remembers that it checked the version of the tables.
+    """
 
     name = "SQLite"
     has_triggers = True
     begin_writing = ("BEGIN IMMEDIATE",)
+
+    def __init__(self) -> None:
+        self._is_checked = False
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
         if not isinstance(error, FAILURES):
@@ -26,7 +32,6 @@ class SqliteDialect(Dialect):
         return store_error(error, where)
 
     def check(self, transaction: Transaction) -> None:
-        schema.is_current(transaction)
-
-
-DIALECT = SqliteDialect()
+        if not self._is_checked:
+            schema.check(transaction)
+            self._is_checked = True

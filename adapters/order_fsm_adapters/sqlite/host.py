@@ -7,7 +7,7 @@ from sqlite3 import Connection, Error
 from threading import RLock
 from weakref import WeakValueDictionary
 
-from order_fsm.errors import InvalidInput, StoreUnavailable
+from order_fsm.errors import StoreUnavailable
 from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.session import Session
@@ -42,7 +42,7 @@ class HostConnection:
         self._schema_is_certain = False
         self._closed = False
         self._lock = _lock_of(connection)
-        self._exclusively(self._check_encoding)
+        self._exclusively(lambda: schema.check_encoding(self._session))
         self._exclusively(self._prepare)
 
     @property
@@ -112,12 +112,6 @@ class HostConnection:
         """Do work while no other thread uses the connection through a store."""
         # On one line: between two, a debugger or a time limit that traces lines could raise before the release.
         with self._lock: return work()  # noqa: E701  # fmt: skip
-
-    def _check_encoding(self) -> None:
-        ((encoding,),) = self._session.rows("PRAGMA encoding")
-        if encoding != "UTF-8":
-            # SQLite sorts other encodings by bytes, so that pages would not follow one another.
-            raise InvalidInput(f"the shop's database must have the encoding UTF-8, not {encoding}")
 
     def _joined(self, work: Callable[[Transaction], Result]) -> Result:
         """Do work in the shop's transaction."""

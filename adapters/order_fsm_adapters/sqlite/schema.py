@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
-from order_fsm.errors import StoreCorrupt, StoreUnavailable
+from order_fsm.errors import InvalidInput, StoreCorrupt, StoreUnavailable
 from order_fsm_adapters.sql.database import Transaction
+
+_OLDEST_SQLITE = (3, 37, 0)
+"""The first with STRICT tables."""
 
 Step = tuple[str | Callable[[Transaction], None], ...]
 """Statements, and functions for what statements cannot do."""
@@ -256,6 +260,55 @@ def is_current(transaction: Transaction) -> bool:
         StoreCorrupt: if it has no valid version.
     """
     return _version(transaction) == len(STEPS)
+
+
+def check(transaction: Transaction) -> None:
+    """Check that the tables are those of this version.
+
+    Raises:
+        StoreUnavailable: if there are none, or of another version.
+        StoreCorrupt: if they have no valid version.
+    """
+    if not is_current(transaction):
+        raise StoreUnavailable("the database has no tables of this version of order_fsm: call install()")
+
+
+def install(transaction: Transaction) -> None:
+    """Create the tables in a database of the shop, or upgrade them to the present version.
+
+    Args:
+        transaction: a write transaction.
+
+    Raises:
+        InvalidInput: if the database is not encoded in UTF-8.
+        StoreUnavailable, StoreCorrupt: as `is_current` does, or if this SQLite is too old.
+    """
+    check_sqlite()
+    check_encoding(transaction)
+    migrate(transaction)
+
+
+def check_encoding(transaction: Transaction) -> None:
+    """Check that the database of the shop is encoded in UTF-8.
+
+    Raises:
+        InvalidInput: if it is not.
+    """
+    ((encoding,),) = transaction.rows("PRAGMA encoding")
+    if encoding != "UTF-8":
+        # SQLite sorts other encodings by bytes, so that pages would not follow one another.
+        raise InvalidInput(f"the shop's database must have the encoding UTF-8, not {encoding}")
+
+
+def check_sqlite() -> None:
+    """Check that SQLite is new enough.
+
+    Raises:
+        StoreUnavailable: if it is not.
+    """
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        wanted = ".".join(map(str, _OLDEST_SQLITE))
+        raise StoreUnavailable(f"SQLite must be {wanted} or newer, this one is {sqlite3.sqlite_version}: update it")
 
 
 def migrate(transaction: Transaction) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from functools import partial
 from sqlite3 import Connection
 from typing import Self
 
-from order_fsm.errors import InvalidInput, StoreUnavailable
+from order_fsm.errors import InvalidInput
 from order_fsm_adapters.files import path_of
 from order_fsm_adapters.sql import SqlStore, erasing
 from order_fsm_adapters.sql.keeper import MakeKeeper
 from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.connections import ConnectionPool
-from order_fsm_adapters.sqlite.dialect import DIALECT
+from order_fsm_adapters.sqlite.dialect import SqliteDialect
 from order_fsm_adapters.sqlite.host import HostConnection
-
-_OLDEST_SQLITE = (3, 37, 0)
-"""The first with STRICT tables."""
 
 
 class SqliteStore(SqlStore):
@@ -66,16 +62,14 @@ class SqliteStore(SqlStore):
             raise InvalidInput("pass a connection by name: SqliteStore(connection=...)")
         if (path is None) == (connection is None):
             raise InvalidInput("pass either the path of a database file or connection=, not both")
-        if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-            wanted = ".".join(map(str, _OLDEST_SQLITE))
-            raise StoreUnavailable(f"SQLite must be {wanted} or newer, this one is {sqlite3.sqlite_version}: update it")
+        schema.check_sqlite()
         self._pool: ConnectionPool | None = None
         if connection is None:
             self._path = _file(path)
             self._pool = ConnectionPool(self._path, _prepare)
-            super().__init__(self._pool, DIALECT, stock_keeper)
+            super().__init__(self._pool, SqliteDialect(), stock_keeper)
         else:
-            super().__init__(_host(connection), DIALECT, stock_keeper)
+            super().__init__(_host(connection), SqliteDialect(), stock_keeper)
 
     def within(self, connection: Connection) -> Self:
         """Return the same store as a guest on a connection of the shop. It need not be closed.

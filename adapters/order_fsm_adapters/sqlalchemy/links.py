@@ -1,0 +1,180 @@
+"""Connections of SQLAlchemy as links of the SQL store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Engine
+from sqlalchemy.exc import DBAPIError, MissingGreenlet, PendingRollbackError, SQLAlchemyError
+
+from order_fsm.errors import InvalidInput, OrderFsmError, StoreUnavailable, TransactionLost
+from order_fsm_adapters.sql.database import Row
+from order_fsm_adapters.sql.dialect import ConnectionBroken
+from order_fsm_adapters.sql.statements import Style, parts_of, translated
+
+_STYLES: dict[str, Style] = {
+    "qmark": "qmark",
+    "format": "format",
+    "pyformat": "format",
+    "numeric_dollar": "numeric_dollar",
+}
+_WITHOUT_VALUES = {"no_parameters": True}
+"""Without it, drivers would look for marks in a statement that has none."""
+
+
+class SqlAlchemyLink:
+    """One connection by SQLAlchemy, or the one that a session has at the time."""
+
+    failures: tuple[type[Exception], ...]
+
+    def __init__(self, connect: Callable[[], Connection], dbapi: Any, where: str) -> None:
+        """Use a connection.
+
+        Args:
+            connect: returns it.
+            dbapi: the driver's module, in the form that SQLAlchemy uses.
+            where: names the database in messages.
+        """
+        self._connect = connect
+        self._where = where
+        # Drivers in Python let errors of the socket through. SQLite's does so with texts that are not valid UTF-8.
+        self.failures = (dbapi.Error, OSError, UnicodeDecodeError)
+
+    @property
+    def connection(self) -> Connection:
+        try:
+            connection = self._connect()
+            # Raises if the connection is closed, or in a transaction that is lost.
+            _ = connection.connection
+            return connection
+        except SQLAlchemyError as error:
+            raise refusal(error, self._where) from error
+
+    @property
+    def in_transaction(self) -> bool:
+        return is_open(self.connection)
+
+    @property
+    def begins_itself(self) -> bool:
+        connection = self.connection
+        level = connection.get_execution_options().get("isolation_level")
+        if level is not None:
+            return bool(level != "AUTOCOMMIT")
+        return getattr(connection.connection.dbapi_connection, "autocommit", False) is not True
+
+    def rows(self, statement: str, values: Row, quote: str) -> list[Row]:
+        result = self._run(statement, values, quote)
+        # psycopg2 returns bytes in another type.
+        return [
+            tuple([bytes(value) if type(value) is memoryview else value for value in row])
+            for row in (result.fetchall() if result.returns_rows else ())
+        ]
+
+    def run(self, statement: str, values: Row, quote: str) -> int:
+        return self._run(statement, values, quote).rowcount
+
+    def _run(self, statement: str, values: Row, quote: str) -> CursorResult[Any]:
+        connection = self.connection
+        style = _STYLES[connection.dialect.paramstyle]
+        try:
+            if values:
+                bigints = _bigints(values) if style == "numeric_dollar" else ()
+                return connection.exec_driver_sql(translated(statement, style, quote, bigints), values)
+            *first, last = parts_of(statement) if style == "numeric_dollar" else (statement,)
+            for part in first:
+                connection.exec_driver_sql(part, execution_options=_WITHOUT_VALUES)
+            return connection.exec_driver_sql(last, execution_options=_WITHOUT_VALUES)
+        except DBAPIError as error:
+            if isinstance(error.orig, self.failures):
+                raise error.orig from error
+            raise refusal(error, self._where) from error
+        except SQLAlchemyError as error:
+            raise refusal(error, self._where) from error
+
+
+class EnginePool:
+    """The connections of the shop's engine, each in autocommit while it is lent."""
+
+    def __init__(self, engine: Engine, where: str) -> None:
+        """Use an engine. It stays open: it is the shop's.
+
+        Args:
+            engine: the shop's.
+            where: names the database in messages.
+        """
+        self.where = where
+        self._closed = False
+        self._begins_by_statement = engine.dialect.name == "sqlite"
+        # For SQLite, SQLAlchemy would not restore the mode that its recipe sets.
+        self._engine = engine if self._begins_by_statement else engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @contextmanager
+    def lent(self) -> Iterator[SqlAlchemyLink]:
+        if self._closed:
+            raise StoreUnavailable(f"{self.where}: this store is closed: make a new one")
+        try:
+            connection = self._engine.connect()
+        except (SQLAlchemyError, OSError) as error:
+            raise refusal(error, f"{self.where} cannot be reached") from error
+        try:
+            if self._begins_by_statement:
+                _end_begun(connection)
+            yield SqlAlchemyLink(lambda: connection, connection.dialect.loaded_dbapi, self.where)
+        except BaseException as error:
+            # Its state is unknown.
+            if not isinstance(error, OrderFsmError) or isinstance(error, ConnectionBroken):
+                connection.invalidate()
+            raise
+        finally:
+            self._returned(connection)
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _returned(self, connection: Connection) -> None:
+        """Give a connection back to the engine."""
+        if self._begins_by_statement and not connection.invalidated:
+            always = getattr(connection.connection.dbapi_connection, "autocommit", None) is False
+            # In this mode the sqlite3 module ends a transaction that must be there.
+            if always and not is_open(connection):
+                connection.exec_driver_sql("BEGIN")
+        connection.close()
+
+
+def _bigints(values: Row) -> tuple[int, ...]:
+    """Return the places, from 1, of integers beyond 32 bits."""
+    return tuple(
+        [place for place, value in enumerate(values, 1) if type(value) is int and not -(2**31) <= value < 2**31]
+    )
+
+
+def is_open(connection: Connection) -> bool:
+    """Return whether the driver has a transaction open, whoever began it."""
+    driver: Any = connection.connection.driver_connection
+    if hasattr(driver, "in_transaction"):  # sqlite3 and aiosqlite
+        return bool(driver.in_transaction)
+    if hasattr(driver, "is_in_transaction"):  # asyncpg
+        return bool(driver.is_in_transaction())
+    if hasattr(driver, "server_status"):  # PyMySQL
+        return bool(driver.server_status & 1)
+    return bool(driver.info.transaction_status != 0)  # psycopg and psycopg2
+
+
+def refusal(error: Exception, where: str) -> OrderFsmError:
+    """Return the store's error for one of SQLAlchemy."""
+    # Without the statement, its values and the link to the manual, which SQLAlchemy adds.
+    said = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
+    if isinstance(error, MissingGreenlet):
+        return InvalidInput(f"{where}: the engine is asynchronous: call the store inside run_sync, or use an Engine")
+    if isinstance(error, PendingRollbackError):
+        return TransactionLost(f"{where}: {said}: roll back, and restart the transaction")
+    return StoreUnavailable(f"{where}: {said}")
+
+
+def _end_begun(connection: Connection) -> None:
+    """Leave a transaction to SQLAlchemy's bookkeeping alone: the store's own statements begin those in SQLite."""
+    connection.begin()
+    if is_open(connection):
+        connection.exec_driver_sql("ROLLBACK")

@@ -1,0 +1,329 @@
+"""What is particular to the store over SQLAlchemy: engines, sessions and the transactions of SQLite."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from order_fsm import InvalidInput, Line, Orders, StoreFull, StoreUnavailable, TransactionLost
+from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+
+from . import servers
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Invoice(Base):
+    __tablename__ = "invoice"
+    number: Mapped[str] = mapped_column(primary_key=True)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = servers.sqlite_engine(tmp_path / "shop.db")
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def orders(engine: Engine) -> Orders:
+    """A service with an order 1001 that may be placed."""
+    return installed(engine)
+
+
+def installed(engine: Engine) -> Orders:
+    store = SqlAlchemyStore(engine)
+    store.install()
+    orders = Orders(store)
+    orders.create("1001", total="20.00", currency="EUR")
+    return orders
+
+
+# Engines
+
+
+@pytest.mark.parametrize("engine", ["sqlite://", None, Session()])
+def test_other_objects_are_not_engines(engine: Any) -> None:
+    with pytest.raises(InvalidInput, match="engine must be an Engine"):
+        SqlAlchemyStore(engine)
+
+
+def test_other_databases_are_refused() -> None:
+    with pytest.raises(InvalidInput, match=r"postgresql, sqlite.*not mysql"):
+        SqlAlchemyStore(create_engine("mysql+pymysql://localhost/shop"))
+
+
+def test_server_that_cannot_be_reached_makes_the_store_unavailable() -> None:
+    store = SqlAlchemyStore(create_engine("postgresql+psycopg://localhost:9/shop"))
+    with pytest.raises(StoreUnavailable, match="PostgreSQL cannot be reached"):
+        store.load("1001")
+
+
+def test_exhausted_pool_makes_the_store_unavailable(tmp_path: Path) -> None:
+    engine = create_engine(
+        f"sqlite:///{tmp_path / 'shop.db'}", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0
+    )
+    orders = installed(engine)
+    with engine.connect(), pytest.raises(StoreUnavailable, match="QueuePool limit"):
+        orders.get("1001")
+    assert orders.get("1001").state == "unfinished"
+    engine.dispose()
+
+
+def test_database_without_tables_names_install(engine: Engine) -> None:
+    with pytest.raises(StoreUnavailable, match=r"call install\(\)"):
+        SqlAlchemyStore(engine).load("1001")
+
+
+def test_closed_store_refuses_and_leaves_the_engine_open(engine: Engine, orders: Orders) -> None:
+    store = SqlAlchemyStore(engine)
+    store.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.load("1001")
+    assert orders.get("1001").version == 1
+
+
+def test_asynchronous_engine_works_inside_run_sync_only(tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}")
+    with pytest.raises(InvalidInput, match="run_sync"):
+        SqlAlchemyStore(engine).load("1001")
+
+
+def test_engine_without_the_recipe_serves_a_store_with_its_own_transactions(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
+    orders = installed(engine)
+    orders.fire("1001", "place")
+    assert orders.get("1001").state == "sent"
+    engine.dispose()
+
+
+def test_missing_sqlalchemy_is_named_with_the_command_that_installs_it() -> None:
+    script = """
+import sys
+sys.modules["sqlalchemy"] = None
+from order_fsm import MissingDependency
+try:
+    import order_fsm_adapters.sqlalchemy
+except MissingDependency as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "pip install 'order-fsm[sqlalchemy]'" in done.stdout
+
+
+def test_store_over_sqlite_needs_no_other_driver() -> None:
+    script = """
+import sys
+sys.modules |= dict.fromkeys(["psycopg", "psycopg_pool", "pymysql", "asyncpg"])
+from sqlalchemy import create_engine
+from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+SqlAlchemyStore(create_engine("sqlite://"))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# Sessions
+
+
+def test_pending_objects_are_written_when_the_session_flushes(engine: Engine, orders: Orders) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(Invoice(number="1"))
+        orders.within(session).fire("1001", "place")
+        assert len(session.new) == 1
+    with Session(engine) as session:
+        assert session.get(Invoice, "1") is not None
+
+
+def test_session_serves_one_transaction_after_another(engine: Engine, orders: Orders) -> None:
+    with Session(engine) as session:
+        joined = orders.within(session)
+        joined.fire("1001", "place")
+        session.rollback()
+        joined.fire("1001", "place")
+        session.commit()
+        joined.fire("1001", "invoice")
+    assert orders.get("1001").state == "sent"
+
+
+def test_session_that_must_be_rolled_back_loses_the_transaction(engine: Engine, orders: Orders) -> None:
+    with Session(engine) as session:
+        session.add(Invoice(number="1"))
+        session.flush()
+        session.connection().exec_driver_sql("INSERT INTO invoice VALUES ('2')")
+        session.add(Invoice(number="2"))
+        with pytest.raises(Exception, match="UNIQUE"):
+            session.flush()
+        with pytest.raises(TransactionLost, match="roll back"):
+            orders.within(session).fire("1001", "place")
+        session.rollback()
+        assert orders.within(session).get("1001").state == "unfinished"
+
+
+def test_closed_session_or_connection_makes_the_store_unavailable(engine: Engine, orders: Orders) -> None:
+    session = Session(engine, close_resets_only=False)
+    session.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        orders.within(session).get("1001")
+    connection = engine.connect()
+    connection.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        orders.within(connection).get("1001")
+
+
+def test_session_joins_the_connection_that_it_is_bound_to(engine: Engine, orders: Orders) -> None:
+    """As tests of shops do, which roll everything back at their end."""
+    with engine.connect() as connection:
+        outer = connection.begin()
+        with Session(connection, join_transaction_mode="create_savepoint") as session, session.begin():
+            orders.within(session).fire("1001", "place")
+        outer.rollback()
+    assert orders.get("1001").state == "unfinished"
+
+
+def test_session_with_binds_uses_the_engine_of_the_store(orders: Orders, tmp_path: Path) -> None:
+    other = servers.sqlite_engine(tmp_path / "other.db")
+    with Session(binds={Invoice: other}) as session, session.begin():
+        orders.within(session).fire("1001", "place")
+    assert orders.get("1001").state == "sent"
+    other.dispose()
+
+
+def test_connection_in_autocommit_commits_each_call(postgresql: servers.PostgresServer, tmp_path: Path) -> None:
+    postgresql.store(str(tmp_path)).close()
+    engine = create_engine(servers.sqlalchemy_url(postgresql.url_of(str(tmp_path))))
+    orders = Orders(SqlAlchemyStore(engine))
+    orders.create("1001", total="20.00", currency="EUR")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        orders.within(connection).fire("1001", "place")
+        assert orders.get("1001").state == "sent"
+    with engine.connect() as connection:
+        assert connection.get_isolation_level() == "READ COMMITTED"
+    engine.dispose()
+
+
+def test_other_hosts_are_refused(orders: Orders) -> None:
+    with pytest.raises(InvalidInput, match="run_sync"):
+        orders.within(AsyncSession())
+    with pytest.raises(InvalidInput, match="Connection or Session"):
+        orders.within("session")
+    session = Session(create_engine("postgresql+psycopg://localhost:9/shop"))
+    with pytest.raises(InvalidInput, match="connected to postgresql, the store to sqlite"):
+        orders.within(session)
+
+
+# The transactions of SQLite
+
+
+def test_session_without_the_recipe_is_refused_by_its_name(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
+    orders = installed(engine)
+    with Session(engine) as session, pytest.raises(InvalidInput, match=r"isolation_level = None.*BEGIN IMMEDIATE"):
+        orders.within(session).fire("1001", "place")
+    assert orders.get("1001").state == "unfinished"
+    engine.dispose()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Connection.autocommit came with Python 3.12")
+def test_connections_that_always_have_a_transaction_serve_both_kinds_of_stores(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}", connect_args={"autocommit": False})
+    orders = installed(engine)
+    with Session(engine) as session:
+        orders.within(session).fire("1001", "place")
+        session.rollback()
+    with Session(engine) as session, session.begin():
+        orders.within(session).fire("1001", "place")
+    assert [entry.trigger for entry in orders.history("1001")] == ["create", "place"]
+    engine.dispose()
+
+
+def test_own_transactions_leave_the_recipe_in_place(engine: Engine, orders: Orders) -> None:
+    for _ in range(3):
+        orders.comment("1001", "noted", by="bob")
+        with Session(engine) as session:
+            orders.within(session).comment("1001", "undone", by="bob")
+            session.rollback()
+    assert [entry.comment for entry in orders.history("1001")] == ["", "noted", "noted", "noted"]
+
+
+def test_snapshot_that_another_writer_made_old_loses_the_transaction(tmp_path: Path) -> None:
+    engine = servers.sqlite_engine(tmp_path / "shop.db", "BEGIN")
+    orders = installed(engine)
+    with Session(engine) as session:
+        joined = orders.within(session)
+        joined.get("1001")
+        orders.fire("1001", "place")
+        with pytest.raises(TransactionLost, match="restart"):
+            joined.fire("1001", "place")
+        session.rollback()
+        assert joined.get("1001").state == "sent"
+    engine.dispose()
+
+
+def test_transaction_that_sqlite_rolled_back_is_lost(engine: Engine, orders: Orders) -> None:
+    with Session(engine) as session:
+        session.add(Invoice(number="1"))
+        session.flush()
+        session.execute(
+            text("CREATE TRIGGER no BEFORE UPDATE ON order_fsm_order BEGIN SELECT RAISE(ROLLBACK, 'no'); END")
+        )
+        with pytest.raises(TransactionLost, match="rolled back"):
+            orders.within(session).fire("1001", "place")
+        session.rollback()
+        assert session.get(Invoice, "1") is None
+        assert orders.within(session).get("1001").state == "unfinished"
+
+
+def test_full_disk_leaves_the_transaction_usable(engine: Engine, orders: Orders) -> None:
+    with Session(engine) as session, session.begin():
+        session.add(Invoice(number="1"))
+        pages = session.execute(text("PRAGMA page_count")).scalar_one()
+        session.execute(text(f"PRAGMA max_page_count = {pages}"))
+        with pytest.raises(StoreFull):
+            orders.within(session).create("1002", total="1.00", currency="EUR", data={"text": "x" * 10_000})
+        orders.within(session).fire("1001", "place")
+    assert orders.get("1001").state == "sent"
+
+
+def test_keeper_of_the_shop_is_called_with_the_connection(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE product (sku VARCHAR PRIMARY KEY, pieces INTEGER)"))
+        connection.execute(text("INSERT INTO product VALUES ('TEAPOT', 3)"))
+    store = SqlAlchemyStore(engine, stock_keeper=Shelf)
+    store.install()
+    orders = Orders(store)
+    orders.create("1001", total="20.00", currency="EUR", lines=[Line("TEAPOT", 2)])
+    with Session(engine) as session, session.begin():
+        orders.within(session).fire("1001", "place")
+        assert session.execute(text("SELECT pieces FROM product")).scalar_one() == 1
+    assert orders.stock("TEAPOT") == 1
+
+
+class Shelf:
+    """The stock in the shop's own table."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def available(self, skus: Any) -> dict[str, int]:
+        rows = self._connection.execute(text("SELECT sku, pieces FROM product"))
+        return {sku: pieces for sku, pieces in rows if sku in skus}
+
+    def move(self, order_id: str, moves: Any) -> None:
+        assert order_id == "1001"
+        for move in moves:
+            assert move.kind == "reserve"
+            self._connection.execute(
+                text("UPDATE product SET pieces = pieces - :taken WHERE sku = :sku"),
+                {"taken": move.quantity, "sku": move.sku},
+            )
