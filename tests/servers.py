@@ -14,7 +14,7 @@ import psycopg
 import pymysql
 import pytest
 from psycopg import sql
-from pymysql.connections import Connection
+from pymysql.connections import Connection as MariaDbConnection
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -144,7 +144,7 @@ class MariaDbServer:
         """Open the store of a name."""
         return MariaDbStore(self.url(name))
 
-    def connect(self, name: str | None, **options: Any) -> Connection[Any]:
+    def connect(self, name: str | None, **options: Any) -> MariaDbConnection[Any]:
         """Connect as a shop does, to the database of a name."""
         parts = urlsplit(self._url)
         if name is not None:

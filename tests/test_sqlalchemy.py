@@ -201,7 +201,7 @@ def test_session_with_binds_uses_the_engine_of_the_store(orders: Orders, tmp_pat
 
 def test_connection_in_autocommit_commits_each_call(postgresql: servers.PostgresServer, tmp_path: Path) -> None:
     postgresql.store(str(tmp_path)).close()
-    engine = create_engine(servers.sqlalchemy_url(postgresql.url_of(str(tmp_path))))
+    engine = create_engine(servers.sqlalchemy_url(postgresql.address(str(tmp_path))))
     orders = Orders(SqlAlchemyStore(engine))
     orders.create("1001", total="20.00", currency="EUR")
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
