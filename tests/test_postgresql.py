@@ -255,5 +255,5 @@ def test_no_row_holds_a_customer_after_an_erasure(orders: Orders, host: psycopg.
     tables = host.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'order_fsm_%'").fetchall()
     assert len(tables) > 10
     for (table,) in tables:
-        rows = str(host.execute(f"SELECT * FROM {table}").fetchall())  # noqa: S608
+        rows = str(host.execute(f"SELECT * FROM {table}".encode()).fetchall())  # noqa: S608
         assert "ann" not in rows.lower(), table
