@@ -209,10 +209,11 @@ def cancelled_wait(cluster: Pair) -> None:
         repeated = comment()
         wait_until(lambda: repeated.done() or cluster.waiting() != [], "an answer to the repetition")
         cluster.fail(0, int)
-        if repeated.exception() is None:
-            raise Failed(f"a change was acknowledged before it was on the standby: {repeated.result().entries}")
-        if comment().result().duplicate or len(orders.history("cancelled")) != 2:
-            raise Failed("the change was not repeated")
+        if not isinstance(repeated.exception(), StoreUnavailable):
+            repeated.result()
+            present = [entry.key for entry in orders.history("cancelled")]
+            if "cancelled" not in present:
+                raise Failed("a change was acknowledged before it was on the standby, and is lost")
     cluster.heal()
 
 
