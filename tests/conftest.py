@@ -163,6 +163,18 @@ def postgresql() -> Iterator[servers.PostgresServer]:
     yield from servers.reached(servers.postgresql())
 
 
+@pytest.fixture(scope="session")
+def _mariadb() -> Iterator[servers.MariaDbServer]:
+    yield from servers.reached(servers.mariadb())
+
+
+@pytest.fixture
+def mariadb(_mariadb: servers.MariaDbServer) -> Iterator[servers.MariaDbServer]:
+    """Databases in MariaDB, empty at first."""
+    yield _mariadb
+    _mariadb.empty()
+
+
 POLICIES: dict[str, tuple[Dispatch, bool]] = {
     "on_account": ("on_account", True),
     "on_account_invoiced_by_hand": ("on_account", False),

@@ -181,5 +181,5 @@ def _signal_within(transaction: Any) -> None:
     from order_fsm.store import StockLevel
     from order_fsm_adapters.sql import stock
 
-    stock.put(transaction, "TEAPOT", StockLevel(3))
+    stock.put(transaction, "TEAPOT", None, StockLevel(3))
     signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)

@@ -158,8 +158,12 @@ class HostDatabase:
 def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction], Result]) -> Result:
     """Do work in a transaction of its own."""
     try:
-        for statement in begin:
-            session.run(statement)
+        try:
+            for statement in begin:
+                session.run(statement)
+        except ConnectionBroken as error:
+            # Nothing was sent yet that could be written.
+            raise Repeatable(str(error)) from error
         result = work(session)
         session.run("COMMIT")
     except BaseException:

@@ -69,7 +69,7 @@ class Dialect:
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         """Answer `Store.prepare_many`."""
-        return database.read(lambda transaction: [orders.snapshot(transaction, need) for need in needs])
+        return database.read(lambda transaction: orders.snapshots(transaction, needs))
 
     def commit(self, database: Database, change: Change) -> None:
         """Answer `Store.commit`."""

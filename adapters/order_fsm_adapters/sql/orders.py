@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Order
 from order_fsm.store import IdempotencyRecord, Need, Snapshot, available_of
@@ -16,6 +18,7 @@ ENTRIES = f"""
     SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? AND version BETWEEN ? AND ? ORDER BY version
 """  # noqa: S608
 LIMIT = 2**63
+_ID = "SELECT id FROM order_fsm_order WHERE id = ?"
 _HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
 RECORD = f'SELECT {RECORD_SELECTION} FROM order_fsm_key WHERE "key" = ?'  # noqa: S608
 
@@ -33,9 +36,12 @@ def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow 
     """
     for row in transaction.rows(ORDER + lock, (order_id,)):
         return OrderRow._make(row)
-    if transaction.rows(_HAS_ENTRIES, (order_id,)):
-        raise gone(order_id)
-    return None
+    if not transaction.rows(_HAS_ENTRIES, (order_id,)):
+        return None
+    # It may have been created between the two statements.
+    for row in transaction.rows(ORDER + lock, (order_id,)):
+        return OrderRow._make(row)
+    raise gone(order_id)
 
 
 def gone(order_id: str) -> StoreCorrupt:
@@ -77,12 +83,27 @@ def record(transaction: Transaction, key: str) -> IdempotencyRecord | None:
     return None
 
 
-def snapshot(transaction: Transaction, need: Need) -> Snapshot:
-    """Answer one need of `Store.prepare_many`."""
+def snapshots(transaction: Transaction, needs: Sequence[Need], lock: str = "") -> list[Snapshot]:
+    """Answer `Store.prepare_many`.
+
+    Args:
+        transaction: an open one.
+        needs: of some calls.
+        lock: ends a statement if the rows of the orders shall be locked.
+    """
+    if lock:
+        # In one sequence, so that two transactions that lock the same orders do not wait for each other.
+        for order_id in sorted({need.order_id for need in needs if need.order_id is not None}):
+            transaction.rows(_ID + lock, (order_id,))
+    return [_snapshot(transaction, need, lock) for need in needs]
+
+
+def _snapshot(transaction: Transaction, need: Need, lock: str) -> Snapshot:
+    """Answer one need."""
     try:
         order = found = None
         skus = list(need.skus)
-        if need.order_id is not None and (row := row_of(transaction, need.order_id)) is not None:
+        if need.order_id is not None and (row := row_of(transaction, need.order_id, lock)) is not None:
             order = order_of(row)
             if order.reserved is None:
                 skus += [line.sku for line in order.lines]

@@ -174,16 +174,19 @@ def _readable(
         limit: the largest number of messages to return.
     """
     found: list[tuple[int, Message]] = []
-    seen = 0
-    while page := transaction.rows(numbers, (*values, limit - len(found), seen)):
-        for (number,) in page:
+    seen: set[int] = set()
+    while True:
+        wanted = limit - len(found)
+        page = transaction.rows(numbers, (*values, wanted, len(seen)))
+        # Rows that others released since the page before move the rows behind them into this one.
+        new = [number for (number,) in page if number not in seen]
+        seen.update(new)
+        for number in new:
             message = _message(transaction, statement, number)
             if message is not None:
                 found.append((number, message))
-        if len(found) == limit:
-            break
-        seen += len(page)
-    return found
+        if len(found) == limit or len(page) < wanted or not new:
+            return found
 
 
 def _message(transaction: Transaction, statement: str, number: int) -> Message | None:

@@ -36,21 +36,31 @@ def available(transaction: Transaction, skus: Iterable[str]) -> dict[str, int]:
     return available_of(levels(transaction, skus))
 
 
-def moved(transaction: Transaction, change: Change) -> dict[str, StockLevel]:
-    """Return the levels of the items that a change moves, as it leaves them.
+def moved(transaction: Transaction, change: Change) -> dict[str, tuple[StockLevel | None, StockLevel]]:
+    """Return the levels of the items that a change moves, as it finds and as it leaves them.
 
     Raises:
         VersionConflict, InvalidInput: as `levels_after` does.
     """
     before = levels(transaction, (move.sku for move in change.stock), transaction.for_update)
-    return levels_after(before, change.stock, None if change.order is None else change.order.id)
+    after = levels_after(before, change.stock, None if change.order is None else change.order.id)
+    return {sku: (before.get(sku), level) for sku, level in after.items()}
 
 
-def put(transaction: Transaction, sku: str, level: StockLevel) -> None:
-    """Write the level of an item."""
-    row = stock_row(sku, level)
-    if not transaction.run(_UPDATE, (*row[1:], sku)):
+def put(transaction: Transaction, sku: str, before: StockLevel | None, after: StockLevel) -> None:
+    """Write the level of an item.
+
+    Args:
+        transaction: an open one, which has locked the row.
+        sku: the item.
+        before: the present level, None if the item has no row.
+        after: the new level.
+    """
+    row = stock_row(sku, after)
+    if before is None:
         transaction.run(_INSERT, row)
+    else:
+        transaction.run(_UPDATE, (*row[1:], sku))
 
 
 def set_available(
@@ -58,4 +68,4 @@ def set_available(
 ) -> None:
     """Answer `Store.set_stock`."""
     before = levels(transaction, (sku,), transaction.for_update).get(sku)
-    put(transaction, sku, level_set(sku, before, pieces, expected, backorder))
+    put(transaction, sku, before, level_set(sku, before, pieces, expected, backorder))

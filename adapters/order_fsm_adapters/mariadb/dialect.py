@@ -1,0 +1,75 @@
+"""The SQL store's way of using MariaDB: several statements of one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from order_fsm.errors import InvalidInput, OrderFsmError, StoreError
+from order_fsm.store import Change, Need, Snapshot
+from order_fsm_adapters.mariadb import schema, tally
+from order_fsm_adapters.mariadb.errors import store_error
+from order_fsm_adapters.mariadb.host import MariaDbHost
+from order_fsm_adapters.sql.database import Database, Transaction
+from order_fsm_adapters.sql.dialect import Dialect
+
+STATE_LENGTH = 500
+"""The longest state, in characters: the keys of indexes are limited."""
+
+
+class MariaDbDialect(Dialect):
+    """MariaDB. Each store has one of its own, which remembers that it checked the server and the tables."""
+
+    name = "MariaDB"
+    quote = "`"
+    for_update = " FOR UPDATE"
+    skip_locked = " FOR UPDATE SKIP LOCKED"
+    begin_reading = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    )
+    # At the isolation level of the connection: READ COMMITTED.
+    begin_writing = ("START TRANSACTION READ WRITE",)
+
+    def __init__(self) -> None:
+        self._is_checked = False
+
+    def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
+        number, text = (*error.args, None, "")[:2]
+        # The other lines of the text may quote values.
+        said = str(text).strip().partition("\n")[0]
+        return store_error(number if isinstance(number, int) else None, said, where, joined=joined)
+
+    def check(self, transaction: Transaction) -> None:
+        if not self._is_checked:
+            schema.check(transaction)
+            self._is_checked = True
+
+    def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
+        if isinstance(database, MariaDbHost) and database.joined:
+            return database.prepare(needs)
+        return super().prepare_many(database, needs)
+
+    def commit(self, database: Database, change: Change) -> None:
+        _check_length(change)
+        super().commit(database, change)
+
+    def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
+        for change in changes:
+            _check_length(change)
+        return super().commit_all(database, changes)
+
+    def scrub(self, database: Database) -> None:
+        # The steps and counters of the tally hold the names of customers.
+        database.write_at_once(tally.fold_all)
+
+    def fold(self, transaction: Transaction) -> None:
+        tally.fold(transaction)
+
+
+def _check_length(change: Change) -> None:
+    """Check the length of a state: a server that is not strict would truncate it."""
+    if change.order is not None and len(change.order.state) > STATE_LENGTH:
+        raise InvalidInput(
+            f"order {change.order.id!r}: a state may have at most {STATE_LENGTH} characters in MariaDB, not"
+            f" {len(change.order.state)}: give shorter names to the statuses"
+        )
