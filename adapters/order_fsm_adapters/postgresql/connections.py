@@ -20,8 +20,8 @@ from order_fsm_adapters.sql.statements import translated
 TIMEOUT = 10.0
 """For how many seconds a call waits for a free connection."""
 
-_UNCERTAIN = {"57014", "57P01"}
-"""The codes of the warnings that a commit did not wait for its standby: it may not be there after a failover."""
+_WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
+"""The function of the server that warns, in the server's language, if a commit has stopped waiting for its standby."""
 
 
 class PsycopgLink:
@@ -64,7 +64,7 @@ class _Connection(Connection[Row]):
         self.add_notice_handler(self._collect)
 
     def _collect(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.sqlstate in _UNCERTAIN and notice.message_primary is not None:
+        if notice.source_function == _WAITS_FOR_STANDBY and notice.message_primary is not None:
             self.warnings.append(notice.message_primary)
 
 

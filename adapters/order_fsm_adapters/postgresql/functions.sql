@@ -36,6 +36,13 @@ BEGIN
     FROM jsonb_array_elements(needs) WITH ORDINALITY AS need (value, place)
     LEFT JOIN LATERAL (SELECT * FROM order_fsm_order WHERE id = need.value->>0 OFFSET 0) AS one ON true
     ORDER BY need.place;
+    -- A commit whose wait for the standby was cancelled is visible and may be lost. The receipt of a repetition waits
+    -- until it is there: this statement writes to the log, so its own commit waits.
+    IF current_setting('synchronous_standby_names') <> '' AND EXISTS (
+        SELECT FROM order_fsm_key WHERE key IN (SELECT value->>1 FROM jsonb_array_elements(needs))
+    ) THEN
+        PERFORM pg_logical_emit_message(true, 'order_fsm', '');
+    END IF;
 END
 $$;
 
