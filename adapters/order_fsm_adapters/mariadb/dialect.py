@@ -23,6 +23,7 @@ class MariaDbDialect(Dialect):
     quote = "`"
     for_update = " FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
+    latest = " LOCK IN SHARE MODE"
     begin_reading = (
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",

@@ -19,6 +19,8 @@ class Transaction(Protocol):
     Attributes:
         for_update: ends a SELECT to lock its rows. Empty if a transaction that writes is alone anyway.
         skip_locked: the same, and the rows that others have locked are left out.
+        latest: ends a SELECT that a change depends on, so that it sees the latest commits if the transaction has an
+            older snapshot. It may lock rows and the gaps between them.
         has_triggers: whether triggers of the database keep the tallies.
         sees_one_moment: whether all its statements see the database as it was at one moment.
     """
@@ -27,6 +29,8 @@ class Transaction(Protocol):
     def for_update(self) -> str: ...
     @property
     def skip_locked(self) -> str: ...
+    @property
+    def latest(self) -> str: ...
     @property
     def has_triggers(self) -> bool: ...
     @property

@@ -23,6 +23,10 @@ class ConnectionBroken(StoreUnavailable):
     """The connection is lost. It is unknown whether its last statement was done."""
 
 
+class NotBegun(Repeatable, ConnectionBroken):
+    """The connection is lost, and was before the transaction began. Nothing is written."""
+
+
 class Dialect:
     """What the SQL store does in the way of one database.
 
@@ -30,6 +34,7 @@ class Dialect:
         name: of the database, for messages.
         quote: goes around names.
         for_update, skip_locked, has_triggers: as in `Transaction`.
+        latest: as in `Transaction`, for the transactions of a host.
         begin_reading, begin_writing: the statements that begin a transaction, in one round trip each.
     """
 
@@ -37,6 +42,7 @@ class Dialect:
     quote = '"'
     for_update = ""
     skip_locked = ""
+    latest = ""
     has_triggers = False
     begin_reading: tuple[str, ...] = ("BEGIN",)
     begin_writing: tuple[str, ...] = ("BEGIN",)

@@ -55,9 +55,15 @@ _ORDER = "SELECT id FROM order_fsm_order WHERE id = ?"
 _DIG_UP = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
 
 
-def add(transaction: Transaction, message: Message) -> None:
-    """Append a message, behind all others."""
-    _append(transaction, (*message_row(message), message.attempts))
+def add(transaction: Transaction, message: Message, lock: str) -> None:
+    """Append a message, behind all others.
+
+    Args:
+        transaction: has locked the order.
+        message: of the order.
+        lock: ends the statement that reads the messages before it. A new order has none.
+    """
+    _append(transaction, (*message_row(message), message.attempts), lock)
 
 
 def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) -> list[Message]:
@@ -72,17 +78,17 @@ def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) 
 def delivered(transaction: Transaction, message: Message, until: datetime) -> None:
     """Answer `Store.delivered`."""
     _lock_order(transaction, message.order_id)
-    for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
+    for (number,) in transaction.rows(_IS_LEASED + transaction.latest, (message.id, time_text(until))):
         _drop(transaction, number, message.order_id)
 
 
 def retry_later(transaction: Transaction, message: Message, until: datetime, due: datetime | None) -> None:
     """Answer `Store.retry_later`."""
     _lock_order(transaction, message.order_id)
-    for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
+    for (number,) in transaction.rows(_IS_LEASED + transaction.latest, (message.id, time_text(until))):
         if message.remaining:
             # An erasure may have changed the payload since the claim.
-            for row in transaction.rows(_MESSAGE, (number,)):
+            for row in transaction.rows(_MESSAGE + transaction.latest, (number,)):
                 narrowed = evolve(message_of(row), remaining=message.remaining)
                 transaction.run(_NARROW, (*remaining_columns(narrowed), number))
             _make_head(transaction, message.order_id)
@@ -113,9 +119,9 @@ def damaged_dead_letters(transaction: Transaction) -> list[str]:
 def requeue(transaction: Transaction, message: Message) -> None:
     """Answer `Store.requeue`."""
     _lock_order(transaction, message.order_id)
-    for row in transaction.rows(_DEAD_LETTER_OF, (message.id,)):
+    for row in transaction.rows(_DEAD_LETTER_OF + transaction.latest, (message.id,)):
         transaction.run(_DIG_UP, (message.id,))
-        _append(transaction, (*row[:-1], 0))
+        _append(transaction, (*row[:-1], 0), transaction.latest)
 
 
 def forget(transaction: Transaction, order_id: str) -> None:
@@ -131,8 +137,8 @@ def erase(transaction: Transaction, order_id: str) -> None:
         StoreCorrupt: if one of them is damaged.
     """
     for numbers, select, update in ((_OF_ORDER, _MESSAGE, _EDIT), (_DEAD_OF_ORDER, _DEAD_LETTER, _EDIT_DEAD)):
-        for (number,) in transaction.rows(numbers, (order_id,)):
-            for row in transaction.rows(select, (number,)):
+        for (number,) in transaction.rows(numbers + transaction.latest, (order_id,)):
+            for row in transaction.rows(select + transaction.latest, (number,)):
                 edited = message_row(erased_message(message_of(row)))
                 transaction.run(update, (edited[3], edited[6], number))
 
@@ -143,10 +149,10 @@ def _lock_order(transaction: Transaction, order_id: str) -> None:
         transaction.rows(_ORDER + transaction.for_update, (order_id,))
 
 
-def _append(transaction: Transaction, columns: Row) -> None:
+def _append(transaction: Transaction, columns: Row, lock: str) -> None:
     """Insert a message, behind all others."""
     order_id, remaining = columns[1], columns[5]
-    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD, (order_id,))
+    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD + lock, (order_id,))
     transaction.run(_INSERT, (*columns, 1 if is_head else 0))
 
 
@@ -157,7 +163,7 @@ def _drop(transaction: Transaction, number: int, order_id: str) -> None:
 
 
 def _make_head(transaction: Transaction, order_id: str) -> None:
-    for oldest in transaction.rows(_OLDEST, (order_id,)):
+    for oldest in transaction.rows(_OLDEST + transaction.latest, (order_id,)):
         transaction.run(_MAKE_HEAD, oldest)
 
 

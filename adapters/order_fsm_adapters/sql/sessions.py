@@ -55,6 +55,7 @@ class Session:
         self.link = link
         self.for_update = dialect.for_update
         self.skip_locked = dialect.skip_locked
+        self.latest = dialect.latest if joined else ""
         self.has_triggers = dialect.has_triggers
         self.sees_one_moment = sees_one_moment
         self._dialect = dialect

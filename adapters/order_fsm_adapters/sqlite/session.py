@@ -22,6 +22,7 @@ class Session:
 
     for_update = ""
     skip_locked = ""
+    latest = ""
     has_triggers = True
     sees_one_moment = True
 
