@@ -52,14 +52,19 @@ class PostgresServer:
 
     def store(self, name: str) -> PostgresStore:
         """Open the store of a name."""
+        return PostgresStore(self.address(name))
+
+    def address(self, name: str) -> str:
+        """Return the URL of the store of a name, which is created if there is none."""
         schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
-        store = PostgresStore(f"{self.url}?options=-csearch_path%3D{schema}")
+        address = f"{self.url}?options=-csearch_path%3D{schema}"
         if schema not in self._installed:
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
-            store.install()
+            with PostgresStore(address) as store:
+                store.install()
             self._installed.add(schema)
-        return store
+        return address
 
 
 @contextmanager
@@ -102,8 +107,8 @@ class MariaDbServer:
         self._places: dict[str, int] = {}
         self._installed: set[int] = set()
 
-    def url(self, name: str) -> str:
-        """Return the URL of the database of a name, which is created if there is none."""
+    def address(self, name: str) -> str:
+        """Return the URL of the store of a name, which is created if there is none."""
         # Each process of a test comes to the same number.
         place = self._places.setdefault(name, len(self._places))
         database = f"{self.prefix}{place}"
@@ -133,13 +138,13 @@ class MariaDbServer:
 
     def store(self, name: str) -> MariaDbStore:
         """Open the store of a name."""
-        return MariaDbStore(self.url(name))
+        return MariaDbStore(self.address(name))
 
     def connect(self, name: str | None, **options: Any) -> Connection[Any]:
         """Connect as a shop does, to the database of a name."""
         parts = urlsplit(self._url)
         if name is not None:
-            options["database"] = self.url(name).rpartition("/")[2]
+            options["database"] = self.address(name).rpartition("/")[2]
         return pymysql.connect(
             host=parts.hostname,
             port=parts.port or 3306,

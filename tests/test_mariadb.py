@@ -56,7 +56,7 @@ def bare(mariadb: servers.MariaDbServer) -> Iterator[str]:
     database = f"{mariadb.prefix}bare"
     with closing(mariadb.connect(None)) as connection:
         sql(connection, f"CREATE DATABASE {database}")
-        yield f"{mariadb.url('').rpartition('/')[0]}/{database}"
+        yield f"{mariadb.address('').rpartition('/')[0]}/{database}"
         sql(connection, f"DROP DATABASE {database}")
 
 
@@ -116,7 +116,7 @@ def test_closed_store_is_refused(store: MariaDbStore) -> None:
 
 
 def test_calls_beyond_the_size_wait_for_a_connection(mariadb: servers.MariaDbServer, name: str) -> None:
-    with MariaDbStore(mariadb.url(name), size=1) as store:
+    with MariaDbStore(mariadb.address(name), size=1) as store:
         store.commit(creation())
         threads = [Thread(target=store.load, args=("1001",)) for _ in range(4)]
         for thread in threads:
@@ -125,7 +125,7 @@ def test_calls_beyond_the_size_wait_for_a_connection(mariadb: servers.MariaDbSer
             thread.join()
         with closing(mariadb.connect(None)) as connection:
             listed = "SELECT count(*) FROM information_schema.processlist WHERE db = %s"
-            assert sql(connection, listed, mariadb.url(name).rpartition("/")[2]) == [(1,)]
+            assert sql(connection, listed, mariadb.address(name).rpartition("/")[2]) == [(1,)]
 
 
 # The tables
