@@ -46,9 +46,9 @@ class _JoinedSession(Session):
             self._remember()
             raise
 
-    def run(self, statement: str, values: Row = ()) -> int:
+    def run(self, statement: str, values: Row = ()) -> None:
         try:
-            return super().run(statement, values)
+            super().run(statement, values)
         except TransactionLost:
             self._remember()
             raise

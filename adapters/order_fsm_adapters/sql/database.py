@@ -40,8 +40,8 @@ class Transaction(Protocol):
         """Run a statement and return all its rows."""
         ...
 
-    def run(self, statement: str, values: Row) -> int:
-        """Run a statement and return the number of rows that it changed."""
+    def run(self, statement: str, values: Row) -> None:
+        """Run a statement that returns no rows. It may be sent with the next one that does, or with the commit."""
         ...
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:

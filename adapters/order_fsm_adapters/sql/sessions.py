@@ -34,8 +34,8 @@ class Link(Protocol):
         """Run a statement and return all its rows."""
         ...
 
-    def run(self, statement: str, values: Row, quote: str) -> int:
-        """Run a statement and return the number of rows that it met."""
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        """Run a statement that returns no rows. A change of rows may be sent with a later statement."""
         ...
 
 
@@ -69,10 +69,10 @@ class Session:
         except self.link.failures as error:
             raise dialect.failure(error, self._where, joined=self.joined) from error
 
-    def run(self, statement: str, values: Row = ()) -> int:
+    def run(self, statement: str, values: Row = ()) -> None:
         dialect = self._dialect
         try:
-            return self.link.run(statement, dialect.sent(values), dialect.quote)
+            self.link.run(statement, dialect.sent(values), dialect.quote)
         except self.link.failures as error:
             raise dialect.failure(error, self._where, joined=self.joined) from error
 
