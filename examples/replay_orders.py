@@ -1,6 +1,6 @@
 """Replay the real orders of a folder through a store, and count the results.
 
-    python examples/replay_orders.py FOLDER --store memory|sqlite:PATH|json:FOLDER
+    python examples/replay_orders.py FOLDER --store memory|sqlite:PATH|json:FOLDER|postgresql://...|mariadb://...
 
 The folder has two files, as a marketplace might export them. Other columns are ignored:
 
@@ -42,6 +42,7 @@ except ModuleNotFoundError:
     sys.stderr.write("replay_orders.py: error: rich is missing: pip install order-fsm[examples]\n")
     sys.exit(2)
 
+STORES = "memory, sqlite:PATH, json:FOLDER, postgresql://... or mariadb://..."
 CURRENCY = "BRL"
 ORDER_COLUMNS = ("order_id", "customer_id", "status", "purchased_at", "approved_at", "carrier_at")
 PAYMENT_COLUMNS = ("order_id", "sequence", "value")
@@ -266,14 +267,26 @@ def opened(spec: str) -> Iterator[Store]:
             yield store
     elif kind == "json" and place:
         yield JsonStore(place)
+    elif kind == "postgresql" and place:
+        from order_fsm_adapters.postgresql import PostgresStore  # Its driver is in the extra `postgresql`.
+
+        with PostgresStore(spec) as store:
+            store.install()
+            yield store
+    elif kind == "mariadb" and place:
+        from order_fsm_adapters.mariadb import MariaDbStore  # Its driver is in the extra `mariadb`.
+
+        with MariaDbStore(spec) as store:
+            store.install()
+            yield store
     else:
-        raise Unusable(f"--store must be memory, sqlite:PATH or json:FOLDER, not {spec!r:.60}")
+        raise Unusable(f"--store must be {STORES}, not {spec!r:.60}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Replay the real orders of a folder through a store.")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of orders.csv and payments.csv")
-    parser.add_argument("--store", required=True, help="memory, sqlite:PATH or json:FOLDER, without orders")
+    parser.add_argument("--store", required=True, help=f"{STORES}; it must be empty")
     arguments = parser.parse_args()
 
     try:

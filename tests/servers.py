@@ -111,8 +111,8 @@ class MariaDbServer:
         self._places: dict[str, int] = {}
         self._installed: set[int] = set()
 
-    def url(self, name: str) -> str:
-        """Return the URL of the database of a name, which is created if there is none."""
+    def address(self, name: str) -> str:
+        """Return the URL of the store of a name, which is created if there is none."""
         # Each process of a test comes to the same number.
         place = self._places.setdefault(name, len(self._places))
         database = f"{self.prefix}{place}"
@@ -142,13 +142,13 @@ class MariaDbServer:
 
     def store(self, name: str) -> MariaDbStore:
         """Open the store of a name."""
-        return MariaDbStore(self.url(name))
+        return MariaDbStore(self.address(name))
 
     def connect(self, name: str | None, **options: Any) -> MariaDbConnection[Any]:
         """Connect as a shop does, to the database of a name."""
         parts = urlsplit(self._url)
         if name is not None:
-            options["database"] = self.url(name).rpartition("/")[2]
+            options["database"] = self.address(name).rpartition("/")[2]
         return pymysql.connect(
             host=parts.hostname,
             port=parts.port or 3306,

@@ -20,6 +20,8 @@ from order_fsm.store import Store
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.sqlite import SqliteStore
 
+from . import servers
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 GOLDEN = Path(__file__).parent / "golden" / "examples"
@@ -142,6 +144,15 @@ def histories_in(store: Store) -> dict[str, tuple[Entry, ...]]:
     return {order.id: orders.history(order.id) for order in orders.find(limit=100)}
 
 
+@pytest.fixture(params=[*STORES, "postgresql", "mariadb"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store of each kind, as the replay takes it."""
+    if request.param in STORES:
+        return str(request.param)
+    server: servers.PostgresServer | servers.MariaDbServer = request.getfixturevalue(request.param)
+    return server.address(str(tmp_path))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Return a folder with invented orders of every kind."""
@@ -244,17 +255,15 @@ def test_the_quickstart_stores_its_order_in_the_named_file(tmp_path: Path) -> No
     assert histories("sqlite:shop.db", tmp_path) == kept
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_invented_orders_have_the_same_results_on_every_store(store: str, folder: Path, tmp_path: Path) -> None:
-    done = run(REPLAY, folder, "--store", store, cwd=tmp_path)
+def test_invented_orders_have_the_same_results_on_every_store(any_store: str, folder: Path, tmp_path: Path) -> None:
+    done = run(REPLAY, folder, "--store", any_store, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert figures(done.stdout) == PLAYED
 
 
 @pytest.mark.skipif(not REAL_ORDERS.is_dir(), reason="the real orders are not part of the project")
-@pytest.mark.parametrize("store", STORES)
-def test_real_orders_have_the_same_results_on_every_store(store: str, tmp_path: Path) -> None:
-    done = run(REPLAY, REAL_ORDERS, "--store", store, cwd=tmp_path)
+def test_real_orders_have_the_same_results_on_every_store(any_store: str, tmp_path: Path) -> None:
+    done = run(REPLAY, REAL_ORDERS, "--store", any_store, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert figures(done.stdout) == REAL
 
@@ -298,10 +307,12 @@ def test_overrides_and_recalls_are_in_the_history_with_their_reasons(store: str,
     ]
 
 
-@pytest.mark.parametrize("store", ["", "postgres", "memory:", "memory:x", "sqlite", "sqlite:", "json:", "SQLITE:x"])
+@pytest.mark.parametrize(
+    "store", ["", "postgres", "memory:", "memory:x", "sqlite", "sqlite:", "json:", "SQLITE:x", "mariadb:"]
+)
 def test_an_unknown_store_is_refused(store: str, folder: Path, tmp_path: Path) -> None:
     done = run(REPLAY, folder, "--store", store, cwd=tmp_path)
-    assert_fails(done, "--store must be memory, sqlite:PATH or json:FOLDER", repr(store))
+    assert_fails(done, "--store must be memory, sqlite:PATH, json:FOLDER, postgresql://", repr(store))
 
 
 def test_a_store_that_cannot_be_opened_is_an_error_of_one_line(folder: Path, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pymysql
 import pytest
 from pymysql.connections import Connection
 
-from order_fsm.errors import InvalidInput, KeyReused, OrderExists, StoreUnavailable, TransactionLost, VersionConflict
+from order_fsm.errors import InvalidInput, KeyReused, StoreUnavailable, TransactionLost, VersionConflict
+from order_fsm.model import Line
 from order_fsm.orders.service import Orders
 from order_fsm.store import Need
 from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, step, stock_change, taken
@@ -214,16 +215,16 @@ def test_message_after_a_delivery_by_others_can_be_claimed(host: Host, own: Mari
     assert [found.version for found in own.claim(START, moment(60), 10)] == [2]
 
 
-def test_order_that_others_created_after_the_snapshot_is_found(
+def test_rows_that_others_inserted_after_the_snapshot_are_a_conflict(
     host: Host, own: MariaDbStore, guest: MariaDbStore, seen: Host
 ) -> None:
     host.begin()
     sql(host, "SELECT * FROM order_fsm_order")
     own.commit(creation("1001", key="key"))
-    with pytest.raises(OrderExists):
-        guest.commit(creation("1001", topics=["order.updated"]))
-    with pytest.raises(KeyReused):
-        guest.commit(creation("1002", key="key"))
+    for change in (creation("1001", topics=["order.updated"]), creation("1002", key="key")):
+        with pytest.raises(VersionConflict, match="restart the transaction") as raised:
+            guest.commit(change)
+        assert change.key is None or repr(change.key) not in str(raised.value)  # The database quotes it.
     sql(host, "INSERT INTO invoice VALUES ('later', 1)")
     host.commit()
     assert held(seen) == (["later"], ["1001"])
@@ -244,6 +245,20 @@ def test_prepared_order_cannot_be_changed_by_others_until_the_shop_commits(
             late.commit(step(order_of(change)))
     guest.commit(step(order_of(change)))
     host.commit()
+
+
+def test_new_order_in_an_open_transaction_keeps_no_other_order_from_being_created(
+    host: Host, own: MariaDbStore, guest: MariaDbStore
+) -> None:
+    orders, joined = Orders(own), Orders(guest)
+    own.set_stock("TEAPOT", 3)
+    orders.create("1000", "10.00", "GBP")
+    host.begin()
+    joined.create("1001", "10.00", "GBP", [Line("TEAPOT", 1)], key="1001")
+    orders.create("1002", "10.00", "GBP", [Line("CUP", 1)], key="1002")
+    assert orders.fire("1002", "place", key="place").order.state == "sent"
+    host.commit()
+    assert orders.fire("1001", "place").order.state == "sent"
 
 
 # Lost transactions

@@ -19,13 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from order_fsm import Guard, InvalidInput, Rule, Status, When, Workflow, shop_workflow
 from order_fsm.rules.rule import Edge
 from order_fsm.rules.shop import STATUSES
+from order_fsm.store import Store
 from order_fsm.testing.state_machine import MakeStore, orders_machine
 from order_fsm.testing.store_contract.harness import stressed
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 
-from . import weak_commits, weak_erasures, weak_outboxes, weak_reads, weak_stock
+from . import servers, weak_commits, weak_erasures, weak_outboxes, weak_reads, weak_stock
 from .conftest import POLICIES
 
 STORES: dict[str, MakeStore] = {
@@ -70,6 +71,21 @@ def drive(machine: type[RuleBasedStateMachine], examples: int) -> None:
 def test_all_stores_give_the_same_answers() -> None:
     """The stores are memory, SQLite and JSON files, reopened in between. Each result equals the reference."""
     drive(orders_machine(STORES, volatile={"memory"}), 50)
+
+
+@pytest.mark.no_cover
+@pytest.mark.parametrize("name", ["postgresql", "mariadb"])
+def test_servers_give_the_same_answers(name: str, request: pytest.FixtureRequest) -> None:
+    server: servers.PostgresServer | servers.MariaDbServer = request.getfixturevalue(name)
+    places: set[Path] = set()
+
+    def opened(place: Path) -> Store:
+        if place not in places and isinstance(server, servers.MariaDbServer):
+            server.empty()  # It is quicker than a new database for each example.
+        places.add(place)
+        return server.store(str(place))
+
+    drive(orders_machine({**STORES, name: opened}, volatile={"memory"}), 20)
 
 
 @pytest.mark.parametrize("name", ["sqlite", "json"])

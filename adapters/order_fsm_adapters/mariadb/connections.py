@@ -21,6 +21,10 @@ from order_fsm_adapters.sql.statements import translated
 TIMEOUT = 10
 """For how many seconds a call waits for a free connection, and a statement for a row that another one has locked."""
 
+_CHANGES = ("INSERT", "UPDATE", "DELETE")
+_LIMIT = 1_000_000
+"""Changes of so many characters are sent. A packet may have 16 MB."""
+
 
 class PyMySqlLink:
     """One connection by PyMySQL."""
@@ -44,13 +48,51 @@ class PyMySqlLink:
     def rows(self, statement: str, values: Row, quote: str) -> list[Row]:
         return list(self._run(statement, values, quote).fetchall())
 
-    def run(self, statement: str, values: Row, quote: str) -> int:
-        return self._run(statement, values, quote).rowcount
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        self._run(statement, values, quote)
 
     def _run(self, statement: str, values: Row, quote: str) -> Cursor:
         cursor = self.connection.cursor(Cursor)
         cursor.execute(translated(statement, "format", quote), values)
         return cursor
+
+
+class _OwnLink(PyMySqlLink):
+    """One connection of the store's own. It sends changes of rows with the next other statement, in one round trip.
+
+    The server runs them in sequence and stops at the first that fails.
+    """
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        super().__init__(connection)
+        self._waiting: list[str] = []
+        self._size = 0
+
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        if statement.startswith("ROLLBACK"):
+            self._taken()
+        if statement.lstrip().startswith(_CHANGES) and self._size < _LIMIT:
+            cursor = self.connection.cursor(Cursor)
+            change = cursor.mogrify(translated(statement, "format", quote), values)
+            self._waiting.append(change)
+            self._size += len(change)
+        else:
+            super().run(statement, values, quote)
+
+    def _run(self, statement: str, values: Row, quote: str) -> Cursor:
+        waiting = self._taken()
+        if not waiting:
+            return super()._run(statement, values, quote)
+        cursor = self.connection.cursor(Cursor)
+        waiting.append(cursor.mogrify(translated(statement, "format", quote), values))
+        cursor.execute(";".join(waiting))
+        while cursor.nextset():
+            pass
+        return cursor
+
+    def _taken(self) -> list[str]:
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        return waiting
 
 
 class _Free:
@@ -90,7 +132,7 @@ class PyMySqlPool:
             raise StoreUnavailable(f"{self.where}: no connection within {TIMEOUT} s: all {self._size} are in use")
         try:
             connection = self._taken(free)
-            link = PyMySqlLink(connection)
+            link = _OwnLink(connection)
             is_sound = False
             try:
                 yield link

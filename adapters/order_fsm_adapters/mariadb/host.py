@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -32,19 +31,8 @@ _lost: WeakKeyDictionary[Connection[Any], list[Row]] = WeakKeyDictionary()
 """How often the shop had ended its transactions when one was lost."""
 
 
-@cache
-def _locking(statement: str) -> str:
-    """Return a SELECT that sees the latest commits, whatever the snapshot of its transaction."""
-    if not statement.lstrip().startswith("SELECT") or "FOR UPDATE" in statement:
-        return statement
-    return f"{statement} LOCK IN SHARE MODE"
-
-
 class _JoinedSession(Session):
-    """The host's transaction, while it reads for a change and writes it.
-
-    Under REPEATABLE READ it may see an old snapshot, from which nothing may be decided. So all its reads lock.
-    """
+    """The host's transaction, while it reads for a change and writes it."""
 
     def __init__(self, link: PyMySqlLink, dialect: Dialect, where: str) -> None:
         super().__init__(link, dialect, where, joined=True, sees_one_moment=False)
@@ -53,14 +41,14 @@ class _JoinedSession(Session):
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
         try:
-            return super().rows(_locking(statement), values)
+            return super().rows(statement, values)
         except TransactionLost:
             self._remember()
             raise
 
-    def run(self, statement: str, values: Row = ()) -> int:
+    def run(self, statement: str, values: Row = ()) -> None:
         try:
-            return super().run(statement, values)
+            super().run(statement, values)
         except TransactionLost:
             self._remember()
             raise
@@ -100,13 +88,10 @@ class MariaDbHost(HostDatabase):
 
     def history(self, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
         """Read a history. That of an order that was prepared may answer a repeated call, so it is the latest."""
-
-        def history(transaction: Transaction) -> tuple[Entry, ...]:
-            return orders.history(transaction, order_id, after, limit)
-
         if self.joined and order_id in self._prepared:
-            return history(self._joined_session())
-        return self.read(history)
+            session = self._joined_session()
+            return orders.history(session, order_id, after, limit, session.latest)
+        return self.read(lambda transaction: orders.history(transaction, order_id, after, limit))
 
     def install(self, work: Callable[[Transaction], None]) -> None:
         """Do work that commits by itself.

@@ -12,6 +12,7 @@ from order_fsm_adapters.sql.databases import OwnDatabase
 
 try:
     from pymysql.connections import Connection
+    from pymysql.constants.CLIENT import MULTI_STATEMENTS
 
     from order_fsm_adapters.mariadb import schema
     from order_fsm_adapters.mariadb.connections import PyMySqlLink, PyMySqlPool
@@ -112,6 +113,7 @@ def _options(url: object) -> dict[str, Any]:
         "sql_mode": "STRICT_ALL_TABLES",
         "autocommit": True,
         "binary_prefix": True,
+        "client_flag": MULTI_STATEMENTS,
     }
 
 

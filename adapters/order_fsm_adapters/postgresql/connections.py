@@ -45,8 +45,8 @@ class PsycopgLink:
         cursor = self._run(statement, values, quote)
         return cursor.fetchall() if cursor.description else []
 
-    def run(self, statement: str, values: Row, quote: str) -> int:
-        return self._run(statement, values, quote).rowcount
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        self._run(statement, values, quote)
 
     def _run(self, statement: str, values: Row, quote: str) -> psycopg.Cursor[Row]:
         cursor = self.connection.cursor(row_factory=tuple_row)

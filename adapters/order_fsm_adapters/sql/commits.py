@@ -80,7 +80,7 @@ def write(transaction: Transaction, change: Change) -> None:
     for sku, (present, level) in levels.items():
         stock.put(transaction, sku, present, level)
     for message in change.messages:
-        outbox.add(transaction, message)
+        outbox.add(transaction, message, "" if before is None else transaction.latest or transaction.for_update)
 
 
 def remove(transaction: Transaction, order: Order) -> None:
@@ -93,7 +93,7 @@ def remove(transaction: Transaction, order: Order) -> None:
         transaction.run(_DELETE_REFERENCE, (reference, order.id))
     ledger.remove(transaction, present)
     tallies.note(transaction, before, None)
-    for (key,) in transaction.rows(_KEYS, (order.id,)):
+    for (key,) in transaction.rows(_KEYS + transaction.latest, (order.id,)):
         transaction.run(_DELETE_KEY, (key, order.id))
     transaction.run(_DELETE_ENTRIES, (order.id,))
     transaction.run(_DELETE_ORDER, (order.id,))

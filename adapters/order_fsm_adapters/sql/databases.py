@@ -8,7 +8,7 @@ from typing import Protocol
 
 from order_fsm.errors import StoreError, StoreUnavailable
 from order_fsm_adapters.sql.database import Result, Row, Transaction
-from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect, Repeatable
+from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect, NotBegun, Repeatable
 from order_fsm_adapters.sql.sessions import Link, Session
 
 _ATTEMPTS = 20
@@ -162,8 +162,7 @@ def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction
             for statement in begin:
                 session.run(statement)
         except ConnectionBroken as error:
-            # Nothing was sent yet that could be written.
-            raise Repeatable(str(error)) from error
+            raise NotBegun(str(error)) from error
         result = work(session)
         session.run("COMMIT")
     except BaseException:

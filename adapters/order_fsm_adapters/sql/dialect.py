@@ -24,6 +24,10 @@ class ConnectionBroken(StoreUnavailable):
     """The connection is lost. It is unknown whether its last statement was done."""
 
 
+class NotBegun(Repeatable, ConnectionBroken):
+    """The connection is lost, and was before the transaction began. Nothing is written."""
+
+
 class Changes(Protocol):
     """How changes are prepared and committed.
 
@@ -57,6 +61,7 @@ class Dialect:
         name: of the database, for messages.
         quote: goes around names.
         for_update, skip_locked, has_triggers: as in `Transaction`.
+        latest: as in `Transaction`, for the transactions of a host.
         begin_reading, begin_writing: the statements that begin a transaction, in one round trip each.
     """
 
@@ -64,6 +69,7 @@ class Dialect:
     quote = '"'
     for_update = ""
     skip_locked = ""
+    latest = ""
     has_triggers = False
     counts_stock = True
     begin_reading: tuple[str, ...] = ("BEGIN",)

@@ -55,9 +55,15 @@ _ORDER = "SELECT id FROM order_fsm_order WHERE id = ?"
 _DIG_UP = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
 
 
-def add(transaction: Transaction, message: Message) -> None:
-    """Append a message, behind all others."""
-    _append(transaction, (*message_row(message), message.attempts))
+def add(transaction: Transaction, message: Message, lock: str) -> None:
+    """Append a message, behind all others.
+
+    Args:
+        transaction: has locked the order.
+        message: of the order.
+        lock: ends the statement that reads the messages before it. A new order has none.
+    """
+    _append(transaction, (*message_row(message), message.attempts), lock)
 
 
 def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) -> list[Message]:
@@ -82,7 +88,7 @@ def retry_later(transaction: Transaction, message: Message, until: datetime, due
     for number in _leased(transaction, message, until):
         if message.remaining:
             # An erasure may have changed the payload since the claim.
-            for row in transaction.rows(_MESSAGE, (number,)):
+            for row in transaction.rows(_MESSAGE + transaction.latest, (number,)):
                 narrowed = evolve(message_of(row), remaining=message.remaining)
                 transaction.run(_NARROW, (*remaining_columns(narrowed), number))
             _make_head(transaction, message.order_id)
@@ -113,9 +119,9 @@ def damaged_dead_letters(transaction: Transaction) -> list[str]:
 def requeue(transaction: Transaction, message: Message) -> None:
     """Answer `Store.requeue`."""
     _lock_order(transaction, message.order_id)
-    for row in transaction.rows(_DEAD_LETTER_OF, (message.id,)):
+    for row in transaction.rows(_DEAD_LETTER_OF + transaction.latest, (message.id,)):
         transaction.run(_DIG_UP, (message.id,))
-        _append(transaction, (*row[:-1], 0))
+        _append(transaction, (*row[:-1], 0), transaction.latest or transaction.for_update)
 
 
 def forget(transaction: Transaction, order_id: str) -> None:
@@ -131,8 +137,8 @@ def erase(transaction: Transaction, order_id: str) -> None:
         StoreCorrupt: if one of them is damaged.
     """
     for numbers, select, update in ((_OF_ORDER, _MESSAGE, _EDIT), (_DEAD_OF_ORDER, _DEAD_LETTER, _EDIT_DEAD)):
-        for (number,) in transaction.rows(numbers, (order_id,)):
-            for row in transaction.rows(select, (number,)):
+        for (number,) in transaction.rows(numbers + transaction.latest, (order_id,)):
+            for row in transaction.rows(select + transaction.latest, (number,)):
                 edited = message_row(erased_message(message_of(row)))
                 transaction.run(update, (edited[3], edited[6], number))
 
@@ -149,11 +155,17 @@ def _leased(transaction: Transaction, message: Message, until: datetime) -> list
     return [number for (number,) in transaction.rows(statement, (message.id, time_text(until)))]
 
 
-def _append(transaction: Transaction, columns: Row) -> None:
-    """Insert a message, behind all others."""
+def _append(transaction: Transaction, columns: Row, lock: str) -> None:
+    """Insert a message, behind all others.
+
+    Args:
+        transaction: has locked the order.
+        columns: of the message.
+        lock: ends the statement that looks for earlier messages: a transaction that sees an older moment must not wait
+            for a head that a relay has deleted since.
+    """
     order_id, remaining = columns[1], columns[5]
-    # Locked, because a transaction that sees an older moment must not wait for a head that a relay has deleted since.
-    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD + transaction.for_update, (order_id,))
+    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD + lock, (order_id,))
     transaction.run(_INSERT, (*columns, 1 if is_head else 0))
 
 
@@ -164,7 +176,7 @@ def _drop(transaction: Transaction, number: int, order_id: str) -> None:
 
 
 def _make_head(transaction: Transaction, order_id: str) -> None:
-    for oldest in transaction.rows(_OLDEST, (order_id,)):
+    for oldest in transaction.rows(_OLDEST + transaction.latest, (order_id,)):
         transaction.run(_MAKE_HEAD, oldest)
 
 

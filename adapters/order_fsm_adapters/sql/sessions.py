@@ -40,8 +40,8 @@ class Link(Protocol):
         """Run a statement and return all its rows."""
         ...
 
-    def run(self, statement: str, values: Row, quote: str) -> int:
-        """Run a statement and return the number of rows that it met."""
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        """Run a statement that returns no rows. A change of rows may be sent with a later statement."""
         ...
 
 
@@ -62,6 +62,7 @@ class Session:
         self.connection = link.connection
         self.for_update = dialect.for_update
         self.skip_locked = dialect.skip_locked
+        self.latest = dialect.latest if joined else ""
         self.has_triggers = dialect.has_triggers
         self.sees_one_moment = sees_one_moment
         self._dialect = dialect
@@ -75,10 +76,10 @@ class Session:
         except self.link.failures as error:
             raise self._failure(error) from error
 
-    def run(self, statement: str, values: Row = ()) -> int:
+    def run(self, statement: str, values: Row = ()) -> None:
         dialect = self._dialect
         try:
-            return self.link.run(statement, dialect.sent(values), dialect.quote)
+            self.link.run(statement, dialect.sent(values), dialect.quote)
         except self.link.failures as error:
             raise self._failure(error) from error
 

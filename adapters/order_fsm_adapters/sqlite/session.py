@@ -22,6 +22,7 @@ class Session:
 
     for_update = ""
     skip_locked = ""
+    latest = ""
     has_triggers = True
     sees_one_moment = True
 
@@ -44,9 +45,9 @@ class Session:
         except FAILURES as error:
             raise self.failure(error) from error
 
-    def run(self, statement: str, values: Row = ()) -> int:
+    def run(self, statement: str, values: Row = ()) -> None:
         try:
-            return Cursor(self.connection).execute(statement, values).rowcount
+            Cursor(self.connection).execute(statement, values)
         except FAILURES as error:
             raise self.failure(error) from error
 
