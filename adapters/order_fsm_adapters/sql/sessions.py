@@ -66,14 +66,15 @@ class Session:
         try:
             return dialect.received(self.link.rows(statement, dialect.sent(values), dialect.quote))
         except self.link.failures as error:
-            raise dialect.failure(error, self._where, joined=self.joined) from error
+            # Its details may quote a whole row, and a traceback would show them.
+            raise dialect.failure(error, self._where, joined=self.joined) from None
 
     def run(self, statement: str, values: Row = ()) -> int:
         dialect = self._dialect
         try:
             return self.link.run(statement, dialect.sent(values), dialect.quote)
         except self.link.failures as error:
-            raise dialect.failure(error, self._where, joined=self.joined) from error
+            raise dialect.failure(error, self._where, joined=self.joined) from None
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:
         self.run("SAVEPOINT order_fsm")
