@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ import psycopg
 
 T = TypeVar("T")
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which a condition that does not come counts as a failure."""
 
 _WAITING = """
@@ -78,10 +77,3 @@ def holding(url: str, statement: str, *values: Any) -> Iterator[psycopg.Connecti
         connection.execute(statement.encode(), values)
         yield connection
         connection.rollback()
-
-
-@contextmanager
-def meanwhile(work: Callable[[], T]) -> Iterator[Future[T]]:
-    """Do work in a thread for a block, and wait for its end."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(work)

@@ -21,7 +21,7 @@ from order_fsm_adapters.postgresql import PostgresStore
 from order_fsm_adapters.sql import outbox
 from order_fsm_adapters.sql.codec import time_text
 
-from .backends import backends, meanwhile
+from .backends import backends
 from .servers import PostgresServer
 
 FIRST, SECOND = moment(10), moment(20)
@@ -96,12 +96,17 @@ def test_message_committed_while_the_head_is_delivered_is_claimable(
     message = _claimed(store)
     address = postgresql.address(request.node.nodeid, default_transaction_isolation=level.replace(" ", "\\ "))
     change = step(store.load("1001"), topics=["order.paid"])
-    with PostgresStore(address) as other, psycopg.connect(url) as relay, backends(url) as server:
+    with (
+        PostgresStore(address) as other,
+        ThreadPoolExecutor() as threads,
+        psycopg.connect(url) as relay,
+        backends(url) as server,
+    ):
         store.within(relay).delivered(message, SECOND)
-        with meanwhile(lambda: other.commit(change)) as commit:
-            server.waiting("%order_fsm_commit%")
-            relay.commit()
-            commit.result()
+        commit = threads.submit(other.commit, change)
+        server.waiting("%order_fsm_commit%")
+        relay.commit()
+        commit.result()
     assert [one.topic for one in store.claim(FIRST, SECOND, 10)] == ["order.paid"]
 
 
@@ -127,12 +132,12 @@ def test_claim_that_meets_a_commit_returns_no_message_twice(
 def test_lease_that_passes_to_another_relay_is_not_ended_by_the_first(url: str, store: PostgresStore) -> None:
     """A relay returns a message for a later time while another one claims it, whose lease then holds."""
     message = _claimed(store)
-    with psycopg.connect(url) as other, backends(url) as server:
+    with ThreadPoolExecutor() as threads, psycopg.connect(url) as other, backends(url) as server:
         other.execute("UPDATE order_fsm_message SET due = %s WHERE id = %s", (time_text(moment(40)), message.id))
-        with meanwhile(lambda: store.retry_later(message, SECOND, moment(25))) as late:
-            server.waiting("%order_fsm_message%")
-            other.commit()
-            late.result()
+        late = threads.submit(store.retry_later, message, SECOND, moment(25))
+        server.waiting("%order_fsm_message%")
+        other.commit()
+        late.result()
     assert store.claim(moment(30), moment(50), 10) == [], "the other relay holds the message"
 
 

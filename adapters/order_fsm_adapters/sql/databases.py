@@ -65,8 +65,7 @@ class OwnDatabase:
 
     def install(self, work: Callable[[Transaction], None]) -> None:
         """Do work in a transaction, whatever tables there are."""
-        with self._pool.lent() as link:
-            _alone(self._session(link), self._dialect.begin_writing, work)
+        self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), Repeatable, checked=False)
 
     def close(self) -> None:
         self._pool.close()
@@ -75,14 +74,19 @@ class OwnDatabase:
         return Session(link, self._dialect, self._pool.where, joined=False, sees_one_moment=True)
 
     def _repeated(
-        self, work: Callable[[Session], Result], passing: type[StoreError] | tuple[type[StoreError], ...]
+        self,
+        work: Callable[[Session], Result],
+        passing: type[StoreError] | tuple[type[StoreError], ...],
+        *,
+        checked: bool = True,
     ) -> Result:
         """Do work in a session, and repeat it if it raises one of the passing errors."""
         for left in range(_ATTEMPTS - 1, -1, -1):
             try:
                 with self._pool.lent() as link:
                     session = self._session(link)
-                    self._dialect.check(session)
+                    if checked:
+                        self._dialect.check(session)
                     return work(session)
             except passing:
                 if not left:
@@ -158,11 +162,7 @@ class HostDatabase:
 def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction], Result]) -> Result:
     """Do work in a transaction of its own."""
     try:
-        try:
-            for statement in begin:
-                session.run(statement)
-        except ConnectionBroken as error:
-            raise NotBegun(str(error)) from error
+        _begin(session, begin)
         result = work(session)
         session.run("COMMIT")
     except BaseException:
@@ -171,3 +171,12 @@ def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction
             session.run("ROLLBACK")
         raise
     return result
+
+
+def _begin(session: Session, begin: tuple[str, ...]) -> None:
+    """Begin a transaction. A connection that was lost before may be replaced, because nothing is written."""
+    try:
+        for statement in begin:
+            session.run(statement)
+    except ConnectionBroken as error:
+        raise NotBegun(str(error)) from error

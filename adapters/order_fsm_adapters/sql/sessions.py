@@ -74,14 +74,15 @@ class Session:
         try:
             return dialect.received(self.link.rows(statement, dialect.sent(values), dialect.quote))
         except self.link.failures as error:
-            raise self._failure(error) from error
+            # Its details may quote a whole row, and a traceback would show them.
+            raise self._failure(error) from None
 
     def run(self, statement: str, values: Row = ()) -> None:
         dialect = self._dialect
         try:
             self.link.run(statement, dialect.sent(values), dialect.quote)
         except self.link.failures as error:
-            raise self._failure(error) from error
+            raise self._failure(error) from None
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:
         self.run("SAVEPOINT order_fsm")
@@ -98,7 +99,8 @@ class Session:
 
     def _failure(self, error: Exception) -> StoreError:
         """Return the store's error for one of the driver."""
-        if self.joined and not self.link.in_transaction:
+        found = self._dialect.failure(error, self._where, joined=self.joined)
+        if self.joined and not self.link.in_transaction and not isinstance(found, TransactionLost):
             # SQLite does so if the disk is full, and MariaDB after a deadlock.
-            return TransactionLost(f"{self._where}: {error}: the database rolled back: restart the transaction")
-        return self._dialect.failure(error, self._where, joined=self.joined)
+            return TransactionLost(f"{found}: the database rolled back: restart the transaction")
+        return found
