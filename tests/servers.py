@@ -55,11 +55,16 @@ class PostgresServer:
         schema = _schema_of(name)
         store = PostgresStore(self.url_of(name))
         if schema not in self._installed:
-            with psycopg.connect(self.url, autocommit=True) as connection:
-                connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+            self.empty(name)
             store.install()
             self._installed.add(schema)
         return store
+
+    def empty(self, name: str) -> str:
+        """Create the schema of a name, without tables, and return its URL."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(_schema_of(name))))
+        return self.url_of(name)
 
 
 def _schema_of(name: str) -> str:
