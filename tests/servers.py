@@ -59,16 +59,21 @@ class PostgresServer:
 
     def address(self, name: str, **settings: str) -> str:
         """Return the URL of the schema of a name, with settings of the server for its connections."""
-        schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
-        options = "".join(f" -c{setting}={value}" for setting, value in {"search_path": schema, **settings}.items())
-        url = f"{self.url}?options={quote(options.strip())}"
-        if schema not in self._installed:
-            with psycopg.Connection.connect(self.url, autocommit=True) as connection:
-                connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        url = self.empty(name, **settings)
+        if name not in self._installed:
             with PostgresStore(url) as store:
                 store.install()
-            self._installed.add(schema)
+            self._installed.add(name)
         return url
+
+    def empty(self, name: str, **settings: str) -> str:
+        """Return the same URL, of a schema that is created without tables if there is none."""
+        schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
+        if name not in self._installed:
+            with psycopg.Connection.connect(self.url, autocommit=True) as connection:
+                connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+        options = "".join(f" -c{setting}={value}" for setting, value in {"search_path": schema, **settings}.items())
+        return f"{self.url}?options={quote(options.strip())}"
 
 
 @contextmanager
