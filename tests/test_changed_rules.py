@@ -97,7 +97,7 @@ def test_faulty_old_entry_is_found_only_by_its_own_rules() -> None:
     assert today.audit().ok
     (finding,) = today.audit(workflows=[OLD]).findings
     assert finding.code == "rule"
-    assert finding.message.endswith("by the rules sent+invoiced+cancelled")
+    assert finding.message.endswith("by the rules: sent+invoiced+cancelled")
 
 
 def test_entry_of_a_rule_without_a_fingerprint_is_not_judged() -> None:
@@ -121,7 +121,7 @@ def test_trigger_that_its_rules_do_not_have_is_found() -> None:
     shop.bring("sent")
     store.edit(2, trigger="hurry")
     (finding,) = shop.orders.audit().findings
-    assert finding.message.endswith("by the rules there is no such trigger")
+    assert finding.message.endswith("by the rules: there is no such trigger")
 
 
 def test_entry_of_a_rule_that_is_named_as_an_entry_of_the_library_is_judged_by_its_rules(any_shop: Shop) -> None:
