@@ -15,7 +15,7 @@ from pymysql.connections import Connection
 from order_fsm.errors import InvalidInput, KeyReused, StoreUnavailable, TransactionLost, VersionConflict
 from order_fsm.model import Line
 from order_fsm.orders.service import Orders
-from order_fsm.store import Need
+from order_fsm.store import Need, Snapshot
 from order_fsm.testing.store_contract.changes import START, creation, moment, order_of, step, stock_change, taken
 from order_fsm_adapters.mariadb import MariaDbStore
 
@@ -215,6 +215,34 @@ def test_message_after_a_delivery_by_others_can_be_claimed(host: Host, own: Mari
     assert [found.version for found in own.claim(START, moment(60), 10)] == [2]
 
 
+def test_erasure_after_a_commit_of_others_erases_that_too(host: Host, own: MariaDbStore) -> None:
+    orders = Orders(own)
+    orders.create("1001", "10.00", "GBP", customer="ann")
+    orders.fire("1001", "place")
+    orders.fire("1001", "cancel", comment="a reason")
+    host.begin()
+    assert orders.within(host).get("1001").version == 3
+    orders.comment("1001", "call ann", key="call")
+    orders.within(host).erase_order("1001")
+    host.commit()
+    assert [entry.comment for entry in orders.history("1001")] == [""] * 5
+    assert orders.audit().findings == ()
+
+
+def test_removal_after_a_commit_of_others_removes_that_too(host: Host, own: MariaDbStore, guest: MariaDbStore) -> None:
+    change = creation("1001", key="1001")
+    own.commit(change)
+    host.begin()
+    assert guest.load("1001") == change.order
+    later = step(order_of(change), key="later", topics=["order.updated"])
+    own.commit(later)
+    guest.remove(order_of(later))
+    host.commit()
+    assert own.prepare_many([Need("1001", "later")]) == [Snapshot(None, None, {})]
+    assert list(own.messages()) == []
+    assert own.faults() == []
+
+
 def test_rows_that_others_inserted_after_the_snapshot_are_a_conflict(
     host: Host, own: MariaDbStore, guest: MariaDbStore, seen: Host
 ) -> None:
@@ -303,6 +331,8 @@ def test_deadlock_that_the_shop_swallowed_in_autocommit_is_found(
         waiter.join()
         other.rollback()
     with pytest.raises(TransactionLost, match="no transaction is open any more"):
+        guest.commit(creation("1001"))
+    with pytest.raises(TransactionLost, match="was lost before"):
         guest.commit(creation("1001"))
     host.commit()
     assert held(seen) == (["mine", "shared"], [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, StoreError
+from order_fsm.errors import InvalidInput, StoreCorrupt, StoreError
 from order_fsm.store import Change, Need, Snapshot
 from order_fsm_adapters.mariadb import schema, tally
 from order_fsm_adapters.mariadb.errors import store_error
@@ -63,14 +63,14 @@ class MariaDbDialect(Dialect):
                     return [snapshot]
         return super().prepare_many(database, needs)
 
-    def commit(self, database: Database, change: Change) -> None:
-        _check_length(change)
-        super().commit(database, change)
-
-    def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        for change in changes:
-            _check_length(change)
-        return super().commit_all(database, changes)
+    def write(self, transaction: Transaction, change: Change) -> None:
+        if change.order is not None and len(change.order.state) > STATE_LENGTH:
+            # A server that is not strict would truncate it.
+            raise InvalidInput(
+                f"order {change.order.id!r}: a state may have at most {STATE_LENGTH} characters in MariaDB, not"
+                f" {len(change.order.state)}: give shorter names to the statuses"
+            )
+        super().write(transaction, change)
 
     def scrub(self, database: Database) -> None:
         # The steps and counters of the tally hold the names of customers.
@@ -98,12 +98,3 @@ def _prepared(database: Database, need: Need) -> Snapshot | None:
         except StoreCorrupt as fault:
             return Snapshot(None, None, {}, fault)
     return None
-
-
-def _check_length(change: Change) -> None:
-    """Check the length of a state: a server that is not strict would truncate it."""
-    if change.order is not None and len(change.order.state) > STATE_LENGTH:
-        raise InvalidInput(
-            f"order {change.order.id!r}: a state may have at most {STATE_LENGTH} characters in MariaDB, not"
-            f" {len(change.order.state)}: give shorter names to the statuses"
-        )

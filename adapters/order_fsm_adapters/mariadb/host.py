@@ -43,17 +43,17 @@ class _JoinedSession(Session):
         try:
             return super().rows(statement, values)
         except TransactionLost:
-            self._remember()
+            self.remember()
             raise
 
     def run(self, statement: str, values: Row = ()) -> None:
         try:
             super().run(statement, values)
         except TransactionLost:
-            self._remember()
+            self.remember()
             raise
 
-    def _remember(self) -> None:
+    def remember(self) -> None:
         """Remember that the transaction is lost: what came before is undone, and what follows would be committed."""
         with suppress(pymysql.Error):  # The connection may be lost too.
             _lost[self._connection] = self._link.rows(_ENDS, (), "`")
@@ -69,16 +69,19 @@ class MariaDbHost(HostDatabase):
         self._prepared: set[str | None] = set()
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
-        def in_transaction(transaction: Transaction) -> Result:
-            # The driver learns from the answer to SAVEPOINT whether a transaction is open. An error does not tell it.
-            if not self.joined:
-                raise TransactionLost(f"{self._where}: no transaction is open any more: restart the transaction")
-            return work(transaction)
-
         if not self.joined:
             self._checked().run(_READ_COMMITTED)
             return super().write(work)
-        return self._joined_session().part(in_transaction)
+        session = self._joined_session()
+
+        def in_transaction(transaction: Transaction) -> Result:
+            # The driver learns from the answer to SAVEPOINT whether a transaction is open. An error does not tell it.
+            if not self.joined:
+                session.remember()
+                raise TransactionLost(f"{self._where}: no transaction is open any more: restart the transaction")
+            return work(transaction)
+
+        return session.part(in_transaction)
 
     def prepare(self, needs: Sequence[Need]) -> list[Snapshot]:
         """Read the latest commits for changes, and keep others from changing the orders, in the host's transaction."""

@@ -108,19 +108,27 @@ class Dialect:
 
     def commit(self, database: Database, change: Change) -> None:
         """Answer `Store.commit`."""
-        database.write(lambda transaction: commits.write(transaction, change))
+        database.write(lambda transaction: self.write(transaction, change))
 
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         """Answer `Store.commit_all`."""
 
         def write(transaction: Transaction) -> list[OrderFsmError | None]:
-            return one_by_one(lambda change: transaction.part(partial(commits.write, change=change)), changes)
+            return one_by_one(lambda change: transaction.part(partial(self.write, change=change)), changes)
 
         return database.write(write)
 
     def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
         """Answer `Store.stock_levels`."""
         return stock.levels(transaction, skus)
+
+    def write(self, transaction: Transaction, change: Change) -> None:
+        """Write a change. If it is refused, nothing of it is written.
+
+        Raises:
+            OrderFsmError: as `commits.write` does.
+        """
+        commits.write(transaction, change)
 
     def scrub(self, database: Database) -> None:
         """Answer `Store.scrub`. The files are those of the host or of the server."""
