@@ -72,6 +72,7 @@ async def wait_for_a_lock(
             page = asyncio.create_task(client.post("/webhook", **paid("1", "15.00")))
             await asyncio.sleep(0)
             while not is_waiting():
+                assert not page.done()
                 await asyncio.sleep(0)
             for _ in range(1000):
                 await asyncio.sleep(0)
