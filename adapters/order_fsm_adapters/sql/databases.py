@@ -158,8 +158,7 @@ class HostDatabase:
 def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction], Result]) -> Result:
     """Do work in a transaction of its own."""
     try:
-        for statement in begin:
-            session.run(statement)
+        _begin(session, begin)
         result = work(session)
         session.run("COMMIT")
     except BaseException:
@@ -168,3 +167,12 @@ def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction
             session.run("ROLLBACK")
         raise
     return result
+
+
+def _begin(session: Session, begin: tuple[str, ...]) -> None:
+    """Begin a transaction. A connection that was lost before may be replaced, because nothing is written."""
+    try:
+        for statement in begin:
+            session.run(statement)
+    except ConnectionBroken as error:
+        raise Repeatable(str(error)) from error

@@ -175,16 +175,16 @@ def _readable(
     """
     found: list[tuple[int, Message]] = []
     seen: set[int] = set()
-    while page := transaction.rows(numbers, (*values, limit - len(found), len(seen))):
-        # Others may have put messages before those of the last page, which then come again.
-        new = [number for (number,) in page if number not in seen]
-        for number in new:
+    while wanted := limit - len(found):
+        page = [number for (number,) in transaction.rows(numbers, (*values, wanted, len(seen)))]
+        # A message that was committed since the last page may have shifted this one.
+        for number in [one for one in page if one not in seen]:
             message = _message(transaction, statement, number)
             if message is not None:
                 found.append((number, message))
-        if len(found) == limit or not new:
+        seen.update(page)
+        if len(page) < wanted:
             break
-        seen.update(new)
     return found
 
 

@@ -73,14 +73,15 @@ class Session:
         try:
             return dialect.received(self.link.rows(statement, dialect.sent(values), dialect.quote))
         except self.link.failures as error:
-            raise self._failure(error) from error
+            # Its details may quote a whole row, and a traceback would show them.
+            raise self._failure(error) from None
 
     def run(self, statement: str, values: Row = ()) -> int:
         dialect = self._dialect
         try:
             return self.link.run(statement, dialect.sent(values), dialect.quote)
         except self.link.failures as error:
-            raise self._failure(error) from error
+            raise self._failure(error) from None
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:
         self.run("SAVEPOINT order_fsm")
@@ -97,7 +98,8 @@ class Session:
 
     def _failure(self, error: Exception) -> StoreError:
         """Return the store's error for one of the driver."""
+        failure = self._dialect.failure(error, self._where, joined=self.joined)
         if self.joined and not self.link.in_transaction:
-            # SQLite does so if the disk is full, and MariaDB after a deadlock.
-            return TransactionLost(f"{self._where}: {error}: the database rolled back: restart the transaction")
-        return self._dialect.failure(error, self._where, joined=self.joined)
+            # SQLite rolls back on some errors, and MariaDB after a deadlock.
+            return TransactionLost(f"{failure}: the database rolled back: restart the transaction")
+        return failure
