@@ -40,6 +40,8 @@ PRINTING = (
     "custom_rules",
     "custom_store",
     "embed_in_a_shop",
+    "flask_sqlalchemy_shop/shop",
+    "fastapi_shop/shop",
     "verify_rules/parcels",
 )
 

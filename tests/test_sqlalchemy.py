@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -40,6 +41,15 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def orders(engine: Engine) -> Orders:
     """A service with an order 1001 that may be placed."""
     return installed(engine)
+
+
+@pytest.fixture
+def on_server(postgresql: servers.PostgresServer, tmp_path: Path) -> Iterator[tuple[Engine, Orders]]:
+    """The same in PostgreSQL."""
+    url = servers.sqlalchemy_url(postgresql.empty(str(tmp_path)))
+    engine = create_engine(f"{url}&application_name={tmp_path.name}")
+    yield engine, installed(engine)
+    engine.dispose()
 
 
 def installed(engine: Engine) -> Orders:
@@ -199,17 +209,46 @@ def test_session_with_binds_uses_the_engine_of_the_store(orders: Orders, tmp_pat
     other.dispose()
 
 
-def test_connection_in_autocommit_commits_each_call(postgresql: servers.PostgresServer, tmp_path: Path) -> None:
-    postgresql.store(str(tmp_path)).close()
-    engine = create_engine(servers.sqlalchemy_url(postgresql.address(str(tmp_path))))
-    orders = Orders(SqlAlchemyStore(engine))
-    orders.create("1001", total="20.00", currency="EUR")
+def test_connection_in_autocommit_commits_each_call(on_server: tuple[Engine, Orders]) -> None:
+    engine, orders = on_server
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         orders.within(connection).fire("1001", "place")
         assert orders.get("1001").state == "sent"
     with engine.connect() as connection:
         assert connection.get_isolation_level() == "READ COMMITTED"
-    engine.dispose()
+
+
+def test_connections_that_the_server_closed_are_replaced(on_server: tuple[Engine, Orders]) -> None:
+    engine, orders = on_server
+    with engine.connect(), engine.connect(), engine.connect():
+        pass
+    closed_by_server(engine)
+    orders.fire("1001", "place")
+    closed_by_server(engine)
+    assert orders.get("1001").state == "sent"
+    closed_by_server(engine)
+    assert orders.deliver(lambda message: None) == 1
+
+
+def test_connection_that_the_server_closes_loses_the_transaction(on_server: tuple[Engine, Orders]) -> None:
+    engine, orders = on_server
+    with Session(engine) as session:
+        joined = orders.within(session)
+        joined.fire("1001", "place")
+        closed_by_server(engine)
+        with pytest.raises(TransactionLost):
+            joined.fire("1001", "invoice")
+        with pytest.raises(TransactionLost):
+            joined.get("1001")
+        session.rollback()
+        assert joined.get("1001").state == "unfinished"
+
+
+def closed_by_server(engine: Engine) -> None:
+    """Let the server end the connections of an engine."""
+    statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+    with psycopg.connect(servers.POSTGRESQL, autocommit=True) as connection:
+        assert connection.execute(statement, [engine.url.query["application_name"]]).fetchall()
 
 
 def test_other_hosts_are_refused(orders: Orders) -> None:

@@ -87,11 +87,12 @@ class SqlAlchemyLink:
                 connection.exec_driver_sql(part, execution_options=_WITHOUT_VALUES)
             return connection.exec_driver_sql(last, execution_options=_WITHOUT_VALUES)
         except DBAPIError as error:
+            # SQLAlchemy's own would show the values in a traceback.
             if isinstance(error.orig, self.failures):
-                raise error.orig from error
-            raise refusal(error, self._where) from error
+                raise error.orig from None
+            raise refusal(error, self._where) from None
         except SQLAlchemyError as error:
-            raise refusal(error, self._where) from error
+            raise refusal(error, self._where) from None
 
 
 class EnginePool:

@@ -1,0 +1,86 @@
+"""The shops with Flask and FastAPI work in PostgreSQL too, and the event loop goes on while a page waits."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from httpx import ASGITransport, AsyncClient
+
+from examples.fastapi_shop.shop import engines_of, paid, prepared, shop_app
+
+from . import servers
+from .test_examples import EXAMPLES, GOLDEN, run
+
+SHOPS = ("flask_sqlalchemy_shop", "fastapi_shop")
+
+
+@pytest.mark.parametrize("shop", SHOPS)
+def test_shop_prints_the_same_in_postgresql(shop: str, postgresql: servers.PostgresServer, tmp_path: Path) -> None:
+    url = servers.sqlalchemy_url(postgresql.empty(str(tmp_path)))
+    done = run(EXAMPLES / shop / "shop.py", url, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (GOLDEN / shop / "shop.txt").read_text(encoding="utf-8")
+
+
+def test_loop_goes_on_while_a_page_waits_for_a_row_in_postgresql(
+    postgresql: servers.PostgresServer, tmp_path: Path
+) -> None:
+    url = postgresql.empty(str(tmp_path))
+    watch = psycopg.connect(url, autocommit=True)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def is_waiting() -> bool:
+        return watch.execute(waiting).fetchall() != [(0,)]
+
+    def lock() -> psycopg.Connection[Any]:
+        connection = psycopg.connect(url)
+        connection.execute("SELECT FROM order_fsm_order WHERE id = '1' FOR UPDATE")
+        return connection
+
+    with watch:
+        asyncio.run(wait_for_a_lock(servers.sqlalchemy_url(url), lock, is_waiting, reads_meanwhile=True))
+
+
+def test_loop_goes_on_while_a_page_waits_for_sqlite(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+
+    def lock() -> AbstractContextManager[sqlite3.Connection]:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        return closing(connection)
+
+    asyncio.run(wait_for_a_lock(f"sqlite:///{path}", lock, lambda: True, reads_meanwhile=False))
+
+
+async def wait_for_a_lock(
+    url: str, lock: Callable[[], AbstractContextManager[Any]], is_waiting: Callable[[], bool], *, reads_meanwhile: bool
+) -> None:
+    """Ask for a page that must wait for a lock, and count how often another task of the loop runs at that time."""
+    engine, pages = engines_of(url)
+    orders = prepared(engine)
+    async with AsyncClient(transport=ASGITransport(shop_app(pages, orders)), base_url="http://shop") as client:
+        for _ in range(2):
+            assert (await client.post("/checkout/VASE")).status_code == 201
+        with lock():
+            page = asyncio.create_task(client.post("/webhook", **paid("1", "15.00")))
+            await asyncio.sleep(0)
+            while not is_waiting():
+                assert not page.done()
+                await asyncio.sleep(0)
+            for _ in range(1000):
+                await asyncio.sleep(0)
+                assert not page.done()
+            if reads_meanwhile:
+                assert (await client.get("/orders/2")).json() == {"state": "sent"}
+                assert not page.done()
+        assert (await page).json() == {"outcome": "applied"}
+    assert orders.get("1").state == "sent+invoiced+paid"
+    await pages.dispose()
+    engine.dispose()
