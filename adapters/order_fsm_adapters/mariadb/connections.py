@@ -96,7 +96,9 @@ class PyMySqlPool:
                 yield link
                 is_sound = True
             except OrderFsmError as error:
-                is_sound = not isinstance(error, ConnectionBroken) and not link.in_transaction
+                # A broken connection may be the cause of another error.
+                is_broken = isinstance(error, ConnectionBroken) or isinstance(error.__cause__, ConnectionBroken)
+                is_sound = not is_broken and not link.in_transaction
                 raise
             finally:
                 # Another exception may have come between a statement and its answer.
