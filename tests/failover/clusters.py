@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from order_fsm_adapters.mariadb import MariaDbStore
 from order_fsm_adapters.postgresql import PostgresStore
 
 SKU = "CUP"
@@ -50,9 +51,10 @@ class Failed(Exception):
     """A cluster does not do as it should."""
 
 
-def opened(url: str) -> PostgresStore:
+def opened(url: str) -> PostgresStore | MariaDbStore:
     """Open the store of a URL. Two connections are enough for a writer."""
-    return PostgresStore(url, size=2)
+    kind = PostgresStore if url.startswith("postgresql:") else MariaDbStore
+    return kind(url, size=2)
 
 
 def wait_until(event: Callable[[], bool], about: str) -> None:
@@ -83,10 +85,16 @@ class Process:
     """A server process with its children."""
 
     def __init__(self, command: Sequence[str], log: Path, user: str) -> None:
-        """Start it. Root starts it as another user, because servers refuse to run as root."""
+        """Start it."""
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True, **as_user(user)
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                user=owner(user),
+                group=owner(user),
             )
         self._log = log
 
@@ -114,9 +122,20 @@ class Process:
             self._process.wait()
 
 
-def as_user(user: str) -> dict[str, str]:
-    """Return the arguments of `subprocess` that run a command as a user, if this process is root."""
-    return {"user": user, "group": user} if os.geteuid() == 0 else {}
+def owner(user: str) -> str | None:
+    """Return the user that runs a server, None for the present one. Servers refuse to run as root."""
+    return user if os.geteuid() == 0 else None
+
+
+def run_tool(command: Sequence[str], user: str) -> None:
+    """Run a program of a server to its end.
+
+    Raises:
+        Failed: if it fails.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, user=owner(user), group=owner(user))
+    if done.returncode:
+        raise Failed(f"{command[0]}: {done.stdout}{done.stderr}")
 
 
 def _children(pid: int) -> list[int]:

@@ -27,7 +27,7 @@ from order_fsm import Orders
 from order_fsm.errors import StoreUnavailable
 from order_fsm.model import Receipt
 
-from .clusters import Failed, Process, as_user, free_ports, opened, wait_until
+from .clusters import Failed, Process, free_ports, opened, owner, run_tool, wait_until
 from .rounds import run
 
 USER = "postgres"
@@ -35,6 +35,15 @@ CONTROLS = 4
 """The number of rounds without synchronous replication."""
 LAG = 0.3
 """For at most so many seconds a standby lags behind. A primary that waits for it acknowledges nothing in them."""
+
+_SETTINGS = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+# A killed server would leave other kinds behind.
+dynamic_shared_memory_type = mmap
+# pg_rewind needs the log since the checkpoint before the failover, on both servers.
+wal_keep_size = '1GB'
+"""
 
 _BIN = Path(subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True).stdout.strip())  # noqa: S607
 
@@ -49,15 +58,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
-        settings = {
-            "port": self.port,
-            "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": "",
-            "dynamic_shared_memory_type": "mmap",  # A killed server would leave other kinds behind.
-            "wal_keep_size": "1GB",
-        }
-        command = [str(_BIN / "postgres"), "-D", str(self.folder)]
-        command += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [str(_BIN / "postgres"), "-D", str(self.folder), "-p", str(self.port)]
         self._process = Process(command, self.folder.with_suffix(".log"), USER)
         wait_until(self._is_up, f"a server on port {self.port}")
 
@@ -101,7 +102,8 @@ class Pair:
             folder: an empty one.
             synchronous: whether a commit waits for the standby.
         """
-        chown(folder, *([USER, USER] if os.geteuid() == 0 else [os.geteuid()]))
+        if owner(USER):
+            chown(folder, USER, USER)
         first, second = free_ports(2)
         self.primary = Server(folder / "first", first)
         self.standby = Server(folder / "second", second)
@@ -111,6 +113,8 @@ class Pair:
         self._tool(
             "initdb", "-D", str(self.primary.folder), "-U", USER, "-A", "trust", "-E", "UTF8", "--data-checksums"
         )
+        with (self.primary.folder / "postgresql.conf").open("a", encoding="utf-8") as settings:
+            settings.write(_SETTINGS)
         self.primary.start()
         self._tool("pg_basebackup", "-D", str(self.standby.folder), "-d", self.primary.address, "-R", "-c", "fast")
         self._join()
@@ -181,9 +185,7 @@ class Pair:
         return [pid for (pid,) in self.primary.rows(f"SELECT pid FROM pg_stat_replication WHERE {condition}")]  # noqa: S608
 
     def _tool(self, name: str, *arguments: str) -> None:
-        done = subprocess.run([str(_BIN / name), *arguments], capture_output=True, text=True, **as_user(USER))
-        if done.returncode:
-            raise Failed(f"{name}: {done.stdout}{done.stderr}")
+        run_tool([str(_BIN / name), *arguments], USER)
 
 
 def cancelled_wait(cluster: Pair) -> None:

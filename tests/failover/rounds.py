@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,8 +86,7 @@ def run(cluster: Cluster, rounds: int, folder: Path) -> Outcome:
         records = outcome.records
         with _writing(cluster, records):
             for number in range(rounds):
-                enough = len(records.update().acknowledged) + WRITERS * WARM_UP
-                wait_until(lambda enough=enough: len(records.update().acknowledged) >= enough, "changes before a kill")
+                wait_until(_reached(records, WRITERS * WARM_UP), "changes before a kill")
                 records.forget_kills(float("inf"))
                 killed_at = cluster.fail(number, lambda: len(records.update().acknowledged))
                 records.forget_kills(killed_at)
@@ -131,6 +130,12 @@ def _writing(cluster: Cluster, records: Records) -> Iterator[None]:
             if writer.poll() is None:
                 writer.kill()
                 writer.wait()
+
+
+def _reached(records: Records, more: int) -> Callable[[], bool]:
+    """Return a function that returns whether so many more changes are acknowledged."""
+    enough = len(records.update().acknowledged) + more
+    return lambda: len(records.update().acknowledged) >= enough
 
 
 def _spread(seconds: list[float]) -> str:

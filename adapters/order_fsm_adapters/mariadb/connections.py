@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import BoundedSemaphore
 from typing import Any
@@ -24,6 +24,10 @@ TIMEOUT = 10
 _CHANGES = ("INSERT", "UPDATE", "DELETE")
 _LIMIT = 1_000_000
 """Changes of so many characters are sent. A packet may have 16 MB."""
+
+
+_UNKNOWN_VARIABLE = 1193
+"""The error of a server that was built without Galera."""
 
 
 class PyMySqlLink:
@@ -111,15 +115,15 @@ class _Free:
 class PyMySqlPool:
     """The store's own connections, opened when they are needed. A forked process opens its own."""
 
-    def __init__(self, options: Mapping[str, Any], size: int) -> None:
+    def __init__(self, servers: Sequence[Mapping[str, Any]], size: int) -> None:
         """Remember how to connect.
 
         Args:
-            options: as `pymysql.connect` takes them.
+            servers: the options of `pymysql.connect` for each. The first that can be reached is used.
             size: the largest number of connections of each process.
         """
         self.where = "MariaDB"
-        self._options = options
+        self._servers = servers
         self._size = size
         self._free: dict[int, _Free] = {}
         self._closed = False
@@ -138,7 +142,9 @@ class PyMySqlPool:
                 yield link
                 is_sound = True
             except OrderFsmError as error:
-                is_sound = not isinstance(error, ConnectionBroken) and not link.in_transaction
+                # A broken connection may be the cause of another error.
+                is_broken = isinstance(error, ConnectionBroken) or isinstance(error.__cause__, ConnectionBroken)
+                is_sound = not is_broken and not link.in_transaction
                 raise
             finally:
                 # Another exception may have come between a statement and its answer.
@@ -163,14 +169,37 @@ class PyMySqlPool:
         # The one that was used last, so that the others can be closed by the server when they are not needed.
         with suppress(IndexError):
             return free.idle.pop()
-        try:
-            connection = pymysql.connect(**self._options)
-            # Each statement of a transaction that writes sees the latest commits. No lock keeps others from inserting.
-            connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            connection.query(f"SET SESSION innodb_lock_wait_timeout = {TIMEOUT}")
-        except (pymysql.Error, OSError) as error:
-            raise StoreUnavailable(f"{self.where} cannot be reached: {error.args[-1]}") from error
-        return connection
+        failure: Exception | None = None
+        for options in self._servers:
+            try:
+                return _opened(options)
+            except (pymysql.Error, OSError) as error:
+                failure = error
+        raise StoreUnavailable(f"{self.where} cannot be reached: {failure and failure.args[-1]}") from failure
+
+
+def _opened(options: Mapping[str, Any]) -> Connection[Any]:
+    connection = pymysql.connect(**options)
+    try:
+        # Each statement of a transaction that writes sees the latest commits. No lock keeps others from inserting.
+        connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        connection.query(f"SET SESSION innodb_lock_wait_timeout = {TIMEOUT}")
+        _wait_for_cluster(connection)
+        # A server that lost its cluster refuses this.
+        connection.query("SELECT 1")
+    except BaseException:
+        _close(connection)
+        raise
+    return connection
+
+
+def _wait_for_cluster(connection: Connection[Any]) -> None:
+    """Let each statement see the commits of all servers of a Galera cluster."""
+    try:
+        connection.query("SET SESSION wsrep_sync_wait = 7")
+    except pymysql.err.OperationalError as error:
+        if error.args[0] != _UNKNOWN_VARIABLE:
+            raise
 
 
 def _close(connection: Connection[Any]) -> None:

@@ -14,6 +14,7 @@ _LOCK_WAIT_TIMEOUT = 1205
 _NO_SAVEPOINT = 1305  # the transaction in which it was set has ended
 _BROKEN = {
     0,  # PyMySQL: the connection is closed
+    1047,  # the server lost its Galera cluster
     1053,  # the server shuts down
     1080,  # the server closes the connection
     1152,

@@ -48,7 +48,8 @@ class MariaDbStore(SqlStore):
         """Remember how to connect. Connects at the first call.
 
         Args:
-            url: such as `mariadb://user:password@host/shop`. Percent signs escape special characters.
+            url: such as `mariadb://user:password@host/shop`. Percent signs escape special characters. It may name the
+                servers of a Galera cluster, such as `mariadb://user@host1,host2:3307/shop`: they are tried in turn.
             connection: the shop's, by PyMySQL.
             size: the largest number of connections of each process. Not for `connection`.
 
@@ -60,7 +61,7 @@ class MariaDbStore(SqlStore):
         dialect = MariaDbDialect()
         self._database: OwnDatabase | MariaDbHost
         if url is not None:
-            self._database = OwnDatabase(PyMySqlPool(_options(url), _size(size)), dialect)
+            self._database = OwnDatabase(PyMySqlPool(_servers(url), _size(size)), dialect)
         else:
             self._database = MariaDbHost(_link(connection), dialect, _HOST)
         super().__init__(self._database, dialect)
@@ -90,22 +91,22 @@ class MariaDbStore(SqlStore):
         self._database.install(schema.install)
 
 
-def _options(url: object) -> dict[str, Any]:
-    """Return a URL as `pymysql.connect` takes it."""
+def _servers(url: object) -> list[dict[str, Any]]:
+    """Return each server of a URL as `pymysql.connect` takes it."""
     if not isinstance(url, str):
         raise InvalidInput(f"url must be a string such as {_EXAMPLE!r}, not {type(url).__name__}")
     try:
         parts = urlsplit(url)
-        port = parts.port or 3306
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        addresses = [(host.hostname, host.port or 3306) for host in hosts]
     except ValueError as error:
         raise InvalidInput(f"url must be like {_EXAMPLE!r}: {error}") from None
     database = unquote(parts.path[1:])
+    is_whole = database and all(name for name, _ in addresses)
     # The message must not repeat the password.
-    if parts.scheme != "mariadb" or not parts.hostname or not database or parts.query or parts.fragment:
+    if parts.scheme != "mariadb" or not is_whole or parts.query or parts.fragment:
         raise InvalidInput(f"url must be like {_EXAMPLE!r}, with nothing after the name of the database")
-    return {
-        "host": parts.hostname,
-        "port": port,
+    options = {
         "user": unquote(parts.username or ""),
         "password": unquote(parts.password or ""),
         "database": database,
@@ -115,6 +116,7 @@ def _options(url: object) -> dict[str, Any]:
         "binary_prefix": True,
         "client_flag": MULTI_STATEMENTS,
     }
+    return [{"host": host, "port": port, **options} for host, port in addresses]
 
 
 def _size(size: object) -> int:
