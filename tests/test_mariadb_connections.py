@@ -30,7 +30,7 @@ def kill_others(server: servers.MariaDbServer) -> None:
 
 
 def test_server_that_cannot_be_reached_is_passed_over(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
-    url = with_hosts(mariadb.url(str(tmp_path)), before="127.0.0.1:1,")
+    url = with_hosts(mariadb.address(str(tmp_path)), before="127.0.0.1:1,")
     with MariaDbStore(url) as store:
         store.commit(creation("1"))
         assert store.load("1").version == 1
