@@ -511,6 +511,7 @@ def test_cursors_of_the_host_do_not_matter(desk: Desk, cursors: type[psycopg.Cur
         ("23505", StoreUnavailable, TransactionLost),
         ("53100", StoreFull, StoreFull),
         ("42501", StoreUnavailable, StoreUnavailable),
+        ("23503", StoreUnavailable, StoreUnavailable),
         ("42P01", StoreUnavailable, StoreUnavailable),
         ("23514", StoreCorrupt, StoreCorrupt),
         ("22003", StoreCorrupt, StoreCorrupt),

@@ -14,7 +14,7 @@ from order_fsm import KeyReused, Line, OrderExists, Orders, StoreUnavailable, Ve
 from order_fsm.store import Need
 from order_fsm.testing.store_contract.changes import creation, step
 from order_fsm.testing.store_contract.expected import ALL, consistent
-from order_fsm_adapters.postgresql import PostgresStore
+from order_fsm_adapters.postgresql import PostgresStore, connections
 
 from . import clusters
 from .backends import Backends, backends, until
@@ -86,6 +86,27 @@ def test_writers_lose_nothing_while_the_server_restarts(cluster: clusters.Cluste
             assert [entry.comment for entry in consistent(store, f"{place}")[1:]] == keys
         assert len(list(store.messages())) == sum(map(len, done))
         assert store.faults() == []
+
+
+def test_store_connects_at_once_after_a_long_outage(cluster: clusters.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls during an outage raise StoreUnavailable. Pauses between attempts to connect do not outlast it."""
+    url = _new_database(cluster.url, "away")
+    monkeypatch.setattr(connections, "TIMEOUT", 0.3)
+    with PostgresStore(url) as store:
+        store.commit(creation("1001"))
+        cluster.control("stop", "-m", "fast")
+        for _ in range(12):
+            with pytest.raises(StoreUnavailable):
+                store.load("1001")
+        cluster.control("start")
+
+        def answers() -> bool:
+            try:
+                return store.load("1001").version == 1
+            except StoreUnavailable:
+                return False
+
+        assert any(answers() for _ in range(5)), "the calls after the outage must succeed"
 
 
 @pytest.fixture

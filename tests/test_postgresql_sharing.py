@@ -285,3 +285,28 @@ def test_scrub_waits_for_a_fold_that_does_not_see_the_erasure(url: str, admin: p
         for table in ("order_fsm_tally_step", "order_fsm_tally_base"):
             statement = f"SELECT FROM {table} WHERE customer = 'ann'"
             assert admin.execute(statement.encode()).fetchall() == []
+
+
+def test_rows_of_the_shop_that_refer_to_an_order_do_not_block_its_changes(url: str) -> None:
+    """Two transactions of the shop have inserted rows with a foreign key to the order. Both change it."""
+    with (
+        PostgresStore(url) as store,
+        ThreadPoolExecutor() as threads,
+        backends(url) as server,
+        psycopg.connect(url) as first,
+        psycopg.connect(url) as second,
+    ):
+        orders = Orders(store)
+        orders.create("1001", total="10", currency="GBP")
+        server.connection.execute("CREATE TABLE parcel (order_id text REFERENCES order_fsm_order)")
+        for host in (first, second):
+            host.execute("INSERT INTO parcel VALUES ('1001')")
+        orders.within(first).fire("1001", "pay", amount="10")
+        late = threads.submit(orders.within(second).comment, "1001", "delayed by snow")
+        server.waiting("%order_fsm_prepare%")
+        first.commit()
+        late.result()
+        second.commit()
+        assert [entry.trigger for entry in store.history("1001")] == ["create", "pay", "comment"]
+        with pytest.raises(StoreUnavailable, match="parcel"):
+            store.remove(store.load("1001"))

@@ -2,7 +2,8 @@
 -- release of order_fsm that still runs keeps calling its own.
 --
 -- A plan that was made while a table was small must not last when it has grown, so none may scan a whole table. bytea
--- goes into JSON as hexadecimal digits.
+-- goes into JSON as hexadecimal digits. Rows are locked without their keys: a row of the shop that refers to an order
+-- locks its key, and two transactions with such rows would wait for each other.
 
 CREATE OR REPLACE FUNCTION order_fsm_stock_seal_1(
     sku text, available bigint, held bigint, shipped bigint, lost bigint, backorder smallint
@@ -19,7 +20,7 @@ LANGUAGE plpgsql SET enable_seqscan = off SET bytea_output = hex SET lock_timeou
 BEGIN
     IF locking THEN
         PERFORM FROM order_fsm_order WHERE id IN (SELECT value->>0 FROM jsonb_array_elements(needs))
-        ORDER BY id FOR UPDATE;
+        ORDER BY id FOR NO KEY UPDATE;
     END IF;
     RETURN QUERY
     SELECT json_build_array(row_to_json(one), (
@@ -61,7 +62,7 @@ DECLARE
     refused text[];
 BEGIN
     IF wanted.id IS NOT NULL THEN
-        SELECT * INTO present FROM order_fsm_order WHERE id = wanted.id FOR UPDATE;
+        SELECT * INTO present FROM order_fsm_order WHERE id = wanted.id FOR NO KEY UPDATE;
     END IF;
     -- After the wait for the order: the same change may have been committed while it lasted.
     IF identified.key IS NOT NULL AND EXISTS (SELECT FROM order_fsm_key WHERE key = identified.key) THEN
@@ -84,7 +85,7 @@ BEGIN
     IF jsonb_array_length(change->'stock') > 0 THEN
         PERFORM FROM order_fsm_stock
         WHERE sku = ANY (ARRAY(SELECT value->>0 FROM jsonb_array_elements(change->'stock')))
-        ORDER BY sku FOR UPDATE;
+        ORDER BY sku FOR NO KEY UPDATE;
         SELECT ARRAY[fault, moves.sku] INTO refused FROM (
             SELECT move.sku, move.place, CASE
                 WHEN item.seal <> order_fsm_stock_seal_1(
@@ -209,11 +210,11 @@ BEGIN
     -- In one sequence, so that two batches with the same orders and items do not wait for each other.
     PERFORM FROM order_fsm_order
     WHERE id = ANY (ARRAY(SELECT value->'order'->>'id' FROM jsonb_array_elements(changes)))
-    ORDER BY id FOR UPDATE;
+    ORDER BY id FOR NO KEY UPDATE;
     PERFORM FROM order_fsm_stock
     WHERE sku = ANY (ARRAY(SELECT move->>0 FROM jsonb_array_elements(changes) AS one (value),
         jsonb_array_elements(value->'stock') AS move))
-    ORDER BY sku FOR UPDATE;
+    ORDER BY sku FOR NO KEY UPDATE;
     FOR change IN SELECT value FROM jsonb_array_elements(changes) LOOP
         IF jsonb_array_length(change->'after') > 0 AND NOT EXISTS (
             SELECT FROM jsonb_array_elements(change->'after') AS place WHERE is_done[place::integer + 1]
@@ -242,13 +243,13 @@ $$;
 CREATE OR REPLACE FUNCTION order_fsm_fold_1(enough integer) RETURNS void LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
 BEGIN
     IF enough = 0 THEN
-        PERFORM FROM order_fsm_schema FOR UPDATE;
+        PERFORM FROM order_fsm_schema FOR NO KEY UPDATE;
     END IF;
     PERFORM FROM (SELECT FROM order_fsm_tally_step LIMIT enough) AS steps HAVING count(*) < enough;
     IF FOUND THEN
         RETURN;
     END IF;
-    PERFORM FROM order_fsm_schema FOR UPDATE SKIP LOCKED;
+    PERFORM FROM order_fsm_schema FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
     END IF;
