@@ -44,6 +44,7 @@ class PostgresDialect(Dialect):
 
     name = "PostgreSQL"
     for_update = " FOR UPDATE"
+    lock_order = "SELECT id FROM order_fsm_order WHERE id = ? FOR UPDATE"
     skip_locked = " FOR UPDATE SKIP LOCKED"
     begin_reading = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     # No call waits for ever for a row that another transaction has locked.

@@ -19,12 +19,15 @@ class Transaction(Protocol):
     Attributes:
         for_update: ends a SELECT to lock its rows. Empty if a transaction that writes is alone anyway.
         skip_locked: the same, and the rows that others have locked are left out.
+        lock_order: the statement by which a relay locks an order. Empty if a transaction that writes is alone anyway.
         has_triggers: whether triggers of the database keep the tallies.
         sees_one_moment: whether all its statements see the database as it was at one moment.
     """
 
     @property
     def for_update(self) -> str: ...
+    @property
+    def lock_order(self) -> str: ...
     @property
     def skip_locked(self) -> str: ...
     @property

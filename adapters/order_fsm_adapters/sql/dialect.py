@@ -29,13 +29,14 @@ class Dialect:
     Attributes:
         name: of the database, for messages.
         quote: goes around names.
-        for_update, skip_locked, has_triggers: as in `Transaction`.
+        for_update, lock_order, skip_locked, has_triggers: as in `Transaction`.
         begin_reading, begin_writing: the statements that begin a transaction, in one round trip each.
     """
 
     name = ""
     quote = '"'
     for_update = ""
+    lock_order = ""
     skip_locked = ""
     has_triggers = False
     begin_reading: tuple[str, ...] = ("BEGIN",)

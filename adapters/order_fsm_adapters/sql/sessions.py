@@ -54,6 +54,7 @@ class Session:
         """
         self.link = link
         self.for_update = dialect.for_update
+        self.lock_order = dialect.lock_order
         self.skip_locked = dialect.skip_locked
         self.has_triggers = dialect.has_triggers
         self.sees_one_moment = sees_one_moment
