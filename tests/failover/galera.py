@@ -11,18 +11,27 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 import pymysql
+from attrs import define, field
 
-from .clusters import Failed, Process, free_ports, owner, run_tool, wait_until
+from order_fsm import Message, Orders
+
+from .clusters import Failed, Process, free_ports, opened, owner, run_tool, wait_until
 from .rounds import run
 
 USER = "mysql"
 NODES = 3
+MESSAGES = 400
+RELAYED = 6
+"""The number of orders that relays and a writer work on at the same time."""
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 
 
@@ -137,6 +146,63 @@ class Trio:
             node.end()
 
 
+@define
+class Relayed:
+    """The result of relays on two servers, while a third one writes.
+
+    Attributes:
+        delivered: how often each message was delivered.
+        stuck: the messages that no relay delivers.
+    """
+
+    delivered: Counter[str] = field(factory=Counter)
+    stuck: list[str] = field(factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether each message was delivered once. No server fails here, so none may come twice."""
+        return not self.stuck and set(self.delivered.values()) == {1} and len(self.delivered) == MESSAGES
+
+    def __str__(self) -> str:
+        again = sum(number > 1 for number in self.delivered.values())
+        return (
+            f"{len(self.delivered)} messages delivered by two relays, {again} more than once, {len(self.stuck)} never"
+        )
+
+
+def relayed(cluster: Trio) -> Relayed:
+    """Write messages of a few orders on one server, and relay them on the two others at the same time."""
+    result = Relayed()
+    lock, is_written = Lock(), Event()
+
+    def deliver(number: int) -> None:
+        with opened(cluster.url(number)) as store:
+            while not is_written.is_set():
+                Orders(store).deliver(add, limit=5)
+
+    def add(message: Message) -> None:
+        with lock:
+            result.delivered[message.id] += 1
+
+    with opened(cluster.url(0)) as store, ThreadPoolExecutor() as relays:
+        store.install()
+        orders = Orders(store)
+        for number in range(RELAYED):
+            orders.create(f"relayed-{number}", "20.00", "GBP", email="ann@example.com")
+        running = [relays.submit(deliver, number) for number in (1, 2)]
+        try:
+            for number in range(MESSAGES):
+                orders.comment(f"relayed-{number % RELAYED}", "a comment", visible=True, notify=True)
+        finally:
+            is_written.set()
+        for relay in running:
+            relay.result()
+        while orders.deliver(add, limit=1000):
+            pass
+        result.stuck = [message.id for message in store.messages()]
+    return result
+
+
 @contextmanager
 def trio() -> Iterator[tuple[Trio, Path]]:
     """Run a cluster for a block, in a temporary folder, with another folder for the reports."""
@@ -149,16 +215,18 @@ def trio() -> Iterator[tuple[Trio, Path]]:
 
 
 def main() -> int:
-    """Run all rounds. Return the exit status: 0 if nothing was lost."""
+    """Run all. Return the exit status: 0 if nothing was lost, and each message was delivered."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     rounds: int = parser.parse_args().rounds
     with trio() as (cluster, reports):
+        messages = relayed(cluster)
+        print(messages)
         outcome = run(cluster, rounds, reports)
     print(outcome)
     for finding in (*outcome.findings, *outcome.stuck):
         print(finding)
-    return 0 if outcome.ok else 1
+    return 0 if messages.ok and outcome.ok else 1
 
 
 if __name__ == "__main__":

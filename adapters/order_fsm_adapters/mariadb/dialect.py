@@ -30,6 +30,8 @@ class MariaDbDialect(Dialect):
     name = "MariaDB"
     quote = "`"
     for_update = " FOR UPDATE"
+    # Another server of a Galera cluster knows nothing of a lock, but refuses to commit if it changed the same row.
+    lock_order = "UPDATE order_fsm_order SET relayed = relayed + 1 WHERE id = ?"
     skip_locked = " FOR UPDATE SKIP LOCKED"
     latest = " LOCK IN SHARE MODE"
     begin_reading = (

@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS order_fsm_order (
     salt VARBINARY(16),
     personal VARBINARY(32),
     created_at VARCHAR(32) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
+    -- How often a relay has locked the order.
+    relayed BIGINT NOT NULL DEFAULT 0,
     INDEX order_fsm_order_by_state (state, created_at),
     INDEX order_fsm_order_by_customer (customer, state, created_at),
     INDEX order_fsm_order_refund_due (refund_is_due, created_at),

@@ -22,6 +22,7 @@ class Transaction(Protocol):
         skip_locked: the same, and the rows that others have locked are left out.
         latest: ends a SELECT that a change depends on, so that it sees the latest commits if the transaction has an
             older snapshot. It may lock rows and the gaps between them.
+        lock_order: the statement by which a relay locks an order. Empty if a transaction that writes is alone anyway.
         has_triggers: whether triggers of the database keep the tallies.
         sees_one_moment: whether all its statements see the database as it was at one moment.
     """
@@ -30,6 +31,8 @@ class Transaction(Protocol):
     def connection(self) -> Any: ...
     @property
     def for_update(self) -> str: ...
+    @property
+    def lock_order(self) -> str: ...
     @property
     def skip_locked(self) -> str: ...
     @property

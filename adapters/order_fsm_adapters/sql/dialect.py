@@ -60,7 +60,7 @@ class Dialect:
     Attributes:
         name: of the database, for messages.
         quote: goes around names.
-        for_update, skip_locked, has_triggers: as in `Transaction`.
+        for_update, lock_order, skip_locked, has_triggers: as in `Transaction`.
         latest: as in `Transaction`, for the transactions of a host.
         begin_reading, begin_writing: the statements that begin a transaction, in one round trip each.
     """
@@ -68,6 +68,7 @@ class Dialect:
     name = ""
     quote = '"'
     for_update = ""
+    lock_order = ""
     skip_locked = ""
     latest = ""
     has_triggers = False

@@ -51,7 +51,6 @@ _DEAD = "SELECT number FROM order_fsm_dead_letter ORDER BY created_at, number LI
 _ALL_DEAD = "SELECT number FROM order_fsm_dead_letter"
 _DEAD_LETTER = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE number = ?"  # noqa: S608
 _DEAD_LETTER_OF = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE id = ?"  # noqa: S608
-_ORDER = "SELECT id FROM order_fsm_order WHERE id = ?"
 _DIG_UP = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
 
 
@@ -145,8 +144,8 @@ def erase(transaction: Transaction, order_id: str) -> None:
 
 def _lock_order(transaction: Transaction, order_id: str) -> None:
     """Keep commits away from an order, so that no message comes while another one becomes its head."""
-    if transaction.for_update:
-        transaction.rows(_ORDER + transaction.for_update, (order_id,))
+    if transaction.lock_order:
+        transaction.run(transaction.lock_order, (order_id,))
 
 
 def _leased(transaction: Transaction, message: Message, until: datetime) -> list[int]:

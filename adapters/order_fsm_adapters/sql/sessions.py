@@ -61,6 +61,7 @@ class Session:
         self.link = link
         self.connection = link.connection
         self.for_update = dialect.for_update
+        self.lock_order = dialect.lock_order
         self.skip_locked = dialect.skip_locked
         self.latest = dialect.latest if joined else ""
         self.has_triggers = dialect.has_triggers

@@ -21,6 +21,7 @@ class Session:
     __slots__ = ("__weakref__", "connection", "is_joined", "where")
 
     for_update = ""
+    lock_order = ""
     skip_locked = ""
     latest = ""
     has_triggers = True
