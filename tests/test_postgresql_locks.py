@@ -9,10 +9,12 @@ import pytest
 from psycopg import IsolationLevel
 
 from order_fsm import (
+    OrderExists,
+    OrderNotFound,
     TransactionLost,
     VersionConflict,
 )
-from order_fsm.testing.store_contract.changes import step
+from order_fsm.testing.store_contract.changes import creation, step
 from order_fsm.testing.store_contract.expected import consistent
 from order_fsm_adapters.postgresql import PostgresStore
 
@@ -129,3 +131,26 @@ def test_threads_whose_transactions_are_serializable_by_default_lose_nothing(des
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(comment, range(20)))
         assert sorted(int(entry.comment) for entry in consistent(store, "1001")[1:]) == list(range(20))
+
+
+@pytest.mark.parametrize("guest", [False, True], ids=["by itself", "joined"])
+def test_order_that_is_created_while_another_call_looks_for_it_is_not_damaged(desk: Desk, guest: bool) -> None:
+    """A creation is committed after another one has looked for the order, and before it looks for the history."""
+    with ThreadPoolExecutor() as threads, holding(desk.url, "LOCK TABLE order_fsm_entry") as other:
+        desk.store.within(other).commit(creation("1002", customer="ann"))
+        store = desk.store.within(desk.host) if guest else desk.store
+        commit = threads.submit(failed, partial(store.commit, creation("1002")))
+        desk.backends.waiting(COMMITTING)
+        other.commit()
+        assert type(commit.result()) is OrderExists
+
+
+def test_order_that_is_created_while_a_host_loads_it_is_not_damaged(desk: Desk) -> None:
+    """The host's transaction sees the order with its next statement only."""
+    with ThreadPoolExecutor() as threads, holding(desk.url, "LOCK TABLE order_fsm_entry") as other:
+        desk.store.within(other).commit(creation("1002", customer="ann"))
+        load = threads.submit(failed, partial(desk.store.within(desk.host).load, "1002"))
+        desk.backends.waiting("%order_fsm_entry%")
+        other.commit()
+        assert type(load.result()) is OrderNotFound
+        assert desk.store.within(desk.host).load("1002").customer == "ann"

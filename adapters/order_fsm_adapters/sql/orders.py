@@ -16,7 +16,10 @@ ENTRIES = f"""
     SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? AND version BETWEEN ? AND ? ORDER BY version
 """  # noqa: S608
 LIMIT = 2**63
-_HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
+# The order may have been created after the statement that looked for it.
+_IS_GONE = """
+    SELECT 1 FROM order_fsm_entry WHERE order_id = ? AND NOT EXISTS (SELECT 1 FROM order_fsm_order WHERE id = ?) LIMIT 1
+"""
 RECORD = f'SELECT {RECORD_SELECTION} FROM order_fsm_key WHERE "key" = ?'  # noqa: S608
 
 
@@ -33,7 +36,7 @@ def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow 
     """
     for row in transaction.rows(ORDER + lock, (order_id,)):
         return OrderRow._make(row)
-    if transaction.rows(_HAS_ENTRIES, (order_id,)):
+    if transaction.rows(_IS_GONE, (order_id, order_id)):
         raise gone(order_id)
     return None
 
