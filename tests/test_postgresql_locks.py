@@ -154,3 +154,13 @@ def test_order_that_is_created_while_a_host_loads_it_is_not_damaged(desk: Desk) 
         other.commit()
         assert type(load.result()) is OrderNotFound
         assert desk.store.within(desk.host).load("1002").customer == "ann"
+
+
+def test_history_that_grows_while_a_host_reads_it_is_not_damaged(desk: Desk) -> None:
+    """A commit comes between the host's statements, which see different moments."""
+    with ThreadPoolExecutor() as threads, holding(desk.url, "LOCK TABLE order_fsm_entry") as other:
+        desk.store.within(other).commit(step(desk.store.load("1001")))
+        history = threads.submit(desk.store.within(desk.host).history, "1001")
+        desk.backends.waiting("%order_fsm_entry%")
+        other.commit()
+        assert [entry.version for entry in history.result()] == [1, 2]

@@ -70,7 +70,10 @@ def history(transaction: Transaction, order_id: str, after: int, limit: int | No
     # The entry `after` has the seal that the next one follows. A page at either end has all that may be inserted there.
     start = after or -LIMIT
     end = LIMIT - 1 if limit is None or after + limit >= row.version else after + limit
-    return history_of(row, transaction.rows(ENTRIES, (order_id, start, end)), after, limit)
+    rows = transaction.rows(ENTRIES, (order_id, start, end))
+    if not transaction.sees_one_moment and row_of(transaction, order_id) != row:
+        return history(transaction, order_id, after, limit)  # A commit came between the statements.
+    return history_of(row, rows, after, limit)
 
 
 def record(transaction: Transaction, key: str) -> IdempotencyRecord | None:
