@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -26,6 +27,7 @@ from order_fsm.testing import FrozenClock
 from order_fsm.testing.store_contract.harness import STRESS
 from order_fsm_adapters.memory import MemoryStore
 from tests import servers
+from tests.desk import Desk
 from tests.stores import KINDS, opened
 
 EVERYTHING = 1_000_000
@@ -173,6 +175,13 @@ def mariadb(_mariadb: servers.MariaDbServer) -> Iterator[servers.MariaDbServer]:
     """Databases in MariaDB, empty at first."""
     yield _mariadb
     _mariadb.empty()
+
+
+@pytest.fixture
+def desk(postgresql: servers.PostgresServer, request: pytest.FixtureRequest) -> Iterator[Desk]:
+    """A shop on PostgreSQL whose calls a test lets fail."""
+    with ExitStack() as stack:
+        yield Desk(postgresql, request.node.nodeid, stack)
 
 
 POLICIES: dict[str, tuple[Dispatch, bool]] = {

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel
 
-from order_fsm import Message, StoreUnavailable, TransactionLost, VersionConflict
+from order_fsm import Message, TransactionLost, VersionConflict
 from order_fsm.testing.store_contract.changes import START, creation, moment, seeded, step
 from order_fsm_adapters.postgresql import PostgresStore
 from order_fsm_adapters.sql import outbox
@@ -206,17 +206,3 @@ def test_several_relays_deliver_each_message_once_and_in_sequence(url: str, stor
         sequence = [f"{order_id}#1.1", *(f"{order_id}#{n}.{place}" for n in range(2, version + 1) for place in (1, 2))]
         assert told[order_id] == sequence
     assert sum(map(len, told.values())) == 5 + 3 * 40 * 2
-
-
-def test_commit_that_waits_too_long_for_a_head_is_not_written(url: str, store: PostgresStore) -> None:
-    """Another program holds the message. The commit raises StoreUnavailable, and is done when it is repeated."""
-    _claimed(store)
-    with psycopg.connect(url, autocommit=True) as owner:
-        owner.execute("ALTER FUNCTION order_fsm_commit_1 SET lock_timeout = '50ms'")
-    change = step(store.load("1001"), topics=["order.paid"], key="k")
-    with psycopg.connect(url) as other:
-        other.execute("SELECT FROM order_fsm_message FOR UPDATE")
-        with pytest.raises(StoreUnavailable, match="55P03"):
-            store.commit(change)
-    store.commit(change)
-    assert store.load("1001").version == 2

@@ -59,6 +59,7 @@ DECLARE
     entries order_fsm_entry[];
     entry order_fsm_entry;
     message order_fsm_message;
+    waits boolean;
     refused text[];
 BEGIN
     IF wanted.id IS NOT NULL THEN
@@ -72,11 +73,14 @@ BEGIN
         IF expected = 0 THEN
             IF present.id IS NOT NULL THEN
                 RETURN '{exists}';
-            ELSIF EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id) THEN
+            ELSIF EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id)
+                -- In the same snapshot: the order may have been created after the one of the statement above.
+                AND NOT EXISTS (SELECT FROM order_fsm_order WHERE id = wanted.id) THEN
                 RETURN '{gone}';
             END IF;
         ELSIF present.id IS NULL THEN
             RETURN CASE WHEN EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id)
+                AND NOT EXISTS (SELECT FROM order_fsm_order WHERE id = wanted.id)
                 THEN '{gone}'::text[] ELSE '{missing}' END;
         ELSIF present.version <> expected THEN
             RETURN ARRAY['version', present.version::text];
@@ -185,14 +189,18 @@ BEGIN
         FROM order_fsm_moves_1(change->'stock') AS move WHERE item.sku = move.sku;
     END IF;
     FOR message IN SELECT * FROM jsonb_populate_recordset(NULL::order_fsm_message, change->'messages') LOOP
-        -- In a transaction that sees an older moment, the lock fails if a relay has deleted that message since: the new
-        -- one would wait for it for ever.
-        PERFORM FROM order_fsm_message AS other
-        WHERE other.order_id = message.order_id AND other.remaining = '' AND message.remaining = ''
-        ORDER BY number DESC LIMIT 1 FOR KEY SHARE;
+        waits := message.remaining = '' AND EXISTS (
+            SELECT FROM order_fsm_message AS other WHERE other.order_id = message.order_id AND other.remaining = '');
+        IF waits AND current_setting('transaction_isolation') <> 'read committed' THEN
+            -- It may see an older moment. The lock fails if a relay has deleted that message since: the new one would
+            -- wait for it for ever.
+            PERFORM FROM order_fsm_message AS other
+            WHERE other.order_id = message.order_id AND other.remaining = ''
+            ORDER BY number DESC LIMIT 1 FOR KEY SHARE;
+        END IF;
         INSERT INTO order_fsm_message (id, order_id, topic, payload, created_at, remaining, seal, attempts, due, head)
         VALUES (message.id, message.order_id, message.topic, message.payload, message.created_at, message.remaining,
-            message.seal, message.attempts, '', CASE WHEN FOUND THEN 0 ELSE 1 END);
+            message.seal, message.attempts, '', CASE WHEN waits THEN 0 ELSE 1 END);
     END LOOP;
     RETURN '{done}';
 END

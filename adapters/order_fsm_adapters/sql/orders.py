@@ -21,7 +21,10 @@ ENTRIES = f"""
 """  # noqa: S608
 LIMIT = 2**63
 _VERSION = "SELECT version FROM order_fsm_order WHERE id = ?"
-_HAS_ENTRIES = "SELECT 1 FROM order_fsm_entry WHERE order_id = ? LIMIT 1"
+# The order may have been created after the statement that looked for it.
+_IS_GONE = """
+    SELECT 1 FROM order_fsm_entry WHERE order_id = ? AND NOT EXISTS (SELECT 1 FROM order_fsm_order WHERE id = ?) LIMIT 1
+"""
 RECORD = f'SELECT {RECORD_SELECTION} FROM order_fsm_key WHERE "key" = ?'  # noqa: S608
 
 
@@ -39,14 +42,9 @@ def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow 
     statement = _LOCKED + lock if lock else ORDER
     for row in transaction.rows(statement, (order_id,)):
         return OrderRow._make(row)
-    if not transaction.rows(_HAS_ENTRIES, (order_id,)):
-        return None
-    # It may have been created or removed between the two statements.
-    for row in transaction.rows(statement, (order_id,)):
-        return OrderRow._make(row)
-    if not transaction.rows(_HAS_ENTRIES + transaction.latest, (order_id,)):
-        return None
-    raise gone(order_id)
+    if transaction.rows(_IS_GONE, (order_id, order_id)):
+        raise gone(order_id)
+    return None
 
 
 def gone(order_id: str) -> StoreCorrupt:
@@ -86,7 +84,10 @@ def history(
     # The entry `after` has the seal that the next one follows. A page at either end has all that may be inserted there.
     start = after or -LIMIT
     end = LIMIT - 1 if limit is None or after + limit >= row.version else after + limit
-    return history_of(row, transaction.rows(ENTRIES + lock, (order_id, start, end)), after, limit)
+    rows = transaction.rows(ENTRIES + lock, (order_id, start, end))
+    if not lock and not transaction.sees_one_moment and row_of(transaction, order_id) != row:
+        return history(transaction, order_id, after, limit, lock)  # A commit came between the statements.
+    return history_of(row, rows, after, limit)
 
 
 def _record(transaction: Transaction, key: str, lock: str = "") -> IdempotencyRecord | None:
