@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import pymysql
 import pytest
@@ -280,13 +281,14 @@ def test_new_order_in_an_open_transaction_keeps_no_other_order_from_being_create
 ) -> None:
     orders, joined = Orders(own), Orders(guest)
     own.set_stock("TEAPOT", 3)
-    orders.create("1000", "10.00", "GBP")
+    # To insert a row again that an earlier test deleted may lock the gap beside it.
+    first, second = uuid4().hex, uuid4().hex
     host.begin()
-    joined.create("1001", "10.00", "GBP", [Line("TEAPOT", 1)], key="1001")
-    orders.create("1002", "10.00", "GBP", [Line("CUP", 1)], key="1002")
-    assert orders.fire("1002", "place", key="place").order.state == "sent"
+    joined.create(first, "10.00", "GBP", [Line("TEAPOT", 1)], key=first)
+    orders.create(second, "10.00", "GBP", [Line("TEAPOT", 1)], key=second)
+    assert orders.fire(second, "place", key=f"place {second}").order.state == "sent"
     host.commit()
-    assert orders.fire("1001", "place").order.state == "sent"
+    assert orders.fire(first, "place").order.state == "sent"
 
 
 # Lost transactions

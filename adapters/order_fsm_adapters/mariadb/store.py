@@ -35,9 +35,10 @@ class MariaDbStore(SqlStore):
     transaction usable. After TransactionLost the shop must roll it back: a deadlock has undone all of it, and a commit
     would raise nothing. On a connection in autocommit with no transaction open, each call commits by itself.
 
-    Let a transaction with a guest have the isolation level READ COMMITTED. Under REPEATABLE READ the store must lock
-    the gaps between rows to see the latest commits, so that changes of different orders wait for each other more often,
-    and some are lost.
+    Let a transaction with a guest have the isolation level READ COMMITTED. Under REPEATABLE READ the store sees the
+    latest commits, too, but a change with messages also locks the gap behind those of its order. So changes of other
+    orders may wait for it, and deadlocks are more frequent. Orders that others created since the transaction began to
+    read are not found. A key that was used since is a VersionConflict, unless it was on the same order.
 
     The tables are made by `install`, in the connection's database. All are named `order_fsm_...`. Erased values are not
     in them any more. Their bytes stay in the server's files until it uses the space again, and in its logs and backups

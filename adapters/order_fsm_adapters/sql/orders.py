@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Order
@@ -14,8 +15,6 @@ from order_fsm_adapters.sql.order_rows import ORDER_COLUMNS, OrderRow, order_of
 from order_fsm_adapters.sql.rows import RECORD_SELECTION, record_of
 
 ORDER = f"SELECT {ORDER_COLUMNS} FROM order_fsm_order WHERE id = ?"  # noqa: S608
-# To lock the place of a row that is not there would keep others from inserting rows near it.
-_LOCKED = f"{ORDER[:-1]}(SELECT seen.id FROM order_fsm_order AS seen WHERE seen.id = ?)"  # noqa: S608
 ENTRIES = f"""
     SELECT {ENTRY_COLUMNS} FROM order_fsm_entry WHERE order_id = ? AND version BETWEEN ? AND ? ORDER BY version
 """  # noqa: S608
@@ -39,8 +38,10 @@ def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow 
     Raises:
         StoreCorrupt: if the row is missing and the history is not.
     """
-    statement = _LOCKED + lock if lock else ORDER
-    for row in transaction.rows(statement, (order_id,)):
+    if lock and transaction.latest and not transaction.rows(_VERSION, (order_id,)):
+        # To lock the place of a row that is not there would keep others from inserting rows near it.
+        lock = ""
+    for row in transaction.rows(ORDER + lock, (order_id,)):
         return OrderRow._make(row)
     if transaction.rows(_IS_GONE, (order_id, order_id)):
         raise gone(order_id)
@@ -108,7 +109,8 @@ def snapshots(transaction: Transaction, needs: Sequence[Need], lock: str = "") -
     if lock and len(needs) > 1:
         # In one sequence, so that two transactions that lock the same orders do not wait for each other.
         for order_id in sorted({need.order_id for need in needs if need.order_id is not None}):
-            transaction.rows(_LOCKED + lock, (order_id,))
+            with suppress(StoreCorrupt):  # Its own need says so.
+                row_of(transaction, order_id, lock)
     return [_snapshot(transaction, need, lock) for need in needs]
 
 

@@ -9,8 +9,6 @@ from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, stock_row
 
 _ITEM = f"SELECT {STOCK_COLUMNS} FROM order_fsm_stock WHERE sku = ?"  # noqa: S608
-# To lock the place of a row that is not there would keep others from inserting rows near it.
-_LOCKED = f"{_ITEM[:-1]}(SELECT seen.sku FROM order_fsm_stock AS seen WHERE seen.sku = ?)"  # noqa: S608
 _UPDATE = """
     UPDATE order_fsm_stock SET available = ?, held = ?, shipped = ?, lost = ?, backorder = ?, seal = ? WHERE sku = ?
 """
@@ -26,10 +24,12 @@ def levels(transaction: Transaction, skus: Iterable[str], lock: str = "") -> dic
         lock: ends the statement if the rows shall be locked.
     """
     found: dict[str, StockLevel] = {}
-    statement = _LOCKED + lock if lock else _ITEM
     # In one sequence, so that two transactions that lock the same items do not wait for each other.
     for sku in sorted(set(skus)):
-        for row in transaction.rows(statement, (sku,)):
+        if lock and transaction.latest and not transaction.rows(_ITEM, (sku,)):
+            # To lock the place of a row that is not there would keep others from inserting rows near it.
+            continue
+        for row in transaction.rows(_ITEM + lock, (sku,)):
             found[sku] = level_of(row)
     return found
 
