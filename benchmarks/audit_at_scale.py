@@ -1,6 +1,8 @@
-"""How much memory and time an audit takes, on SQLite: python benchmarks/audit_at_scale.py 10000 100000 1000000.
+"""Measure the memory and time of an audit on SQLite.
 
-Each number of orders is filled and audited in processes of their own, so that the most memory is that of the audit.
+    python benchmarks/audit_at_scale.py 10000 100000 1000000
+
+Separate processes fill and audit each number of orders, so that the peak memory is that of the audit.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from order_fsm_adapters.sqlite import SqliteStore
 
 
 def fill(path: Path, number: int) -> None:
-    """Paid orders of four entries, in one transaction, as what is timed is the audit."""
+    """Create paid orders of four entries in one transaction, because only the audit is timed."""
     connection = sqlite3.connect(path)
     orders = Orders(SqliteStore(connection=connection))
     orders.set_stock("TEAPOT", 2 * number)
@@ -33,7 +35,7 @@ def fill(path: Path, number: int) -> None:
 
 
 def audit(path: Path) -> None:
-    """Print what it took."""
+    """Audit and print time and memory."""
     store = SqliteStore(path)
     start = time.perf_counter()
     found = Orders(store).audit()

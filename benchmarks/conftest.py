@@ -1,4 +1,4 @@
-"""The comparisons of a run, held to their limits or to the last recorded run, and printed as a table."""
+"""Check the comparisons of a run against their limits or the last recorded run, and print a table."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--slack",
         type=float,
         metavar="TIMES",
-        help="a check for regressions: each ratio may be so many times that of the last recorded run; its limit is "
-        "asked only where none is recorded",
+        help="a check for regressions: each ratio may be this many times that of the last recorded run; its limit "
+        "counts only if no ratio is recorded",
     )
-    group.addoption("--record", action="store_true", help=f"keep the ratios of this run in {RECORD.name}")
+    group.addoption("--record", action="store_true", help=f"record the ratios of this run in {RECORD.name}")
     group.addoption(
-        "--orders", type=int, default=100_000, metavar="N", help="how many orders the large stores hold (100,000)"
+        "--orders", type=int, default=100_000, metavar="N", help="the number of orders in the large stores (100,000)"
     )
 
 
@@ -51,7 +51,7 @@ def _held(request: pytest.FixtureRequest) -> Callable[[Callable[[], Paired], flo
 
 @pytest.fixture
 def compare(benchmark: Any, _held: Callable[[Callable[[], Paired], float, str], None]) -> Compare:
-    """See `Compare`. What pytest-benchmark reports beside the ratio is ours alone, a few times."""
+    """Return a `Compare`. The times that pytest-benchmark reports are of a few rounds of ours alone."""
 
     def compare(ours: Prepare, theirs: Prepare, *, limit: float, rounds: int, changes: int) -> None:
         benchmark.pedantic(lambda work: work(), setup=lambda: ((ours(),), {}), rounds=3)
@@ -62,7 +62,7 @@ def compare(benchmark: Any, _held: Callable[[Callable[[], Paired], float, str], 
 
 @pytest.fixture
 def hold(_held: Callable[[Callable[[], Paired], float, str], None]) -> Hold:
-    """See `Hold`."""
+    """Return a `Hold`."""
 
     def hold(measure: Callable[[], tuple[float, float]], *, limit: float, unit: str) -> None:
         def measured() -> Paired:
@@ -79,7 +79,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ratios = config.stash[RATIOS]
     if not ratios:
         return
-    terminalreporter.section("ratios: medians of the rounds; what a change costs in us")
+    terminalreporter.section("ratios: medians of the rounds; cost of a change in us")
     for line in table(ratios):
         terminalreporter.line(line)
     slipped = [ratio for ratio in ratios if ratio.slipped]

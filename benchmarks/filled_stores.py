@@ -1,4 +1,4 @@
-"""Stores of many orders, filled without waiting for the disk: durability is not what is timed in them."""
+"""Stores of many orders, filled without waiting for the disk, because durability is not timed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ KINDS = ("memory", "sqlite", "json")
 
 
 class Shop:
-    """A store that is filled, and the orders in it: `o0`, `o1` and so on."""
+    """A filled store, with orders `o0`, `o1` and so on."""
 
     def __init__(self, folder: Path, kind: str, number: int) -> None:
-        """Fill it.
+        """Fill the store.
 
         Args:
-            folder: where the store shall be.
+            folder: the folder of the store.
             kind: one of `KINDS`.
-            number: how many orders.
+            number: the number of orders.
         """
         self.number = number
         self.path = folder / f"{number}.{kind}"
@@ -36,13 +36,13 @@ class Shop:
         self._begin = count(1, 7919)
 
     def some(self, number: int) -> list[str]:
-        """The ids of some complete orders from all over the store: of others each time, as far as it has so many."""
+        """Return the ids of some complete orders from the whole store, different ones each time if possible."""
         first, step = next(self._begin), self.number // number
         ids = ((first + one * step) % self.number for one in range(number))
         return [f"o{one if one % 50 else one + 1}" for one in ids]
 
     def read_through(self) -> None:
-        """Have the system read a file of SQLite: what it has let go of it would be waited for in a change."""
+        """Load the file of SQLite into the system's cache, so that no change waits for a read."""
         if isinstance(self.store, SqliteStore):
             with self.path.open("rb") as file:
                 while file.read(1 << 20):
@@ -54,9 +54,9 @@ class Shop:
 
 @contextmanager
 def unflushed() -> Iterator[None]:
-    """The JSON log is written without waiting for the disk."""
+    """Write the JSON log without waiting for the disk."""
 
-    def no_flush(descriptor: int) -> None:  # A `Mock` would keep every call, and take longer than the rest.
+    def no_flush(descriptor: int) -> None:  # A `Mock` would record every call, and take longer than the rest.
         del descriptor
 
     with mock.patch("os.fsync", no_flush):
@@ -93,7 +93,7 @@ def filled_sqlite(path: Path, fill: Callable[[Store], None]) -> SqliteStore:
 
 
 def _fill(orders: Orders, number: int) -> None:
-    """Most orders are complete, and every fiftieth waits for its payment."""
+    """Create orders. Most are complete, and every fiftieth waits for its payment."""
     for one in range(number):
         order_id = f"o{one}"
         orders.create(order_id, total="49.90", currency="GBP")

@@ -1,4 +1,6 @@
-"""How the cost of a change grows, as a table and a picture: python benchmarks/growth.py FOLDER --orders 100000.
+"""Measure how the cost of a change grows, as a table and a picture.
+
+    python benchmarks/growth.py FOLDER --orders 100000
 
 Writes `growth.md` and `growth.svg` into the folder. The picture needs matplotlib: pip install -e '.[bench]'.
 """
@@ -34,14 +36,14 @@ ENTRIES = (10, 100, 1_000, 10_000)
 STATUSES = range(5, 13)
 WORKERS = (1, 2, 4, 8)
 CHANGES = 320
-"""How many all workers make together."""
+"""The number of changes of all workers together."""
 
 Line = list[tuple[int, float]]
 
 
 @contextmanager
 def opened(kind: str, folder: Path) -> Iterator[Store]:
-    """A store in a folder."""
+    """Open a store in a folder."""
     if kind == "memory":
         yield MemoryStore()
         return
@@ -53,7 +55,7 @@ def opened(kind: str, folder: Path) -> Iterator[Store]:
 
 
 def medians(works: Mapping[int, Sequence[Callable[[], object]]]) -> Line:
-    """What one takes, in microseconds. They are done in turn, so that a machine that slows down slows down all."""
+    """Return the median times in microseconds. The work alternates, so that a slow machine slows down all of it."""
     taken: dict[int, list[float]] = {number: [] for number in works}
     for one_of_each in zip(*works.values(), strict=True):
         for number, work in zip(works, one_of_each, strict=True):
@@ -64,7 +66,7 @@ def medians(works: Mapping[int, Sequence[Callable[[], object]]]) -> Line:
 
 
 def by_orders(folder: Path, most: int) -> Panel:
-    """With ever more orders in the store, which the changes are spread over."""
+    """Measure changes all over stores with more and more orders."""
     lines: dict[str, Line] = {}
     numbers = [number for number in (100, 1_000, 10_000, 100_000, 1_000_000) if number <= most]
     for kind in KINDS:
@@ -80,7 +82,7 @@ def by_orders(folder: Path, most: int) -> Panel:
 
 
 def by_entries(folder: Path) -> Panel:
-    """With ever more entries in the history of the order that is changed."""
+    """Measure changes of an order with a longer and longer history."""
     lines: dict[str, Line] = {}
     for kind in KINDS:
         with opened(kind, folder) as store:
@@ -96,7 +98,7 @@ def by_entries(folder: Path) -> Panel:
 
 
 def long_lived(orders: Orders, store: Store, order_id: str, number: int) -> None:
-    """An order with so many entries, all but the first written at once."""
+    """Create an order with a number of entries, all except the first in one commit."""
     order = orders.create(order_id, total="49.90", currency="GBP")
     more = (
         Entry(version, "comment", order.state, order.state, order.created_at, comment="Delayed by snow")
@@ -106,7 +108,7 @@ def long_lived(orders: Orders, store: Store, order_id: str, number: int) -> None
 
 
 def by_statuses() -> Panel:
-    """With ever more independent statuses: 12 have 4,096 states."""
+    """Measure workflows with more and more independent statuses: 12 have 4,096 states."""
     changes: dict[int, list[Callable[[], object]]] = {}
     for number in STATUSES:
         orders = Orders(MemoryStore(), independent(number))
@@ -116,12 +118,12 @@ def by_statuses() -> Panel:
             orders.fire(order_id, "to_s0")
         changes[number] = [partial(orders.fire, order_id, "to_s1") for order_id in ids]
     builds = {number: [partial(independent, number)] * 3 for number in STATUSES}
-    lines = {"a change in memory": medians(changes), "building the workflow, once a process": medians(builds)}
+    lines = {"a change in memory": medians(changes), "building the workflow, once per process": medians(builds)}
     return Panel("Statuses of the workflow", "statuses", "\N{MICRO SIGN}s", lines)
 
 
 def by_workers(folder: Path) -> Panel:
-    """With ever more threads or processes, each with orders of its own."""
+    """Measure more and more threads or processes, each with its own orders."""
     runs: dict[str, Callable[[int], float]] = {
         "on SQLite, threads": partial(in_threads, folder, "sqlite"),
         "on SQLite, threads with group_commit": partial(in_threads, folder, "sqlite", group_commit=True),
@@ -134,11 +136,11 @@ def by_workers(folder: Path) -> Panel:
         name: [(number, statistics.median(found[name, number] for found in rounds)) for number in WORKERS]
         for name in runs
     }
-    return Panel("Workers at the same time", "threads or processes", "all together: a change, \N{MICRO SIGN}s", lines)
+    return Panel("Workers at the same time", "threads or processes", "all workers: a change, \N{MICRO SIGN}s", lines)
 
 
 def shares(store: Store, number: int) -> list[list[str]]:
-    """New orders, so many for each of the workers."""
+    """Create new orders for each worker."""
     orders = Orders(store)
     ids = [f"{time.monotonic_ns()}" for _ in range(CHANGES)]
     for order_id in ids:
@@ -147,7 +149,7 @@ def shares(store: Store, number: int) -> list[list[str]]:
 
 
 def place(orders: Orders, ids: list[str], ready: Any, spans: Any) -> None:
-    """Place orders when all workers are there, and say from when to when that was."""
+    """Place orders when all workers are ready. Return the start and the end."""
     ready.wait()
     start = time.monotonic()
     for order_id in ids:
@@ -161,7 +163,7 @@ def place_in_a_process(kind: str, folder: Path, ids: list[str], ready: Any, span
 
 
 def together(spans: Sequence[tuple[float, float]]) -> float:
-    """What a change took, where all workers are one, in microseconds."""
+    """Return the time of a change over all workers, in microseconds."""
     begin = min(start for start, _ in spans)
     end = max(end for _, end in spans)
     return (end - begin) / CHANGES * 1e6
@@ -195,9 +197,9 @@ def in_processes(folder: Path, kind: str, number: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure how the cost of a change grows; write a table and a picture.")
-    parser.add_argument("folder", type=Path, help="where to write growth.md and growth.svg")
-    parser.add_argument("--orders", type=int, default=100_000, help="how many at the most (100,000)")
+    parser = argparse.ArgumentParser(description="Measure how the cost of a change grows. Write a table and a picture.")
+    parser.add_argument("folder", type=Path, help="the folder of growth.md and growth.svg")
+    parser.add_argument("--orders", type=int, default=100_000, help="the largest number of orders (100,000)")
     asked = parser.parse_args()
     if importlib.util.find_spec("matplotlib") is None:
         parser.exit(1, "the picture needs matplotlib: pip install -e '.[bench]'\n")

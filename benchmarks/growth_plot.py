@@ -1,4 +1,4 @@
-"""What `growth` measured, as a picture."""
+"""Draw the measurements of `growth`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from growth_table import Panel
 
-# The same figures give the same file.
+# Equal figures give equal files.
 mpl.rcParams["svg.hashsalt"] = "growth"
-# Text as text, which is smaller than its outlines.
+# Text is smaller than its outlines.
 mpl.rcParams["svg.fonttype"] = "none"
 mpl.rcParams["font.family"] = ["sans-serif"]
 
@@ -20,7 +20,7 @@ MARKERS = "os^Dv"
 
 
 def draw(panels: list[Panel], path: Path) -> None:
-    """Write a picture of four panels, both axes logarithmic; its kind is that of the path's ending."""
+    """Write a picture of four panels with logarithmic axes. The suffix of the path is its format."""
     figure = Figure(figsize=(11, 8.5), layout="constrained")
     for axes, panel in zip(figure.subplots(2, 2).flat, panels, strict=True):
         for marker, (name, line) in zip(MARKERS, panel.lines.items(), strict=False):
@@ -28,7 +28,7 @@ def draw(panels: list[Panel], path: Path) -> None:
         axes.set(xscale="log", yscale="log", title=panel.title, xlabel=panel.x, ylabel=panel.y)
         lowest = min(y for line in panel.lines.values() for _, y in line)
         highest = max(y for line in panel.lines.values() for _, y in line)
-        axes.set_ylim(lowest / 2, highest * 2 ** (1 + len(panel.lines)))  # Room for the legend.
+        axes.set_ylim(lowest / 2, highest * 2 ** (1 + len(panel.lines)))  # Space for the legend.
         axes.set_xticks(sorted({x for line in panel.lines.values() for x, _ in line}))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))

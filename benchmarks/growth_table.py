@@ -1,4 +1,4 @@
-"""What `growth` measured, as tables of Markdown."""
+"""Write the measurements of `growth` as Markdown tables."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import attrs
 
 @attrs.frozen
 class Panel:
-    """One question, and what was measured.
+    """One question and its measurements.
 
     Attributes:
-        title: what grows.
-        x, y: what stands at the axes, with the unit.
+        title: the growing quantity.
+        x, y: the labels of the axes, with units.
         lines: by their names, pairs of x and y.
     """
 
@@ -24,7 +24,7 @@ class Panel:
 
 
 def markdown(panels: Iterable[Panel]) -> str:
-    """A table for each panel, with a column for each x."""
+    """Return a table for each panel, with a column for each x."""
     return "\n".join(_table(panel) for panel in panels)
 
 

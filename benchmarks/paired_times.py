@@ -1,4 +1,4 @@
-"""Two pieces of work timed in turn, so that a machine that slows down slows down both."""
+"""Time two pieces of work alternately, so that a slow machine slows down both."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 Work = Callable[[], float | None]
-"""What is timed; it may time itself and give the seconds."""
+"""The timed work. It may measure itself and return the seconds."""
 
 Prepare = Callable[[], Work]
-"""Sets up one round, outside of the clock, and gives the work to time."""
+"""Prepares one round, which is not timed, and returns the work to time."""
 
 
 class Compare(Protocol):
-    """The fixture `compare`: times ours against theirs, and fails where the ratio is higher than it may be."""
+    """The fixture `compare`: times ours against theirs, and fails if the ratio is too high."""
 
     def __call__(self, ours: Prepare, theirs: Prepare, *, limit: float, rounds: int, changes: int) -> None:
-        """Compare.
+        """Compare ours with theirs.
 
         Args:
-            ours, theirs: prepare a round and give its work.
-            limit: the ratio that is promised.
-            rounds: how often each is timed.
-            changes: how many changes one round makes, for the figures of one.
+            ours, theirs: prepare a round and return its work.
+            limit: the promised ratio.
+            rounds: the number of rounds of each.
+            changes: the number of changes in one round, for the time of one change.
         """
         ...
 
 
 class Hold(Protocol):
-    """The fixture `hold`: fails where the ratio of two sizes is higher than it may be."""
+    """The fixture `hold`: fails if the ratio of two sizes is too high."""
 
     def __call__(self, measure: Callable[[], tuple[float, float]], *, limit: float, unit: str) -> None:
-        """Compare.
+        """Compare ours with theirs.
 
         Args:
-            measure: gives ours and theirs.
-            limit: the ratio that is promised.
-            unit: of what `measure` gives.
+            measure: returns ours and theirs.
+            limit: the promised ratio.
+            unit: the unit of ours and theirs.
         """
         ...
 
 
 class Paired(NamedTuple):
-    """What was measured."""
+    """The measurements."""
 
     ours: float
     theirs: float
@@ -65,7 +65,7 @@ def timed(work: Work) -> float:
 
 
 def paired(ours: Prepare, theirs: Prepare, *, rounds: int, changes: int) -> Paired:
-    """The medians of both in microseconds a change, and the median over rounds of the ratio; see `Compare`."""
+    """Return both medians in microseconds per change, and the median ratio over the rounds. See `Compare`."""
     mine: list[float] = []
     others: list[float] = []
     for number in range(rounds + 1):

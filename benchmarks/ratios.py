@@ -1,4 +1,4 @@
-"""What a comparison came to, and what it may come to."""
+"""The results of comparisons and their limits."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ RECORD = Path(__file__).with_name("ratios.json")
 
 @attrs.frozen
 class Ratio:
-    """A comparison that was made.
+    """The result of a comparison.
 
     Attributes:
-        name: of its test.
-        ours, theirs: in `unit`.
-        ratio: how many times ours is theirs.
-        limit: the ratio that is promised.
-        allowed: the highest with which the comparison holds in this run.
+        name: the name of its test.
+        ours, theirs: the measurements in `unit`.
+        ratio: ours divided by theirs.
+        limit: the promised ratio.
+        allowed: the highest ratio that passes in this run.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Ratio:
 
     @property
     def slipped(self) -> bool:
-        """Whether it is higher than it may be."""
+        """Whether the ratio is too high."""
         return self.ratio > self.allowed
 
     @property
     def said(self) -> str:
-        """A sentence for who reads that it slipped."""
+        """Return the message of a failure."""
         return (
             f"{self.name}: {self.ratio:.2f} times theirs, and at most {self.allowed:.2f} is allowed "
             f"(ours {self.ours:.1f} {self.unit}, theirs {self.theirs:.1f} {self.unit}, promised {self.limit:.2f})"
@@ -50,17 +50,17 @@ class Ratio:
 def judged(
     name: str, measure: Callable[[], Paired], *, limit: float, recorded: float | None, slack: float | None, unit: str
 ) -> Ratio:
-    """Measure, and once more where the ratio is too high: what the machine did at a moment the code does not always do.
+    """Measure, and measure again if the ratio is too high, because the machine may have been busy.
 
-    A limit alone does not see that what was far better than promised became twice as slow; what was recorded does.
+    A recorded ratio detects that work far below its limit became twice as slow.
 
     Args:
-        name: of the comparison.
-        measure: measures.
-        limit: what is promised.
-        recorded: the ratio of the last recorded run, if the comparison was in it.
-        slack: how many times that it may be; None holds it to its limit.
-        unit: of ours and theirs.
+        name: the name of the comparison.
+        measure: returns ours and theirs.
+        limit: the promised ratio.
+        recorded: the ratio of the last recorded run, or None.
+        slack: the allowed multiple of the recorded ratio. None applies the limit.
+        unit: the unit of ours and theirs.
     """
     allowed = limit if slack is None else slack * (limit if recorded is None else recorded)
     measured = measure()
@@ -70,7 +70,7 @@ def judged(
 
 
 def table(ratios: Iterable[Ratio]) -> Iterator[str]:
-    """Lines of text."""
+    """Return the lines of the table."""
     yield f"{'comparison':75} {'ours':>12} {'theirs':>12} {'':3} {'ratio':>7} {'limit':>7} {'allowed':>7}"
     for one in ratios:
         yield (

@@ -1,4 +1,4 @@
-"""The most memory that a shop's daily work on an SQLite store takes: python store_user.py shop.db 1000."""
+"""Print the peak memory of a shop's daily work on a SQLite store: python store_user.py shop.db 1000."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATUS = Path("/proc/self/status")
 
 
 def work(orders: Orders, number: int) -> None:
-    """Change orders from all over the store, page through a queue, count."""
+    """Change orders in the whole store, read the pages of a queue, count."""
     for one in range(0, number, number // CHANGES):
         orders.comment(f"o{one}", "Delayed by snow")
     after = None
@@ -26,7 +26,7 @@ def work(orders: Orders, number: int) -> None:
 
 
 def most_memory() -> float:
-    """Of this process since it began, in MB. What `resource` tells begins with that of the process that started it."""
+    """Return the peak memory of this process in MB. `resource` would include the process that started it."""
     lines = STATUS.read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 

@@ -19,7 +19,7 @@ POSTPONED = 40_000
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_change_in_a_batch_of_1000_of_one_order_against_a_batch_of_100(hold: Hold, tmp_path: Path, kind: str) -> None:
-    """Linear: a change costs the same, however many changes of its order come before it in the batch."""
+    """Linear: a change costs the same after any number of changes of its order in the batch."""
     with closing(opened(kind, tmp_path)) as store:
         orders = Orders(store)
         created = iter(range(1_000_000))
@@ -45,14 +45,14 @@ def test_a_change_in_a_batch_of_1000_of_one_order_against_a_batch_of_100(hold: H
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_delivery_pass_over_postponed_messages_against_a_second(hold: Hold, tmp_path: Path, kind: str) -> None:
-    """All 40,000 messages are postponed, each of an order of its own. The pass finds none that is due."""
+    """All 40,000 messages are postponed, each of a different order. No message is due in the pass."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
     with closing(opened(kind, tmp_path)) as store:
         changes = [creation(f"o{number}", at=now, topics=["order.updated"]) for number in range(POSTPONED)]
         for first in range(0, POSTPONED, 1_000):
             assert not any(store.commit_all(changes[first : first + 1_000]))
         until = now + timedelta(minutes=10)
-        assert len(store.claim(now, until, POSTPONED)) == POSTPONED  # A lease postpones as a failure does.
+        assert len(store.claim(now, until, POSTPONED)) == POSTPONED  # A lease postpones a message as a failure does.
         orders = Orders(store, clock=lambda: now)
 
         def unexpected(message: Message) -> None:

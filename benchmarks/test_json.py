@@ -1,4 +1,4 @@
-"""Why msgspec writes the JSON: against cattrs, the other library that reads and writes attrs classes."""
+"""The reason for msgspec: its speed against cattrs, the other library for attrs classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMES = 200
 
 
 def test_msgspec_against_cattrs(compare: Compare) -> None:
-    """There and back; a limit of 1 holds the choice to its reason."""
+    """Encode and decode. The limit of 1 keeps the reason for the choice true."""
     decoder = msgspec.json.Decoder(list[Payment])
     converter = make_converter()
     converter.register_unstructure_hook(Decimal, str)

@@ -1,4 +1,4 @@
-"""What `--rule-coverage` costs: the same orders, in memory, with their rules noted and not."""
+"""The cost of `--rule-coverage`: the same orders in memory, with and without recording."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORDERS = 50
 
 
 def lives(orders: Orders, number: int) -> None:
-    """An order as a test has it: placed, paid, refused, dispatched."""
+    """Make the changes of a typical test: place, pay, refuse, dispatch."""
     order_id = str(number)
     orders.create(order_id, total="49.90", currency="GBP")
     orders.fire(order_id, "place")
@@ -26,7 +26,7 @@ def lives(orders: Orders, number: int) -> None:
 
 
 def test_changes_that_are_noted_against_changes_that_are_not(compare: Compare) -> None:
-    """Changes and nothing else: the rest of a test, and pytest itself, are not slowed down at all."""
+    """Only changes are timed, because recording does not slow down anything else."""
     notes = RuleNotes()
 
     def prepared(noted: bool) -> Work:

@@ -1,4 +1,4 @@
-"""The library against others, and against what one writes by hand, at the same work: see `peers.shop`."""
+"""The library against other libraries and hand-written code, at the work of `peers.shop`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from peers.shop import CREATED, STATES, STEPS, Illegal, Shop, live
 
 INSTALL = "its package is not installed: pip install -e '.[bench]'"
 
-# How many times as long as the peer the library may take.
+# The allowed ratio of the library to each peer.
 IN_MEMORY = {
     "by_hand": 30,
     "transitions_shared": 2.5,
@@ -25,8 +25,7 @@ IN_MEMORY = {
     "django_fsm": 5,
     "event_sourcing": 1,
 }
-# By hand one does not seal the rows, count the orders in tallies, or keep keys and messages; with the same rows it is
-# `test_speed` that compares.
+# Hand-written code does not seal rows, keep tallies, or store keys and messages. `test_speed` compares equal rows.
 ON_SQLITE = {
     "by_hand": 1.5,
     "transitions_shared": 1.4,
@@ -38,7 +37,7 @@ ON_SQLITE = {
 
 
 def peer(name: str) -> Any:
-    """Its module. By its name, as not all are installed."""
+    """Import the module of a peer by name, because not all are installed."""
     return pytest.importorskip(f"peers.{name}", reason=INSTALL)
 
 

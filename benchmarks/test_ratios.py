@@ -1,4 +1,4 @@
-"""The check for regressions itself: it sees what became twice as slow, and not what the machine did once."""
+"""The check for regressions detects work that became twice as slow, and ignores one slow run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from paired_times import Paired, Work, paired
 from ratios import Ratio, judged
 
 SLACK = 1.5
-"""What is checked before a change lands."""
+"""The slack of the check before a change is merged."""
 
 
 def work(times: int) -> Work:
-    """Some work of the processor's."""
+    """Return some work for the processor."""
 
     def work() -> None:
         for _ in range(times):
@@ -28,7 +28,7 @@ def against_theirs(times: int) -> Paired:
 
 
 def checked(times: int) -> Ratio:
-    """Work of so many times, held to a recorded run in which ours and theirs were the same."""
+    """Check repeated work against a recorded run with equal times."""
     return judged("the sort", lambda: against_theirs(times), limit=10, recorded=1.0, slack=SLACK, unit="us")
 
 

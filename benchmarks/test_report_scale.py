@@ -1,4 +1,4 @@
-"""Queries of a customer and of an interval in SQLite: many orders (`--orders`) against 1,000, for an equal answer."""
+"""Queries of a customer and an interval in SQLite, with equal results, on many orders (`--orders`) and on 1,000."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Shop:
-    """Orders that are placed and paid, one a minute. Ann has up to 20,000 of them, and ten of hers are cancelled."""
+    """Placed and paid orders, one per minute. Ann has up to 20,000 of them, and ten of hers are cancelled."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number = number
@@ -45,7 +45,7 @@ class Shop:
             self._clock.advance(MINUTE)
 
     def middle(self, orders: int) -> tuple[datetime, datetime]:
-        """Return an interval in which so many orders were placed."""
+        """Return an interval with a number of placed orders."""
         since = self._begin + MINUTE * (self.number // 2)
         return since, since + MINUTE * orders
 
@@ -54,7 +54,7 @@ class Shop:
 
 
 Shops = tuple[Shop, Shop]
-"""The large one, and the small one."""
+"""The large store and the small one."""
 
 
 @pytest.fixture(scope="module")

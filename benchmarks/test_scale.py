@@ -1,4 +1,4 @@
-"""What a store of many orders costs against one of 1,000: `--orders` says how many."""
+"""The cost of a store with many orders (`--orders`) against one with 1,000."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAGE = 50
 
 
 Shops = tuple[Shop, Shop]
-"""The large one, and the small one."""
+"""The large store and the small one."""
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -64,7 +64,7 @@ def pages(shop: Shop) -> Work:
 
 
 def test_a_page_of_50_of_a_queue_of_many_orders(compare: Compare, shops: Shops) -> None:
-    """The first one, and one from the middle."""
+    """Read the first page, and one from the middle."""
     large, small = shops
     compare(lambda: pages(large), lambda: pages(small), limit=1.2, rounds=15, changes=10)
 
@@ -108,13 +108,13 @@ def opening(shop: Shop) -> Work:
 
 @ON_SQLITE
 def test_opening_a_store_of_many_orders(compare: Compare, shops: Shops) -> None:
-    """And reading one."""
+    """Includes reading one order."""
     large, small = shops
     compare(lambda: opening(large), lambda: opening(small), limit=1.5, rounds=7, changes=5)
 
 
 @ON_SQLITE
-@pytest.mark.skipif(not store_user.STATUS.exists(), reason="the system does not tell the most memory of a process")
+@pytest.mark.skipif(not store_user.STATUS.exists(), reason="the system does not report the peak memory of a process")
 def test_the_memory_of_a_process_that_uses_many_orders(hold: Hold, shops: Shops) -> None:
     def megabytes(shop: Shop) -> float:
         command = [sys.executable, store_user.__file__, str(shop.path), str(shop.number)]

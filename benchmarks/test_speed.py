@@ -1,4 +1,4 @@
-"""How long a change takes, as a ratio to the same work without the library, in one run."""
+"""The time of a change, as a ratio to the same work without the library."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_change_in_memory_against_a_bare_trigger(compare: Compare, what: str) 
 
 
 def test_building_the_workflow_against_building_its_machine(compare: Compare) -> None:
-    """The table checked and expanded, once a process, against the bare `transitions.Machine` of its edges."""
+    """Checking and expanding the table, once per process, against the bare `transitions.Machine` of its edges."""
     built = shop_workflow()
 
     def ours() -> Work:
@@ -93,9 +93,9 @@ def test_building_the_workflow_against_building_its_machine(compare: Compare) ->
 
 
 def _created(store: Store, numbers: Iterator[int], number: int) -> list[str]:
-    """So many new orders, made together: what prepares a round need not wait for the disk once an order."""
+    """Create a number of orders in one commit, so that the preparation does not wait for the disk per order."""
     ids = [f"o{next(numbers)}" for _ in range(number)]
-    now = datetime.now(UTC)  # Where a store keeps them by age, they come after those before them.
+    now = datetime.now(UTC)  # The new orders are the youngest, for stores that sort by age.
     assert not any(store.commit_all([creation(order_id, at=now) for order_id in ids]))
     return ids
 
@@ -115,14 +115,14 @@ PLACE = """
 
 
 def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compare, tmp_path: Path) -> None:
-    """By hand: the same tables, one transaction a change, the row read and checked, and all three rows sealed."""
+    """By hand: the same tables, one transaction per change, the row read and checked, and all three rows sealed."""
     store = SqliteStore(tmp_path / "ours.db")
     orders = Orders(store)
     SqliteStore(tmp_path / "by_hand.db").close()
     hand = sqlite3.connect(tmp_path / "by_hand.db", isolation_level=None)
     hand.execute("PRAGMA synchronous=FULL")
     numbers = count()
-    changes = 240  # So that a round has a checkpoint of the log in it.
+    changes = 240  # Enough changes for a checkpoint of the log in each round.
 
     def ours() -> Work:
         ids = _created(store, numbers, changes)
@@ -136,7 +136,8 @@ def test_a_durable_change_on_sqlite_against_the_same_rows_by_hand(compare: Compa
     def theirs() -> Work:
         ids = [f"o{next(numbers)}" for _ in range(changes)]
         now = datetime.now(UTC).isoformat()
-        hand.execute("BEGIN IMMEDIATE")  # One commit, as that of ours: then both have as many checkpoints to come.
+        # One commit, as in ours, so that both have the same number of checkpoints left.
+        hand.execute("BEGIN IMMEDIATE")
         for one in ids:
             step = (one, 1, "create", "unfinished", "unfinished", now, None, "", 0, 0, None, 0, "{}", None)
             entry = (*step, "{}", None, None)
@@ -266,11 +267,11 @@ def test_a_durable_change_on_the_json_log_against_appending_the_same_bytes(compa
 
 
 def test_importing_it_against_importing_what_it_stands_on(compare: Compare) -> None:
-    # As installed packages are: with their bytecode compiled.
+    # Compiled bytecode, as in installed packages.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def python(code: str) -> Work:
-        # The interpreter's own start is not part of it.
+        # The start of the interpreter does not count.
         script = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
 
         def work() -> float:

@@ -1,4 +1,4 @@
-"""How proving grows with the number of statuses, against building the workflow that is proved."""
+"""The growth of proving with the number of statuses, against building the workflow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paired_times import Compare, Work
 
 
 def independent(number: int) -> Workflow:
-    """So many statuses, each ticked and unticked whatever the others are."""
+    """Return a workflow of independent statuses."""
     names = [f"s{index}" for index in range(number)]
     rules = [Rule(f"to_{name}", forbids={name}, adds={name}) for name in names]
     rules += [Rule(f"from_{name}", needs={name}, drops={name}) for name in names]
@@ -31,7 +31,7 @@ CLAIMS = (
 
 @pytest.mark.parametrize("statuses", range(5, 13))
 def test_proving_seven_claims_against_building(compare: Compare, statuses: int) -> None:
-    """Over so many independent statuses, in microseconds an edge: flat means that it grows as the edges do."""
+    """Time per edge in microseconds. A constant time means that proving grows with the edges."""
     workflow = independent(statuses)
 
     def ours() -> Work:

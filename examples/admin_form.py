@@ -1,4 +1,4 @@
-"""The form of the back end: tick boxes, save, and see the reasons of a refusal.
+"""The form of the back office: tick boxes, save, and see the reasons for a refusal.
 
 python examples/admin_form.py
 """
@@ -44,9 +44,9 @@ def main() -> None:
 
     print("\nThe triggers, and the reasons to show next to a disabled button:")
     for trigger, reasons in orders.explain("4001").items():
-        print(f"  {trigger:<15} {', '.join(reason.message for reason in reasons) or 'may be done'}")
+        print(f"  {trigger:<15} {', '.join(reason.message for reason in reasons) or 'allowed'}")
 
-    print("\nAnn took the wrong order. Bob unticks paid without a comment:")
+    print("\nAnn chose the wrong order. Bob unticks paid without a comment:")
     version = orders.get("4001").version
     try:
         orders.save("4001", {"sent"}, version=version, by="bob")

@@ -2,8 +2,8 @@
 
     python examples/cancel_and_restock.py
 
-No rule moves stock. The workflow says in which states an order holds its stock. The engine takes it when the order
-enters one of them, and returns it when the order leaves.
+No rule moves stock. The workflow defines the states in which an order holds its stock. The engine takes the stock when
+the order enters one of them, and returns it when the order leaves.
 """
 
 from order_fsm import Line, Message, Orders, Receipt, Refused
@@ -36,16 +36,16 @@ def main() -> None:
     for order_id in ("3001", "3002"):
         orders.create(order_id, total="80.00", currency="EUR", lines=[Line("LAMP", 2)])
 
-    # The order takes both lamps and returns both, once. A second cancel is refused.
+    # The order takes both lamps and returns both once. The second cancel is refused.
     show(orders, orders.fire("3001", "place"))
     show(orders, orders.fire("3001", "cancel", by="bob"))
     show_refused(orders, "3001", "cancel")
 
-    # The gateway reports a late payment. Money is a fact: it is recorded, and it is due back.
+    # The gateway reports a late payment. Money is a fact, so the payment is recorded and due back.
     show(orders, orders.fire("3001", "pay", amount="80.00", reference="ch_3", key="evt_3"))
     print(f"     refund_due holds {[order.id for order in orders.queue('refund_due')]}, turnover is {orders.totals()}")
 
-    # The shop refunds it and records the refund. Without an amount it is all that is due back.
+    # The shop refunds it and records the refund. The default amount is all that is due back.
     show(orders, orders.fire("3001", "refund", by="bob", reference="ch_3", transaction_id="re_3"))
 
     # Another order takes the lamps, so the first one cannot be reinstated.

@@ -1,9 +1,9 @@
-"""A shop's own rules: goods that come back.
+"""A shop's own rules for returned goods.
 
     python examples/custom_rules.py
 
 `shop_workflow().extend(...)` adds statuses, rules and queues to the table. `forbids` closes existing triggers while the
-new status is ticked. The rest of the table stays as it is. Mistakes raise when the workflow is built.
+new status is ticked. The rest of the table does not change. Mistakes raise when the workflow is built.
 """
 
 from order_fsm import (
@@ -41,16 +41,16 @@ WITH_RETURNS = shop_workflow().extend(
             adds={"returned"},
             guards=(UNDAMAGED,),
             facts={"condition"},
-            goods="returned",  # The pieces go back on the shelf, unless the caller says restock=False.
+            goods="returned",  # The pieces go back on the shelf, unless the caller gives restock=False.
         ),
     ],
-    # Existing triggers that make no sense after the return. Not pay and unpay: money is a fact.
+    # Existing triggers that make no sense after the return. pay and unpay stay open, because money is a fact.
     forbids={"invoice": {"returned"}, "uninvoice": {"returned"}, "undispatch": {"returned"}},
     holds_stock=LIVE,
     counts=LIVE,
     queues={
         "returned": When(has={"returned"}),
-        # These replace existing queues: a returned order is not a job for them.
+        # These replace existing queues, because a returned order is not a job for them.
         "to_invoice": When(has={"sent"}, lacks={"invoiced", "cancelled", "returned"}),
         "to_pay": When(has={"sent"}, lacks={"paid", "cancelled", "returned"}),
         "debt": When(has={"dispatched"}, lacks={"paid", "returned"}),
@@ -76,14 +76,16 @@ def main() -> None:
         orders.fire("5001", "return", condition="damaged")
     except Refused as refused:
         print(f"return     refused: {refused.reasons[0].message} ({refused.reasons[0].code})")
-    order = orders.fire("5001", "return", condition="damaged", override=True, comment="Our parcel tape did it").order
+    order = orders.fire(
+        "5001", "return", condition="damaged", override=True, comment="Damaged by our parcel tape"
+    ).order
     show(orders, "returned", order)
     print(f"           turnover {orders.totals().get('EUR', 0)} EUR, refund due {order.refund_due} EUR")
-    # The goods came back, so the order costs nothing any more. Without `credit` the price would be due again.
+    # The goods came back, so the order costs nothing. Without `credit` the price would be outstanding again.
     show(orders, "refunded", orders.fire("5001", "refund", credit=True).order)
 
     try:
-        orders.fire("5001", "undispatch", comment="It is back, after all")
+        orders.fire("5001", "undispatch", comment="The parcel came back")
     except Refused as refused:
         print(f"undispatch refused: {refused.reasons[0].message} ({refused.reasons[0].code})")
 

@@ -2,8 +2,8 @@
 
     python examples/custom_store.py
 
-To write a store, implement `Store`. This one keeps a list of changes in memory and answers every question from it. It
-is slow, and simple enough to check by reading. A real store keeps an index for each question.
+To write a store, implement `Store`. This one keeps a list of changes in memory and computes every result from it. It is
+slow, and simple enough to check by reading. A real store keeps an index for each query.
 
 The contract needs pytest and Hypothesis: pip install 'order-fsm[testing]'. In your project the class `TestLogStore`
 belongs in a test module.
@@ -81,7 +81,7 @@ class LogStore:
         self._closed = False
         self._log: list[Change] = []
         self._levels: dict[str, StockLevel] = {}
-        # With the end of the last lease, or the time of the next delivery. None before the first lease.
+        # With the end of the last lease, or the time of the next attempt. None before the first lease.
         self._outbox: dict[str, tuple[Message, datetime | None]] = {}
         self._dead: dict[str, Message] = {}
 
@@ -221,7 +221,7 @@ class LogStore:
 
     def scrub(self) -> None:
         with self._opened():
-            pass  # It has no files.
+            pass  # The store has no files.
 
     def _erase(self, order_id: str) -> None:
         """Blank the personal values of an order's past."""
@@ -259,11 +259,11 @@ class LogStore:
         with self._opened():
             heads: dict[tuple[str, str | None], tuple[Message, datetime | None]] = {}
             for message, due in self._outbox.values():
-                # A message with remaining recipients waits for no other, and none waits for it.
+                # A message with remaining recipients waits for no other, and no other waits for it.
                 alone = message.id if message.remaining else None
                 heads.setdefault((message.order_id, alone), (message, due))
             free = [(message, due) for message, due in heads.values() if due is None or due <= now]
-            # Never leased messages come first. The sort is stable: they stay in the sequence of their commits.
+            # Messages without a lease come first. The sort is stable, so they stay in the sequence of their commits.
             free.sort(key=lambda row: (row[1] is not None, row[1] or now))
             self._outbox |= {message.id: (message, until) for message, _ in free[:limit]}
             return [message for message, _ in free[:limit]]
@@ -276,7 +276,7 @@ class LogStore:
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         with self._opened():
             if self._is_leased(message, until):
-                present, _ = self._outbox[message.id]  # An erasure may have changed it since the claim.
+                present, _ = self._outbox[message.id]  # An erasure may have changed the message since the claim.
                 tried = evolve(present, attempts=message.attempts + 1, remaining=message.remaining)
                 if due is None:
                     del self._outbox[message.id]
@@ -316,11 +316,11 @@ def main() -> None:
         print("To run the contract on it, install pytest: pip install 'order-fsm[testing]'")
         return
     print("Running the contract on LogStore:", flush=True)
-    # In a process of its own, because pytest must be imported first, and in a folder that is deleted afterwards.
+    # In a new process, because pytest must be imported first, and in a folder that is deleted afterwards.
     command = [sys.executable, "-m", "pytest", __file__, "-qq", "-p", "no:cacheprovider", "--basetemp", "places"]
     with tempfile.TemporaryDirectory() as folder:
         failed = subprocess.run(command, cwd=folder, check=False).returncode  # noqa: S603 - the command is fixed
-    print("LogStore breaks the contract" if failed else "LogStore keeps the contract")
+    print("LogStore breaks the contract" if failed else "LogStore passes the contract")
     sys.exit(failed)
 
 

@@ -1,4 +1,4 @@
-"""Draw the rules of a shop, and the path of one order through them, as pages to open in a browser.
+"""Draw the rules of a shop, and the path of one order, as HTML pages.
 
     python examples/draw_rules.py [folder]
 

@@ -1,4 +1,4 @@
-"""An existing shop: its own rows and the status of an order change in one transaction, or not at all.
+"""Change a shop's own rows and the status of an order in one transaction.
 
     python examples/embed_in_a_shop.py
 
@@ -27,8 +27,8 @@ INSERT INTO product VALUES ('VASE', '15.00', 5);
 
 
 def check_out(shop: sqlite3.Connection, orders: Orders, order_id: str, customer: str) -> None:
-    """Turn a basket into an order. The shop counts its stock itself, so the order's lines are only noted."""
-    with shop:  # Commits at its end; rolls all of it back when anything in it raises.
+    """Create an order from a basket. The shop counts its own stock, so the order's lines move no stock."""
+    with shop:  # The block commits at its end, and rolls back if it raises.
         shop.execute("BEGIN IMMEDIATE")
         (email,) = shop.execute("SELECT email FROM customer WHERE name = ?", (customer,)).fetchone()
         basket = shop.execute(
@@ -45,7 +45,7 @@ def check_out(shop: sqlite3.Connection, orders: Orders, order_id: str, customer:
 
 
 def send_invoice(shop: sqlite3.Connection, orders: Orders, order_id: str) -> None:
-    """Write the shop's invoice and tick the order's box."""
+    """Write the shop's invoice and tick invoiced on the order."""
     with shop:
         shop.execute("BEGIN IMMEDIATE")
         total = orders.get(order_id).total
@@ -54,14 +54,14 @@ def send_invoice(shop: sqlite3.Connection, orders: Orders, order_id: str) -> Non
 
 
 def show(shop: sqlite3.Connection, orders: Orders, order_id: str) -> None:
-    """Print what the shop's tables and the order hold now."""
+    """Print the shop's tables and the order."""
     ((on_hand,),) = shop.execute("SELECT on_hand FROM product")
     baskets = " and ".join(name for (name,) in shop.execute("SELECT customer FROM basket")) or "nobody"
     invoices = shop.execute("SELECT order_id, amount FROM invoice").fetchall()
     try:
         order = f"{orders.get(order_id).state}, {len(orders.history(order_id))} history entries"
     except OrderNotFound:
-        order = "there is none"
+        order = "does not exist"
     print(f"  shop: {on_hand} vases on hand; baskets of {baskets}; invoices {invoices}")
     print(f"  order {order_id}: {order}")
 
@@ -75,18 +75,20 @@ def main() -> None:
         check_out(shop, orders, "6001", "ann")
         show(shop, orders, "6001")
 
-        print("\nBen wants more vases than there are. His order is placed when the shop's own statement fails:")
+        print(
+            "\nBen wants more vases than the shop has. His order is already placed when the shop's own statement fails:"
+        )
         try:
             check_out(shop, orders, "6002", "ben")
         except sqlite3.IntegrityError as error:
             print(f"  {error}")
         show(shop, orders, "6002")
 
-        print("\nAnn's order is invoiced, with the shop's invoice:")
+        print("\nThe shop writes Ann's invoice and ticks invoiced:")
         send_invoice(shop, orders, "6001")
         show(shop, orders, "6001")
 
-        print("\nIt is invoiced once more. The shop has its second invoice written when the order's rules refuse:")
+        print("\nThe shop invoices it again. Its second invoice is already written when the order's rules refuse:")
         try:
             send_invoice(shop, orders, "6001")
         except Refused as refused:

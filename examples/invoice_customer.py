@@ -1,8 +1,8 @@
-"""A customer who pays by invoice: invoiced, dispatched, paid weeks later. Shows the queues of the order.
+"""A customer who pays by invoice: invoiced, dispatched, paid weeks later.
 
     python examples/invoice_customer.py
 
-A queue is a list of jobs: orders to invoice, to dispatch, to be paid. An order is in every queue whose condition its
+A queue is a list of jobs, such as orders to invoice or to dispatch. An order is in every queue whose condition its
 boxes meet.
 """
 
@@ -22,23 +22,23 @@ def main() -> None:
     order = orders.create("2001", total="480.00", currency="EUR", lines=[Line("DESK", 1)], customer="acme")
     show(orders, "created", order)
 
-    # The customer places it without paying.
+    # The customer places the order without paying.
     order = orders.fire("2001", "place").order
     show(orders, "placed", order)
 
     order = orders.fire("2001", "invoice", by="bob", comment="Invoice 17, due in 30 days", visible=True).order
     show(orders, "invoiced", order)
 
-    # The default policy is dispatch on account: the order must be paid or invoiced.
+    # By the default policy, dispatch on account, the order must be paid or invoiced.
     order = orders.fire("2001", "dispatch", by="bob").order
     show(orders, "dispatched", order)
 
     # A part payment is recorded. The order stays a debt.
     order = orders.fire("2001", "pay", amount="200.00", by="bob", comment="Bank transfer").order
-    show(orders, "paid a part", order)
+    show(orders, "part paid", order)
     print(f"            {order.captured} of {order.total} {order.currency} received, {order.outstanding} outstanding")
 
-    # Without an amount, the payment is all that is outstanding.
+    # The default amount is all that is outstanding.
     order = orders.fire("2001", "pay", by="bob", comment="Bank transfer").order
     show(orders, "paid", order)
 

@@ -1,4 +1,4 @@
-"""An online order, from the basket to the customer's door, kept in one SQLite file.
+"""An online order from the basket to the customer's door, in one SQLite file.
 
     python examples/quickstart.py [shop.db]
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from order_fsm import Line, Message, Orders, Refused
 from order_fsm_adapters.sqlite import SqliteStore
 
-# What the customer reads for an entry of the order's history.
+# The customer's text for an entry of the order's history.
 HEADINGS = {"pay": "Your payment was received", "dispatch": "Your order is on its way"}
 
 
 def sell(orders: Orders) -> None:
-    # The basket becomes an order. An item is tracked once its stock is set. Placing an order takes its pieces.
+    # Setting the stock of an item tracks it. Placing an order takes its pieces.
     orders.set_stock("TEAPOT", 10)
     order = orders.create(
         "1001",
@@ -32,13 +32,13 @@ def sell(orders: Orders) -> None:
     )
     print(f"created     {order.id}: {order.state}, {order.total} {order.currency}")
 
-    # The gateway calls back twice, as gateways do. The key makes the two calls one payment.
+    # The gateway calls back twice, as gateways do. The key makes both calls one payment.
     for _ in range(2):
         receipt = orders.fire("1001", "pay", amount="49.90", currency="GBP", reference="ch_1", key="evt_1")
         outcome = "duplicate, nothing changed" if receipt.duplicate else receipt.order.state
         print(f"callback    {outcome}; {orders.stock('TEAPOT')} teapots on hand")
 
-    # The owner packs it. `visible`: the customer may read the comment. `notify`: the customer gets a mail.
+    # With `visible` the customer may read the comment. With `notify` the customer gets a mail.
     receipt = orders.fire("1001", "dispatch", by="bob", comment="Royal Mail AB123", visible=True, notify=True)
     print(f"dispatched  {receipt.order.state}, by {receipt.entries[0].by}")
 
@@ -52,7 +52,7 @@ def sell(orders: Orders) -> None:
     for entry in orders.progress("1001"):
         print(f"  {HEADINGS[entry.trigger]}  {entry.comment}".rstrip())
 
-    # Messages are written in the commit of their change. A job of the shop delivers them later.
+    # The commit of a change writes its messages. A job of the shop delivers them later.
     print("\nMessages:")
     handler = partial(mail, orders)
     delivered = orders.deliver(handler)
@@ -60,13 +60,13 @@ def sell(orders: Orders) -> None:
 
 
 def mail(orders: Orders, message: Message) -> None:
-    """Send a mail. A message may come twice, under the same `message.id`. It holds no address: the order has it."""
+    """Send a mail. A message may come twice, with the same `message.id`. The order has the address."""
     print(f"  {message.topic} to {orders.get(message.order_id).email}")
 
 
 def main(path: Path) -> None:
     if path.exists():
-        sys.exit(f"{path} is there already: name a new file")
+        sys.exit(f"{path} already exists: name a new file")
     with closing(SqliteStore(path)) as store:
         sell(Orders(store))
 

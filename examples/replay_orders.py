@@ -1,17 +1,17 @@
-"""Play the real orders of a folder through a store, and count what came of them.
+"""Replay the real orders of a folder through a store, and count the results.
 
-    python examples/replay_orders.py FOLDER --store memory|sqlite:PATH|json:FOLDER
+    python examples/replay_orders.py FOLDER --store memory|sqlite:PATH|json:FOLDER|postgresql://...|mariadb://...
 
-The folder holds two files, as a marketplace might export them; further columns are passed over:
+The folder has two files, as a marketplace might export them. Other columns are ignored:
 
-- orders.csv: order_id, customer_id, status, purchased_at, approved_at, carrier_at; times in ISO 8601 without a zone,
-  taken as UTC, and empty where the thing never happened; status one of delivered, shipped, invoiced, processing,
-  unavailable, canceled.
+- orders.csv: order_id, customer_id, status, purchased_at, approved_at, carrier_at. Times are in ISO 8601 without a
+  zone, taken as UTC. A time is empty if the event never happened. The status is delivered, shipped, invoiced,
+  processing, unavailable or canceled.
 - payments.csv: order_id, sequence, value.
 
-An order's total is the sum of its payments; one without any is taken to cost 100.00, paid in one payment. Its row reads
-as triggers: purchased_at create and place; approved_at pay, then invoice where the status says so; carrier_at dispatch;
-status canceled or unavailable: cancel, last of all.
+An order's total is the sum of its payments. An order without payments costs 100.00, paid in one payment. A row becomes
+these triggers: create and place at purchased_at; pay at approved_at, then invoice if the status is invoiced; dispatch
+at carrier_at; and finally cancel if the status is canceled or unavailable.
 
 Needs rich for its progress bar and tables: pip install order-fsm[examples]
 """
@@ -42,6 +42,7 @@ except ModuleNotFoundError:
     sys.stderr.write("replay_orders.py: error: rich is missing: pip install order-fsm[examples]\n")
     sys.exit(2)
 
+STORES = "memory, sqlite:PATH, json:FOLDER, postgresql://... or mariadb://..."
 CURRENCY = "BRL"
 ORDER_COLUMNS = ("order_id", "customer_id", "status", "purchased_at", "approved_at", "carrier_at")
 PAYMENT_COLUMNS = ("order_id", "sequence", "value")
@@ -53,11 +54,11 @@ MONEY = (re.compile(r"[0-9]{1,9}(\.[0-9]{1,2})?"), "an amount such as 49.90")
 
 
 class Unusable(Exception):
-    """An argument, a file or a row that this script can do nothing with."""
+    """An argument, file or row is not usable."""
 
 
 class Event(NamedTuple):
-    """One thing that happened to an order."""
+    """One event of an order."""
 
     at: datetime
     order_id: str
@@ -69,7 +70,7 @@ class Event(NamedTuple):
 
 
 class Row:
-    """A row of a file, that knows where it stands."""
+    """A row of a file, with its position for error messages."""
 
     def __init__(self, place: str, cells: Mapping[str, str]) -> None:
         self._place = place
@@ -110,33 +111,33 @@ def rows(path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
             header = next(reader, [])
             for column in columns:
                 if column not in header:
-                    raise Unusable(f"{path}, line 1: there is no column {column}")
+                    raise Unusable(f"{path}, line 1: the column {column} is missing")
             for cells in reader:
                 line = reader.line_num
                 if len(cells) < len(header):
-                    raise Unusable(f"{path}, line {line}, column {header[len(cells)]}: the row ends before it")
+                    raise Unusable(f"{path}, line {line}, column {header[len(cells)]}: the row ends before this column")
                 if len(cells) > len(header):
-                    raise Unusable(f"{path}, line {line}: the row goes on after column {header[-1]}")
+                    raise Unusable(f"{path}, line {line}: the row continues after column {header[-1]}")
                 yield Row(f"{path}, line {line}", dict(zip(header, cells, strict=True)))
     except OSError as error:
         raise Unusable(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Unusable(f"{path}: it is not UTF-8 text") from None
+        raise Unusable(f"{path}: the file is not UTF-8 text") from None
     except csv.Error as error:
         raise Unusable(f"{path}, after line {line}: {error}") from None
 
 
 def read(folder: Path) -> list[Event]:
-    """Everything that happened to the orders of a folder, oldest first."""
+    """Return all events of the orders of a folder, oldest first."""
     if not folder.is_dir():
-        raise Unusable(f"FOLDER must be a folder with orders.csv and payments.csv, and {folder} is none")
+        raise Unusable(f"FOLDER must be a folder with orders.csv and payments.csv, not {folder}")
     payments: dict[str, dict[str, str]] = {}
     of_no_order: dict[str, Row] = {}
     for row in rows(folder / "payments.csv", PAYMENT_COLUMNS):
         order_id, sequence = row.text("order_id", AN_ID), row.text("sequence", A_NUMBER)
         amounts = payments.setdefault(order_id, {})
         if sequence in amounts:
-            raise row.wrong("sequence", "a new one: the order has a payment of this number")
+            raise row.wrong("sequence", "new: the order has a payment with this number")
         amounts[sequence] = row.text("value", MONEY)
         of_no_order.setdefault(order_id, row)
     events: list[Event] = []
@@ -144,13 +145,13 @@ def read(folder: Path) -> list[Event]:
     for row in rows(folder / "orders.csv", ORDER_COLUMNS):
         order_id = row.text("order_id", AN_ID)
         if order_id in seen:
-            raise row.wrong("order_id", "a new one: an order of this id stands above")
+            raise row.wrong("order_id", "new: an order with this id comes before it")
         seen.add(order_id)
         of_no_order.pop(order_id, None)
         events += events_of(order_id, row, payments.get(order_id, {"1": "100.00"}))
     for row in of_no_order.values():
-        raise row.wrong("order_id", "that of an order in orders.csv")
-    # Each order's events are in their order already, and sorting keeps those of equal times so.
+        raise row.wrong("order_id", "the id of an order in orders.csv")
+    # The events of each order are in sequence, and a stable sort keeps equal times so.
     return sorted(events, key=lambda event: event.at)
 
 
@@ -166,7 +167,7 @@ def events_of(order_id: str, row: Row, payments: Mapping[str, str]) -> list[Even
     ]
 
     def then(at: datetime | None, trigger: str, **facts: str) -> None:
-        # Carriers' clocks differ from the shop's: nothing happens to an order before it is there.
+        # Carriers' clocks differ from the shop's, so no event may precede the creation.
         events.append(Event(max(at or begun, begun), order_id, trigger, facts))
 
     if approved is not None:
@@ -182,11 +183,11 @@ def events_of(order_id: str, row: Row, payments: Mapping[str, str]) -> list[Even
     return events
 
 
-# Playing the events
+# Replaying the events
 
 
 class Replay:
-    """Orders whose clock is the event that is played, and notes of what was refused."""
+    """Replays events with their times as the clock, and records refusals."""
 
     def __init__(self, store: Store) -> None:
         self._now = datetime.min.replace(tzinfo=UTC)
@@ -206,11 +207,11 @@ class Replay:
             self._after(refused)
 
     def _after(self, refused: Refused) -> None:
-        """What the shop does where it knows better; any other refusal stands."""
+        """Override a refusal if the shop has a reason. Any other refusal stays."""
         why = ", ".join(reason.code for reason in refused.reasons)
         self.refusals[refused.trigger, why] += 1
         if (refused.trigger, why) == ("dispatch", "not_paid_nor_invoiced"):
-            self.orders.fire(refused.order_id, "dispatch", override=True, comment="The carrier has it already")
+            self.orders.fire(refused.order_id, "dispatch", override=True, comment="The carrier already has it")
             self.overrides += 1
         elif (refused.trigger, why) == ("cancel", "forbids_dispatched"):
             self.orders.fire(refused.order_id, "undispatch", comment="The goods came back")
@@ -266,14 +267,26 @@ def opened(spec: str) -> Iterator[Store]:
             yield store
     elif kind == "json" and place:
         yield JsonStore(place)
+    elif kind == "postgresql" and place:
+        from order_fsm_adapters.postgresql import PostgresStore  # Its driver is in the extra `postgresql`.
+
+        with PostgresStore(spec) as store:
+            store.install()
+            yield store
+    elif kind == "mariadb" and place:
+        from order_fsm_adapters.mariadb import MariaDbStore  # Its driver is in the extra `mariadb`.
+
+        with MariaDbStore(spec) as store:
+            store.install()
+            yield store
     else:
-        raise Unusable(f"--store must be memory, sqlite:PATH or json:FOLDER, not {spec!r:.60}")
+        raise Unusable(f"--store must be {STORES}, not {spec!r:.60}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Play the real orders of a folder through a store.")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="where orders.csv and payments.csv are")
-    parser.add_argument("--store", required=True, help="memory, sqlite:PATH or json:FOLDER; it must be empty")
+    parser = argparse.ArgumentParser(description="Replay the real orders of a folder through a store.")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder of orders.csv and payments.csv")
+    parser.add_argument("--store", required=True, help=f"{STORES}; it must be empty")
     arguments = parser.parse_args()
 
     try:
@@ -281,7 +294,7 @@ def main() -> None:
         with opened(arguments.store) as store:
             replay = Replay(store)
             if replay.orders.find(limit=1):
-                raise Unusable(f"--store {arguments.store} is not empty, and nothing was changed: name a new one")
+                raise Unusable(f"--store {arguments.store} is not empty: name a new store (nothing was changed)")
             progress = Console(stderr=True)
             for event in track(events, "Playing", console=progress, disable=not progress.is_terminal):
                 replay.play(event)

@@ -1,7 +1,7 @@
 """The smallest units of currencies.
 
 Gateways count in the smallest unit of a currency: 4990 pence are 49.90 GBP. The number of fraction digits is that of
-ISO 4217, except for the units that a gateway or a shop declares itself.
+ISO 4217, except for units that a gateway or a shop declares.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _digits(currency: str, units: Mapping[str, int] | None) -> int:
 
 
 def minor(amount: int, currency: str, units: Mapping[str, int] | None = None) -> Decimal:
-    """Return the money that a number of smallest units is.
+    """Convert a number of smallest units to money.
 
     `minor(4990, "GBP")` is `Decimal("49.90")`.
 
@@ -59,7 +59,7 @@ def minor(amount: int, currency: str, units: Mapping[str, int] | None = None) ->
 
 
 def to_minor(amount: Decimal | str | int, currency: str, units: Mapping[str, int] | None = None) -> int:
-    """Return the number of smallest units of an amount of money.
+    """Convert money to a number of smallest units.
 
     `to_minor("49.90", "GBP")` is `4990`.
 
@@ -76,7 +76,7 @@ def to_minor(amount: Decimal | str | int, currency: str, units: Mapping[str, int
 
 
 def whole_units(amount: Decimal, currency: str, units: Mapping[str, int] | None = None) -> int:
-    """Do as `to_minor` with checked arguments.
+    """Convert checked arguments as `to_minor` does.
 
     Raises:
         InvalidInput: if the amount is finer than the smallest unit, or the currency is unknown.
@@ -94,7 +94,7 @@ def units_of(units: object) -> dict[str, int]:
     """Check the fraction digits of a shop's own currencies. None becomes the empty dict.
 
     Raises:
-        InvalidInput: if it is not a dict of currencies to whole numbers up to `FRACTION_DIGITS`.
+        InvalidInput: if `units` is not a dict of currencies to whole numbers up to `FRACTION_DIGITS`.
     """
     if units is None:
         return {}
@@ -113,7 +113,7 @@ def _checked_digits(currency: str, digits: object) -> int:
 
 @lru_cache(maxsize=256)
 def _iso_digits(currency: str) -> int | None:
-    from iso4217 import Currency  # Imported on demand: it parses its table for 50 ms.
+    from iso4217 import Currency  # Imported on demand, because parsing its table takes 50 ms.
 
     try:
         digits = Currency(currency).exponent

@@ -1,4 +1,4 @@
-"""The public values as dicts of JSON types, and back.
+"""Convert public values to dicts of JSON types and back.
 
 Money is text, times are ISO 8601 text in UTC, sets are sorted lists. A Decimal among facts is tagged, as
 `{"decimal": "49.90"}`, so that it does not come back as a string. So are lines, as `{"lines": [...]}`.
@@ -30,7 +30,7 @@ class DictValue:
     """The base of the frozen values: adds `to_dict` and `from_dict`.
 
     Attributes:
-        _derived: properties that `to_dict` adds for readers. `from_dict` compares them.
+        _derived: properties that `to_dict` adds for readers. `from_dict` checks them.
     """
 
     __slots__ = ()
@@ -43,10 +43,10 @@ class DictValue:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Self:
-        """Return the value that `to_dict` made a dict of.
+        """Return the value for a dict that `to_dict` returned.
 
         Args:
-            value: has every member of `to_dict`, and no other.
+            value: a dict with every member of `to_dict` and no other.
 
         Raises:
             InvalidInput: if a member is missing, unknown or not valid. The message names it.
@@ -135,7 +135,7 @@ def _reader(hint: Any) -> _Reader:
 
 
 def _lines_reader(fact: Any) -> _Reader:
-    """Return the reader of the lines that a fact may be."""
+    """Return the reader of facts that are lines."""
     (lines,) = [kind for kind in get_args(fact) if get_origin(kind) is tuple]
     return _reader(lines)
 
@@ -194,7 +194,7 @@ def _facts(lines: _Reader, value: object, what: str) -> dict[str, Any]:
 
 def _fact(lines: _Reader, value: object, what: str) -> object:
     if isinstance(value, str):
-        return validation.text(value, what, len(value))  # The data of an amended order may be long.
+        return validation.text(value, what, len(value))  # No limit: the data of an amended order may be long.
     if not isinstance(value, Mapping):
         return validation.fact(value, what)
     if set(value) == {"lines"}:

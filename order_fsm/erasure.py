@@ -1,8 +1,13 @@
-"""What an erasure blanks: personal values of the past of one order, the same in every store.
+"""The personal values in the past of an order that an erasure blanks, in every store.
 
-Blanked are the order's customer, email and data; the comments of its entries, and their facts except `LASTING_FACTS`;
-the same facts in its undelivered messages and dead letters; and the fingerprints of requests that covered such values,
-because a guess could be confirmed with them. Ids, keys, times, `by`, states, money, goods and stock stay.
+An erasure blanks:
+
+- the order's customer, email and data,
+- the comments of its entries, and their facts except `LASTING_FACTS`,
+- the same facts in its undelivered messages and dead letters,
+- the fingerprints of requests that covered such values, because they could confirm a guess.
+
+Ids, keys, times, `by`, states, money, goods and stock stay.
 """
 
 from __future__ import annotations
@@ -50,9 +55,9 @@ def erased_message(message: Message) -> Message:
 
 
 def is_lasting(entries: Sequence[Entry]) -> bool:
-    """Return whether the fingerprint of a request covers no personal value, so that an erasure keeps it.
+    """Return whether the fingerprint of a request covers no personal value, so an erasure keeps it.
 
     Args:
-        entries: those that the request made. They report facts of a payment gateway.
+        entries: the entries that the request made. They must all report facts of a payment gateway.
     """
     return all(entry.by == GATEWAY and entry.facts and not personal_facts(entry.facts) for entry in entries)

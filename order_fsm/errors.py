@@ -1,7 +1,6 @@
 """One tree of exceptions: the library raises an `OrderFsmError` for every expected failure.
 
-Each message says what was wrong and what is expected. If a call raises, nothing changed, except after
-`StoreUnavailable`.
+Each message names the fault and the expected value. If a call raises, nothing changed, except after `StoreUnavailable`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Reason:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, str]) -> Reason:
-        """Return the reason that `to_dict` made a dict of.
+        """Return the reason for a dict that `to_dict` returned.
 
         Raises:
             InvalidInput: if a member is missing, unknown or not a string. The message names it.
@@ -51,7 +50,7 @@ class WorkflowError(OrderFsmError):
     """The workflow is not valid. It is raised while the workflow is built. Correct the table.
 
     Attributes:
-        findings: all faults of the table, one sentence each.
+        findings: all faults of the table, one sentence per fault.
     """
 
     def __init__(self, findings: Iterable[str]) -> None:
@@ -67,7 +66,7 @@ class InvalidInput(OrderFsmError, ValueError):
 
 
 class UnknownTrigger(OrderFsmError):
-    """The workflow has no such trigger. Use one of those that the message lists."""
+    """The workflow has no such trigger. Use one of the triggers in the message."""
 
 
 class Refused(OrderFsmError):
@@ -93,16 +92,16 @@ class Refused(OrderFsmError):
 
 
 class KeyReused(OrderFsmError):
-    """The idempotency key or payment reference was used for a different request. Find out which one is wrong."""
+    """The idempotency key or payment reference was used for a different request. Check which request is wrong."""
 
 
 class Undelivered(OrderFsmError):
-    """A handler of messages raises it: some recipients were not reached, and all others were.
+    """A message did not reach some recipients, and reached all others. A handler of messages raises it.
 
-    The message is delivered again for these recipients alone, and no other message of its order waits for it.
+    `Orders.deliver` retries the message for these recipients alone. No other message of its order waits for it.
 
     Attributes:
-        recipients: names such as `customer`, never addresses: they are stored and logged.
+        recipients: names such as `customer`, never addresses, because names are stored and logged.
         reason: a short text for the log, without personal data.
         permanent: whether another attempt is useless. The message becomes a dead letter at once.
     """
@@ -145,7 +144,7 @@ class VersionConflict(StoreError):
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be used now, or it is unknown whether it wrote. Repeat the call with the same key."""
+    """The store is not usable now, or it is unknown whether it wrote. Repeat the call with the same key."""
 
 
 class TransactionLost(StoreError):

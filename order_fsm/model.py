@@ -425,7 +425,8 @@ class Order(DictValue):
             counted: whether it counts in totals after the entry.
             shipments: the goods after the entry, None if unchanged.
         """
-        same = entry.state_after == entry.state_before
+        before, after = entry.before, entry.after
+        same = before == after
         return Order(
             self.id,
             entry.state_after,
@@ -441,23 +442,22 @@ class Order(DictValue):
             entry.at,
             self.reserved,
             self._data,
-            self.invoiced_by_payment if same else self._marked(entry),
-            self.placed_at if same else self._placed(entry),
+            self.invoiced_by_payment if same else self._marked(entry, before, after),
+            self.placed_at if same else self._placed(entry, before, after),
             self.shipments if shipments is None else shipments,
         )
 
-    def _marked(self, entry: Entry) -> bool:
+    def _marked(self, entry: Entry, before: frozenset[str], after: frozenset[str]) -> bool:
         """Return `invoiced_by_payment` after an entry."""
-        before, after = entry.before, entry.after
         if "invoiced" in before:
             return self.invoiced_by_payment and "invoiced" in after
         return "invoiced" in after and "paid" in after - before and entry.trigger != ADOPT
 
-    def _placed(self, entry: Entry) -> datetime | None:
+    def _placed(self, entry: Entry, before: frozenset[str], after: frozenset[str]) -> datetime | None:
         """Return `placed_at` after an entry."""
-        if "sent" not in entry.after:
+        if "sent" not in after:
             return None
-        return self.placed_at if "sent" in entry.before else placing_of(entry)
+        return self.placed_at if "sent" in before else placing_of(entry)
 
     def holding(self, reserved: tuple[Line, ...] | None) -> Order:
         """Return the order with these pieces reserved, None if it holds no stock."""

@@ -79,7 +79,7 @@ class Change:
     @property
     def payments(self) -> tuple[Payment, ...]:
         """The new rows of the ledger."""
-        if self.order is None:
+        if self.order is None or not self.order.payments:
             return ()
         return tuple([payment for payment in self.order.payments if payment.version > self.expected_version])
 

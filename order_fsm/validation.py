@@ -1,8 +1,8 @@
-"""Checks of input: ids, texts, money, times, JSON values, and the arguments of a call.
+"""Check input: ids, texts, money, times, JSON values, and the arguments of a call.
 
-Each function returns the value in the one form that the engine uses, or raises `InvalidInput` with the fault and the
-expected form. Subclasses of str, int, float, Decimal and datetime are converted to the base type: a store could not
-write Django's SafeString or a frozen clock's datetime.
+Each function returns the value in the form that the engine uses, or raises `InvalidInput` with the fault and the
+expected form. Subclasses of str, int, float, Decimal and datetime are converted to the base type, because a store could
+not write Django's SafeString or the datetime of a frozen clock.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DATA_DEPTH = 32
 
 
 class Actor(str):
-    """A name under which the engine itself acts. The same text from outside is refused."""
+    """A name under which the engine itself acts. `by` must not have this text."""
 
     __slots__ = ()
 
@@ -46,7 +46,7 @@ GATEWAY = Actor("gateway")
 """`by` of the facts that a payment gateway reports."""
 
 CLOCK = Actor("clock")
-"""`by` of changes that time alone makes."""
+"""`by` of changes that follow from the time."""
 
 
 def shown(value: object) -> str:
@@ -62,7 +62,7 @@ def shown(value: object) -> str:
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return a hint for an error message, "" if no known name is similar."""
-    from difflib import get_close_matches  # Imported on demand: it is slow, and only errors need it.
+    from difflib import get_close_matches  # Imported on demand, because it is slow and only errors need it.
 
     if not isinstance(name, str):
         return ""
@@ -76,7 +76,7 @@ def text(value: object, what: str, limit: int) -> str:
 
     Args:
         value: the input.
-        what: its name in the message.
+        what: the name of the value in the message.
         limit: the largest number of characters.
 
     Raises:
@@ -94,7 +94,7 @@ def text(value: object, what: str, limit: int) -> str:
 
 
 def name(value: object, what: str) -> str:
-    """Check an id, SKU, key, reference or person: one line of text, not blank, at most `ID_LENGTH` characters.
+    """Check a name: one line of text, not blank, at most `ID_LENGTH` characters.
 
     Raises:
         InvalidInput: if the value is not a valid name.
@@ -110,7 +110,7 @@ def name(value: object, what: str) -> str:
 
 
 def identifier(value: object, what: str) -> str:
-    """Check a `name` that no program could mistake for a path to another folder.
+    """Check a `name` that is not a path to another folder.
 
     Raises:
         InvalidInput: if the value is not a valid name, or one of its parts between slashes is `.` or `..`.
@@ -134,7 +134,7 @@ def actor(value: object) -> str | None:
     """Check `by`: a name, `GATEWAY`, `CLOCK` or None.
 
     Raises:
-        InvalidInput: if the value is not a valid name, or is the text of a name of the engine.
+        InvalidInput: if the value is not a valid name, or is a name of the engine.
     """
     if value is None:
         return None
@@ -145,7 +145,7 @@ def actor(value: object) -> str | None:
 
 
 def comment(value: object) -> str:
-    """Check a comment: any Unicode text up to `COMMENT_LENGTH` characters. None becomes the empty one.
+    """Check a comment: Unicode text up to `COMMENT_LENGTH` characters. None becomes "".
 
     Raises:
         InvalidInput: if the value is not a valid comment.
@@ -155,7 +155,7 @@ def comment(value: object) -> str:
 
 @lru_cache(maxsize=1024)
 def _usual_money(value: str) -> Decimal | None:
-    """Read usual money. Equal texts share one Decimal, so a total and its payment take the memory of one."""
+    """Read usual money. A cache returns one Decimal for equal texts, so a total and its payment share memory."""
     return Decimal(value) if _USUAL_MONEY.fullmatch(value) else None
 
 
@@ -209,9 +209,9 @@ def currency(value: object, what: str = "currency") -> str:
 
 
 def email(value: object) -> str:
-    """Check a bare address such as `ann@example.com`. Only a mail to it can show that it exists.
+    """Check that an email is a bare address such as `ann@example.com`.
 
-    Quotes, brackets, commas and encoded words are refused: in a mail's header they could mean more than one address.
+    Quotes, brackets, commas and encoded words are refused, because in a mail header they could mean several addresses.
 
     Raises:
         InvalidInput: if the value is not a bare address.
@@ -236,7 +236,7 @@ def whole(value: object, what: str, least: int) -> int:
 
 
 def flag(value: object, what: str) -> bool:
-    """Check a bool. Nothing that only looks like one is accepted.
+    """Check a bool. Values such as 1 or "yes" are refused.
 
     Raises:
         InvalidInput: if the value is not True or False.
@@ -268,7 +268,7 @@ def interval(since: object, until: object) -> tuple[datetime | None, datetime | 
     """Check an interval of two moments with time zones. None is no bound. Returns both in UTC.
 
     Raises:
-        InvalidInput: if one of them is not a datetime, has no time zone, or `until` is before `since`.
+        InvalidInput: if a bound is not a datetime or has no time zone, or `until` is before `since`.
     """
     start = None if since is None else instant(since, "since")
     end = None if until is None else instant(until, "until")
@@ -282,7 +282,7 @@ def exact_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime
 
     Args:
         value: a moment.
-        kind: leave it out. It is bound early because such libraries replace the name in this module.
+        kind: do not give it. It is bound at import time, because such libraries replace the name in this module.
     """
     if type(value) is kind:
         return value
@@ -294,10 +294,10 @@ def names(value: object, what: str) -> frozenset[str]:
     """Check a set of names: any iterable of strings, except a string and a mapping.
 
     Raises:
-        InvalidInput: if the value is not such an iterable. A mapping is refused because its keys say nothing about
-            its values: a form `{"paid": False}` does not tick paid.
+        InvalidInput: if the value is not such an iterable. A mapping is refused because its keys ignore its values: a
+            form `{"paid": False}` does not tick paid.
     """
-    # Some web frameworks have forms that are no Mapping, but have keys like one.
+    # The forms of some web frameworks have `keys` and are not a Mapping.
     if isinstance(value, str) or hasattr(value, "keys") or not isinstance(value, Iterable):
         raise InvalidInput(f"{what} must be a set of names such as {{'sent'}}, not {shown(value)}")
     return frozenset(name(one, what) for one in value)
@@ -321,7 +321,7 @@ def fact(value: object, what: str) -> str | int | bool | Decimal | None:
 
 
 Check = Callable[[object, str], Any]
-"""Returns a value as the engine uses it, or raises InvalidInput. The text names the value in the message."""
+"""Returns a value in the engine's form, or raises InvalidInput. The text names the value in the message."""
 
 MONEY_FACTS: Mapping[str, Check] = {
     "amount": money,
@@ -342,7 +342,7 @@ def facts(
         values: the keyword arguments of the call.
         known: the names that the trigger accepts.
         trigger: its name, for the message.
-        checks: for facts that the engine reads. Those that are None are left out.
+        checks: the checks of facts that the engine reads. Facts that are None are left out.
 
     Raises:
         InvalidInput: if a name is not known, or a value is not valid.
@@ -388,7 +388,7 @@ def call(
 
 
 def json_value(value: object, what: str, depth: int = 0) -> object:
-    """Copy a JSON value: strings, whole numbers below 2**63, finite floats, bools, None, lists, dicts with string keys.
+    """Copy a JSON value with whole numbers below 2**63 and finite floats.
 
     Raises:
         InvalidInput: if the value has another type, or more than 32 levels of nesting.
@@ -411,7 +411,7 @@ def json_value(value: object, what: str, depth: int = 0) -> object:
 
 
 def json_object(value: object, what: str, depth: int = 0) -> dict[str, object]:
-    """Copy a dict of JSON values. None becomes the empty one.
+    """Copy a dict of JSON values. None becomes the empty dict.
 
     Raises:
         InvalidInput: if the value is not a dict of JSON values.

@@ -1,4 +1,4 @@
-"""The calls by which the stores on disk reach it, made to go through `Calls`."""
+"""Route the calls of the stores to their disk or their server through `Calls`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,24 @@ from functools import partial
 from typing import Any
 from unittest.mock import patch
 
+import psycopg
+from psycopg_pool import ConnectionPool, PoolTimeout
+
 from order_fsm.testing.store_contract.calls import Calls
 from order_fsm_adapters import file_locks
+from order_fsm_adapters.postgresql.connections import PsycopgLink
 from order_fsm_adapters.sqlite import session
 
 FILE_CALLS = ("open", "read", "write", "fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "listdir", "stat")
-"""Those of `os` that the stores use; `os.path.exists` and `os.path.isdir` call `stat`."""
+"""The functions of `os` that the stores use. `os.path.exists` and `os.path.isdir` call `stat`."""
 
 
 NEED_ROOM = {"open", "fsync", "replace", "rename", "mkdir", "write", "flush"}
-"""The calls that a full disk lets fail; where there is no room the others fail in another way."""
+"""The calls that fail on a full disk."""
 
 
 class _File:
-    """An open file whose reading, writing and closing are calls."""
+    """An open file whose reads, writes and close are counted calls."""
 
     def __init__(self, file: Any, made: Callable[..., Any]) -> None:
         self._file = file
@@ -36,7 +40,7 @@ class _File:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Whatever it answers, a file that is closed is not open any more.
+        # A close that fails still closes the file.
         self._made(self._file.close, takes_effect=True)
 
     def __getattr__(self, name: str) -> Any:
@@ -46,11 +50,11 @@ class _File:
 
 @contextmanager
 def files(calls: Calls, number: int = errno.EACCES) -> Iterator[None]:
-    """Calls to the file system.
+    """Route calls to the file system through `calls`.
 
     Args:
-        calls: what they go through.
-        number: of the error with which they fail.
+        calls: counts the calls, and makes some fail.
+        number: the number of the error.
     """
 
     def made(call: Callable[..., Any], *given: Any, takes_effect: bool = False, **named: Any) -> Any:
@@ -70,7 +74,7 @@ def files(calls: Calls, number: int = errno.EACCES) -> Iterator[None]:
         try:
             made(open)
         except OSError:
-            # A file that was opened, but whoever asked for it does not know, would be left for the collector.
+            # The caller does not get the opened file, so nobody else would close it.
             for file in opened_files:
                 file.close()
             raise
@@ -93,7 +97,7 @@ def sqlite(calls: Calls, name: str = "SQLITE_IOERR_WRITE") -> Iterator[None]:
 
     Args:
         calls: counts the calls, and makes some fail.
-        name: of the error with which they fail.
+        name: the name of the error.
     """
     _Cursor.calls, _Cursor.name = calls, name
     try:
@@ -168,8 +172,52 @@ def _connected(*given: Any, **named: Any) -> Any:
     try:
         _Cursor.made(connect)
     except sqlite3.Error:
-        # It was opened, but the caller has no reference to it.
+        # The connection is open, and the caller has no reference to it.
         for connection in opened:
             connection.close()
         raise
     return opened[0]
+
+
+@contextmanager
+def postgresql(calls: Calls) -> Iterator[None]:
+    """Route connecting to PostgreSQL, borrowing a connection and every statement through `calls` within a block.
+
+    A statement that fails has lost its connection.
+    """
+    borrow, connect, run = ConnectionPool.getconn, psycopg.connect, PsycopgLink._run
+
+    def borrowed(pool: Any, timeout: float) -> Any:
+        lent: list[Any] = []
+        try:
+            calls.made(lambda: lent.append(borrow(pool, timeout)), partial(PoolTimeout, "no connection"))
+        except PoolTimeout:
+            # It was lent, but the caller has no reference to it.
+            for connection in lent:
+                pool.putconn(connection)
+            raise
+        return lent[0]
+
+    def connected(*given: Any) -> Any:
+        opened: list[Any] = []
+        try:
+            calls.made(lambda: opened.append(connect(*given)), partial(psycopg.OperationalError, "not reached"))
+        except psycopg.OperationalError:
+            for connection in opened:
+                connection.close()
+            raise
+        return opened[0]
+
+    def ran(link: PsycopgLink, *given: Any) -> Any:
+        def error() -> psycopg.Error:
+            link.connection.close()
+            return psycopg.OperationalError("the server closed the connection")
+
+        return calls.made(partial(run, link, *given), error)
+
+    with (
+        patch.object(ConnectionPool, "getconn", borrowed),
+        patch.object(psycopg, "connect", connected),
+        patch.object(PsycopgLink, "_run", ran),
+    ):
+        yield

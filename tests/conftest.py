@@ -1,4 +1,4 @@
-"""What the tests share: a shop with a clock that stands still, and ways to bring an order into any state."""
+"""Fixtures of the tests: a shop with a frozen clock, and orders in any state."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ EVERYTHING = 1_000_000
 
 
 class Clock(FrozenClock):
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until a test moves it."""
 
     def pass_by(self, **time: float) -> None:
         self.advance(timedelta(**time))
 
 
 class Shop:
-    """Orders on a store in memory, with what the tests ask of them again and again."""
+    """Orders on a store in memory, with common steps of the tests."""
 
     def __init__(self, workflow: Workflow | None = None, store: Store | None = None) -> None:
         self.clock = Clock()
@@ -54,13 +54,13 @@ class Shop:
         lines: Iterable[Line] = (Line("TEAPOT", 2),),
         customer: str | None = "ann",
     ) -> Order:
-        """An order over two of the ten teapots, for 10.00 GBP."""
+        """Create an order for two of the ten teapots, over 10.00 GBP."""
         return self.orders.create(
             order_id, total=total, currency="GBP", lines=lines, customer=customer, email="ann@example.com"
         )
 
     def bring(self, state: str, order_id: str = "1001", total: str = "10.00") -> Order:
-        """A new order, brought into a state by the fewest real triggers that lead there."""
+        """Create an order and bring it into a state with the fewest triggers."""
         order = self.create(order_id, total)
         for trigger, said in _routes(self.orders.workflow, order.total)[state]:
             self.orders.fire(order_id, trigger, **said)
@@ -75,19 +75,19 @@ class Shop:
         return sorted(waiting, key=lambda message: (message.created_at, message.order_id, message.version, message.id))
 
     def comment_of(self, message: Message) -> str:
-        """Return the comment of the entry that a message is about."""
+        """Return the comment of the entry of a message."""
         return self.orders.history(message.order_id)[message.version - 1].comment
 
     def topics(self) -> list[str]:
         return [message.topic for message in self.messages()]
 
     def record(self, key: str) -> IdempotencyRecord | None:
-        """Return the record under a key, None if nothing was committed under it."""
+        """Return the record of a key, or None."""
         (snapshot,) = self.store.prepare_many([Need(None, key)])
         return snapshot.record
 
     def dump(self, skus: Iterable[str] = ("TEAPOT", "CUP")) -> dict[str, Any]:
-        """Return everything that the store holds, to show that a call changed nothing."""
+        """Return the whole content of the store, to show that a call changed nothing."""
         found = self.all()
         histories = {order.id: self.store.history(order.id) for order in found}
         keys = {entry.key for history in histories.values() for entry in history if entry.key is not None}
@@ -109,7 +109,7 @@ _WAYS: tuple[dict[str, Any], ...] = (
     {"reference": "ch_1"},
     {"amount": "1.00"},
 )
-"""Ways to fire a trigger, the plainest first."""
+"""The arguments to try a trigger with, the simplest first."""
 
 
 @lru_cache(maxsize=32)
@@ -153,7 +153,7 @@ def any_shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
 
 @pytest.fixture(scope="session")
 def new_shop() -> type[Shop]:
-    """Makes shops, for tests that need more than one or other rules."""
+    """Return a factory of shops, for tests that need several shops or other rules."""
     return Shop
 
 
@@ -161,6 +161,18 @@ def new_shop() -> type[Shop]:
 def postgresql() -> Iterator[servers.PostgresServer]:
     """A database in PostgreSQL."""
     yield from servers.reached(servers.postgresql())
+
+
+@pytest.fixture(scope="session")
+def _mariadb() -> Iterator[servers.MariaDbServer]:
+    yield from servers.reached(servers.mariadb())
+
+
+@pytest.fixture
+def mariadb(_mariadb: servers.MariaDbServer) -> Iterator[servers.MariaDbServer]:
+    """Databases in MariaDB, empty at first."""
+    yield _mariadb
+    _mariadb.empty()
 
 
 POLICIES: dict[str, tuple[Dispatch, bool]] = {
@@ -181,7 +193,7 @@ def workflow(request: pytest.FixtureRequest) -> Workflow:
 
 @pytest.fixture(autouse=True)
 def _workflows_are_built_anew() -> None:
-    """Under mutmut: a mutant of what builds a workflow is only seen by tests that build it."""
+    """Rebuild the workflow under mutmut, because a cached one would hide mutants of its construction."""
     if "MUTANT_UNDER_TEST" in os.environ:
         order_fsm.rules.shop._built.cache_clear()
 
@@ -193,17 +205,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Set the variable that the contract of stores reads: workers of pytest-xdist and forked processes inherit it."""
+    """Set the variable that the contract of stores reads. Workers of pytest-xdist and forked processes inherit it."""
     if config.getoption("--stress"):
         os.environ[STRESS] = "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Some tests of the contract are not for coverage: the contract cannot mark them, as its user need not have that.
+    """Mark the tests of the contract that coverage must not trace, because the contract cannot mark them itself.
 
-    Coverage takes a lock at each call of a traced function: in a child that is forked while a thread holds it, the next
-    such call waits for ever. Of the many rounds of kills each is as the one before; a few rounds on another store are
-    measured.
+    Coverage takes a lock at each call of a traced function. If a child is forked while a thread holds it, the next call
+    in the child waits for ever. All rounds of kills run the same lines, so coverage measures a few rounds on another
+    store.
     """
     for item in items:
         forks = "before_a_fork" in item.name or "takes_nothing_along" in item.name
@@ -214,9 +226,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Nothing traces a test that is marked `no_cover`.
+    """Suspend coverage during a test with the marker `no_cover`.
 
-    In a worker of pytest-xdist coverage has begun twice: pytest-cov pauses the second, and so sets the first one going.
+    In a worker of pytest-xdist coverage started twice. pytest-cov pauses the second one, which resumes the first.
     """
     if item.get_closest_marker("no_cover") is None:
         return (yield)

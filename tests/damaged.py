@@ -11,13 +11,13 @@ from order_fsm_adapters.memory import MemoryStore
 
 
 class Damaged(MemoryStore):
-    """Cannot read one order, as the protocol requires of a damaged one: a fault of its own, and no other order's."""
+    """A store with one damaged order, which raises StoreCorrupt and affects no other order."""
 
     def __init__(self, order_id: str, found: bool = False) -> None:
-        """Start undamaged.
+        """Create an undamaged store.
 
         Args:
-            order_id: the order that will be damaged.
+            order_id: the id of the order to damage.
             found: whether `find` still returns it. A store may notice the damage only when it reads the history.
         """
         super().__init__()

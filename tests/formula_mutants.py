@@ -325,7 +325,7 @@ SIGNS: tuple[tuple[str, Any], ...] = (
 
 
 def formula_mutants() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yield each mutant of a formula: its label, and the context in which it is in force."""
+    """Yield each mutant of a formula: its label, and a context that applies it."""
     for place, name, changes in (*PARTS, *goods_mutants.PARTS):
         function = _function(place, name)
         for number, (old, new) in enumerate(changes, start=1):
@@ -342,7 +342,7 @@ def formula_mutants() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 
 def in_force(place: Any, name: str, old: str, new: str) -> Callable[[], Any]:
-    """Return the context in which a text in the source of a function is replaced."""
+    """Return a context that replaces a text in the source of a function."""
     function = _function(place, name)
     return _in_force(function, _changed(function, old, new))
 

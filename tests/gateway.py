@@ -1,4 +1,4 @@
-"""A payment gateway for tests: it signs what it tells a shop, with the library of the specification."""
+"""A payment gateway for tests that signs its events with the library of the specification."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ SECRET = "whsec_" + base64.b64encode(b"the secret of the tests").decode()
 
 
 def body_of(kind: str = "captured", **about: Any) -> bytes:
-    """The body of an event: 10.00 GBP for order 1001 under ch_1, where not said otherwise; `...` leaves a value out."""
+    """Return the body of an event, by default 10.00 GBP for order 1001 under ch_1. `...` leaves a value out."""
     data = {"order_id": "1001", "reference": "ch_1", "amount": "10.00", "currency": "GBP", **about}
     given = {name: value for name, value in data.items() if value is not ...}
     return json.dumps({"type": f"payment.{kind}", "data": given}).encode()
 
 
 class Gateway:
-    """Tells a shop of payments, on the shop's clock."""
+    """Reports payments to a shop, on the shop's clock."""
 
     def __init__(self, shop: Shop) -> None:
         self._shop = shop
         self.receiver = PaymentReceiver(shop.orders, StandardWebhooks(SECRET), clock=shop.clock)
 
     def headers(self, body: bytes, event_id: str = "evt_1", secret: str = SECRET) -> dict[str, str]:
-        """What it sends with a body, signed now."""
+        """Return the signed headers of a body."""
         now = self._shop.clock.now
         return {
             "Content-Type": "application/json",
@@ -41,9 +41,9 @@ class Gateway:
         }
 
     def deliver(self, body: bytes, event_id: str = "evt_1") -> Outcome:
-        """Send a body as it is, signed."""
+        """Send a body with a signature."""
         return self.receiver.receive(body, self.headers(body, event_id))
 
     def send(self, kind: str = "captured", event_id: str = "evt_1", **about: Any) -> Outcome:
-        """Send an event, signed; see `body_of`."""
+        """Send a signed event. See `body_of`."""
         return self.deliver(body_of(kind, **about), event_id)

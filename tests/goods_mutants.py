@@ -265,12 +265,12 @@ LAMBDAS: tuple[tuple[str, Callable[[Order, Any], object], str], ...] = (
     (
         "COVERS_OUT",
         lambda order, facts: all(order.quantities.get(sku, 0) >= number for sku, number in order.goods.shipped.items()),
-        "covers what was shipped",
+        "covers the shipped pieces",
     ),
     (
         "COVERS_OUT",
         lambda order, facts: all(order.quantities.get(sku, 0) > number for sku, number in order.goods.out.items()),
-        "more than what is out",
+        "more than the pieces out",
     ),
     (
         "COVERS_OUT",

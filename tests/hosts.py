@@ -148,7 +148,7 @@ _KINDS: dict[str, type[Shop]] = {
 def postgresql_shop(kind: str, server: servers.PostgresServer, name: str) -> Iterator[Shop]:
     """Open a shop in a schema on the server."""
     own = server.store(name)
-    url = server.url_of(name)
+    url = server.address(name)
     engine = create_engine(servers.sqlalchemy_url(url, "psycopg2" if kind == "psycopg2" else "psycopg"))
     shop: Shop
     if kind == "psycopg":

@@ -1,4 +1,4 @@
-"""Exceptions raised within a call as a signal handler raises them: at every line in turn, or by real signals."""
+"""Raise exceptions within a call as a signal handler does: at every line in turn, or by real signals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import order_fsm_adapters
 
 COMPLETED_IN_A_ROW = 20
-"""After so many calls that were too short to be interrupted, `every_line` ends: other threads lengthen some calls."""
+"""The number of calls too short for an interrupt after which `every_line` ends. Other threads lengthen some calls."""
 
 
 ADAPTERS = str(Path(order_fsm_adapters.__file__ or "").parent)
@@ -29,12 +29,12 @@ class TimeLimit(BaseException):
 
 @contextmanager
 def raising_at_line(number: int) -> Iterator[list[int]]:
-    """Raise at a line of the adapters' modules. The list holds the number of lines that ran."""
+    """Raise at a line of the adapters' modules. The list has the number of lines that ran."""
     lines = [0]
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if not frame.f_code.co_filename.startswith(ADAPTERS) or frame.f_code.co_name == "__del__":
-            # Python ignores what a finalizer raises.
+            # Python ignores exceptions of a finalizer.
             return None
         if event == "line":
             lines[0] += 1
@@ -62,7 +62,7 @@ def every_line(
     Args:
         call: receives the number of the line at which it will be interrupted.
         modules: the modules and packages whose lines count.
-        check: is called after each call with its number, and whether it completed.
+        check: called after each call with its number, and whether it completed.
 
     Returns:
         The number of calls that were interrupted.
@@ -84,12 +84,12 @@ def every_line(
 
 
 def random_signals(call: Callable[[int], object], count: int, check: Callable[[int, bool], object]) -> int:
-    """Interrupt calls in the main thread at random moments, by one real signal each.
+    """Interrupt calls in the main thread at random times, each by one real signal.
 
     Args:
-        call: receives its number.
+        call: receives the number of the call.
         count: the number of calls.
-        check: is called after each call with its number, and whether it completed.
+        check: called after each call with its number, and whether it completed.
 
     Returns:
         The number of calls that were interrupted.
@@ -107,7 +107,7 @@ def random_signals(call: Callable[[int], object], count: int, check: Callable[[i
 
     before = signal.signal(signal.SIGALRM, interrupt)
     hook = sys.unraisablehook
-    # A finalizer cannot pass on what a signal handler raises in it. `bool` is not interrupted itself.
+    # An exception of a signal handler in a finalizer is lost. `bool` cannot be interrupted.
     sys.unraisablehook = bool
     try:
         for number in range(count):
@@ -141,7 +141,7 @@ def _raising_at_line(number: int, files: tuple[str, ...]) -> Iterator[None]:
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal left
-        # Python ignores what a finalizer raises.
+        # Python ignores exceptions of a finalizer.
         if not frame.f_code.co_filename.startswith(files) or frame.f_code.co_name == "__del__":
             return None
         if event == "line" and left and not _handles_no_signal(frame):
@@ -159,9 +159,10 @@ def _raising_at_line(number: int, files: tuple[str, ...]) -> Iterator[None]:
 
 
 def _handles_no_signal(frame: FrameType) -> bool:
-    """Return whether Python handles no signal before the next step: it begins a `try` block, or leaves a `with` block.
+    """Return whether Python handles no signal before the next instruction.
 
-    An exception there would pass by the handlers of the block around it.
+    That instruction starts a `try` block or leaves a `with` block. An exception there would bypass the handlers of the
+    block.
     """
     beginnings, exits = _steps(frame.f_code)
     if frame.f_lasti in beginnings:
@@ -172,7 +173,7 @@ def _handles_no_signal(frame: FrameType) -> bool:
 
 @cache
 def _steps(code: CodeType) -> tuple[frozenset[int], frozenset[int]]:
-    """Return the offsets of instructions that begin a `try` block, and of those that may leave a `with` block."""
+    """Return the offsets of instructions that start a `try` block, and of those that may leave a `with` block."""
     steps = list(dis.get_instructions(code))
     beginnings = frozenset(step.offset for step in steps if step.opname == "NOP")
     exits = frozenset(

@@ -1,4 +1,4 @@
-"""A plain store in a log file, and durable stores with one deliberate fault each made from it."""
+"""A simple store in a log file, and durable stores derived from it with one deliberate fault each."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _held: list[LogStore] = []
 
 
 def _before_fork() -> None:
-    """Wait until no thread has a file open: the child would inherit it, and with it the lock that the child waits for.
+    """Wait until no thread has a file open, because a child would inherit its lock and then wait for it.
 
-    A store that keeps its lock between its calls is not waited for.
+    Do not wait for a store that keeps its lock between calls.
     """
     _forks.acquire()
     _held[:] = [store for store in list(_stores) if store.turn.acquire(timeout=1)]
 
 
 def _after_fork_in_parent() -> None:
-    while _held:  # Keep none: a store that is held from fork to fork is never freed, and makes every fork slower.
+    while _held:  # Keep no reference: stores that live from fork to fork would slow down every fork.
         _held.pop().turn.release()
     _forks.release()
 
@@ -57,14 +57,14 @@ os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, 
 
 
 class _Memory(MemoryStore):
-    """What the log leads to."""
+    """The content of the log."""
 
     def set_stock_now(self, sku: str, available: int | None, expected: int | None, backorder: bool | None) -> None:
         self.set_stock(sku, available, expected=expected, backorder=backorder)
 
 
 class LogStore:
-    """Every call that changes something is a record of the file. Every call first catches up with the file."""
+    """A store whose file has a record for each change. Every call first reads new records."""
 
     joined = False
 
@@ -76,9 +76,9 @@ class LogStore:
         _stores.add(self)
 
     def begin(self) -> None:
-        """Start from nothing, as a forked child must: a thread of its parent may have held the lock, amid a change.
+        """Reset, as a forked child must, because a thread of its parent may hold the lock in the middle of a change.
 
-        The file that this thread has open is the parent's lock: it would outlive a parent that is killed.
+        The file that this thread has open has the parent's lock, which would outlive a killed parent.
         """
         if self._open is not None:
             self._open.close()
@@ -102,7 +102,7 @@ class LogStore:
                 yield self._open
             finally:
                 self._open = None
-                # Closing does not unlock it if a child was forked since, which has the file open too.
+                # Closing does not release the lock if a forked child has the file open too.
                 fcntl.flock(file, fcntl.LOCK_UN)
 
     @contextmanager
@@ -110,7 +110,7 @@ class LogStore:
         try:
             yield
         except OSError as error:
-            # Forget what could not be written.
+            # Drop changes that were not written.
             self._forget()
             if error.errno in {errno.ENOSPC, errno.EFBIG}:
                 raise StoreFull(str(error)) from error
@@ -128,7 +128,7 @@ class LogStore:
         self._cut(file)
 
     def _cut(self, file: BinaryIO) -> None:
-        """Cut off a record that was not finished: there was no room, or its process was killed."""
+        """Truncate an incomplete record of a full disk or a killed process."""
         file.truncate(self._read)
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
@@ -234,7 +234,7 @@ class LogStore:
 
 
 class AnswersBeforeWriting(LogStore):
-    """Commits are written three at a time."""
+    """Writes commits three at a time."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)
@@ -249,12 +249,12 @@ class AnswersBeforeWriting(LogStore):
 
 
 def take_time() -> None:
-    """Take almost all of the time of a commit, so that a kill hardly ever misses it."""
+    """Take almost all of the time of a commit, so that a kill rarely misses it."""
     sha256(bytes(4_000_000)).digest()
 
 
 class WritesInTwoSteps(LogStore):
-    """First the order, and after some time its stock and messages."""
+    """Writes the order first, and its stock and messages later."""
 
     def commit(self, change: Change) -> None:
         with self._locked() as file:
@@ -276,7 +276,7 @@ class WritesInTwoSteps(LogStore):
 
 
 class ReadsOnce(LogStore):
-    """What others write later is not seen."""
+    """Never sees later writes of others."""
 
     def _catch_up(self, file: BinaryIO) -> None:
         if not self._read:
@@ -284,7 +284,7 @@ class ReadsOnce(LogStore):
 
 
 class LocksNothing(LogStore):
-    """Threads wait for each other, processes do not."""
+    """Locks out threads and not processes."""
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -297,7 +297,7 @@ class LocksNothing(LogStore):
 
 
 class KeepsTheLock(LogStore):
-    """A process that has the lock keeps it for its next calls, until it closes the store."""
+    """Keeps the lock of a process until the store is closed."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)
@@ -316,7 +316,7 @@ class KeepsTheLock(LogStore):
 
 
 class GivesUpAtALock(LogStore):
-    """It raises if another process has the lock."""
+    """Raises if another process has the lock."""
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -326,14 +326,14 @@ class GivesUpAtALock(LogStore):
 
 
 class ForgetsClaims(LogStore):
-    """Who has claimed what ends with the process."""
+    """Loses leases when the process ends."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         return self._asked(lambda memory: memory.claim(now, until, limit))
 
 
 class ForgetsDeadLetters(LogStore):
-    """They end with the process, and the next one delivers them again."""
+    """Loses dead letters when the process ends, so the next process delivers them again."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         if due is None:
@@ -343,7 +343,7 @@ class ForgetsDeadLetters(LogStore):
 
 
 class RemovesInTwoSteps(LogStore):
-    """First the messages of an order, and after some time the rest."""
+    """Removes the messages of an order first, and the rest later."""
 
     def remove(self, order: Order) -> None:
         with self._locked() as file:
@@ -363,21 +363,21 @@ class RemovesInTwoSteps(LogStore):
 
 
 class ForgetsDeliveries(LogStore):
-    """A delivery is known to its process alone."""
+    """Shows a delivery only to its own process."""
 
     def delivered(self, message: Message, until: datetime) -> None:
         self._asked(lambda memory: memory.delivered(message, until))
 
 
 class StaysOpen(LogStore):
-    """It works on after it was closed."""
+    """Still works after `close`."""
 
     def close(self) -> None:
         pass
 
 
 class RewritesTheLogAsItOpens(LogStore):
-    """Opening it empties the log, and writes its content again after some time."""
+    """Empties the log when it opens, and writes the content again later."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)

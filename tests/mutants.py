@@ -1,4 +1,4 @@
-"""Every way to get a table of rules a little wrong: one thing dropped, added or changed in one row."""
+"""All small mistakes in a table of rules: one item dropped, added or changed in one row."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from order_fsm.model import GoodsKind, PaymentKind
 
 PARTS = ("needs", "needs_any", "forbids", "adds", "drops")
 Mutant = tuple[str, Sequence[Rule]]
-"""What was changed, and the rows with it."""
+"""The label of the change, and the changed rows."""
 
 
 def mutants_of(workflow: Workflow, row: int) -> Iterator[Mutant]:
-    """Each mutant that differs from a workflow in one row, given by its number from 1."""
+    """Yield each mutant that differs from a workflow in one row, given by its number from 1."""
     rule = workflow.rules[row - 1]
     for label, other in (*_statuses(workflow, rule), *_guards(workflow, rule), *_rest(workflow, rule)):
         yield f"{row} {rule.trigger}: {label}", _with(workflow, row, [other])
@@ -25,7 +25,7 @@ def mutants_of(workflow: Workflow, row: int) -> Iterator[Mutant]:
 
 
 def mutants_of_the_whole(workflow: Workflow) -> Iterator[Mutant]:
-    """Each mutant that changes more than a row: the order of two of one trigger, what all rows of a trigger record."""
+    """Yield each mutant of several rows: two rows of a trigger swapped, or another ledger kind of a trigger."""
     rows = list(enumerate(workflow.rules, start=1))
     for trigger in workflow.triggers:
         for (first, one), (second, other) in pairwise((row, rule) for row, rule in rows if rule.trigger == trigger):
@@ -45,7 +45,7 @@ def _with(workflow: Workflow, row: int, instead: Sequence[Rule]) -> list[Rule]:
 
 
 def _statuses(workflow: Workflow, rule: Rule) -> Iterator[tuple[str, Rule]]:
-    """A status more, a status less, one in place of another."""
+    """Yield statuses with one added, dropped or replaced."""
     names = {status.name for status in workflow.statuses}
     for part in PARTS:
         present: frozenset[str] = getattr(rule, part)
@@ -64,7 +64,7 @@ def _evolved(rule: Rule, part: str, names: frozenset[str]) -> Rule:
 
 
 def _guards(workflow: Workflow, rule: Rule) -> Iterator[tuple[str, Rule]]:
-    """A guard more, a guard less, one in place of another, one that an override may pass or may not."""
+    """Yield guards with one added, dropped, replaced, or with the other policy flag."""
     numbers: dict[Any, str] = {}
     for other in workflow.rules:
         for guard in other.guards:

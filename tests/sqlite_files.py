@@ -1,4 +1,4 @@
-"""Helpers for tests of the SQLite store: edits of its file by another program, and an order with every kind of row."""
+"""Helpers for tests of the SQLite store: edits by another program, and an order with every kind of row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def by_hand(path: Path, *statements: str) -> list[tuple[object, ...]]:
 
 
 def by_hand_and_sealed(path: Path, *statements: str) -> None:
-    """Run statements as another program does that computes all seals of orders and entries again."""
+    """Run statements as another program that computes all seals of orders and entries again."""
     by_hand(path, *statements)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA recursive_triggers = ON")  # A replaced row leaves the tallies.
@@ -41,7 +41,7 @@ def by_hand_and_sealed(path: Path, *statements: str) -> None:
 
 
 def _decoded(order_row: OrderRow, found: Iterable[EntryRow]) -> tuple[Order, list[Entry]]:
-    """Return an order and its history from their rows, without a look at their seals."""
+    """Return an order and its history from their rows, without checking their seals."""
     with ExitStack() as stack:
         for module in (order_rows, entry_rows, seals):
             stack.enter_context(patch.object(module, "seal", lambda *_: ANY))
@@ -54,7 +54,7 @@ def _replace(connection: sqlite3.Connection, table: str, columns: str, row: tupl
 
 
 def paid_order(store: Store, order_id: str = "1001") -> Order:
-    """Commit an order with something in every table but the dead letters. Return it."""
+    """Commit an order with a row in every table except the dead letters. Return it."""
     store.set_stock("TEAPOT", 10)
     line = Line("TEAPOT", 2)
     change = creation(order_id, lines=[line], customer="ann", email="ann@example.com", data={"gift": True})

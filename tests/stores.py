@@ -1,4 +1,4 @@
-"""The stores that a behaviour is tested on, and how others come between one of their calls and the next."""
+"""The stores of the tests, and ways to run other changes between two of their calls."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _made(kind: str, place: Path) -> Store:
 
 
 def precede(store: Store, method: str, act: Callable[..., object]) -> None:
-    """Have something happen before every call of a method, given what the method is given."""
+    """Run a function before every call of a method, with the same arguments."""
     call = getattr(store, method)
 
     def preceded(*given: Any) -> Any:
@@ -44,7 +44,7 @@ def precede(store: Store, method: str, act: Callable[..., object]) -> None:
 
 
 def interrupted(store: Store) -> list[Callable[[], object]]:
-    """What happens before the next commits of a store, one at a time, the last one first; to be filled."""
+    """Return a list of functions that run before the next commits of a store, the last one first."""
     before: list[Callable[[], object]] = []
     precede(store, "commit", lambda change: before.pop()() if before else None)
     return before

@@ -1,4 +1,4 @@
-"""Amendments: an order is changed in one entry that keeps what was, and its money, stock and messages follow."""
+"""Amendments change an order in one entry with the old values. Money, stock and messages follow."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def codes_of(shop: Shop, **parts: Any) -> list[str]:
     return [reason.code for reason in refused.value.reasons]
 
 
-# What an amendment is
+# The entry
 
 
 def test_amendment_keeps_old_and_new_values_in_one_entry(any_shop: Shop) -> None:
@@ -84,14 +84,14 @@ def test_amendment_keeps_old_and_new_values_in_one_entry(any_shop: Shop) -> None
     assert any_shop.orders.audit().findings == ()
 
 
-def test_argument_that_is_not_given_leaves_its_part(any_shop: Shop) -> None:
+def test_missing_argument_leaves_its_part_unchanged(any_shop: Shop) -> None:
     before = any_shop.bring("sent")
     order = amend(any_shop, total="11").order
     assert (order.lines, order.customer, order.email) == (before.lines, before.customer, before.email)
     assert set(any_shop.orders.history("1001")[-1].facts) == {"total", "total_before"}
 
 
-def test_none_clears_what_may_be_absent(any_shop: Shop) -> None:
+def test_none_clears_an_optional_part(any_shop: Shop) -> None:
     any_shop.create()
     amend(any_shop, data={"gift": True})
     order = amend(any_shop, lines=None, email=None, customer=None, data=None).order
@@ -101,7 +101,7 @@ def test_none_clears_what_may_be_absent(any_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("part", ["total", "credited"])
-def test_amount_cannot_be_none(shop: Shop, part: str) -> None:
+def test_amount_must_not_be_none(shop: Shop, part: str) -> None:
     shop.create()
     parts: Any = {part: None}
     with pytest.raises(InvalidInput, match=f"{part} must be a Decimal"):
@@ -175,7 +175,7 @@ def test_fire_names_the_method_for_amendments(shop: Shop) -> None:
 
 def test_explain_lists_amend(shop: Shop) -> None:
     shop.create()
-    shop.orders.set_stock("TEAPOT", 0)  # Too few to place it, and amending it takes none.
+    shop.orders.set_stock("TEAPOT", 0)  # Too few to place the order. The amendment takes no stock.
     assert shop.orders.explain("1001")["amend"] == ()
 
 
@@ -285,7 +285,7 @@ def test_message_of_an_amendment_holds_no_personal_data(shop: Shop) -> None:
     assert message.payload["lines"] == [{"sku": "TEAPOT", "quantity": 1}]
 
 
-def test_credits_are_set_by_a_refund_of_nothing(any_shop: Shop) -> None:
+def test_credits_are_set_by_a_refund_of_zero(any_shop: Shop) -> None:
     any_shop.create()
     any_shop.orders.fire("1001", "pay", **ONLINE)
     any_shop.orders.fire("1001", "refund", amount="4", credit=False, **ONLINE)
@@ -307,7 +307,7 @@ def test_free_order_is_amended_to_cost_something(any_shop: Shop) -> None:
 # Stock
 
 
-def test_order_takes_further_pieces_and_gives_back_others(any_shop: Shop) -> None:
+def test_order_takes_added_pieces_and_returns_removed_ones(any_shop: Shop) -> None:
     any_shop.orders.set_stock("CUP", 3)
     any_shop.bring("sent")
     order = amend(any_shop, lines=[Line("TEAPOT", 5), Line("CUP", 1), Line("SPOON", 9)]).order
@@ -331,8 +331,8 @@ def test_amendment_waits_for_stock(any_shop: Shop) -> None:
     assert amend(any_shop, lines=[Line("TEAPOT", 10)]).order.reserved == (Line("TEAPOT", 10),)
 
 
-def test_order_gives_back_only_pieces_that_it_took(any_shop: Shop) -> None:
-    """Of an item that was not tracked when it took its stock."""
+def test_order_returns_only_pieces_that_it_took(any_shop: Shop) -> None:
+    """The item was not tracked when the order took its stock."""
     any_shop.create(lines=[Line("CUP", 4)])
     any_shop.orders.fire("1001", "place")
     any_shop.orders.set_stock("CUP", 10)
@@ -397,7 +397,7 @@ def test_batch_decides_each_call_on_the_amendment_before_it(any_shop: Shop) -> N
 
 
 def test_orders_of_a_guest_move_into_an_account(any_shop: Shop) -> None:
-    """C3: an amendment of the customer alone on each."""
+    """C3: each order gets an amendment of only the customer."""
     for order_id in ("1", "2", "3"):
         any_shop.bring("sent", order_id)
     any_shop.orders.assign_customer(["1"], customer=None)

@@ -1,4 +1,4 @@
-"""Whatever is given to the service: an error of ours that changes nothing, or a success."""
+"""The service answers any arguments with a typed error that changes nothing, or with a success."""
 
 from __future__ import annotations
 
@@ -73,9 +73,9 @@ GOOD: dict[str, dict[str, Any]] = {
 @pytest.mark.no_cover
 @settings(max_examples=400 if stressed() else 100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_anything_at_all_is_an_error_or_fine(data: st.DataObject, new_shop: type[Shop]) -> None:
-    """Whatever is given for one or two arguments of a method: an error of ours that changes nothing, or a success
-    whose outcome the store holds."""
+def test_any_arguments_give_a_typed_error_or_succeed(data: st.DataObject, new_shop: type[Shop]) -> None:
+    """Any values of one or two arguments of a method give a typed error that changes nothing, or a success
+    whose result is in the store."""
     shop = new_shop()
     shop.bring("sent")
     shop.orders.fire("1001", "pay", amount="1.00", reference="ch_1", key="used")

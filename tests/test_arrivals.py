@@ -1,7 +1,7 @@
-"""In whatever order things arrive, they end with the same money.
+"""Events end with the same money in any order of arrival.
 
-A gateway sends again what is answered with 503 until it is taken. So do these tests: what is parked is delivered again,
-after all else, until nothing is parked any more.
+A gateway repeats an event until its answer is not 503. So do these tests: they deliver parked events again, after all
+others, until no event is parked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.conftest import Shop
 
 Arrival = Callable[[Orders, Gateway], int]
-"""Comes to the shop, and is answered with an HTTP status."""
+"""An arrival at the shop. Returns an HTTP status."""
 
 
 def event(kind: str, event_id: str, reference: str, amount: str) -> Arrival:
@@ -51,19 +51,19 @@ def refund(reference: str) -> Arrival:
 
 
 def deliver(shop: Shop, arriving: Iterable[Arrival]) -> int:
-    """Deliver all, and what is parked again until nothing is; returns how often something was parked."""
+    """Deliver all events, and parked ones again. Return the number of times that an event was parked."""
     shop.create()
     gateway = Gateway(shop)
     waiting, parked = list(arriving), 0
     while waiting:
         refused = [one for one in waiting if one(shop.orders, gateway) == 503]
-        assert len(refused) < len(waiting), "what is parked is taken in the end"
+        assert len(refused) < len(waiting), "a parked event must be recorded in the end"
         waiting, parked = refused, parked + len(refused)
     return parked
 
 
 def assert_same_end(shop: Shop) -> None:
-    """Both halves captured, one given back, the other due back as the order is cancelled; told and counted once.
+    """Check that both halves are captured, one is refunded, the other is due back, and each is counted once.
 
     Paid is ticked if the order was paid when it was cancelled.
     """
@@ -85,7 +85,7 @@ def assert_same_end(shop: Shop) -> None:
     ("again", "reference"), [(SAME_EVENT, "ch_1"), (SAME_PAYMENT, "ch_2")], ids=["the same event", "the same payment"]
 )
 def test_every_order_of_arrival_ends_with_the_same_money(new_shop: type[Shop], again: Arrival, reference: str) -> None:
-    """All 720: two halves, one of them twice, a failed attempt, a refund and a cancellation."""
+    """All 720 orders of two halves, one of them twice, a failed attempt, a refund and a cancellation."""
     parked = 0
     for arriving in permutations(arrivals(again, refund(reference))):
         shop = new_shop()
@@ -112,8 +112,8 @@ def test_some_orders_of_arrival_end_with_the_same_money_on_disk(
             assert_same_end(shop)
 
 
-def test_paid_is_as_the_ledger_says_wherever_a_reversal_arrives(new_shop: type[Shop]) -> None:
-    """All 120 orders of two halves, one of them twice, a failed attempt, and a charge-back of the second half."""
+def test_paid_follows_the_ledger_in_every_order_of_a_reversal(new_shop: type[Shop]) -> None:
+    """All 120 orders of two halves, one of them twice, a failed attempt, and a chargeback of the second half."""
     reversal = event("reversed", "evt_4", "ch_2", "5.00")
     for arriving in permutations([HALF_1, HALF_2, FAILED, reversal, SAME_PAYMENT]):
         shop = new_shop()
@@ -123,7 +123,7 @@ def test_paid_is_as_the_ledger_says_wherever_a_reversal_arrives(new_shop: type[S
         assert "paid" not in order.statuses
 
 
-def test_paid_is_as_the_ledger_says_after_every_arrival(new_shop: type[Shop]) -> None:
+def test_paid_follows_the_ledger_after_every_arrival(new_shop: type[Shop]) -> None:
     for arriving in some_orders(seed=1):
         shop = new_shop()
         shop.create()

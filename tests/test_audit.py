@@ -1,4 +1,4 @@
-"""The audit: nothing to find in what the library wrote, and each kind of damage found, with nothing beside it."""
+"""The audit finds nothing in content of the library, and exactly the fault of each kind of damage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def codes(found: Audit) -> list[str]:
 
 
 def lively(shop: Shop) -> None:
-    """Something of everything: money in parts, an override, a form, messages waiting and dead, stock short."""
+    """Fill a shop with part payments, an override, a form, waiting and dead messages, and missing stock."""
     orders = shop.orders
     orders.set_stock("TEAPOT", 30)
     for state in orders.workflow.states:
@@ -59,7 +59,7 @@ def lively(shop: Shop) -> None:
         shop.store.retry_later(message, until, None)
 
 
-def test_nothing_is_wrong_with_what_the_library_wrote(any_shop: Shop) -> None:
+def test_content_of_the_library_has_no_finding(any_shop: Shop) -> None:
     lively(any_shop)
     steps: list[tuple[int, int | None]] = []
     found = any_shop.orders.audit(lambda done, of: steps.append((done, of)))
@@ -72,7 +72,7 @@ def test_nothing_is_wrong_with_what_the_library_wrote(any_shop: Shop) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(FIRED)), max_size=25))
-def test_nor_with_any_history(steps: list[tuple[str, str]]) -> None:
+def test_any_history_has_no_finding(steps: list[tuple[str, str]]) -> None:
     shop = Shop()
     for order_id in "ab":
         shop.create(order_id, lines=[Line("TEAPOT", 6)])
@@ -84,11 +84,11 @@ def test_nor_with_any_history(steps: list[tuple[str, str]]) -> None:
     assert shop.orders.audit().findings == ()
 
 
-def test_an_empty_store_is_sound(any_shop: Shop) -> None:
+def test_empty_store_has_no_finding(any_shop: Shop) -> None:
     assert any_shop.orders.audit() == Audit(0, 0, ())
 
 
-# What each code finds: in memory, where anything can be put in the place of what was written.
+# Each code, on stores in memory whose values a test can replace.
 
 
 class Broken(MemoryStore):
@@ -102,8 +102,9 @@ class Broken(MemoryStore):
         self.order(payments=tuple(payment for payment in changed if payment is not None))
 
     def entry(self, place: int, **changes: Any) -> None:
-        entries = self._content.histories["1001"]
+        entries = list(self._content.histories["1001"])
         entries[place - 1] = evolve(entries[place - 1], **changes)
+        self._content.histories["1001"] = tuple(entries)
 
     def hold(self, sku: str, pieces: int) -> None:
         level = self._content.levels.get(sku, StockLevel())
@@ -125,12 +126,13 @@ class Broken(MemoryStore):
             self._content.outbox.give_up(message.id, 1)
 
     def drop_entry(self, version: int) -> None:
-        del self._content.histories["1001"][version - 1]
+        entries = self._content.histories["1001"]
+        self._content.histories["1001"] = entries[: version - 1] + entries[version:]
 
 
 @pytest.fixture
 def broken() -> Broken:
-    """With the order 1001, paid in two parts and dispatched."""
+    """Create the order 1001, paid in two parts and dispatched."""
     store = Broken()
     shop = Shop(store=store)
     shop.create("1001")
@@ -207,7 +209,7 @@ FOLLOWS = {
     "goods": {"stock"},
     "stock": {"goods"},
 }
-"""What else is found then: what is judged by the part that was damaged."""
+"""Further findings of the same damage."""
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -221,7 +223,7 @@ def test_each_damage_is_found_under_its_code(broken: Broken, damage: str) -> Non
     assert all(finding.message for finding in found.findings)
 
 
-def test_a_tally_that_is_not_that_of_the_orders_is_found(shop: Shop) -> None:
+def test_tally_that_differs_from_the_orders_is_found(shop: Shop) -> None:
     class Miscounting(MemoryStore):
         def tally(self, customer: str | None) -> list[Tally]:
             return [one._replace(orders=one.orders + 1) for one in super().tally(customer)]
@@ -240,7 +242,7 @@ def test_pieces_held_by_a_removed_order_are_found(any_shop: Shop) -> None:
     assert finding == (
         None,
         "stock",
-        "'TEAPOT': 4 pieces held, 0 out and 0 lost, and by the orders 2 pieces held, 0 out and 0 lost",
+        "'TEAPOT': 4 pieces held, 0 out and 0 lost, and the orders have 2 pieces held, 0 out and 0 lost",
     )
 
 
@@ -275,7 +277,7 @@ def test_pieces_that_orders_hold_may_be_missing(shop: Shop) -> None:
     assert shop.orders.audit().ok
 
 
-def test_a_guard_that_raises_is_about_its_order_alone() -> None:
+def test_guard_that_raises_fails_only_its_order() -> None:
     fails: list[str] = []
 
     def odd(*_: object) -> bool:
@@ -355,7 +357,7 @@ def test_a_change_between_an_order_and_its_history_is_no_finding() -> None:
     assert shop.orders.audit() == Audit(1, 9, ())
 
 
-def test_orders_that_are_made_and_changed_all_the_time_are_no_findings(any_shop: Shop) -> None:
+def test_orders_that_change_during_the_audit_are_no_findings(any_shop: Shop) -> None:
     lively(any_shop)
 
     def meanwhile(done: int, _: int | None) -> None:
@@ -391,7 +393,9 @@ EDITS = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_what_sqlite_cannot_read_is_a_finding_and_not_the_end(tmp_path: Path, sqlite: SqliteStore, edit: str) -> None:
+def test_unreadable_row_of_sqlite_is_a_finding_and_the_audit_continues(
+    tmp_path: Path, sqlite: SqliteStore, edit: str
+) -> None:
     statement, order_id = EDITS[edit]
     by_hand(tmp_path / "shop.db", statement)
     found = audit(sqlite, shop_workflow())
@@ -421,7 +425,7 @@ def test_a_history_forged_with_its_seals_is_still_judged_by_the_rules(tmp_path: 
         "DELETE FROM order_fsm_tally WHERE state = 'sent+paid'",
     ],
 )
-def test_tallies_that_are_not_those_of_the_orders_are_found(tmp_path: Path, sqlite: SqliteStore, edit: str) -> None:
+def test_wrong_rows_of_the_tally_are_found(tmp_path: Path, sqlite: SqliteStore, edit: str) -> None:
     by_hand(tmp_path / "shop.db", edit)
     assert codes(audit(sqlite, shop_workflow())) == ["tally"]
 
@@ -450,7 +454,7 @@ def test_an_index_that_leaves_an_order_out_is_found(tmp_path: Path, sqlite: Sqli
 
 @pytest.mark.no_cover
 def test_many_orders_take_no_more_memory_than_few() -> None:
-    """On a store that keeps nothing itself: the audit keeps less of each further order than its id takes."""
+    """The store keeps nothing. The memory of the audit grows by less than an id per order."""
 
     class Endless(MemoryStore):
         number = 0

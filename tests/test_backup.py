@@ -1,4 +1,4 @@
-"""Backups of a store that is in use: whole, of one moment, and never over an existing file."""
+"""Backups of a store in use are whole snapshots and never overwrite an existing file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Open]:
 
 
 def work(open_one: Open, path: Path, name: str, told: Connection) -> None:
-    """Place, pay and cancel many orders, and send the id of each that is done."""
+    """Place, pay and cancel many orders, and send the id of each one."""
     store = open_one(path)
     orders = Orders(store)
     for number in range(100):
@@ -84,7 +84,7 @@ def test_backup_under_writers_is_sound_and_has_every_commit_before_it(opened: Op
     assert orders.audit().ok
 
 
-def test_copy_is_a_store_of_its_own(opened: Open, tmp_path: Path) -> None:
+def test_copy_is_an_independent_store(opened: Open, tmp_path: Path) -> None:
     store = opened(tmp_path / "shop")
     orders = Orders(store)
     orders.create("1001", total="10", currency="GBP")
@@ -127,7 +127,7 @@ def test_backup_overwrites_nothing(opened: Open, tmp_path: Path, there: str) -> 
 def test_backup_does_not_overwrite_a_folder_made_after_its_start(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    """Also on a file system without links."""
+    """This holds on a file system without hard links too."""
     store = opened(tmp_path / "shop")
     copy = tmp_path / "copy"
     fsync = os.fsync
@@ -147,7 +147,7 @@ def test_backup_does_not_overwrite_a_folder_made_after_its_start(
 
 
 def flushes(copy: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
-    """Return a list that grows with each flush: the inode, and whether the copy has its name."""
+    """Return a list that gets, at each flush, the inode and whether the copy has its name."""
     fsync = os.fsync
     flushed: list[tuple[int, bool]] = []
 
@@ -162,7 +162,7 @@ def flushes(copy: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool
 def test_database_is_copied_in_the_folder_of_its_copy_and_its_name_is_flushed_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A draft on another disk could not get the name, and the name is durable only when its folder is."""
+    """A draft on another disk could not be renamed, and the name is durable only after a flush of its folder."""
     store = SqliteStore(tmp_path / "shop")
     (tmp_path / "backups").mkdir()
     copy = tmp_path / "backups" / "copy"

@@ -1,4 +1,4 @@
-"""Bad input: a typed error that says what was wrong and what was expected, and nothing is changed."""
+"""Bad input raises a typed error that names the fault and the expected form, and changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_PATH = ["..", ".", "../x", "a/../b", "a\\..\\b", "/..", "./a"]
 
 @pytest.fixture
 def busy(shop: Shop) -> Shop:
-    """An order that is sent and paid in part, another one, a key in use, and a message that waits."""
+    """Create an order that is sent and paid in part, another order, a used key and a waiting message."""
     shop.bring("sent")
     shop.create("1002")
     shop.orders.fire("1001", "pay", amount="1.00", reference="ch_1", key="used", notify=True)
@@ -34,7 +34,7 @@ def busy(shop: Shop) -> Shop:
 
 
 def rejected(shop: Shop, call: Callable[[], object], error: type[Exception], *words: str) -> None:
-    """The call raises the error, whose message has the words, and leaves the store as it was."""
+    """Check that a call raises an error with these words and does not change the store."""
     before = shop.dump()
     with pytest.raises(error) as raised:
         call()
@@ -84,19 +84,19 @@ BY_NAME: dict[str, Call] = {
 
 
 def told(method: str) -> str:
-    """What a message calls the name that a method is given."""
+    """Return the name of a method's argument in messages."""
     return "order id" if method in BY_ID else "sku" if method in BY_SKU else method.split()[-1]
 
 
 def shown(value: object) -> str:
-    """A value for the name of a test; without backslashes, with which pytest does not find a test by its name."""
+    """Return a value for the name of a test, without backslashes, which pytest cannot select."""
     return "10**5000" if value is HUGE else ascii(value)[:20].replace("\\", "%")
 
 
 @pytest.mark.parametrize("value", NO_TEXT, ids=shown)
 @pytest.mark.parametrize("method", [*BY_ID, *BY_SKU, *BY_PAGE, *BY_NAME])
 def test_a_name_is_text(busy: Shop, method: str, value: object) -> None:
-    """Every id, SKU, name, key and reference; where one may be left out, None is no error."""
+    """Every id, SKU, name, key and reference must be text. An optional one may be None."""
     call = {**BY_ID, **BY_SKU, **BY_PAGE, **BY_NAME}[method]
     if value is None and method in {*BY_PAGE, *BY_NAME}:
         call(busy.orders, None)
@@ -107,14 +107,14 @@ def test_a_name_is_text(busy: Shop, method: str, value: object) -> None:
 @pytest.mark.parametrize("value", NO_NAME, ids=shown)
 @pytest.mark.parametrize("method", [*BY_ID, *BY_SKU, *BY_PAGE, *BY_NAME])
 def test_a_name_is_one_short_line(busy: Shop, method: str, value: str) -> None:
-    """Not empty, not endless, no control characters, no half of a surrogate pair."""
+    """It is not empty, not too long, and has no control characters and no half of a surrogate pair."""
     call = {**BY_ID, **BY_SKU, **BY_PAGE, **BY_NAME}[method]
     rejected(busy, lambda: call(busy.orders, value), InvalidInput, "must")
 
 
 @pytest.mark.parametrize("value", NO_PATH)
 @pytest.mark.parametrize("method", [*BY_ID, *BY_SKU, *BY_PAGE])
-def test_an_id_is_no_way_to_another_folder(busy: Shop, method: str, value: str) -> None:
+def test_id_is_not_a_path_to_another_folder(busy: Shop, method: str, value: str) -> None:
     call = {**BY_ID, **BY_SKU, **BY_PAGE}[method]
     rejected(busy, lambda: call(busy.orders, value), InvalidInput, "'.' or '..'")
 
@@ -122,8 +122,8 @@ def test_an_id_is_no_way_to_another_folder(busy: Shop, method: str, value: str) 
 @pytest.mark.parametrize(
     "order_id", ["CON", "nul.txt", "a.", "A", "a", "x" * 200, "日本/1", "a b", "..x", "1:2", "\u017f", "%2e%2e", "-rf"]
 )
-def test_an_odd_name_is_a_name(busy: Shop, order_id: str) -> None:
-    """What some file systems reserve or confuse is any other id here."""
+def test_unusual_name_is_accepted(busy: Shop, order_id: str) -> None:
+    """Names that some file systems reserve or confuse are valid ids."""
     assert busy.orders.create(order_id, total=1, currency="GBP").id == order_id
     assert busy.orders.fire(order_id, "pay", key=f"k{order_id[:100]}").order == busy.orders.get(order_id)
 
@@ -180,7 +180,7 @@ BY_MONEY: dict[str, Call] = {
 @pytest.mark.parametrize(("value", "word"), NO_MONEY, ids=shown)
 @pytest.mark.parametrize("method", BY_MONEY)
 def test_money_is_an_exact_number(busy: Shop, method: str, value: object, word: str) -> None:
-    """Not negative, finite, of 15 and 8 digits at the most; a float never, with a hint how to write it."""
+    """It is not negative, is finite, and has at most 15 and 8 digits. A float is refused with a hint."""
     what = "total" if method == "create" else "amount"
     rejected(busy, lambda: BY_MONEY[method](busy.orders, value), InvalidInput, word, f"{what} must")
 
@@ -194,7 +194,7 @@ def test_a_currency_is_three_letters(busy: Shop, value: Any) -> None:
 
 
 def test_payment_in_another_currency_needs_an_amount(busy: Shop) -> None:
-    """Nothing is outstanding in euros. Money that came in them is recorded, and an unknown currency is refused."""
+    """Nothing is outstanding in euros. Money in euros is recorded, and an unknown currency is refused."""
     rejected(busy, lambda: busy.orders.fire("1001", "pay", currency="EUR"), Refused, "nothing_outstanding")
     rejected(busy, lambda: busy.orders.fire("1001", "pay", currency="XQX", amount=1), InvalidInput, "XQX")
     order = busy.orders.fire("1001", "pay", currency="EUR", amount=1).order
@@ -223,7 +223,7 @@ def test_lines_are_lines(busy: Shop, lines: Any) -> None:
 
 
 @pytest.mark.parametrize(("line", "kind"), [("TEAPOT", "str"), (("TEAPOT", 1), "tuple"), (5, "int")])
-def test_what_is_no_line_is_told_by_its_kind(busy: Shop, line: Any, kind: str) -> None:
+def test_invalid_line_is_named_by_its_type(busy: Shop, line: Any, kind: str) -> None:
     lines = [Line("TEAPOT", 1), line]
     rejected(busy, lambda: busy.orders.create("1003", total=1, currency="GBP", lines=lines), InvalidInput, kind)
 
@@ -234,7 +234,7 @@ def test_a_line_may_be_of_as_many_as_a_store_can_count(busy: Shop) -> None:
 
 
 def test_lines_together_are_no_more_than_a_store_can_count(busy: Shop) -> None:
-    """Each is fine; their sum is more than any column holds."""
+    """Each quantity is valid, and their sum is too large for a column."""
     lines = [Line("TEAPOT", 2**63 - 1), Line("TEAPOT", 2**63 - 1)]
     rejected(busy, lambda: busy.orders.create("1003", total=1, currency="GBP", lines=lines), InvalidInput, "TEAPOT")
 
@@ -260,7 +260,7 @@ CIRCLE["x"] = CIRCLE
     ids=range(22),
 )  # fmt: skip
 def test_data_is_json(busy: Shop, data: Any) -> None:
-    """Values that every store can keep: dicts with text for keys, not nested without end."""
+    """Data must be storable everywhere: dicts with text as keys, with limited nesting."""
     rejected(busy, lambda: busy.orders.create("1003", total=1, currency="GBP", data=data), InvalidInput, "data must")
 
 
@@ -307,7 +307,7 @@ FLAGS = [
 @pytest.mark.parametrize("value", [1, 0, "yes", "", None, [], HUGE], ids=shown)
 @pytest.mark.parametrize(("method", "flag"), FLAGS)
 def test_a_flag_is_true_or_false(busy: Shop, method: str, flag: str, value: object) -> None:
-    """A 1 is none: `visible="false"` from a web form would show the comment to the customer."""
+    """1 and text are refused, because `visible="false"` of a web form would show the comment to the customer."""
     calls: dict[str, Callable[..., object]] = {
         "fire": lambda **given: busy.orders.fire("1001", "invoice", **given),
         "save": lambda **given: busy.orders.save("1001", {"sent", "invoiced"}, version=3, **given),
@@ -372,7 +372,7 @@ def test_an_unknown_status_is_answered_with_the_known_ones(busy: Shop, statuses:
     "statuses", ["sent", None, 5, {5}, [None], b"sent", [["sent"]], HUGE, {"x" * 100_000}], ids=shown
 )
 def test_statuses_are_a_set_of_names(busy: Shop, statuses: Any) -> None:
-    """A string is not taken for a set of its letters."""
+    """A string is not a set of its letters."""
     rejected(busy, lambda: busy.orders.save("1001", statuses, version=3), InvalidInput, "statuses must")
     rejected(busy, lambda: busy.orders.find(has=statuses), InvalidInput, "must")
     rejected(busy, lambda: busy.orders.find(lacks=statuses), InvalidInput, "must")
@@ -381,7 +381,7 @@ def test_statuses_are_a_set_of_names(busy: Shop, statuses: Any) -> None:
 @pytest.mark.parametrize(
     "trigger", [None, 5, ["pay"], {}, b"pay", "", "Pay", "x" * 100_000, SURROGATE, HUGE], ids=shown
 )
-def test_an_unknown_trigger_is_an_error_of_its_own(busy: Shop, trigger: Any) -> None:
+def test_unknown_trigger_has_its_own_error(busy: Shop, trigger: Any) -> None:
     rejected(busy, lambda: busy.orders.fire("1001", trigger), UnknownTrigger, "trigger must be one of place, pay")
 
 
@@ -402,7 +402,7 @@ def test_an_unknown_queue_is_an_error(busy: Shop, name: Any) -> None:
     ids=["no money", "misspelt", "reserved", "long", "reference"],
 )
 def test_a_fact_that_no_rule_knows_is_refused(busy: Shop, trigger: str, facts: dict[str, Any]) -> None:
-    """With the names of those that are known."""
+    """The error lists the known facts."""
     known = "amount, currency, provider, reference, transaction_id" if trigger == "pay" else "none"
     rejected(busy, lambda: busy.orders.fire("1001", trigger, **facts), InvalidInput, "accepts the facts", known)
 
@@ -420,8 +420,8 @@ def test_a_fact_that_no_rule_knows_is_refused(busy: Shop, trigger: str, facts: d
         lambda orders: orders.create("1003", total=1, currency="GBP", key="used"),
     ],
 )
-def test_a_key_of_something_else_is_refused(busy: Shop, call: Callable[[Orders], object]) -> None:
-    """It says of which order the key is."""
+def test_key_of_a_different_request_is_refused(busy: Shop, call: Callable[[Orders], object]) -> None:
+    """The error names the order of the key."""
     rejected(busy, lambda: call(busy.orders), KeyReused, "'used'", "'1001'")
 
 
@@ -444,13 +444,13 @@ def test_a_clock_gives_a_time_with_a_zone(busy: Shop, now: Any) -> None:
 
 @pytest.mark.parametrize("handler", [None, 5, "print"])
 def test_a_handler_can_be_called(busy: Shop, handler: Any) -> None:
-    """Otherwise each message would be put off as if its delivery had failed."""
+    """With another value each message would be postponed as if its delivery had failed."""
     rejected(busy, lambda: busy.orders.deliver(handler), InvalidInput, "handler must", type(handler).__name__)
 
 
 @pytest.mark.parametrize("message", [None, 5, "1001#2.1", ["1001#2.1"]])
 def test_only_a_message_is_requeued(busy: Shop, message: Any) -> None:
-    """The message itself, as it was listed, and not its id."""
+    """`requeue` takes the listed message, not its id."""
     rejected(busy, lambda: busy.orders.requeue(message), InvalidInput, "one of dead_letters()", type(message).__name__)
 
 

@@ -1,4 +1,4 @@
-"""Subclasses of str, int, float and Decimal are converted to the base type, on every store."""
+"""Subclasses of str, int, float and Decimal are converted to the base type in every store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Safe(str):
-    """Like Django's SafeString: its text, its sums and its slices stay safe."""
+    """A str like Django's SafeString, whose text, sums and slices stay safe."""
 
     __slots__ = ()
 
@@ -44,14 +44,14 @@ class Number(IntEnum):
 
 
 class Float(float):
-    """Like numpy.float64."""
+    """A float like numpy.float64."""
 
     def __repr__(self) -> str:
         return f"np.float64({float(self)})"
 
 
 class Whole(int):
-    """An int with a text of its own."""
+    """An int with another text."""
 
     def __repr__(self) -> str:
         return "a number"
@@ -60,7 +60,7 @@ class Whole(int):
 
 
 class Money(Decimal):
-    """A Decimal with a text of its own."""
+    """A Decimal with another text."""
 
     def __str__(self) -> str:
         return "money"
@@ -87,7 +87,7 @@ def types_in(value: Any) -> set[type]:
 
 
 def assert_base_types(shop: Shop) -> None:
-    """The store holds no subclass, in what it returns now and in what it returns when it is opened again."""
+    """Check that a store returns no subclass, now and after it is reopened."""
     dump = shop.dump()
     assert types_in([dump["orders"], list(dump["histories"].values()), dump["outbox"]]) <= BASE
     assert {type(one) for level in dump["stock"].values() for one in level[:4]} <= {int}
@@ -172,7 +172,7 @@ def test_subclass_in_a_batch_fails_no_other_call(any_shop: Shop, orders: Orders)
 
 
 class Priced(Line):
-    """A line with a column of the shop's own."""
+    """A line with an additional column of the shop."""
 
 
 def test_lines_are_stored_as_lines(any_shop: Shop) -> None:

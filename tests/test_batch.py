@@ -1,4 +1,4 @@
-"""Many changes of orders in one commit: each with a result of its own."""
+"""Many changes of orders in one commit, each with its own result."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def test_each_change_of_a_batch_has_its_result(shop: Shop) -> None:
-    """A receipt or the error, in the sequence of the calls; a refused one does not undo the others."""
+    """Results are receipts or errors, in the sequence of the calls. A refused call does not roll back the others."""
     for number in ("1001", "1002", "1003"):
         shop.create(number)
     with shop.orders.batch() as batch:
@@ -58,8 +58,8 @@ def test_each_change_of_a_batch_has_its_result(shop: Shop) -> None:
     assert [entry.trigger for entry in shop.orders.history("1003")] == ["create", "comment", "place", "invoice"]
 
 
-def test_a_guard_that_fails_is_raised_once_the_others_are_done() -> None:
-    """What is no error of the library is nobody's result: it is a fault of the shop's own rules."""
+def test_exception_of_a_guard_is_raised_after_the_other_calls() -> None:
+    """An exception of a guard is not a result, because it is a fault of the shop's own rules."""
     broken = Guard("counted", "it is not counted", lambda order, facts: 1 / 0)
     orders = Orders(MemoryStore(), shop_workflow().extend(rules=[Rule("count", guards=(broken,))]))
     for number in ("1001", "1002"):
@@ -84,7 +84,7 @@ def test_nothing_of_a_batch_happens_before_its_end(shop: Shop) -> None:
 
 
 def test_changes_of_one_order_are_decided_one_after_the_other(shop: Shop) -> None:
-    """The second finds what the first has left, and a refused first does not stop the second."""
+    """The second call sees the result of the first. If the first is refused, the second still runs."""
     shop.create(total="10.00")
     with shop.orders.batch() as batch:
         batch.fire("1001", "dispatch")
@@ -97,7 +97,7 @@ def test_changes_of_one_order_are_decided_one_after_the_other(shop: Shop) -> Non
 
 
 def test_a_key_counts_once_in_a_batch_and_over_batches(shop: Shop) -> None:
-    """The same call again is a duplicate; the key on something else is an error of that call."""
+    """A repeated call is a duplicate. A different call under the key is an error of that call."""
     for number in ("1001", "1002"):
         shop.create(number)
     for _ in range(2):
@@ -115,7 +115,7 @@ def test_a_key_counts_once_in_a_batch_and_over_batches(shop: Shop) -> None:
 
 
 def test_the_last_piece_goes_to_the_first_of_a_batch(shop: Shop) -> None:
-    """The others are refused as out of stock, as they would be one by one."""
+    """The others are refused as out of stock, as separate calls would be."""
     shop.orders.set_stock("TEAPOT", 1)
     for number in ("1001", "1002"):
         shop.create(number, lines=[Line("TEAPOT", 1)])
@@ -154,8 +154,8 @@ def test_a_batch_that_is_over_takes_no_more(shop: Shop) -> None:
     assert shop.orders.get("1001").version == 1
 
 
-def test_an_order_that_others_keep_changing_is_given_up(shop: Shop) -> None:
-    """After a hundred attempts, as outside of a batch; the others are done."""
+def test_order_under_constant_conflict_is_given_up(shop: Shop) -> None:
+    """After a hundred attempts, as without a batch, its call fails. The others are done."""
 
     class Contended(MemoryStore):
         attempts = 0
@@ -181,7 +181,7 @@ def test_an_order_that_others_keep_changing_is_given_up(shop: Shop) -> None:
     assert store.attempts == 100
 
 
-def test_piece_given_back_in_a_batch_is_taken_by_a_later_call(any_shop: Shop) -> None:
+def test_piece_returned_in_a_batch_is_taken_by_a_later_call(any_shop: Shop) -> None:
     any_shop.orders.set_stock("TEAPOT", 1)
     for number in ("1001", "1002"):
         any_shop.create(number, lines=[Line("TEAPOT", 1)])
@@ -195,7 +195,7 @@ def test_piece_given_back_in_a_batch_is_taken_by_a_later_call(any_shop: Shop) ->
 
 
 def test_piece_passed_along_in_a_batch_reaches_the_last_order(any_shop: Shop) -> None:
-    """One piece goes from order to order, and back to the first one."""
+    """One piece moves from order to order, and back to the first one."""
     any_shop.orders.set_stock("TEAPOT", 1)
     ids = [f"{number}" for number in range(5)]
     for order_id in ids:
@@ -216,7 +216,7 @@ def test_piece_passed_along_in_a_batch_reaches_the_last_order(any_shop: Shop) ->
 
 
 class Counting(MemoryStore):
-    """Counts its calls, and lets others commit before one of them."""
+    """A store that counts its calls, and lets others commit before one of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ def test_many_changes_of_one_order_are_read_and_written_once(new_shop: type[Shop
 
 
 def test_call_after_a_conflicting_one_is_decided_again(new_shop: type[Shop]) -> None:
-    """1001 conflicts. So 1002, refused because 1001 was to hold the last piece, is asked again after it."""
+    """1001 conflicts. 1002 was refused because 1001 would hold the last piece, so it is decided again."""
     store = Counting()
     shop = new_shop(store=store)
     shop.orders.set_stock("TEAPOT", 1)
@@ -313,7 +313,7 @@ def test_damaged_order_fails_only_its_own_thread_of_a_group(new_shop: type[Shop]
 
 @pytest.mark.parametrize("others", ["comment", "pay"])
 def test_change_of_others_within_a_batch_is_not_overwritten(any_shop: Shop, others: str) -> None:
-    """It leads the order to the version on which the second call of the batch was decided."""
+    """The other change leads the order to the version on which the second call of the batch was decided."""
     any_shop.create()
     acts: dict[str, Callable[[], object]] = {
         "comment": lambda: any_shop.orders.comment("1001", "me first"),
@@ -332,7 +332,7 @@ def test_change_of_others_within_a_batch_is_not_overwritten(any_shop: Shop, othe
 
 
 def test_damaged_stock_fails_the_calls_that_need_it(new_shop: type[Shop], tmp_path: Path) -> None:
-    """Also a second call of an order, for which the stock is read apart. Others go on."""
+    """This includes a second call of an order, whose stock is read separately. Other calls are done."""
     with opened("sqlite", tmp_path) as store:
         shop = new_shop(store=store)
         shop.orders.set_stock("CUP", 5)
@@ -353,11 +353,11 @@ def test_damaged_stock_fails_the_calls_that_need_it(new_shop: type[Shop], tmp_pa
 
 
 class TimeLimit(Exception):
-    """As a library for jobs raises it from a signal handler."""
+    """The exception of a job queue's time limit, raised by a signal handler."""
 
 
 class Interrupting(MemoryStore):
-    """Raises it while a change is decided."""
+    """A workflow that raises it during a decision."""
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return [snapshot._replace(stock=Interrupted()) for snapshot in super().prepare_many(needs)]
@@ -369,7 +369,7 @@ class Interrupted(dict[str, int]):
 
 
 def test_time_limit_in_a_batch_reaches_the_caller(new_shop: type[Shop]) -> None:
-    """It is no answer of one call."""
+    """It is not the result of one call."""
     shop = new_shop(store=Interrupting())
     shop.create()
     batch = shop.orders.batch()
@@ -377,7 +377,7 @@ def test_time_limit_in_a_batch_reaches_the_caller(new_shop: type[Shop]) -> None:
         batch.fire("1001", "place")
 
 
-def test_batch_that_is_sent_again_reads_a_history_once(new_shop: type[Shop]) -> None:
+def test_repeated_batch_reads_a_history_once(new_shop: type[Shop]) -> None:
     store = Counting()
     shop = new_shop(store=store)
     shop.create()
@@ -393,9 +393,7 @@ def test_batch_that_is_sent_again_reads_a_history_once(new_shop: type[Shop]) -> 
     assert [name for name, _ in store.calls].count("history") == 1
 
 
-def test_calls_after_one_that_the_store_refuses_are_decided_as_if_it_was_not_made(
-    new_shop: type[Shop], tmp_path: Path
-) -> None:
+def test_calls_after_a_call_refused_by_the_store_are_decided_without_it(new_shop: type[Shop], tmp_path: Path) -> None:
     with opened("sqlite", tmp_path) as store:
         shop = new_shop(store=store)
         shop.bring("sent")

@@ -1,4 +1,4 @@
-"""A constructor that gets a wrong argument names the argument and the expected form."""
+"""Constructors name a wrong argument and the expected form."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_every_unused_status_of_an_extension_is_named() -> None:
         extended(statuses=[Status("gift"), Status("late")])
 
 
-def test_store_is_not_made_in_place_of_a_file(tmp_path: Path) -> None:
+def test_store_does_not_replace_a_file(tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("hello")
     with pytest.raises(Exception, match=r"notes\.txt"):

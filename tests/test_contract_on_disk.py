@@ -1,4 +1,4 @@
-"""The two stores on disk keep the contract of stores, with several processes and with killed ones."""
+"""The stores on disk pass the store contract, with several processes and killed ones."""
 
 from pathlib import Path
 

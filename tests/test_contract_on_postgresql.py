@@ -1,13 +1,15 @@
-"""The store in PostgreSQL keeps the contract of stores, with several processes and with killed ones."""
+"""The store in PostgreSQL keeps the contract of stores, with several processes, killed ones and failing calls."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from order_fsm.testing import StoreContract
+from order_fsm.testing.store_contract.calls import Calls
 from order_fsm_adapters.postgresql import PostgresStore
 
-from . import servers
+from . import boundaries, servers
 
 
 class TestPostgresStore(StoreContract):
@@ -22,3 +24,6 @@ class TestPostgresStore(StoreContract):
 
     def make_store(self, place: Path) -> PostgresStore:
         return self.server.store(str(place))
+
+    def boundary(self, calls: Calls) -> AbstractContextManager[object]:
+        return boundaries.postgresql(calls)

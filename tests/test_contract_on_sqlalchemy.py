@@ -37,7 +37,7 @@ class TestInPostgresql(StoreContract):
 
     def make_store(self, place: Path) -> SqlAlchemyStore:
         self.server.store(str(place)).close()
-        return StoreWithEngine(create_engine(servers.sqlalchemy_url(self.server.url_of(str(place)))))
+        return StoreWithEngine(create_engine(servers.sqlalchemy_url(self.server.address(str(place)))))
 
 
 class TestInSqlite(StoreContract):

@@ -1,4 +1,4 @@
-"""Creating orders: what is given is kept, an id is taken once, and so is a key."""
+"""A created order has the given values, and each id and key creates one order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def test_an_order_begins_unfinished(shop: Shop) -> None:
-    """With one entry, all that was given, and no money."""
+    """It has one entry, all given values and no money."""
     order = shop.orders.create(
         "1001",
         total="49.90",
@@ -57,8 +57,8 @@ def test_an_id_is_taken_once(shop: Shop) -> None:
     assert shop.dump() == before
 
 
-def test_creating_again_under_the_key_answers_with_the_first(shop: Shop) -> None:
-    """Even after the order has gone on: the order as it was created."""
+def test_repeated_creation_under_a_key_returns_the_first(shop: Shop) -> None:
+    """After later changes too, the receipt has the order as created."""
     first = shop.orders.create("1001", total="10.0", currency="GBP", lines=[Line("CUP", 1)], key="basket-1")
     shop.orders.fire("1001", "pay")
     before = shop.dump()
@@ -96,8 +96,8 @@ def test_a_key_of_another_creation_is_refused(shop: Shop, other: dict[str, Any])
     assert shop.dump() == before
 
 
-def test_the_same_creation_that_comes_first_meanwhile_is_answered(any_shop: Shop) -> None:
-    """Another worker commits it between this one's look and its commit: one order, the same for both."""
+def test_the_same_creation_by_another_worker_is_returned(any_shop: Shop) -> None:
+    """The other worker commits between this worker's read and its commit. Both get the same order."""
     call: dict[str, Any] = {"total": "10.00", "currency": "GBP", "key": "basket-1"}
     firsts: list[Order] = []
 
@@ -115,18 +115,18 @@ def test_the_same_creation_that_comes_first_meanwhile_is_answered(any_shop: Shop
     [("1001", None, OrderExists), ("1001", "basket-2", OrderExists), ("1002", "basket-1", KeyReused)],
     ids=["no key", "another key", "another order"],
 )
-def test_another_creation_that_comes_first_meanwhile_is_no_answer(
+def test_a_different_creation_by_another_worker_is_refused(
     any_shop: Shop, order_id: str, key: str | None, error: type[Exception]
 ) -> None:
-    """Of the id under another key or none, or under the key of another id."""
+    """It has the same id under another key or no key, or another id under the same key."""
     call: dict[str, Any] = {"total": "10.00", "currency": "GBP"}
     interrupted(any_shop.store).append(lambda: any_shop.orders.create(order_id, key=key, **call))
     with pytest.raises(error, match=order_id):
         any_shop.orders.create("1001", key="basket-1", **call)
 
 
-def test_what_goes_in_and_comes_out_is_apart(shop: Shop) -> None:
-    """Changing the data that was given, or that was got, changes no order."""
+def test_given_and_returned_data_is_independent_of_the_order(shop: Shop) -> None:
+    """Changing the given or the returned data changes no order."""
     data = {"tags": ["x"]}
     order = shop.orders.create("1001", total=1, currency="GBP", data=data)
     data["tags"].append("y")

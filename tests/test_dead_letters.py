@@ -1,4 +1,4 @@
-"""Messages whose delivery is given up: kept, in nobody's way, and delivered after all when somebody says so."""
+"""Dead letters are kept, block no other message, and are delivered after a requeue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Post:
-    """A handler that fails for some comments, and keeps the others."""
+    """A handler that fails for some comments, and records the others."""
 
     def __init__(self, shop: Shop, *failing: str) -> None:
         self.shop = shop
@@ -41,7 +41,7 @@ def try_for_days(shop: Shop, post: Post, times: int = ATTEMPTS) -> None:
 
 
 def test_a_message_is_given_up_after_the_last_attempt(any_shop: Shop) -> None:
-    """Not before; and then it is not tried any more, and not lost."""
+    """It is not given up earlier. Afterwards it is not retried and not lost."""
     any_shop.create()
     tell(any_shop, "1001", "a")
     post = Post(any_shop, "a")
@@ -56,8 +56,8 @@ def test_a_message_is_given_up_after_the_last_attempt(any_shop: Shop) -> None:
     assert any_shop.orders.dead_letters() == [letter]
 
 
-def test_nobody_waits_for_a_dead_letter(any_shop: Shop) -> None:
-    """Later messages of its order are delivered, in their order, in the very run in which it is given up."""
+def test_no_message_waits_for_a_dead_letter(any_shop: Shop) -> None:
+    """Later messages of its order are delivered in sequence, in the same run in which it is given up."""
     any_shop.create()
     tell(any_shop, "1001", "a", "b", "c")
     post = Post(any_shop, "a")
@@ -68,7 +68,7 @@ def test_nobody_waits_for_a_dead_letter(any_shop: Shop) -> None:
 
 
 def test_dead_letter_requeued_is_delivered(any_shop: Shop) -> None:
-    """Delivered under its id, once, with all its attempts before it again."""
+    """It is delivered once, under its id, with a new number of attempts."""
     any_shop.create()
     tell(any_shop, "1001", "a")
     post = Post(any_shop, "a")
@@ -85,7 +85,7 @@ def test_dead_letter_requeued_is_delivered(any_shop: Shop) -> None:
 
 
 def test_message_requeued_twice_is_delivered_once(any_shop: Shop) -> None:
-    """Requeueing ignores a message that is not a dead letter: one that waits again, or was delivered since."""
+    """`requeue` ignores a message that is no longer a dead letter, because it waits or was delivered."""
     any_shop.create()
     tell(any_shop, "1001", "a")
     try_for_days(any_shop, Post(any_shop, "a"))
@@ -111,7 +111,7 @@ def test_dead_letters_are_listed_oldest_first(any_shop: Shop) -> None:
         any_shop.orders.dead_letters(limit=0)
 
 
-def test_fifty_dead_letters_are_listed_where_no_limit_is_given(shop: Shop) -> None:
+def test_fifty_dead_letters_are_listed_by_default(shop: Shop) -> None:
     for number in range(51):
         shop.create(str(number))
         tell(shop, str(number), "a")
@@ -119,8 +119,8 @@ def test_fifty_dead_letters_are_listed_where_no_limit_is_given(shop: Shop) -> No
     assert [len(shop.orders.dead_letters()), len(shop.orders.dead_letters(limit=51))] == [50, 51]
 
 
-def test_a_dead_letter_goes_with_its_order(any_shop: Shop) -> None:
-    """When the order is purged there is nobody left to write to."""
+def test_a_dead_letter_is_purged_with_its_order(any_shop: Shop) -> None:
+    """A purged order has no recipient."""
     any_shop.create()
     tell(any_shop, "1001", "a")
     try_for_days(any_shop, Post(any_shop, "a"))
@@ -130,7 +130,7 @@ def test_a_dead_letter_goes_with_its_order(any_shop: Shop) -> None:
 
 
 def test_messages_that_wait_do_not_use_up_the_limit(shop: Shop) -> None:
-    """One order with many messages, the first of which fails, does not keep a run from the others."""
+    """An order with many messages, the first of which fails, does not stop the messages of others."""
     shop.create("1001")
     shop.create("1002")
     tell(shop, "1001", *"abcdefgh")
@@ -140,8 +140,8 @@ def test_messages_that_wait_do_not_use_up_the_limit(shop: Shop) -> None:
     assert post.sent == ["x", "y"]
 
 
-def test_a_slow_handler_does_not_hold_what_another_relay_may_claim(shop: Shop) -> None:
-    """Each message is begun well within its lease, or left for the next claim. None is sent twice."""
+def test_a_slow_handler_holds_no_message_beyond_its_lease(shop: Shop) -> None:
+    """Each message is started well within its lease, or left for the next claim. No message is sent twice."""
     for comment in "abcdefgh":
         shop.create(comment)
         tell(shop, comment, comment)

@@ -1,4 +1,4 @@
-"""Pictures of the rules: what is drawn, one order's way highlighted, and names of any kind."""
+"""Pictures of the rules: their content, the path of an order, and unusual names."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ HOSTILE = (
 
 
 def named(*names: str) -> Workflow:
-    """Statuses of these names, each ticked after the one before it, by triggers and under guards of the same name."""
+    """Return a workflow whose statuses, triggers and guards have these names."""
     return Workflow(
         [Status(name) for name in names],
         [
@@ -58,12 +58,12 @@ def named(*names: str) -> Workflow:
 
 
 def text_of(svg: bytes) -> list[str]:
-    """What a picture says, line by line."""
+    """Return the content of a picture, line by line."""
     return ["".join(node.itertext()) for node in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]  # noqa: S314
 
 
 def travelled(shop: Shop) -> tuple[Entry, ...]:
-    """Placed, invoiced, paid, unpaid and paid again, with a comment in between."""
+    """Place, invoice, pay, unpay and pay an order again, with a comment in between."""
     shop.bring("sent")
     shop.orders.comment("1001", "hello")
     for trigger in ("invoice", "pay", "unpay", "pay"):
@@ -71,11 +71,11 @@ def travelled(shop: Shop) -> tuple[Entry, ...]:
     return shop.orders.history("1001")
 
 
-# What is drawn
+# The content
 
 
-def test_both_forms_draw_every_state_and_every_way(workflow: Workflow) -> None:
-    """Each pair of states between which a trigger leads has one arrow, double where there is a way back.
+def test_both_formats_draw_every_state_and_arrow(workflow: Workflow) -> None:
+    """Each pair of states with a trigger between them has one arrow, which is double if a trigger leads back.
 
     Amendments are not drawn.
     """
@@ -98,7 +98,7 @@ def test_both_forms_draw_every_state_and_every_way(workflow: Workflow) -> None:
     assert found == ways
 
 
-def test_guards_stand_below_their_trigger_and_policy_ones_in_italics() -> None:
+def test_guards_are_below_their_trigger_and_policy_guards_in_italics() -> None:
     label = next(label for label in re.findall(r"<table.*?</table>", dot(shop_workflow())) if ">dispatch<" in label)
     cells = re.findall(r"<td>(.*?)</td>", label)
     assert [re.sub("</?font.*?>", "", cell) for cell in cells] == [
@@ -112,8 +112,8 @@ def test_guards_stand_below_their_trigger_and_policy_ones_in_italics() -> None:
     ]
 
 
-def test_of_parallel_rows_the_guards_stand_that_all_of_them_have() -> None:
-    """Without an invoice by itself, paying online and by hand lead to the same state: that it is online is no need."""
+def test_parallel_rows_show_their_common_guards() -> None:
+    """Without an automatic invoice, online and manual payments lead to the same state, so `online` is not a guard."""
     graph = dot(shop_workflow(invoice_on_payment=False))
     assert "not_online" not in graph
     assert "outstanding" in graph
@@ -133,7 +133,7 @@ def test_an_unknown_frame_is_refused() -> None:
         dot(shop_workflow(), frames=["canceled"])
 
 
-def test_an_amendment_is_drawn_on_the_path_of_an_order_alone(shop: Shop) -> None:
+def test_an_amendment_is_drawn_only_on_the_path_of_an_order(shop: Shop) -> None:
     shop.create(total="5.00")
     shop.orders.fire("1001", "pay", amount="4.00")
     shop.orders.amend("1001", version=2, total="4.00")
@@ -143,11 +143,11 @@ def test_an_amendment_is_drawn_on_the_path_of_an_order_alone(shop: Shop) -> None
         assert "3 amend" in draw(shop_workflow(), path=path)
 
 
-# One order's way
+# The path of an order
 
 
-def test_mermaid_highlights_the_way_of_an_order(shop: Shop) -> None:
-    """Its states and arrows are marked; the arrows say which entries went along them, and point as those went."""
+def test_mermaid_highlights_the_path_of_an_order(shop: Shop) -> None:
+    """Its states and arrows are marked. The arrows list their entries and point in their direction."""
     drawn = mermaid(shop_workflow(), leave_out={"cancelled"}, path=travelled(shop))
     states = {number: label.replace("<br>", "+") for number, label in MERMAID_NODE.findall(drawn)}
     ways = MERMAID_WAY.findall(drawn)
@@ -170,7 +170,7 @@ def test_mermaid_highlights_the_way_of_an_order(shop: Shop) -> None:
     assert f"style {marked[1].split(',')[-1]} fill" in drawn
 
 
-def test_dot_highlights_the_way_of_an_order(shop: Shop) -> None:
+def test_dot_highlights_the_path_of_an_order(shop: Shop) -> None:
     graph = dot(shop_workflow(), leave_out={"cancelled"}, path=travelled(shop))
     steps = [(re.findall("<b>(.*?)</b>", label), direction) for _, _, label, direction, _ in DOT_WAY.findall(graph)]
     assert sorted(step for step in steps if step[0]) == [
@@ -184,8 +184,8 @@ def test_dot_highlights_the_way_of_an_order(shop: Shop) -> None:
     assert "reason_required" not in graph
 
 
-def test_an_arrow_that_was_only_gone_back_points_back(shop: Shop) -> None:
-    """Here one payment ticks three boxes, and its reversal unticks two of them."""
+def test_an_arrow_with_only_a_way_back_points_back(shop: Shop) -> None:
+    """One payment ticks three boxes, and its reversal unticks two of them."""
     shop.create()
     shop.orders.fire("1001", "pay", reference="ch_1")
     shop.orders.fire("1001", "unpay", comment="a reason")
@@ -199,7 +199,7 @@ def test_an_arrow_that_was_only_gone_back_points_back(shop: Shop) -> None:
     assert re.search(r"3 unpay</b>.*dir=back", dot(shop_workflow(), path=history))
 
 
-def test_a_way_is_drawn_whole_where_its_states_are_left_out_or_gone(shop: Shop) -> None:
+def test_a_path_is_drawn_whole_if_its_states_are_left_out_or_unknown(shop: Shop) -> None:
     shop.bring("sent+cancelled")
     history = shop.orders.history("1001")
     for rules in (shop_workflow(), named("sent")):
@@ -208,11 +208,11 @@ def test_a_way_is_drawn_whole_where_its_states_are_left_out_or_gone(shop: Shop) 
             assert re.search(r"sent<br/?>cancelled", drawn)
 
 
-# Names of any kind
+# Unusual names
 
 
 def test_no_name_ends_a_label_or_begins_a_tag_in_mermaid() -> None:
-    """Every line is still one of those that the rules give, and holds no character that means something to Mermaid."""
+    """Every line is one of those of the rules, and has no special character of Mermaid."""
     lines = mermaid(named(*HOSTILE)).splitlines()
     assert len(lines) == 1 + (len(HOSTILE) + 1) + len(HOSTILE)
     for line in lines[1:]:
@@ -223,7 +223,7 @@ def test_no_name_ends_a_label_or_begins_a_tag_in_mermaid() -> None:
 
 
 @needs_dot
-def test_graphviz_shows_every_name_as_it_is() -> None:
+def test_graphviz_shows_every_name_unchanged() -> None:
     shown = text_of(picture(dot(named(*HOSTILE), frames=[HOSTILE[1]])))
     for name in HOSTILE:
         assert name in [line.replace("\xa0", " ").strip() for line in shown]
@@ -237,7 +237,7 @@ def test_pictures_of_the_shop_are_drawn_as_svg_and_png(workflow: Workflow, shop:
 
 
 @needs_dot
-def test_what_graphviz_cannot_read_is_an_error_that_says_so() -> None:
+def test_graph_that_graphviz_cannot_read_raises() -> None:
     with pytest.raises(InvalidInput, match=r"Graphviz cannot read the graph: .*syntax error"):
         picture("digraph {")
 
@@ -248,7 +248,7 @@ def test_an_unknown_form_is_refused(form: Any) -> None:
         picture(dot(shop_workflow()), form)
 
 
-def test_without_graphviz_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_graphviz_is_named_with_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingDependency, match="install it"):
         picture(dot(shop_workflow()))

@@ -1,4 +1,4 @@
-"""Values as dicts of JSON types, and back."""
+"""Conversion of values to dicts of JSON types and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After an erasure no byte of an erased value is left in the files of a store."""
+"""An erasure leaves no byte of an erased value in the files of a store."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Store = SqliteStore | JsonStore
 Open = Callable[[], Store]
 
 SECRETS = ("Ann Example", "ann@example.com", 'so-called "Annie"', "Ännchen\n🫖", "0123 456 789", "fell\\down")
-"""Their JSON forms differ from their text."""
+"""Secrets whose JSON forms differ from their text."""
 
 
 @pytest.fixture(params=["sqlite", "json"])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Open the store of the test's folder once more. All are closed after the test."""
+    """Open the store of the test's folder again. All are closed after the test."""
     stores: list[Store] = []
 
     def open_one() -> Store:
@@ -51,7 +51,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
 
 
 def left(place: Path, *texts: str) -> set[tuple[str, str]]:
-    """Return the texts that are in files, as they are or as JSON, and the names of these files."""
+    """Return the texts that files contain, plain or as JSON, and the names of these files."""
     forms = {text: (text.encode(), *_json_forms(text)) for text in texts or SECRETS}
     files = [(file.name, file.read_bytes()) for file in place.rglob("*") if file.is_file()]
     return {(text, name) for text, some in forms.items() for name, data in files if any(one in data for one in some)}
@@ -63,7 +63,7 @@ def _json_forms(text: str) -> Iterator[bytes]:
 
 
 def live(orders: Orders, order_id: str = "1001", customer: str = SECRETS[0]) -> None:
-    """Create an order with a secret in every place where the engine stores one."""
+    """Create an order with a secret in every personal field."""
     data = {"nick": SECRETS[2], SECRETS[4]: [SECRETS[3]]}
     lines = [Line("TEAPOT", 1)]
     orders.create(order_id, "10", "GBP", lines, customer=customer, email=SECRETS[1], data=data, key=f"new {order_id}")
@@ -75,7 +75,7 @@ def live(orders: Orders, order_id: str = "1001", customer: str = SECRETS[0]) -> 
 
 @pytest.mark.parametrize("gap", [1, 7])
 def test_no_byte_is_left_among_other_orders_and_open_connections(opened: Open, tmp_path: Path, gap: int) -> None:
-    """With other stores open, rows that were rewritten often, and comments over many pages."""
+    """Other stores are open, rows were rewritten often, and comments fill many pages."""
     store, other = opened(), opened()
     orders, others = Orders(store), Orders(other)
     for number in range(30):
@@ -94,7 +94,7 @@ def test_no_byte_is_left_among_other_orders_and_open_connections(opened: Open, t
 
 
 def test_no_byte_is_left_in_pages_whose_rows_moved(tmp_path: Path) -> None:
-    """SQLite leaves copies of rows in the unused space of pages, with `secure_delete` too."""
+    """SQLite leaves copies of rows in the unused space of pages, even with `secure_delete`."""
     dice = random.Random(11)  # noqa: S311 - not for secrets
     with SqliteStore(tmp_path / "a.db") as store:
         lives: dict[str, Change] = {}
@@ -133,7 +133,7 @@ def test_facts_of_a_shop_and_its_messages_leave_no_byte(opened: Open, tmp_path: 
 
 
 def test_request_fingerprints_are_gone(opened: Open, tmp_path: Path) -> None:
-    """They are unsalted digests, with which a guess could be confirmed."""
+    """They are unsalted digests, which could confirm a guess."""
     store = opened()
     orders = Orders(store)
     live(orders)
@@ -149,7 +149,7 @@ def test_request_fingerprints_are_gone(opened: Open, tmp_path: Path) -> None:
 
 
 def test_restored_backup_is_erased_again_by_the_ids(opened: Open, tmp_path: Path) -> None:
-    """The recipe: keep the ids, restore, erase them again."""
+    """The procedure: keep the ids, restore, erase them again."""
     orders = Orders(opened())
     for order_id in ("1001", "1002"):
         live(orders, order_id)
@@ -178,7 +178,7 @@ def _erase(opened: Open, pipe: Connection) -> None:
 
 @pytest.mark.no_cover
 def test_killed_erasure_is_completed_by_the_next_call(opened: Open, tmp_path: Path) -> None:
-    """Killed at any moment, the last ones between a commit and the end of the scrub."""
+    """The process is killed at any time, also between the commit and the end of the scrub."""
     dice = random.Random(5)  # noqa: S311 - not for secrets
     longest = 0.02
     for turn in range(12):
@@ -241,7 +241,7 @@ def test_exception_at_any_line_of_an_erasure_leaves_it_to_the_next_call(opened: 
 
 
 def test_other_reader_makes_the_scrub_fail_until_it_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It still reads the old pages from the WAL. The error names the orders, and a repeated call completes."""
+    """The reader needs the old pages of the WAL. The error names the orders, and a repeated call completes."""
     monkeypatch.setattr(connections, "BUSY_MILLISECONDS", 200)
     with SqliteStore(tmp_path / "a.db") as store, closing(sqlite3.connect(tmp_path / "a.db")) as reader:
         orders = Orders(store)
@@ -317,7 +317,7 @@ def test_torn_end_and_draft_are_deleted_by_an_erasure(tmp_path: Path) -> None:
 
 
 def test_other_process_follows_an_erased_log(tmp_path: Path) -> None:
-    """A store that had read the values, and one that had read half of the log."""
+    """One store has read the values, another one half of the log."""
     with JsonStore(tmp_path / "a") as store, JsonStore(tmp_path / "a") as early, JsonStore(tmp_path / "a") as late:
         live(Orders(store))
         assert late.load("1001").customer == SECRETS[0]

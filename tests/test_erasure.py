@@ -1,4 +1,4 @@
-"""Erasing customers: personal values go, everything else stays, on every kind of store."""
+"""An erasure removes personal values and keeps everything else, in every kind of store."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def create(shop: Shop, order_id: str = "1001", customer: str | None = NAME, **mo
 
 
 def live(shop: Shop, order_id: str = "1001") -> Order:
-    """Create an order with something of everything: money, stock, reasons, an override, notes, a form, messages."""
+    """Create an order with money, stock, reasons, an override, notes, a form and messages."""
     orders = shop.orders
     create(shop, order_id)
     orders.fire(order_id, "place", comment=f"{NAME} called", visible=True, notify=True, key=f"place {order_id}")
@@ -88,12 +88,12 @@ def live(shop: Shop, order_id: str = "1001") -> Order:
 
 
 def personal(shop: Shop) -> bool:
-    """Return whether a personal value is anywhere in what the store answers."""
+    """Return whether any result of the store has a personal value."""
     return NAME in str(shop.dump()) or "ann@example.com" in str(shop.dump())
 
 
 def lasting(shop: Shop) -> Any:
-    """Return all that an erasure must leave."""
+    """Return the content that an erasure must keep."""
     orders = shop.orders
     return (
         [(one.id, one.state, one.total, one.currency, one.lines, one.payments, one.reserved) for one in shop.all()],
@@ -172,7 +172,7 @@ def test_comment_after_an_erasure_is_erased_by_the_next(any_shop: Shop) -> None:
     assert any_shop.orders.audit().ok
 
 
-def test_order_lives_on_after_an_erasure(any_shop: Shop) -> None:
+def test_order_can_change_after_an_erasure(any_shop: Shop) -> None:
     live(any_shop)
     any_shop.orders.erase_order("1001")
     any_shop.orders.fire("1001", "refund", amount="4.00", reference="ch_1001", comment="a dent")
@@ -221,7 +221,7 @@ def test_missing_order_raises(any_shop: Shop) -> None:
     assert any_shop.orders.erase_customer("nobody") == []
 
 
-def test_erase_is_no_trigger(shop: Shop) -> None:
+def test_erase_is_not_a_trigger(shop: Shop) -> None:
     create(shop)
     with pytest.raises(UnknownTrigger, match=r"call Orders\.erase_order"):
         shop.orders.fire("1001", "erase")
@@ -229,8 +229,8 @@ def test_erase_is_no_trigger(shop: Shop) -> None:
         shop_workflow().extend(rules=[Rule("erase", needs={"sent"})])
 
 
-def test_order_that_went_to_another_customer_meanwhile_is_not_erased(any_shop: Shop) -> None:
-    """Another worker erased it, and the shop gave it to somebody else, after it was found."""
+def test_order_that_moves_to_another_customer_is_not_erased(any_shop: Shop) -> None:
+    """After the search, another worker erased it and the shop assigned it to another customer."""
     live(any_shop, "1001")
     create(any_shop, "1002")
     other = Orders(any_shop.store, clock=any_shop.clock)
@@ -246,7 +246,7 @@ def test_order_that_went_to_another_customer_meanwhile_is_not_erased(any_shop: S
     assert any_shop.orders.get("1002").version == 2
 
 
-def test_stock_stays_where_it_is_even_under_another_table(any_shop: Shop) -> None:
+def test_stock_does_not_move_even_under_another_table(any_shop: Shop) -> None:
     create(any_shop)
     any_shop.orders.fire("1001", "place")
     elsewhere = Orders(any_shop.store, workflow=shop_workflow("cod").extend(holds_stock=When(has={"dispatched"})))
@@ -259,7 +259,7 @@ def test_stock_stays_where_it_is_even_under_another_table(any_shop: Shop) -> Non
 
 
 def test_repeated_request_gets_the_first_receipt_after_an_erasure(any_shop: Shop) -> None:
-    """It cannot be compared any more, because its fingerprint would confirm a guess."""
+    """The request is not compared, because a fingerprint could confirm a guess."""
     live(any_shop)
     any_shop.orders.erase_order("1001")
     assert create(any_shop).version == 1
@@ -320,7 +320,7 @@ def test_messages_and_dead_letters_keep_lasting_facts_only(any_shop: Shop) -> No
 
 
 def test_audit_judges_erased_facts_and_reasons_of_a_shop_leniently(any_shop: Shop) -> None:
-    """Its own guards may have read what is erased: facts, the reason, and the order's data."""
+    """Its own guards may have read the erased values: facts, the reason, and the order's data."""
     returns = Orders(any_shop.store, workflow=RETURNS, clock=any_shop.clock)
     create(any_shop)
     for trigger in ("place", "pay", "dispatch"):
@@ -333,7 +333,7 @@ def test_audit_judges_erased_facts_and_reasons_of_a_shop_leniently(any_shop: Sho
 
 @pytest.mark.parametrize("workflow", [shop_workflow(), RETURNS], ids=["the shop's", "with a guard of its own"])
 def test_audit_still_finds_a_wrong_step_before_an_erasure(tmp_path: Path, workflow: Workflow) -> None:
-    """An erased reason may have been any. It does not explain that paid was ticked without money."""
+    """An erased reason does not explain that paid was ticked without money."""
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         shop = Shop(workflow, store)
@@ -351,7 +351,7 @@ def test_audit_still_finds_a_wrong_step_before_an_erasure(tmp_path: Path, workfl
 
 
 def test_audit_finds_a_step_before_an_erasure_that_no_rule_takes(tmp_path: Path) -> None:
-    """Erased facts explain only what some rule can do."""
+    """Erased facts explain only steps that some rule can take."""
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         shop = Shop(RETURNS, store)
@@ -388,7 +388,8 @@ def test_audit_finds_a_value_that_an_erasure_left(shop: Shop, change: dict[str, 
     content: Any = shop.store
     histories, orders = content._content.histories, content._content.orders
     if "comment" in change or "facts" in change:
-        histories["1001"][1] = evolve(histories["1001"][1], **change)
+        created, changed, *others = histories["1001"]
+        histories["1001"] = (created, evolve(changed, **change), *others)
     else:
         orders["1001"] = evolve(orders["1001"], **change)
     assert ("1001", "erased", message) in shop.orders.audit().findings
@@ -410,7 +411,7 @@ BLANKED = "UPDATE order_fsm_entry SET comment = '', personal_facts = '{}', salt 
     ],
     ids=["later comment blanked", "comment", "facts", "salt", "digest", "customer", "the entry that erases"],
 )
-def test_audit_tells_an_erasure_from_tampering(tmp_path: Path, edit: str, code: str, message: str) -> None:
+def test_audit_distinguishes_an_erasure_from_tampering(tmp_path: Path, edit: str, code: str, message: str) -> None:
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         shop = Shop(store=store)
@@ -429,7 +430,7 @@ def test_audit_tells_an_erasure_from_tampering(tmp_path: Path, edit: str, code: 
 
 
 def test_ids_are_named_if_bytes_may_be_left(any_shop: Shop) -> None:
-    """The values are erased, and their customer does not lead to the orders any more."""
+    """The values are erased, so the customer no longer leads to the orders."""
     create(any_shop)
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""The errors: one tree to catch them by, and each tells a person and a program what to do."""
+"""The errors are one tree, and each is useful for people and programs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REASONS = (Reason("not_paid", "it is not paid"), Reason("needs_sent", "the order
 
 
 def test_all_are_in_one_tree() -> None:
-    """Those of stores under `StoreError`, all under `OrderFsmError`; bad input is a ValueError too."""
+    """Errors of stores are under `StoreError`, all are under `OrderFsmError`. Bad input is a ValueError too."""
     all_of_them = {one for _, one in inspect.getmembers(errors, inspect.isclass) if issubclass(one, Exception)}
     assert all_of_them == OF_STORES | OF_CALLS | {OrderFsmError}
     assert {one.__base__ for one in OF_STORES} == {StoreError}
@@ -42,8 +42,8 @@ def test_all_are_in_one_tree() -> None:
     assert [one for one in all_of_them if issubclass(one, ValueError)] == [InvalidInput]
 
 
-def test_a_refusal_says_everything() -> None:
-    """The order, what was asked, its state, and every reason with its code."""
+def test_a_refusal_has_every_reason() -> None:
+    """It has the order, the trigger, the state, and every reason with its code."""
     text = str(Refused("1001", "dispatch", "unfinished", REASONS))
     for word in ("1001", "dispatch", "unfinished", "it is not paid", "(not_paid)", "not sent", "(needs_sent)"):
         assert word in text
@@ -53,7 +53,7 @@ def test_a_refusal_says_everything() -> None:
     "error", [Refused("1001", "pay", "sent", REASONS), WorkflowError(["one", "two"]), InvalidInput("no")], ids=repr
 )
 def test_an_error_goes_from_one_process_to_another(error: OrderFsmError) -> None:
-    """A pool of workers pickles what they raise."""
+    """A pool of workers pickles exceptions."""
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301
     assert type(copy) is type(error)
     assert str(copy) == str(error)

@@ -1,7 +1,7 @@
-"""Every row of the shop's table, from every state in which it is open, and every guard of it failing: by real orders.
+"""Real orders take every row of the shop's table from every open state, and fail every guard.
 
-`pytest --rule-coverage` shows that nothing is left out: this file alone takes every edge of every policy, and has every
-guard hold and fail.
+`pytest --rule-coverage` shows that nothing is left out: this file alone takes every edge of every policy, and every
+guard holds and fails.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ ONLINE: dict[str, Any] = {"reference": "ch_1"}
 ONE: dict[str, Any] = {"amount": "1.00"}
 
 FREE = {("place", "sent+paid"), ("unplace", "unfinished")}
-"""The triggers, with their targets, that only a free order takes as rows of their own: nothing is ever owed for it."""
+"""The triggers and targets of rows that only a free order takes."""
 
 
-def test_every_row_does_what_it_says_in_every_state_where_it_is_open(workflow: Workflow, new_shop: type[Shop]) -> None:
-    """It ticks and unticks its boxes, records its ledger row, and announces what it has to."""
+def test_every_row_changes_its_boxes_in_every_open_state(workflow: Workflow, new_shop: type[Shop]) -> None:
+    """It ticks and unticks its boxes, records its ledger row, and queues its messages."""
     taken = set()
     for path in paths(workflow):
         shop = new_shop(workflow)
         before = shop.create(lines=LINES, total=str(TOTAL))
         for step in path:
             if step.arguments is None:
-                break  # It is here only to be seen refused.
+                break  # The order exists only for the refusal.
             rule = workflow.rules[step.row - 1]
             paid = shop.topics().count("order.paid")
             shop.clock.pass_by(seconds=1)
@@ -48,7 +48,7 @@ def test_every_row_does_what_it_says_in_every_state_where_it_is_open(workflow: W
     assert left == FREE
 
 
-def test_free_order_is_placed_as_paid_and_taken_back(workflow: Workflow, new_shop: type[Shop]) -> None:
+def test_free_order_is_placed_as_paid_and_unplaced(workflow: Workflow, new_shop: type[Shop]) -> None:
     shop = new_shop(workflow)
     shop.create(total="0")
     assert shop.orders.fire("1001", "place").order.state == "sent+paid"
@@ -56,7 +56,7 @@ def test_free_order_is_placed_as_paid_and_taken_back(workflow: Workflow, new_sho
 
 
 def test_an_online_part_payment_is_recorded_and_pays_nothing(workflow: Workflow, new_shop: type[Shop]) -> None:
-    """On a live order and on a cancelled one: it is the rows for a part that take it."""
+    """The rows for part payments take it, on a live order and on a cancelled one."""
     for state in ("sent", "cancelled"):
         shop = new_shop(workflow)
         shop.bring(state)
@@ -85,7 +85,7 @@ REFUSALS: list[tuple[str, str, dict[str, Any], set[str]]] = [
     ("sent+paid+dispatched", "undispatch", {"comment": " "}, {"reason_required"}),
     ("sent+invoiced+paid+dispatched", "undispatch", {"comment": " "}, {"reason_required"}),
 ]
-"""A state, a trigger with what it comes with, and the codes of what is in its way."""
+"""A state, a trigger with its facts, and the codes of the reasons of its refusal."""
 
 
 @pytest.mark.parametrize(("state", "trigger", "said", "codes"), REFUSALS)
@@ -139,7 +139,7 @@ def test_money_that_moves_back_names_its_payment_amount_and_reason(
 
 
 @pytest.mark.parametrize("trigger", ["expire", "unplace"])
-def test_money_keeps_an_order_where_it_is(workflow: Workflow, new_shop: type[Shop], trigger: str) -> None:
+def test_money_prevents_unplacing_and_expiry(workflow: Workflow, new_shop: type[Shop], trigger: str) -> None:
     refused(new_shop(workflow), "sent", trigger, {}, {"holds_money"}, money=True)
 
 
@@ -151,7 +151,9 @@ def test_money_keeps_an_order_where_it_is(workflow: Workflow, new_shop: type[Sho
         ("sent+invoiced+paid+cancelled", "reinstate"),
     ],
 )
-def test_stock_that_is_gone_is_waited_for(workflow: Workflow, new_shop: type[Shop], state: str, trigger: str) -> None:
+def test_missing_stock_prevents_placing_and_reinstating(
+    workflow: Workflow, new_shop: type[Shop], state: str, trigger: str
+) -> None:
     shop = new_shop(workflow)
     shop.bring(state)
     shop.orders.set_stock("TEAPOT", 1)
@@ -171,14 +173,14 @@ def test_stock_that_is_gone_is_waited_for(workflow: Workflow, new_shop: type[Sho
         ("prepaid", "sent+invoiced+dispatched", "uninvoice", "dispatched_on_invoice"),
     ],
 )
-def test_policy_is_the_reason_where_nobody_overrides_it(
+def test_policy_is_the_reason_without_an_override(
     new_shop: type[Shop], dispatch: Any, invoiced: bool, state: str, trigger: str, code: str
 ) -> None:
     refused(new_shop(shop_workflow(dispatch, invoiced)), state, trigger, {}, {code})
 
 
 @pytest.mark.parametrize("state", ["sent", "sent+paid", "sent+invoiced+paid"])
-def test_amendment_waits_for_stock_that_is_gone(workflow: Workflow, new_shop: type[Shop], state: str) -> None:
+def test_missing_stock_prevents_an_amendment(workflow: Workflow, new_shop: type[Shop], state: str) -> None:
     shop = new_shop(workflow)
     order = shop.bring(state)
     with pytest.raises(Refused) as error:
@@ -187,8 +189,8 @@ def test_amendment_waits_for_stock_that_is_gone(workflow: Workflow, new_shop: ty
 
 
 @pytest.mark.parametrize("state", ["sent", "sent+paid", "sent+invoiced+paid"])
-def test_goods_that_are_out_are_in_the_way(workflow: Workflow, new_shop: type[Shop], state: str) -> None:
-    """Of more shipments and returns than the order has, of its end, and of amendments below them."""
+def test_goods_that_are_out_prevent_changes(workflow: Workflow, new_shop: type[Shop], state: str) -> None:
+    """They limit shipments, returns and amendments, and prevent the end of the order."""
 
     def amended_to(pieces: int) -> set[str]:
         version = shop.orders.get("1001").version

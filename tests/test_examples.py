@@ -1,4 +1,4 @@
-"""Every example runs in a process of its own and prints the content of its golden file.
+"""Every example runs in a separate process and prints the content of its golden file.
 
 If the output of an example changes, RENEW_GOLDEN=1 python -m pytest tests/test_examples.py rewrites the golden files.
 Read the difference before the commit.
@@ -20,6 +20,8 @@ from order_fsm.store import Store
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.sqlite import SqliteStore
 
+from . import servers
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 GOLDEN = Path(__file__).parent / "golden" / "examples"
@@ -28,7 +30,7 @@ REPLAY = EXAMPLES / "replay_orders.py"
 STORES = ("memory", "sqlite:orders.db", "json:orders")
 
 PASSED_TESTS = re.compile(r"^[.s]+ +\[ *[0-9]+%\]\n", re.MULTILINE)
-"""A line of pytest's progress with tests that passed or were skipped."""
+"""A progress line of pytest with passed or skipped tests."""
 
 PRINTING = (
     "quickstart",
@@ -62,7 +64,7 @@ o-unavailable,1,boleto,1,57
 """
 PLAYED = {
     "orders": "10",
-    # 39.95 and, of the six others that are not cancelled, 100.00 each.
+    # 39.95, and 100.00 for each of the six other orders that are not cancelled.
     "totals": "BRL 639.95",
     "orders with a refund due": "2",
     "refund due": "BRL 157.00",
@@ -104,8 +106,8 @@ REAL = {
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, from a folder that is not the checkout."""
-    # Not what makes pytest and rich print as if to a terminal.
+    """Run Python in another process, from a folder outside of the checkout."""
+    # Without the variables that make pytest and rich print as to a terminal.
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "SYSTEMROOT") if name in os.environ}
     environment |= {
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")]),
@@ -125,13 +127,13 @@ def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def figures(stdout: str) -> dict[str, str]:
-    """The rows of the tables that a replay prints: names and figures stand at least two blanks apart."""
+    """Return the rows of the tables of a replay, whose columns are at least two blanks apart."""
     cells = [line.split("  ", 1) for line in stdout.splitlines() if line.strip()]
     return {name: figure.strip() for name, figure in cells if figure.strip() != "number"}
 
 
 def histories(store: str, cwd: Path) -> dict[str, tuple[Entry, ...]]:
-    """All that happened to the orders of a store on disk."""
+    """Return the histories of the orders of a store on disk."""
     kind, place = store.split(":")
     if kind == "json":
         return histories_in(JsonStore(cwd / place))
@@ -144,9 +146,18 @@ def histories_in(store: Store) -> dict[str, tuple[Entry, ...]]:
     return {order.id: orders.history(order.id) for order in orders.find(limit=100)}
 
 
+@pytest.fixture(params=[*STORES, "postgresql", "mariadb"])
+def any_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A store of each kind, as the replay takes it."""
+    if request.param in STORES:
+        return str(request.param)
+    server: servers.PostgresServer | servers.MariaDbServer = request.getfixturevalue(request.param)
+    return server.address(str(tmp_path))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of made-up orders of every kind."""
+    """Return a folder with invented orders of every kind."""
     folder = tmp_path / "made-up"
     folder.mkdir()
     (folder / "orders.csv").write_text(ORDERS, encoding="utf-8")
@@ -155,7 +166,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def assert_fails(done: subprocess.CompletedProcess[str], *said: str) -> None:
-    """It ends with code 2, one line on stderr that says this, and nothing on stdout."""
+    """Check that a process ended with code 2, this line on stderr, and nothing on stdout."""
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("replay_orders.py: error: ")
@@ -165,8 +176,8 @@ def assert_fails(done: subprocess.CompletedProcess[str], *said: str) -> None:
 
 def test_every_example_is_tested() -> None:
     names = {path.relative_to(EXAMPLES).with_suffix("").as_posix() for path in EXAMPLES.rglob("*.py")}
-    # The callback's example has tests of its own: test_payment_callback.
-    assert {name for name in names if not name.startswith("payment_callback/")} == {
+    # Two examples have tests of their own: test_payment_callback and test_first_shop.
+    assert {name for name in names if not name.startswith(("payment_callback/", "first_shop/"))} == {
         *PRINTING,
         "draw_rules",
         REPLAY.stem,
@@ -174,7 +185,7 @@ def test_every_example_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", PRINTING)
-def test_an_example_prints_what_its_golden_file_holds_and_leaves_nothing_behind(name: str, tmp_path: Path) -> None:
+def test_an_example_prints_its_golden_file_and_leaves_no_files(name: str, tmp_path: Path) -> None:
     done = run(EXAMPLES / f"{name}.py", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     # The number of tests of the contract is not part of the example.
@@ -188,7 +199,7 @@ def test_an_example_prints_what_its_golden_file_holds_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("arguments", [(), ("pages",)])
-def test_drawn_pages_are_where_the_example_prints(arguments: tuple[str, ...], tmp_path: Path) -> None:
+def test_drawn_pages_are_in_the_printed_folder(arguments: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "pages").mkdir()
     done = run(EXAMPLES / "draw_rules.py", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -234,38 +245,34 @@ except MissingDependency as error:
     assert "pip install 'order-fsm[testing]'" in done.stdout
 
 
-def test_the_quickstart_keeps_its_order_in_the_file_that_is_named(tmp_path: Path) -> None:
-    """It is there after the process has ended, and a second run leaves it as it is."""
+def test_the_quickstart_stores_its_order_in_the_named_file(tmp_path: Path) -> None:
+    """The order outlives the process, and a second run does not change it."""
     first = run(EXAMPLES / "quickstart.py", "shop.db", cwd=tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
     kept = histories("sqlite:shop.db", tmp_path)
     assert [entry.trigger for entry in kept["1001"]] == ["create", "pay", "dispatch"]
 
     second = run(EXAMPLES / "quickstart.py", "shop.db", cwd=tmp_path)
-    assert (second.returncode, second.stderr) == (1, "shop.db is there already: name a new file\n")
+    assert (second.returncode, second.stderr) == (1, "shop.db already exists: name a new file\n")
     assert histories("sqlite:shop.db", tmp_path) == kept
 
 
-@pytest.mark.parametrize("store", STORES)
-def test_made_up_orders_of_every_kind_come_out_the_same_on_every_store(
-    store: str, folder: Path, tmp_path: Path
-) -> None:
-    done = run(REPLAY, folder, "--store", store, cwd=tmp_path)
+def test_invented_orders_have_the_same_results_on_every_store(any_store: str, folder: Path, tmp_path: Path) -> None:
+    done = run(REPLAY, folder, "--store", any_store, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert figures(done.stdout) == PLAYED
 
 
 @pytest.mark.skipif(not REAL_ORDERS.is_dir(), reason="the real orders are not part of the project")
-@pytest.mark.parametrize("store", STORES)
-def test_real_orders_come_out_the_same_on_every_store(store: str, tmp_path: Path) -> None:
-    done = run(REPLAY, REAL_ORDERS, "--store", store, cwd=tmp_path)
+def test_real_orders_have_the_same_results_on_every_store(any_store: str, tmp_path: Path) -> None:
+    done = run(REPLAY, REAL_ORDERS, "--store", any_store, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert figures(done.stdout) == REAL
 
 
 @pytest.mark.parametrize("store", STORES[1:])
-def test_a_store_that_is_not_empty_is_refused_and_left_as_it_is(store: str, folder: Path, tmp_path: Path) -> None:
-    """A second replay would fail half way; it fails at its beginning."""
+def test_a_store_with_orders_is_refused_and_not_changed(store: str, folder: Path, tmp_path: Path) -> None:
+    """A second replay would fail halfway, so it fails at the start."""
     assert run(REPLAY, folder, "--store", store, cwd=tmp_path).returncode == 0
     kept = histories(store, tmp_path)
     assert_fails(run(REPLAY, folder, "--store", store, cwd=tmp_path), f"--store {store} is not empty")
@@ -273,10 +280,8 @@ def test_a_store_that_is_not_empty_is_refused_and_left_as_it_is(store: str, fold
 
 
 @pytest.mark.parametrize("store", STORES[1:])
-def test_what_was_overridden_and_taken_back_stands_in_the_history_with_its_reason(
-    store: str, folder: Path, tmp_path: Path
-) -> None:
-    """Each entry has the time of its event, or that of the purchase where the carrier's clock was behind the shop's."""
+def test_overrides_and_recalls_are_in_the_history_with_their_reasons(store: str, folder: Path, tmp_path: Path) -> None:
+    """Each entry has the time of its event, or that of the purchase if the carrier's clock was behind the shop's."""
     assert run(REPLAY, folder, "--store", store, cwd=tmp_path).returncode == 0
     played = {
         order_id: [(entry.trigger, f"{entry.at:%d %H:%M}", entry.override, entry.comment) for entry in entries]
@@ -285,13 +290,13 @@ def test_what_was_overridden_and_taken_back_stands_in_the_history_with_its_reaso
     assert played["o-carrier-first"] == [
         ("create", "01 12:00", False, ""),
         ("place", "01 12:00", False, ""),
-        ("dispatch", "02 10:00", True, "The carrier has it already"),
+        ("dispatch", "02 10:00", True, "The carrier already has it"),
         ("pay", "03 11:00", False, ""),
     ]
     assert played["o-carrier-before-purchase"] == [
         ("create", "02 12:00", False, ""),
         ("place", "02 12:00", False, ""),
-        ("dispatch", "02 12:00", True, "The carrier has it already"),
+        ("dispatch", "02 12:00", True, "The carrier already has it"),
         ("pay", "02 13:00", False, ""),
     ]
     assert played["o-cancelled-late"] == [
@@ -304,10 +309,12 @@ def test_what_was_overridden_and_taken_back_stands_in_the_history_with_its_reaso
     ]
 
 
-@pytest.mark.parametrize("store", ["", "postgres", "memory:", "memory:x", "sqlite", "sqlite:", "json:", "SQLITE:x"])
+@pytest.mark.parametrize(
+    "store", ["", "postgres", "memory:", "memory:x", "sqlite", "sqlite:", "json:", "SQLITE:x", "mariadb:"]
+)
 def test_an_unknown_store_is_refused(store: str, folder: Path, tmp_path: Path) -> None:
     done = run(REPLAY, folder, "--store", store, cwd=tmp_path)
-    assert_fails(done, "--store must be memory, sqlite:PATH or json:FOLDER", repr(store))
+    assert_fails(done, "--store must be memory, sqlite:PATH, json:FOLDER, postgresql://", repr(store))
 
 
 def test_a_store_that_cannot_be_opened_is_an_error_of_one_line(folder: Path, tmp_path: Path) -> None:
@@ -316,12 +323,12 @@ def test_a_store_that_cannot_be_opened_is_an_error_of_one_line(folder: Path, tmp
     assert_fails(done, "notes.db")
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert_fails(run(REPLAY, "nowhere", "--store", "memory", cwd=tmp_path), "FOLDER", "nowhere")
 
 
 @pytest.mark.parametrize("name", ["orders.csv", "payments.csv"])
-def test_a_file_that_is_not_there_is_named(name: str, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_named(name: str, folder: Path, tmp_path: Path) -> None:
     (folder / name).unlink()
     assert_fails(run(REPLAY, folder, "--store", "sqlite:new.db", cwd=tmp_path), name)
     assert not (tmp_path / "new.db").exists()
@@ -330,7 +337,7 @@ def test_a_file_that_is_not_there_is_named(name: str, folder: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "column"), [("orders.csv", "approved_at"), ("orders.csv", "order_id"), ("payments.csv", "value")]
 )
-def test_a_column_that_is_missing_is_named(name: str, column: str, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_column_is_named(name: str, column: str, folder: Path, tmp_path: Path) -> None:
     file = folder / name
     with file.open(newline="", encoding="utf-8") as lines:
         table = [dict(row) for row in csv.DictReader(lines)]
@@ -345,7 +352,7 @@ def test_a_column_that_is_missing_is_named(name: str, column: str, folder: Path,
 MALFORMED: Sequence[tuple[str, str, str, tuple[str, ...]]] = [
     ("orders.csv", "o-invoiced,", ",", ("line 6", "column order_id")),
     ("orders.csv", "o-invoiced,", "../../etc,", ("line 6", "column order_id")),
-    ("orders.csv", "o-invoiced,", "o-at-once,", ("line 6", "column order_id", "an order of this id stands above")),
+    ("orders.csv", "o-invoiced,", "o-at-once,", ("line 6", "column order_id", "an order with this id comes before it")),
     ("orders.csv", "o-unpaid,cy,", "o-unpaid,,", ("line 8", "column customer_id")),
     ("orders.csv", ",invoiced,", ",lost,", ("line 6", "column status", "'lost'")),
     ("orders.csv", "cy,processing,2020-01-06T10:00:00", "cy,processing,", ("line 8", "column purchased_at")),
@@ -369,7 +376,7 @@ MALFORMED: Sequence[tuple[str, str, str, tuple[str, ...]]] = [
 def test_a_malformed_row_is_named_by_file_line_and_column(
     name: str, good: str, bad: str, said: tuple[str, ...], folder: Path, tmp_path: Path
 ) -> None:
-    """And nothing of the folder is played."""
+    """No event of the folder is replayed."""
     file = folder / name
     text = file.read_text(encoding="utf-8")
     assert text.count(good) == 1
@@ -378,22 +385,22 @@ def test_a_malformed_row_is_named_by_file_line_and_column(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_file_that_is_no_text_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "payments.csv").write_bytes(b"order_id,sequence,value\n\xff\xfe\x00")
     assert_fails(run(REPLAY, folder, "--store", "memory", cwd=tmp_path), "payments.csv", "UTF-8")
 
 
-def test_without_rich_it_says_how_to_install_it(folder: Path, tmp_path: Path) -> None:
+def test_missing_rich_is_named_with_its_command(folder: Path, tmp_path: Path) -> None:
     code = f"""
 import runpy, sys
-sys.modules["rich"] = None  # import rich now says that there is none
+sys.modules["rich"] = None  # `import rich` now fails.
 sys.argv = ["replay_orders.py", {str(folder)!r}, "--store", "memory"]
 runpy.run_path({str(REPLAY)!r}, run_name="__main__")
 """
     assert_fails(run("-c", code, cwd=tmp_path), "pip install order-fsm[examples]")
 
 
-def test_without_arguments_it_says_which_are_needed(tmp_path: Path) -> None:
+def test_missing_arguments_are_named(tmp_path: Path) -> None:
     done = run(REPLAY, cwd=tmp_path)
     assert done.returncode == 2
     assert "FOLDER, --store" in done.stderr

@@ -1,4 +1,4 @@
-"""Time: what nobody pays is cancelled, what nobody places is removed, and neither is ever done to money."""
+"""Unpaid orders expire, unplaced orders are purged, and orders with money are not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ids(receipts: list[Receipt]) -> list[str]:
 # Expire
 
 
-def test_an_order_that_nobody_pays_is_cancelled_and_its_stock_comes_back(any_shop: Shop) -> None:
+def test_an_unpaid_order_is_cancelled_and_its_stock_returns(any_shop: Shop) -> None:
     any_shop.bring("sent")
     assert any_shop.orders.stock("TEAPOT") == 8
     any_shop.clock.pass_by(days=1)
@@ -54,7 +54,7 @@ def test_an_order_that_nobody_pays_is_cancelled_and_its_stock_comes_back(any_sho
 
 @pytest.mark.parametrize("state", [state for state in Orders(MemoryStore()).workflow.states if state != "sent"])
 def test_nothing_else_expires(shop: Shop, state: str) -> None:
-    """Not what is invoiced, paid, dispatched or cancelled, nor what was never placed."""
+    """Orders that are invoiced, paid, dispatched, cancelled or never placed do not expire."""
     shop.bring(state)
     shop.clock.pass_by(days=1000)
     before = shop.dump()
@@ -63,7 +63,7 @@ def test_nothing_else_expires(shop: Shop, state: str) -> None:
 
 
 def test_an_order_for_which_money_was_recorded_does_not_expire(any_shop: Shop) -> None:
-    """Not even after all of it went back: somebody has dealt with it."""
+    """This holds even after a full refund, because somebody has handled the order."""
     any_shop.create()
     any_shop.orders.fire("1001", "pay", amount="0.01")
     any_shop.clock.pass_by(days=2)
@@ -84,8 +84,8 @@ def test_order_with_credits_and_no_money_expires_and_is_purged(any_shop: Shop) -
     assert any_shop.orders.audit().ok
 
 
-def test_the_age_counts_from_when_the_order_was_placed(any_shop: Shop) -> None:
-    """A basket that stood for a month is not cancelled on the day on which it is ordered; the bound is exact."""
+def test_the_age_counts_from_the_placing(any_shop: Shop) -> None:
+    """A basket of a month ago is not cancelled on the day on which it is placed. The bound is exact."""
     any_shop.create()
     any_shop.clock.pass_by(days=30)
     any_shop.orders.fire("1001", "place")
@@ -98,8 +98,8 @@ def test_the_age_counts_from_when_the_order_was_placed(any_shop: Shop) -> None:
 @pytest.mark.parametrize(
     "undone", [("unplace", "place"), ("cancel", "reinstate"), ("expire", "reinstate"), ("invoice", "uninvoice")]
 )
-def test_the_age_counts_anew_when_the_order_is_waited_for_anew(shop: Shop, undone: tuple[str, str]) -> None:
-    """Or what is reinstated for a customer who asks for time is gone again in the next night."""
+def test_the_age_restarts_after_a_reinstatement(shop: Shop, undone: tuple[str, str]) -> None:
+    """Without this an order that is reinstated for a late customer would expire again the next night."""
     shop.bring("sent")
     shop.clock.pass_by(days=30)
     for trigger in undone:
@@ -110,8 +110,8 @@ def test_the_age_counts_anew_when_the_order_is_waited_for_anew(shop: Shop, undon
     assert ids(shop.orders.expire(DAY)) == ["1001"]
 
 
-def test_a_payment_that_comes_between_wins(any_shop: Shop) -> None:
-    """It was unpaid when it was looked at; the cancellation is decided again when it is committed."""
+def test_a_payment_before_the_commit_prevents_expiry(any_shop: Shop) -> None:
+    """The order was unpaid when it was found. The cancellation is decided again at its commit."""
     before_commit = interrupted(any_shop.store)
     any_shop.bring("sent")
     any_shop.clock.pass_by(days=2)
@@ -122,7 +122,7 @@ def test_a_payment_that_comes_between_wins(any_shop: Shop) -> None:
     assert [entry.trigger for entry in any_shop.orders.history("1001")] == ["create", "place", "pay"]
 
 
-def test_a_payment_that_comes_after_it_is_recorded_and_due_back(any_shop: Shop) -> None:
+def test_a_payment_after_expiry_is_recorded_and_due_back(any_shop: Shop) -> None:
     any_shop.bring("sent")
     any_shop.clock.pass_by(days=2)
     any_shop.orders.expire(DAY)
@@ -137,7 +137,7 @@ def test_a_payment_that_comes_after_it_is_recorded_and_due_back(any_shop: Shop) 
 def test_one_bad_order_does_not_stop_the_rest(
     any_shop: Shop, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    """Whatever is wrong with it. It is logged by its id, without what the error says."""
+    """Any fault of it is logged with its id, without the text of the error."""
     before_commit = interrupted(any_shop.store)
     for order_id in ("1001", "1002", "1003"):
         any_shop.bring("sent", order_id)
@@ -157,8 +157,8 @@ def test_one_bad_order_does_not_stop_the_rest(
 
 @pytest.mark.parametrize("act", ["expire", "purge"])
 @pytest.mark.parametrize("found", [True, False])
-def test_damaged_order_does_not_stop_the_jobs_of_time(new_shop: type[Shop], act: str, found: bool) -> None:
-    """Whether the store still finds it, or leaves it out."""
+def test_damaged_order_does_not_stop_expiry_and_purge(new_shop: type[Shop], act: str, found: bool) -> None:
+    """The store may still find the order or leave it out."""
     store = Damaged("1002", found)
     shop = new_shop(store=store)
     for order_id in ("1001", "1002", "1003"):
@@ -170,8 +170,8 @@ def test_damaged_order_does_not_stop_the_jobs_of_time(new_shop: type[Shop], act:
         shop.orders.get("1002")
 
 
-def test_the_limit_is_how_many_expire(any_shop: Shop) -> None:
-    """The oldest first; those that may not expire do not use it up, over several pages."""
+def test_the_limit_counts_expired_orders(any_shop: Shop) -> None:
+    """The oldest come first. Orders that may not expire do not count, over several pages."""
     for number in range(60):
         any_shop.create(f"p{number:02d}", lines=())
         any_shop.orders.fire(f"p{number:02d}", "pay", amount="1")
@@ -182,8 +182,8 @@ def test_the_limit_is_how_many_expire(any_shop: Shop) -> None:
     assert ids(any_shop.orders.expire(DAY, limit=2)) == ["2"]
 
 
-def test_expiry_is_commented_visible_and_notified_if_asked_for(any_shop: Shop) -> None:
-    """F4: else it is silent."""
+def test_expiry_is_commented_visible_and_notified_on_request(any_shop: Shop) -> None:
+    """F4: by default it is silent."""
     any_shop.bring("sent", "1001")
     any_shop.bring("sent", "1002")
     any_shop.orders.deliver(lambda message: None)
@@ -216,8 +216,8 @@ def test_an_age_is_a_timedelta_and_not_negative(shop: Shop, act: str, bad: Any) 
         getattr(shop.orders, act)(bad)
 
 
-def test_an_age_may_be_nothing(any_shop: Shop) -> None:
-    """For a shop that cleans up all that was left before this moment."""
+def test_an_age_may_be_zero(any_shop: Shop) -> None:
+    """A shop can clean up all older orders at once."""
     any_shop.bring("sent")
     any_shop.create("1002")
     any_shop.clock.pass_by(seconds=1)
@@ -225,7 +225,7 @@ def test_an_age_may_be_nothing(any_shop: Shop) -> None:
     assert any_shop.orders.purge(timedelta(0)) == ["1002"]
 
 
-def test_a_hundred_are_taken_where_no_limit_is_given(shop: Shop) -> None:
+def test_a_hundred_expire_by_default(shop: Shop) -> None:
     for number in range(101):
         shop.create(f"placed {number:03d}", lines=())
         shop.orders.fire(f"placed {number:03d}", "place")
@@ -235,7 +235,7 @@ def test_a_hundred_are_taken_where_no_limit_is_given(shop: Shop) -> None:
     assert [len(shop.orders.purge(DAY)) for _ in range(2)] == [100, 1]
 
 
-def test_a_workflow_without_the_rule_says_so(new_shop: type[Shop]) -> None:
+def test_expiry_without_the_rule_raises(new_shop: type[Shop]) -> None:
     placed = When(has={"sent"})
     workflow = Workflow(
         [Status("sent")], [Rule("place", forbids={"sent"}, adds={"sent"})], holds_stock=placed, counts=placed, queues={}
@@ -247,8 +247,8 @@ def test_a_workflow_without_the_rule_says_so(new_shop: type[Shop]) -> None:
 # Purge
 
 
-def test_what_nobody_placed_is_removed_with_all_that_there_is_of_it(any_shop: Shop) -> None:
-    """K9: and nothing else, however old."""
+def test_an_unplaced_order_is_purged_whole(any_shop: Shop) -> None:
+    """K9: no other order is purged at any age."""
     any_shop.create("0999", customer="bob")
     any_shop.orders.comment("0999", "nobody?", key="k1", notify=True)
     any_shop.bring("sent")
@@ -267,7 +267,7 @@ def test_what_nobody_placed_is_removed_with_all_that_there_is_of_it(any_shop: Sh
 
 
 def test_the_id_of_a_removed_order_can_be_used_again(any_shop: Shop) -> None:
-    """Its keys too; and what comes of it is a new order, with nothing of the old one."""
+    """So can its keys. The new order has nothing of the old one."""
     orders = any_shop.orders
     orders.create("1001", total=1, currency="GBP", key="basket")
     orders.comment("1001", "old", key="k1", notify=True)
@@ -280,8 +280,8 @@ def test_the_id_of_a_removed_order_can_be_used_again(any_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("state", [one for one in Orders(MemoryStore()).workflow.states if one != "unfinished"])
-def test_what_was_ever_ticked_is_never_removed(shop: Shop, state: str) -> None:
-    """K9: nothing with money, invoice or dispatch, and nothing that is cancelled."""
+def test_an_order_with_a_box_is_never_purged(shop: Shop, state: str) -> None:
+    """K9: orders with money, invoice or dispatch and cancelled orders stay."""
     shop.bring(state)
     shop.clock.pass_by(days=1000)
     before = shop.dump()
@@ -290,7 +290,7 @@ def test_what_was_ever_ticked_is_never_removed(shop: Shop, state: str) -> None:
 
 
 def test_order_that_holds_stock_is_never_removed(any_shop: Shop) -> None:
-    """A migration to a table in which unfinished orders hold stock made it take its pieces."""
+    """It took its pieces by a migration to a table in which unfinished orders hold stock."""
     table = shop_workflow().extend(holds_stock=When(lacks={"cancelled"}))
     orders = Orders(any_shop.store, workflow=table, clock=any_shop.clock)
     any_shop.create()
@@ -306,8 +306,8 @@ def test_order_that_holds_stock_is_never_removed(any_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("undone", [("place", "unplace"), ("cancel", "reinstate")])
-def test_what_was_ticked_once_is_never_removed(any_shop: Shop, undone: tuple[str, str]) -> None:
-    """It is unfinished again, and its history tells something."""
+def test_an_order_that_once_had_a_box_is_never_purged(any_shop: Shop, undone: tuple[str, str]) -> None:
+    """It is unfinished again, and its history has facts."""
     any_shop.create()
     for trigger in undone:
         any_shop.orders.fire("1001", trigger)
@@ -316,8 +316,8 @@ def test_what_was_ticked_once_is_never_removed(any_shop: Shop, undone: tuple[str
     assert any_shop.orders.purge(DAY) == []
 
 
-def test_a_basket_that_is_looked_after_is_not_removed(any_shop: Shop) -> None:
-    """The age counts from the last thing that happened; the bound is exact."""
+def test_a_recently_changed_basket_is_not_purged(any_shop: Shop) -> None:
+    """The age counts from the last change. The bound is exact."""
     any_shop.create()
     any_shop.clock.pass_by(days=30)
     any_shop.orders.comment("1001", "please keep it")
@@ -327,8 +327,8 @@ def test_a_basket_that_is_looked_after_is_not_removed(any_shop: Shop) -> None:
     assert any_shop.orders.purge(DAY) == ["1001"]
 
 
-def test_a_payment_that_comes_before_the_removal_wins(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """And that is nothing to be logged as a fault."""
+def test_a_payment_before_the_removal_prevents_it(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """The conflict is not logged as a fault."""
     any_shop.create()
     any_shop.clock.pass_by(days=2)
     precede(any_shop.store, "remove", lambda order: Gateway(any_shop).send())
@@ -338,7 +338,7 @@ def test_a_payment_that_comes_before_the_removal_wins(any_shop: Shop, caplog: py
 
 
 def test_two_purges_at_once_do_not_stop_each_other(any_shop: Shop) -> None:
-    """The other one removes all orders of the page that this one is about to remove."""
+    """The other purge removes all orders of the current page of this one."""
     for number in range(60):
         any_shop.create(f"{number:02d}")
     any_shop.clock.pass_by(days=2)
@@ -355,8 +355,8 @@ def test_two_purges_at_once_do_not_stop_each_other(any_shop: Shop) -> None:
     assert any_shop.all() == []
 
 
-def test_the_limit_is_how_many_are_removed(any_shop: Shop) -> None:
-    """Over several pages, with orders between that stay."""
+def test_the_limit_counts_purged_orders(any_shop: Shop) -> None:
+    """The purge reads several pages with other orders in between."""
     for number in range(70):
         any_shop.create(f"{number:02d}", lines=())
         if number % 7 == 0:
@@ -380,7 +380,7 @@ def test_longest_age_is_older_than_every_order(any_shop: Shop) -> None:
 
 
 def test_order_placed_again_before_its_cancellation_stays(any_shop: Shop) -> None:
-    """It was due when it was found. Then the customer took it back and placed it again."""
+    """It was due when it was found. Then the customer unplaced it and placed it again."""
     any_shop.bring("sent")
     any_shop.clock.pass_by(days=2)
     before_commit = interrupted(any_shop.store)
@@ -399,7 +399,7 @@ def test_order_placed_again_before_its_cancellation_stays(any_shop: Shop) -> Non
 
 
 def test_order_placed_again_while_it_is_found_stays(any_shop: Shop) -> None:
-    """Between the page with the order and the reading of its history."""
+    """The placing comes between the read of the page and the read of the history."""
     any_shop.bring("sent")
     any_shop.clock.pass_by(days=2)
     acts = ["unplace", "place"]

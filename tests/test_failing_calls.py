@@ -1,4 +1,4 @@
-"""The stores on disk when each of their calls fails, and when an old database is opened whose calls fail."""
+"""The stores on disk when each of their calls fails, also during the upgrade of a database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .sqlite_files import by_hand
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A flush may fail here, and need not reach the disk: the power does not fail."""
+    """Make flushes skip the disk, because the power does not fail in these tests. They may still fail."""
 
     def fsync(descriptor: int) -> None:
         os.fstat(descriptor)
@@ -38,7 +38,7 @@ def _skip_what_cannot_be(calls: Calls) -> None:
 
 
 class TestSqliteStore(Failures):
-    """One SQLite file; every statement, every call of the lock file."""
+    """One SQLite file, with each statement and each call of the lock file."""
 
     @pytest.fixture(autouse=True)
     def _connections(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class TestSqliteStore(Failures):
 
 
 class TestSqliteStoreWithoutRoom(FailingCommits):
-    """Its commits, where the disk is full."""
+    """Commits of SQLite on a full disk."""
 
     @pytest.fixture(autouse=True)
     def _connections(self) -> Iterator[None]:
@@ -72,7 +72,7 @@ class TestSqliteStoreWithoutRoom(FailingCommits):
 def test_database_whose_upgrade_fails_is_upgraded_later(
     how: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Opening it raises an error of the store. The orders in it are there when it is opened again."""
+    """Opening it raises an error of the store. A reopened store has its orders."""
     with SqliteStore(tmp_path / "old.db") as old:
         old.commit(creation("1001"))
     second = ("ALTER TABLE order_fsm_order ADD COLUMN gift INTEGER", "CREATE TABLE order_fsm_gift (id TEXT) STRICT")

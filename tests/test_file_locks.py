@@ -1,4 +1,4 @@
-"""Lock files exclude threads and processes, and end with their block or their process."""
+"""Lock files exclude threads and processes, and are released by their block or process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def is_free(path: Path) -> bool:
-    """Return whether nobody holds the lock."""
+    """Return whether the lock is free."""
     with path.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,7 +55,7 @@ def test_lock_of_a_block_that_raises_is_freed(path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
-def test_lock_that_nobody_refers_to_is_freed(path: Path) -> None:
+def test_lock_without_a_reference_is_freed(path: Path) -> None:
     """A signal handler may raise between the opening of the file and the block."""
     lock = LockFile(str(path))
     lock.acquire()
@@ -131,7 +131,7 @@ def test_lock_file_is_open_within_its_block_only(path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
 def test_new_lock_file_takes_the_permissions_of_another_file(tmp_path: Path, path: Path, mode: int) -> None:
-    """Whatever the umask says."""
+    """The umask does not matter."""
     database = tmp_path / "shop.db"
     database.touch()
     database.chmod(mode)

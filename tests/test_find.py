@@ -1,4 +1,4 @@
-"""Finding orders: by their boxes, by customer, by queue, in pages; and what they come to."""
+"""Find orders by boxes, customer and queue, in pages, and their totals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ids(orders: list[Order]) -> list[str]:
 
 @pytest.fixture
 def full(shop: Shop) -> Shop:
-    """An order in each state, named by it, a minute between two; totals 1, 2, 4 and so on, by two customers."""
+    """Create an order in each state, named after it, one per minute, over 1, 2, 4 and so on, by two customers."""
     shop.orders.set_stock("TEAPOT", 1000)
     for number, state in enumerate(shop.orders.workflow.states):
         shop.bring(state, order_id=state, total=str(2**number))
@@ -28,8 +28,8 @@ def full(shop: Shop) -> Shop:
     return shop
 
 
-def test_orders_are_found_by_what_they_have_and_lack(full: Shop) -> None:
-    """Any boxes of them; the oldest first."""
+def test_orders_are_found_by_ticked_and_unticked_boxes(full: Shop) -> None:
+    """Any boxes can be given. The oldest orders come first."""
     states = full.orders.workflow.states
     for has, lacks in [
         (set(), set()),
@@ -47,7 +47,7 @@ def test_orders_are_found_by_what_they_have_and_lack(full: Shop) -> None:
         assert ids(full.orders.find(has=has, lacks=lacks)) == wanted
 
 
-def test_any_iterable_of_statuses_will_do(full: Shop) -> None:
+def test_any_iterable_of_statuses_is_accepted(full: Shop) -> None:
     assert full.orders.find(has=["paid"]) == full.orders.find(has=iter(("paid", "paid"))) != []
 
 
@@ -63,7 +63,7 @@ def test_orders_are_found_by_customer(shop: Shop) -> None:
 
 
 def test_pages_follow_each_other(shop: Shop) -> None:
-    """By the id of the last one before; the same moment of creation is told apart by id."""
+    """A page starts after an id. Orders of one moment are sorted by id."""
     for number in (5, 3, 1, 4, 2):
         shop.create(f"{number}", customer="ann")
     shop.clock.pass_by(seconds=1)
@@ -77,8 +77,8 @@ def test_pages_follow_each_other(shop: Shop) -> None:
     assert ids(shop.orders.find(after="3", limit=2)) == ["4", "5"]
 
 
-def test_a_page_goes_on_after_an_order_that_left(shop: Shop) -> None:
-    """The last one of a page may stand in another queue by now."""
+def test_a_page_continues_after_an_order_that_left(shop: Shop) -> None:
+    """The last order of a page may be in another queue now."""
     for number in range(4):
         shop.bring("sent+paid", f"{number}")
     first = shop.orders.queue("to_dispatch", limit=2)
@@ -86,7 +86,7 @@ def test_a_page_goes_on_after_an_order_that_left(shop: Shop) -> None:
     assert ids(shop.orders.queue("to_dispatch", after=first[-1].id)) == ["2", "3"]
 
 
-def test_fifty_are_found_unless_more_are_asked_for(shop: Shop) -> None:
+def test_fifty_orders_are_found_by_default(shop: Shop) -> None:
     for number in range(60):
         shop.create(f"{number:02}", lines=())
     assert len(shop.orders.find()) == len(shop.orders.queue("unfinished")) == 50
@@ -94,7 +94,7 @@ def test_fifty_are_found_unless_more_are_asked_for(shop: Shop) -> None:
 
 
 def test_queues_hold_the_orders_of_their_jobs(full: Shop) -> None:
-    """Each of the states that the queue's words describe, the oldest first; and counts agree."""
+    """A queue has the orders in its states, the oldest first, and `counts` agrees."""
     workflow = full.orders.workflow
     for name in workflow.queues:
         wanted = [state for state in workflow.states if name in workflow.queues_of(state)]
@@ -103,8 +103,8 @@ def test_queues_hold_the_orders_of_their_jobs(full: Shop) -> None:
     assert ids(full.orders.queue("debt")) == ["sent+dispatched", "sent+invoiced+dispatched"]
 
 
-def test_paid_and_not_invoiced_stands_in_a_queue(full: Shop) -> None:
-    """K7: to be invoiced, and to be dispatched."""
+def test_paid_and_not_invoiced_order_is_in_a_queue(full: Shop) -> None:
+    """K7: it is in to_invoice and to_dispatch."""
     assert "sent+paid" in ids(full.orders.queue("to_invoice"))
     assert "sent+paid" in ids(full.orders.queue("to_dispatch"))
 
@@ -148,13 +148,13 @@ def test_counts_name_every_queue(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere", "", "TO_PAY", "sent"])
-def test_an_unknown_queue_is_answered_with_the_known_ones(shop: Shop, name: str) -> None:
+def test_an_unknown_queue_raises_with_the_known_ones(shop: Shop, name: str) -> None:
     with pytest.raises(InvalidInput, match=r"unfinished, to_invoice, .*refund_due"):
         shop.orders.queue(name)
 
 
-def test_totals_count_what_is_sent_and_not_cancelled(full: Shop) -> None:
-    """K6, saleor/saleor#12310: nothing that was cancelled, paid or not."""
+def test_totals_count_sent_orders_that_are_not_cancelled(full: Shop) -> None:
+    """K6, saleor/saleor#12310: cancelled orders do not count, paid or not."""
     live = [
         2**number
         for number, state in enumerate(full.orders.workflow.states)
@@ -164,7 +164,7 @@ def test_totals_count_what_is_sent_and_not_cancelled(full: Shop) -> None:
 
 
 def test_totals_follow_the_orders(shop: Shop) -> None:
-    """Into them with `sent`, out of them with `cancelled`, whatever is paid."""
+    """`sent` adds an order and `cancelled` removes it, paid or not."""
     shop.create(total="10.10")
     assert shop.orders.totals() == {}
     shop.orders.fire("1001", "pay", amount="99")

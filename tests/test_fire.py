@@ -1,4 +1,4 @@
-"""Firing triggers, commenting and explaining: receipts, history, what the customer reads, what the clock says."""
+"""Fire triggers, comment and explain: receipts, history, progress and times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Firing
 
 
-def test_a_receipt_tells_what_came_of_it(shop: Shop) -> None:
+def test_a_receipt_has_the_order_and_its_new_entries(shop: Shop) -> None:
     shop.create()
     shop.clock.pass_by(minutes=5)
     receipt = shop.orders.fire("1001", "place", by="bob", comment="by phone", key="k1")
@@ -38,7 +38,7 @@ def test_a_receipt_tells_what_came_of_it(shop: Shop) -> None:
 
 
 def test_the_manuals_common_case(shop: Shop) -> None:
-    """An online payment ticks the first three boxes; only dispatch is left to do by hand."""
+    """An online payment ticks the first three boxes. Only dispatch is manual."""
     shop.create(total="49.90")
     shop.orders.fire("1001", "pay", amount="49.90", currency="GBP", reference="ch_1", key="evt_1")
     assert shop.orders.get("1001").statuses == {"sent", "invoiced", "paid"}
@@ -73,14 +73,14 @@ def test_an_override_is_kept_in_the_history(shop: Shop) -> None:
 
 @pytest.mark.parametrize("trigger", ["cancel", "dispatch"])
 def test_a_complete_order_stays_complete(shop: Shop, trigger: str) -> None:
-    """shopware/shopware#3730: it cannot be cancelled, with or without an override."""
+    """shopware/shopware#3730: it cannot be cancelled, even with an override."""
     shop.bring("sent+invoiced+paid+dispatched")
     with pytest.raises(Refused, match="the order is dispatched"):
         shop.orders.fire("1001", trigger, override=True, comment="please")
 
 
 def test_a_cancelled_order_is_not_fulfilled(shop: Shop) -> None:
-    """saleor/saleor#12310: nor invoiced, nor in the queue of what is to be dispatched."""
+    """saleor/saleor#12310: it cannot be invoiced and is not in to_dispatch."""
     shop.bring("sent+paid+cancelled")
     for trigger in ("dispatch", "invoice", "place"):
         with pytest.raises(Refused, match="forbids_cancelled"):
@@ -88,8 +88,8 @@ def test_a_cancelled_order_is_not_fulfilled(shop: Shop) -> None:
     assert shop.orders.queue("to_dispatch") == []
 
 
-def test_an_attempt_that_fails_does_not_hide_the_next(shop: Shop) -> None:
-    """lunarphp/lunar#2204: after a refused payment the good one counts."""
+def test_a_failed_attempt_does_not_hide_the_next_payment(shop: Shop) -> None:
+    """lunarphp/lunar#2204: a payment after a refused one counts."""
     shop.create()
     with pytest.raises(Refused, match="nothing_outstanding"):
         shop.orders.fire("1001", "pay", amount="0", reference="ch_1", key="evt_1")
@@ -97,7 +97,7 @@ def test_an_attempt_that_fails_does_not_hide_the_next(shop: Shop) -> None:
 
 
 def test_a_payment_after_dispatch_is_recorded(shop: Shop) -> None:
-    """vendurehq/vendure#2657: an invoice is paid when the goods are long gone."""
+    """vendurehq/vendure#2657: invoices are paid long after dispatch."""
     shop.bring("sent+invoiced+dispatched")
     order = shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1").order
     assert order.state == "sent+invoiced+paid+dispatched"
@@ -121,8 +121,8 @@ def test_a_comment_changes_no_box(shop: Shop) -> None:
     assert receipt.order.counted is order.counted
 
 
-def test_a_comment_reaches_the_customer_only_on_purpose(shop: Shop) -> None:
-    """Every way to say something is hidden unless it is said to be visible."""
+def test_a_comment_is_hidden_from_the_customer_by_default(shop: Shop) -> None:
+    """Every kind of comment is hidden unless `visible` is True."""
     shop.create()
     shop.orders.comment("1001", "hidden")
     shop.orders.fire("1001", "place", comment="hidden")
@@ -135,8 +135,8 @@ def test_a_comment_reaches_the_customer_only_on_purpose(shop: Shop) -> None:
     assert [entry.comment for entry in shop.orders.progress("1001")] == ["seen 1", "seen 2", "seen 3"]
 
 
-def test_the_log_only_grows(shop: Shop) -> None:
-    """K5: nothing overwrites the progress text; each change begins with the log as it was."""
+def test_the_history_is_append_only(shop: Shop) -> None:
+    """K5: nothing overwrites the progress text. Each change starts from the old history."""
     shop.create()
     seen: tuple[Any, ...] = ()
     steps: list[Callable[[], Receipt]] = [
@@ -155,7 +155,7 @@ def test_the_log_only_grows(shop: Shop) -> None:
 # Time
 
 
-def test_a_clock_elsewhere_is_turned_to_utc(shop: Shop) -> None:
+def test_a_clock_in_another_time_zone_is_converted_to_utc(shop: Shop) -> None:
     tokyo = timezone(timedelta(hours=9))
     orders = Orders(shop.store, clock=lambda: datetime(2026, 1, 6, 3, 0, tzinfo=tokyo))
     order = orders.create("1001", total=1, currency="GBP")
@@ -173,14 +173,14 @@ def test_the_systems_clock_is_the_default(shop: Shop) -> None:
 
 
 class Frozen(datetime):
-    """What a library that freezes time puts in the place of a datetime."""
+    """A datetime of a library that freezes time."""
 
 
 @pytest.mark.parametrize("is_the_systems", [True, False], ids=["the system's", "the shop's"])
 def test_a_clock_may_give_a_subclass_of_datetime(
     any_shop: Shop, is_the_systems: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that is stored of it is a datetime itself."""
+    """The store gets a plain datetime."""
     monkeypatch.setattr(service, "datetime", Frozen)
     orders = Orders(any_shop.store, clock=None if is_the_systems else lambda: Frozen(2026, 1, 5, 18, 0, tzinfo=UTC))
     created = orders.create("1001", total=1, currency="GBP")
@@ -192,7 +192,7 @@ def test_a_clock_may_give_a_subclass_of_datetime(
     assert type(told[0].created_at) is datetime
 
 
-# What is not there
+# Missing orders
 
 
 @pytest.mark.parametrize(
@@ -211,13 +211,13 @@ def test_a_clock_may_give_a_subclass_of_datetime(
         lambda orders: orders.queue("refund_due", after="1001"),
     ],
 )
-def test_an_order_that_is_not_there_is_said_to_be_missing(shop: Shop, call: Callable[[Orders], object]) -> None:
+def test_a_missing_order_raises_order_not_found(shop: Shop, call: Callable[[Orders], object]) -> None:
     with pytest.raises(OrderNotFound, match="1001"):
         call(shop.orders)
 
 
 @pytest.mark.parametrize("trigger", ["teleport", "create", "comment", "save", "", "PAY"])
-def test_an_unknown_trigger_is_answered_with_the_known_ones(shop: Shop, trigger: str) -> None:
+def test_an_unknown_trigger_raises_with_the_known_ones(shop: Shop, trigger: str) -> None:
     shop.create()
     with pytest.raises(UnknownTrigger, match="place, pay, refund_failed"):
         shop.orders.fire("1001", trigger)

@@ -1,4 +1,4 @@
-"""Goods that leave by part and come back, on every store. Case C2."""
+"""Goods that leave in parts and come back, on every store. Case C2."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ POTS_AND_CUPS = (Line("TEAPOT", 2), Line("CUP", 3))
 
 
 def paid(shop: Shop, lines: Iterable[Line] = (Line("TEAPOT", 3),), order_id: str = "1001") -> Order:
-    """A paid order over three of the ten teapots."""
+    """Create a paid order for three of the ten teapots."""
     shop.create(order_id, lines=lines)
     return shop.orders.fire(order_id, "pay", reference=f"ch_{order_id}").order
 
@@ -45,7 +45,7 @@ def codes(refused: pytest.ExceptionInfo[Refused]) -> list[str]:
 
 
 def refusal(shop: Shop, trigger: str, **given: Any) -> list[str]:
-    """Return the codes with which a trigger is refused, after checking that it changed nothing."""
+    """Return the codes of a refusal, after checking that it changed nothing."""
     before = shop.dump()
     with pytest.raises(Refused) as refused:
         shop.orders.fire("1001", trigger, **given)
@@ -54,7 +54,7 @@ def refusal(shop: Shop, trigger: str, **given: Any) -> list[str]:
 
 
 def check(shop: Shop, *, pieces: int = 10) -> None:
-    """Check that no teapot is lost from the books, and that the audit finds nothing."""
+    """Check that the sum of teapots is constant and the audit has no finding."""
     level = shop.orders.stock_level("TEAPOT")
     assert level is not None
     assert level.available is not None
@@ -192,7 +192,7 @@ def test_fact_about_goods_that_is_not_valid_is_refused(any_shop: Shop, trigger: 
         any_shop.orders.fire("1001", trigger, **given)
 
 
-def test_items_that_are_none_mean_all_that_is_left(any_shop: Shop) -> None:
+def test_items_of_none_mean_all_pieces_left(any_shop: Shop) -> None:
     paid(any_shop)
     any_shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1}, parcel=None)
     order = any_shop.orders.fire("1001", "dispatch", items=None, parcel=None).order
@@ -297,7 +297,7 @@ def test_return_to_an_item_that_is_not_tracked_any_more_adds_no_pieces(any_shop:
 # Amendments
 
 
-def test_amend_that_cancels_what_is_left_ticks_dispatched(any_shop: Shop) -> None:
+def test_amend_that_removes_the_pieces_left_ticks_dispatched(any_shop: Shop) -> None:
     paid(any_shop, POTS_AND_CUPS)
     any_shop.orders.fire("1001", "dispatch", items={"TEAPOT": 2, "CUP": 1})
     order = amend(any_shop, lines=[Line("TEAPOT", 2), Line("CUP", 1)], total="8.00").order
@@ -307,7 +307,7 @@ def test_amend_that_cancels_what_is_left_ticks_dispatched(any_shop: Shop) -> Non
     check(any_shop)
 
 
-def test_amend_that_cancels_an_unshipped_line_gives_its_pieces_back(any_shop: Shop) -> None:
+def test_amend_that_removes_an_unshipped_line_returns_its_pieces(any_shop: Shop) -> None:
     paid(any_shop, POTS_AND_CUPS)
     any_shop.orders.fire("1001", "dispatch", items={"CUP": 3})
     order = amend(any_shop, lines=[Line("CUP", 3)]).order
@@ -365,7 +365,7 @@ def test_amend_to_fewer_pieces_than_were_returned_of_a_line_settles_it(any_shop:
     check(any_shop)
 
 
-# An order whose goods are out is neither cancelled nor unplaced nor expired
+# An order with goods out is not cancelled, unplaced or expired
 
 
 def test_order_with_goods_out_is_not_cancelled_before_their_return(any_shop: Shop) -> None:
@@ -383,7 +383,7 @@ def test_order_with_goods_out_is_not_cancelled_before_their_return(any_shop: Sho
     check(any_shop)
 
 
-def test_reinstated_order_takes_what_it_has_left_to_ship(any_shop: Shop) -> None:
+def test_reinstated_order_takes_its_pieces_left_to_ship(any_shop: Shop) -> None:
     paid(any_shop)
     any_shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1})
     any_shop.orders.fire("1001", "return_items", restock=False)
@@ -410,7 +410,7 @@ def test_order_with_goods_out_is_not_unplaced_and_does_not_expire(any_shop: Shop
     check(any_shop)
 
 
-def test_order_placed_again_after_a_return_takes_what_it_has_left_to_ship(any_shop: Shop) -> None:
+def test_order_placed_again_after_a_return_takes_its_pieces_left_to_ship(any_shop: Shop) -> None:
     any_shop.bring("sent")
     any_shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1}, comment="a friend", override=True)
     any_shop.orders.fire("1001", "return_items")
@@ -420,7 +420,7 @@ def test_order_placed_again_after_a_return_takes_what_it_has_left_to_ship(any_sh
     check(any_shop)
 
 
-def test_order_amended_to_what_was_shipped_while_cancelled_is_dispatched_by_hand(any_shop: Shop) -> None:
+def test_order_amended_to_its_shipped_pieces_while_cancelled_is_dispatched_by_hand(any_shop: Shop) -> None:
     """Reinstating ticks no goods. Nothing is left to ship, so `dispatch` records no shipment."""
     paid(any_shop)
     any_shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1})
@@ -466,7 +466,7 @@ def test_undispatch_takes_returned_pieces_from_stock_again(any_shop: Shop, retur
     check(any_shop)
 
 
-def test_undispatch_of_pieces_that_are_sold_since_tells_the_merchant(any_shop: Shop) -> None:
+def test_undispatch_of_pieces_sold_since_queues_a_message(any_shop: Shop) -> None:
     any_shop.orders.set_stock("TEAPOT", 3)
     paid(any_shop)
     any_shop.orders.fire("1001", "dispatch")
@@ -545,7 +545,7 @@ def test_item_that_is_not_tracked_any_more_is_shipped_and_tracked_again(any_shop
 
 
 def test_line_partly_taken_from_stock_ships_untaken_pieces_first(any_shop: Shop) -> None:
-    """Two cups were ordered before they were tracked, and one since. The held one is kept for what is left."""
+    """Two cups were ordered before cups were tracked, and one since. The held cup stays for the rest."""
     paid(any_shop, [Line("CUP", 2)])
     any_shop.orders.set_stock("CUP", 5)
     order = amend(any_shop, lines=[Line("CUP", 3)]).order
@@ -582,7 +582,7 @@ def test_form_that_ticks_several_boxes_ships_everything(any_shop: Shop) -> None:
     check(any_shop)
 
 
-def test_form_that_places_and_dispatches_more_than_there_is_is_refused(any_shop: Shop) -> None:
+def test_form_that_dispatches_more_than_the_stock_is_refused(any_shop: Shop) -> None:
     any_shop.create(lines=[Line("TEAPOT", 11)])
     before = any_shop.dump()
     with pytest.raises(Refused) as refused:
@@ -614,7 +614,7 @@ def test_form_that_unticks_dispatched_recalls_everything(any_shop: Shop) -> None
     check(any_shop)
 
 
-def test_form_that_recalls_and_cancels_gives_everything_back(any_shop: Shop) -> None:
+def test_form_that_recalls_and_cancels_returns_everything(any_shop: Shop) -> None:
     paid(any_shop)
     order = any_shop.orders.fire("1001", "dispatch").order
     any_shop.orders.fire("1001", "return_items", items={"TEAPOT": 1})
@@ -799,7 +799,7 @@ def test_shipments_and_entries_return_from_their_dicts(any_shop: Shop) -> None:
         assert Shipment.from_dict(row.to_dict()) == row
 
 
-def test_explain_knows_what_can_happen_to_the_goods(any_shop: Shop) -> None:
+def test_explain_has_the_reasons_of_goods(any_shop: Shop) -> None:
     paid(any_shop)
     assert [reason.code for reason in any_shop.orders.explain("1001")["return_items"]] == ["nothing_out"]
     any_shop.orders.fire("1001", "dispatch", items={"TEAPOT": 1})

@@ -1,4 +1,4 @@
-"""Each claim about goods fails of rules, or of formulas, that break it."""
+"""Each claim about goods fails for rules or formulas that break it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from order_fsm.verify import EveryOrder, prove
 from order_fsm.verify.goods_claims import GOODS
 from tests.formula_mutants import in_force
 
-# A formula that is in force for a moment would be traced by its old code.
+# Coverage would trace a replaced formula by its old code.
 pytestmark = pytest.mark.no_cover
 
 TABLE = shop_workflow()
@@ -49,19 +49,19 @@ def built(rules: Iterable[Rule]) -> Workflow:
 SHIPPING_ALL = in_force(shipping, "handle", "quantities_of(items) if isinstance(items, tuple) else bound", "bound")
 
 BROKEN: dict[str, tuple[Callable[[], Any], Callable[[], Workflow]]] = {
-    "available, held, out and lost pieces together are constant": (
+    "the sum of available, held, out and lost pieces is constant": (
         in_force(stock, "stock_moves", "-more, more", "more, more"),
         shop_workflow,
     ),
-    "the stock holds and misses the pieces that the order holds and has out": (
+    "the held and out pieces of the stock are those of the order": (
         in_force(stock, "stock_moves", '1 if row.kind == "shipped" else -1', "1"),
         shop_workflow,
     ),
-    "a live order holds what it has left to ship, and no other order holds anything": (
+    "a live order holds the pieces that it has left to ship, and any other order holds no pieces": (
         in_force(holding, "held_after", "less(quantities_of(held), handling.drawn)", "quantities_of(held)"),
         shop_workflow,
     ),
-    "no more is out than was ordered and shipped, and no number of pieces is below zero": (
+    "the pieces that are out were ordered and shipped, and no number of pieces is below zero": (
         nullcontext,
         lambda: without("below_out"),
     ),
@@ -69,38 +69,38 @@ BROKEN: dict[str, tuple[Callable[[], Any], Callable[[], Workflow]]] = {
         nullcontext,
         lambda: without("no_goods_left"),
     ),
-    "goods are out of orders alone that are sent and not cancelled": (nullcontext, lambda: without("goods_out")),
-    "a live order of which a part was shipped stands in part_dispatched, and no other does": (
+    "only orders that are sent and not cancelled have goods out": (nullcontext, lambda: without("goods_out")),
+    "an order is in part_dispatched if and only if it is live and partly shipped": (
         in_force(Order, "part_dispatched", " and bool(less(self.quantities, shipped))", ""),
         shop_workflow,
     ),
-    "goods move by dispatch, return_items and undispatch alone": (
+    "only dispatch, return_items and undispatch move goods": (
         nullcontext,
         lambda: changed("invoice", goods="shipped"),
     ),
-    "dispatch ships the pieces that it names or all that are left, from those that the order holds": (
+    "dispatch ships the pieces that it names, or all that are left, from those that the order holds": (
         SHIPPING_ALL,
         shop_workflow,
     ),
-    "return_items takes the pieces back that it names or all that are out, for the shelf unless restock=False": (
+    "return_items takes back the pieces that it names, or all that are out, to the shelf unless restock=False": (
         in_force(shipping, "handle", "is not False", "is True"),
         shop_workflow,
     ),
     "return_items changes no box": (nullcontext, lambda: changed("return_items", drops={"paid"})),
-    "after undispatch nothing is out, and all is to be shipped again": (
+    "after undispatch no pieces are out, and all are left to ship": (
         in_force(goods, "goods", "shipped, out, drawn, given_up = {}, {}, {}, {}", "pass"),
         shop_workflow,
     ),
-    "an amendment takes the pieces that it adds and gives back those that it removes": (
+    "an amendment takes the pieces that it adds and returns those that it removes": (
         in_force(holding, "held_as_amended", "(more.get(sku, 0) if sku in tracked else 0)", "0"),
         shop_workflow,
     ),
 }
-"""By claim, a wrong formula and a table of which it fails."""
+"""By claim, a wrong formula and a table for which it fails."""
 
 
 @pytest.mark.parametrize("claim", GOODS, ids=str)
-def test_claim_about_goods_fails_of_rules_that_break_it(claim: Any) -> None:
+def test_claim_about_goods_fails_for_rules_that_break_it(claim: Any) -> None:
     formula, table = BROKEN[str(claim)]
     workflow = table()
     with formula():
@@ -117,7 +117,7 @@ def test_part_dispatched_order_is_in_the_queues_of_its_world() -> None:
 
 
 def test_goods_may_be_lost_and_missing() -> None:
-    """The proofs visit orders whose pieces are lost, sold to another, and taken although they are not there."""
+    """The proofs visit orders with lost pieces, pieces sold to another buyer, and missing pieces."""
     claims = [
         EveryOrder("never lost", lambda world: not world.stock.lost),
         EveryOrder("never all shipped", lambda world: sum(world.order.goods.shipped.values()) < 3),

@@ -1,4 +1,4 @@
-"""Short histories of one order's goods and its stock, each step with its expected outcome."""
+"""Short histories of one order's goods and stock, each step with its expected result."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
-"""By name, the lines of an order, and what is asked of it. The shop has ten teapots and three cups."""
+"""By name, the lines of an order and its requests. The shop has ten teapots and three cups."""
 
 
 FACTS = ("total", "amount", "reference")
@@ -367,7 +367,7 @@ def ask(orders: Orders, text: str, number: int) -> None:
 
 
 def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[str]:
-    """Return the outcome of each request."""
+    """Return the result of each request."""
     store = MemoryStore()
     orders = Orders(store, workflow=workflow, clock=FrozenClock())
     for sku, pieces in zip(SKUS, (10, 3), strict=True):
@@ -403,7 +403,7 @@ def written() -> str:
 
 
 def test_each_step_has_the_outcome_of_the_golden_file() -> None:
-    """After an intended change, renew it with `RENEW_GOLDEN=1 pytest tests/test_goods_examples.py`, and read it."""
+    """After an intended change, rewrite it with `RENEW_GOLDEN=1 pytest tests/test_goods_examples.py` and review it."""
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(written(), encoding="utf-8")
     assert written().splitlines() == GOLDEN.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Changes of many threads in one commit: what threads and children see when they meet."""
+"""Changes of many threads in one commit, with forks and interrupts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Answer = Receipt | BaseException | None
 
 
 class Slow(MemoryStore):
-    """A disk that is waited for: the first group takes until others wait behind it."""
+    """A slow disk: the first commit takes until other calls wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,13 +62,13 @@ def group_of(orders: Orders) -> _Group:
 
 
 def wait_for(orders: Orders, number: int, thread: threading.Thread | None = None) -> None:
-    """Return when so many changes wait for the leader, or a thread has ended without one."""
+    """Wait until a number of changes wait for the leader, or a thread has ended without one."""
     while len(group_of(orders).queue) < number and (thread is None or thread.is_alive()):
         os.sched_yield()
 
 
 def run_all(orders: Orders, store: Slow, calls: Sequence[Callable[[], Receipt]]) -> list[Answer]:
-    """Run the first call, and all others while it is committed. Return the answer or error of each."""
+    """Run the first call, and all others during its commit. Return the result or error of each."""
     answers: list[Answer] = [None] * len(calls)
 
     def do(number: int) -> None:
@@ -91,7 +91,7 @@ def run_all(orders: Orders, store: Slow, calls: Sequence[Callable[[], Receipt]])
 
 
 def with_orders(store: Slow | None = None) -> tuple[Orders, Slow, list[Callable[[], Receipt]]]:
-    """Orders in groups, their slow store, and a call for each thread: its own order is placed."""
+    """Create orders in groups, their slow store, and a call for each thread that places its order."""
     store = store or Slow()
     orders = Orders(store, group_commit=True)
     for number in range(THREADS):
@@ -99,7 +99,7 @@ def with_orders(store: Slow | None = None) -> tuple[Orders, Slow, list[Callable[
     return orders, store, [partial(orders.fire, str(number), "place") for number in range(THREADS)]
 
 
-def test_those_who_come_while_one_is_written_are_written_together() -> None:
+def test_calls_during_a_commit_are_committed_together() -> None:
     orders, store, calls = with_orders()
     answers = run_all(orders, store, calls)
     assert [one.order for one in answers if isinstance(one, Receipt)] == [orders.get(str(n)) for n in range(THREADS)]
@@ -107,8 +107,8 @@ def test_those_who_come_while_one_is_written_are_written_together() -> None:
     assert orders.counts()["to_invoice"] == THREADS
 
 
-def test_each_call_of_a_group_has_its_own_answer() -> None:
-    """Receipts and errors go to those who called; a second change of an order follows the first one."""
+def test_each_call_of_a_group_has_its_own_result() -> None:
+    """Receipts and errors go to their callers. A second change of an order builds on the first."""
     orders, store, calls = with_orders()
     calls[2] = partial(orders.fire, "none", "place")
     calls[3] = partial(orders.fire, "3", "dispatch")
@@ -130,8 +130,8 @@ def test_one_key_at_once_has_one_receipt() -> None:
     assert len({one.entries for one in receipts}) == 1
 
 
-def test_a_guard_that_fails_is_told_to_whoever_asked() -> None:
-    """What it raises reaches its own caller; the other calls are done."""
+def test_exception_of_a_guard_reaches_only_its_caller() -> None:
+    """The other calls are done."""
 
     broken = Guard("counted", "it is not counted", lambda order, facts: 1 / 0)
     rule = Rule("count", needs={"sent"}, guards=(broken,))
@@ -152,7 +152,7 @@ def test_a_guard_that_fails_is_told_to_whoever_asked() -> None:
 
 
 def test_a_change_from_inside_of_a_group_does_not_wait_for_itself() -> None:
-    """Guards should be pure; one that makes a change does no worse than without groups."""
+    """Guards should be pure. A guard that makes a change behaves as without groups."""
     store = MemoryStore()
 
     def counts(order: Order, _: object) -> bool:
@@ -171,8 +171,8 @@ def test_a_change_from_inside_of_a_group_does_not_wait_for_itself() -> None:
 
 
 @pytest.mark.parametrize("error", [StoreFull("no room"), StoreUnavailable("gone")], ids=["full", "gone"])
-def test_where_the_store_fails_each_thread_is_told(error: OrderFsmError) -> None:
-    """Each raises an error of its own, and the next commit is tried anew."""
+def test_failure_of_the_store_raises_in_each_thread(error: OrderFsmError) -> None:
+    """Each thread raises a separate error, and the next commit is tried again."""
     orders, store, calls = with_orders()
     store.fails = error
     first, *others = run_all(orders, store, calls)
@@ -183,7 +183,7 @@ def test_where_the_store_fails_each_thread_is_told(error: OrderFsmError) -> None
     assert orders.fire("1", "place").order.state == "sent"
 
 
-def test_where_the_thread_that_leads_is_interrupted_the_others_are_told() -> None:
+def test_interrupt_of_the_leader_raises_in_the_other_threads() -> None:
     orders, store, calls = with_orders()
     store.fails = KeyboardInterrupt()
     _, *others = run_all(orders, store, calls)
@@ -191,13 +191,13 @@ def test_where_the_thread_that_leads_is_interrupted_the_others_are_told() -> Non
 
 
 class Interrupted(Exception):
-    """What a signal raises in the main thread."""
+    """The exception of a signal handler in the main thread."""
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="the system has no such signals")
 @pytest.mark.parametrize("when", ["waits", "leads"])
 def test_thread_interrupted_before_its_commit_delays_no_other(when: str) -> None:
-    """Its call is not done, and those behind it are led by another thread."""
+    """Its call is not done, and another thread leads the waiting calls."""
 
     def interrupt(*_: object) -> None:
         raise Interrupted
@@ -218,7 +218,7 @@ def test_thread_interrupted_before_its_commit_delays_no_other(when: str) -> None
     behind = threading.Thread(target=lambda: rest.append(calls[2]()), daemon=True)
 
     def others() -> None:
-        """Come behind the main thread, and interrupt it."""
+        """Queue behind the main thread and interrupt it."""
         wait_for(orders, 1)
         behind.start()
         wait_for(orders, 2)
@@ -248,7 +248,7 @@ def test_thread_interrupted_before_its_commit_delays_no_other(when: str) -> None
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_a_child_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) -> None:
-    """The thread that leads the others is not in the child, so nobody there waits for it."""
+    """The leader does not exist in the child, so no thread of the child waits for it."""
     with_sqlite = SqliteStore(tmp_path / "shop.db")
     on_disk = Orders(with_sqlite, group_commit=True)
     on_disk.create("1", total="1", currency="GBP")
@@ -258,7 +258,7 @@ def test_a_child_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) 
     assert store.begun.wait(60)
     child = os.fork()
     if not child:
-        # Whatever happens here must not go on into the test run.
+        # The child must never continue the test run.
         status = 1
         try:
             orders.comment("1", "from the child")
@@ -275,7 +275,7 @@ def test_a_child_that_is_forked_while_a_thread_writes_can_write(tmp_path: Path) 
 
 
 class Forking(MemoryStore):
-    """Its first group forks, and in the child two threads come: one leads, and the other waits to."""
+    """A store whose first commit forks. In the child two threads commit: one leads, and the other waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -303,7 +303,7 @@ class Forking(MemoryStore):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 def test_in_a_child_that_was_forked_in_a_group_the_threads_of_the_child_lead() -> None:
-    """What led the group in the parent ends in the child too, and has no say there."""
+    """The thread that led the group in the parent does not lead in the child."""
     store = Forking()
     orders = Orders(store, group_commit=True)
     for number in range(3):
@@ -324,7 +324,7 @@ def test_in_a_child_that_was_forked_in_a_group_the_threads_of_the_child_lead() -
 
 
 def test_many_threads_on_few_orders_lose_nothing(tmp_path: Path) -> None:
-    """On SQLite: each comment is one entry, in dense versions, and what each thread wrote is in its sequence."""
+    """On SQLite each comment is one entry, versions are dense, and the comments of each thread are in sequence."""
     store = SqliteStore(tmp_path / "shop.db")
     orders = Orders(store, group_commit=True)
     ids = [orders.create(str(number), total="1", currency="GBP").id for number in range(3)]
@@ -351,6 +351,6 @@ def test_many_threads_on_few_orders_lose_nothing(tmp_path: Path) -> None:
     store.close()
 
 
-def test_it_is_asked_for_with_true_or_false() -> None:
+def test_group_commit_must_be_true_or_false() -> None:
     with pytest.raises(InvalidInput, match="group_commit must be True or False"):
         Orders(MemoryStore(), group_commit=1)  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
-"""The import structure: the engine knows no store, a store knows no engine, and nothing imports in a cycle.
+"""The import structure: the engine imports no store, a store imports no engine, and there is no cycle.
 
-A store sees the values and the protocol. A mailer, a gateway and a program see public names.
+A store imports the values and the protocol. A mailer, a gateway and a program import public names.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def imports_of(file: Path) -> set[str]:
 
 
 def run_time_imports_of(file: Path) -> set[str]:
-    """Return the same without what only a type checker imports."""
+    """Return the modules that a file imports, except those only for type checkers."""
 
     def imports(tree: ast.AST) -> Iterator[str]:
         for node in ast.iter_child_nodes(tree):
@@ -93,12 +93,12 @@ def run_time_imports_of(file: Path) -> set[str]:
 
 
 def part_of(module: str) -> str:
-    """Return the part of the engine that a module belongs to: the name behind `order_fsm`."""
+    """Return the part of the engine that has a module: the name after `order_fsm`."""
     return module.split(".")[1]
 
 
 def own_graph() -> dict[str, set[str]]:
-    """Return the modules of the engine with those of the engine that each imports.
+    """Return the modules of the engine, each with its imports of the engine.
 
     A package's `__init__` re-exports: an import of it counts as an import of all that it imports.
     """
@@ -118,7 +118,7 @@ def own_graph() -> dict[str, set[str]]:
 
 
 def cycle_in(graph: Mapping[str, set[str]]) -> list[str]:
-    """Return a chain of modules that ends where it starts, [] if there is none."""
+    """Return a cycle of modules, or []."""
     done: set[str] = set()
 
     def search(module: str, chain: list[str]) -> list[str]:
@@ -175,13 +175,13 @@ def test_a_store_imports_values_and_protocol_only(adapter: str) -> None:
 
 
 @pytest.mark.parametrize("adapter", adapters(users=True))
-def test_an_adapter_that_is_no_store_imports_public_modules_only(adapter: str) -> None:
+def test_an_adapter_that_is_not_a_store_imports_public_modules_only(adapter: str) -> None:
     found = {one for one in imports_of(MODULES[adapter]) if one.split(".")[0] == "order_fsm"}
     assert found <= PUBLIC
 
 
 def test_one_module_imports_transitions() -> None:
-    """The others may name its types."""
+    """Other modules may import its types."""
     found = {
         name
         for name, file in MODULES.items()
@@ -190,8 +190,8 @@ def test_one_module_imports_transitions() -> None:
     assert found == {"order_fsm.rules.machine"}
 
 
-def test_tools_for_shops_come_without_the_contract_of_stores() -> None:
-    """`FrozenClock` and `paths` load neither the contract nor pytest, and `StoreContract` is still found by name."""
+def test_tools_for_shops_load_no_store_contract() -> None:
+    """`FrozenClock` and `paths` do not load the contract or pytest. `StoreContract` is still importable."""
     loaded = loaded_by("from order_fsm.testing import FrozenClock, paths")
     assert not {name for name in loaded if name.startswith("order_fsm.testing.store_contract")}
     assert loaded.isdisjoint({"pytest", "hypothesis"})
@@ -199,7 +199,7 @@ def test_tools_for_shops_come_without_the_contract_of_stores() -> None:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The modules that a fresh interpreter holds after a statement."""
+    """Return the modules that a new interpreter has loaded after a statement."""
     script = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
     path = f"import sys; sys.path[:0] = {[str(ENGINE.parent), str(ADAPTERS.parent)]!r}\n"
     done = subprocess.run([sys.executable, "-c", path + script], capture_output=True, text=True, check=True)
@@ -210,8 +210,8 @@ def brought_in(package: str) -> set[str]:
     return {name.removeprefix(package).removeprefix(".") for name in loaded_by(f"import {package}") if package in name}
 
 
-def test_the_engine_comes_without_stores_and_tools() -> None:
-    """`import order_fsm` loads no adapter, no database, no library of theirs, and no test tool."""
+def test_the_engine_loads_no_stores_and_no_test_tools() -> None:
+    """`import order_fsm` loads no adapter, database, library of an adapter, or test tool."""
     loaded = {name.split(".")[0] for name in loaded_by("import order_fsm")}
     assert "order_fsm" in loaded
     assert loaded.isdisjoint({"order_fsm_adapters", "msgspec", "sqlite3", "filelock", "pytest", "_pytest", "rich"})

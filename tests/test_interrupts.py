@@ -1,4 +1,4 @@
-"""Exceptions of signal handlers within a change of an order: they lose nothing, and hold up no other thread."""
+"""Exceptions of signal handlers during a change lose nothing and block no other thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIGNALS = int(os.environ.get("ORDER_FSM_SIGNALS", "300"))
 
 
 class Crew:
-    """Threads that comment on an order each, while the main thread is interrupted."""
+    """Threads that each comment on an order while the main thread is interrupted."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -57,7 +57,7 @@ class Crew:
         raise AssertionError("each repetition was interrupted")
 
     def end(self) -> None:
-        """End the threads. Each comment was written once, and nothing reached a thread that it was not meant for."""
+        """End the threads. Check that each comment was written once and no thread got a foreign exception."""
         self._ends.set()
         for thread in self._threads:
             thread.join(60)
@@ -69,7 +69,7 @@ class Crew:
 
 
 class Log:
-    """The comments of the main thread on an order of its own."""
+    """The comments of the main thread on its own order."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -84,7 +84,7 @@ class Log:
             self._acknowledged.append(f"{number}")
 
     def check(self) -> None:
-        """Each acknowledged comment is there, and none is there twice or without its message."""
+        """Check that each acknowledged comment is stored once, with its message."""
         self._orders.comment("main", "last")
         comments = [entry.comment for entry in self._orders.history("main")[1:]]
         assert set(comments) >= {*self._acknowledged, "last"}
@@ -124,7 +124,7 @@ def test_exception_at_any_line_loses_no_acknowledged_change(orders: Orders, crew
 
 
 def test_exception_at_any_line_of_a_thread_alone_delays_no_later_one(orders: Orders) -> None:
-    """In a group it leads: after each exception, another thread can commit."""
+    """The thread leads its group. After each exception, another thread can commit."""
     log = Log(orders)
     orders.create("other", total="1", currency="GBP")
 

@@ -1,4 +1,4 @@
-"""The JSON store if one of its system calls fails, or all after it."""
+"""The JSON store if one of its system calls fails, or that call and all later ones."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def system_calls(calls: Calls, number: int = errno.EIO) -> Iterator[None]:
     """Route all system calls of the store through `calls.made`.
 
     Args:
-        calls: counts them, and makes one or some fail.
-        number: of the error with which they fail. Only calls that need room fail with ENOSPC.
+        calls: counts the calls, and makes some fail.
+        number: the number of the error. Only calls that need space fail with ENOSPC.
     """
 
     def made(call: Callable[..., Any], *given: Any, **named: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The JSON store with any byte changed, cut at any length, or with a file gone.
+"""The JSON store with any byte changed, cut at any length, or without a file.
 
-Every answer is right, or StoreCorrupt, or the loss is reported. Under stress every byte is changed, otherwise every
-17th.
+Every answer is right or StoreCorrupt, or the store reports the loss. Under stress every byte is changed, otherwise
+every 17th.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KEYS = ("evt_1", "evt_2", "delivery 7")
 
 @pytest.fixture(autouse=True)
 def _quiet_and_fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The power does not fail here, and thousands of stores are opened."""
+    """Skip flushes, because the power does not fail and the tests open thousands of stores."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     logging.disable()
     yield
@@ -41,7 +41,7 @@ def _quiet_and_fast(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, bytes]:
-    """The files of a store with a compacted part and some lines after it."""
+    """Return the files of a store with a compacted part and some lines after it."""
     with JsonStore(tmp_path / "whole") as store:
         store.set_stock("TEAPOT", 5)
         first = creation("1001", topics=["order.updated"], key="evt_1", customer="ann")
@@ -70,7 +70,7 @@ def content(store: Store) -> list[Any]:
 
 
 def verdict(place: Path, files: dict[str, bytes | None], right: list[Any]) -> str:
-    """Open the store of some files: `right`, `corrupt`, or `reported`."""
+    """Open a store on some files. Return `right`, `corrupt` or `reported`."""
     place.mkdir()
     for name, data in files.items():
         if data is not None:
@@ -80,7 +80,7 @@ def verdict(place: Path, files: dict[str, bytes | None], right: list[Any]) -> st
             if content(store) == right:
                 return "right"
             torn = list(place.glob("*.torn-*"))
-            assert torn, "the content is wrong, and nothing says so"
+            assert torn, "the content is wrong, and no error reports it"
             assert [str(path) in fault for path, fault in zip(torn, store.faults(), strict=True)] == [True]
             data = files[LOG]
             assert data is not None
@@ -124,7 +124,7 @@ def test_any_changed_byte_or_cut_of_the_head_is_harmless(
 def test_any_changed_byte_without_a_head_is_corrupt_or_reported(
     files: dict[str, bytes], right: list[Any], tmp_path: Path
 ) -> None:
-    """Only damage to the last lines is taken for a torn end."""
+    """Only damage to the last lines looks like a torn end."""
     found: Counter[str] = Counter()
     last = files[LOG].rindex(b"\n", 0, -1)
     last_two = files[LOG].rindex(b"\n", 0, last)
@@ -139,7 +139,7 @@ def test_any_changed_byte_without_a_head_is_corrupt_or_reported(
 def test_any_cut_without_a_head_is_corrupt_or_reported(
     files: dict[str, bytes], right: list[Any], tmp_path: Path
 ) -> None:
-    """Except a cut between two lines, which nothing shows."""
+    """A cut between two lines is not detectable."""
     ends = {place + 1 for place, byte in enumerate(files[LOG]) if byte == ord("\n")}
     for data in cut(files[LOG], STRIDE):
         if len(data) not in ends:

@@ -1,4 +1,4 @@
-"""Exceptions that signal handlers raise within the JSON store: no lock is left, and no change is lost or half there."""
+"""Exceptions of signal handlers within the JSON store leave no lock, no partial change and no lost change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def content(store: Store) -> list[Any]:
 
 
 def check(store: JsonStore, folder: Path) -> None:
-    """Check that no lock is left, and that the store agrees with one that is opened now."""
+    """Check that no lock is left, and that the store agrees with a newly opened one."""
     with (folder / "orders.lock").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     for lock in ("_lock", "_appending"):
@@ -77,7 +77,7 @@ def _open(store: JsonStore) -> None:
 @pytest.mark.no_cover
 @pytest.mark.parametrize("work", [_write, _deliver, _remove, _compact, _open, content])
 def test_exception_at_any_line_leaves_the_store_whole(work: Callable[[Any], object], tmp_path: Path) -> None:
-    """Under ORDER_FSM_STRESS=1 at every line, otherwise at every fifth."""
+    """Under ORDER_FSM_STRESS=1 the exception comes at every line, otherwise at every fifth."""
     number, ran = 0, 0
     while number <= ran:
         number += 1 if stressed() else 5
@@ -97,7 +97,7 @@ def test_exception_at_any_line_leaves_the_store_whole(work: Callable[[Any], obje
     assert number > 20
 
 
-# A signal may also come in a finalizer or a callback of the garbage collector, whose exceptions Python only reports.
+# A signal may come in a finalizer or a callback of the garbage collector. Python only reports exceptions of these.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.no_cover
 def test_signals_at_random_moments_leave_the_store_whole(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def lines(folder: Path) -> list[Any]:
 
 
 def append_by_hand(folder: Path, *texts: str) -> None:
-    """Append sealed lines as a process would that is killed before it publishes the head."""
+    """Append sealed lines like a process that is killed before it publishes the head."""
     with (folder / LOG).open("a") as log:
         seal = json.loads((folder / LOG).read_text().splitlines()[-1])["seal"]
         for text in texts:
@@ -90,7 +90,7 @@ def test_batch_is_one_line_without_the_refused_changes(store: JsonStore, folder:
     assert len(lines(folder)[-1]["do"]) == 3
 
 
-def test_change_that_json_cannot_hold_refuses_itself_alone(store: JsonStore) -> None:
+def test_change_that_json_cannot_hold_fails_alone(store: JsonStore) -> None:
     bad = creation("1001", data={"note": "\ud800"})
     answers = store.commit_all([bad, creation("1001"), creation("1002")])
     assert [type(answer) for answer in answers] == [InvalidInput, type(None), type(None)]
@@ -113,7 +113,7 @@ def test_line_that_a_killed_process_wrote_is_adopted_by_a_reader(store: JsonStor
     assert json.loads((folder / HEAD).read_bytes())["length"] == (folder / LOG).stat().st_size
 
 
-def test_reader_answers_from_the_head_while_a_writer_has_the_lock(store: JsonStore, folder: Path) -> None:
+def test_reader_reads_up_to_the_head_while_a_writer_has_the_lock(store: JsonStore, folder: Path) -> None:
     store.set_stock("TEAPOT", 1)
     append_by_hand(folder, '{"stock":{"TEAPOT":[7]}}')
     with (folder / "orders.lock").open() as lock:
@@ -153,7 +153,7 @@ def test_damage_before_the_head_is_corrupt(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b""])
-def test_log_that_is_gone_or_empty_is_corrupt_if_there_is_a_head(folder: Path, content: bytes | None) -> None:
+def test_missing_or_empty_log_is_corrupt_if_there_is_a_head(folder: Path, content: bytes | None) -> None:
     flushed_log(folder)
     (folder / LOG).unlink()
     if content is not None:
@@ -165,7 +165,7 @@ def test_log_that_is_gone_or_empty_is_corrupt_if_there_is_a_head(folder: Path, c
 def test_log_of_another_store_is_corrupt(folder: Path, tmp_path: Path) -> None:
     flushed_log(folder)
     (folder / LOG).write_bytes(flushed_log(tmp_path / "other"))
-    with pytest.raises(StoreCorrupt, match="not the log that was there before"):
+    with pytest.raises(StoreCorrupt, match="the file was replaced by another log"):
         JsonStore(folder)
 
 
@@ -202,7 +202,7 @@ def test_damage_of_the_compacted_part_is_corrupt_without_a_head(folder: Path) ->
 
 
 @pytest.mark.parametrize("tail", [b'{"seal":"ab', b"\0" * 700, b"x\n", b'{"seal":"'])
-def test_torn_end_is_set_aside_and_reported(folder: Path, tail: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_torn_end_is_moved_and_reported(folder: Path, tail: bytes, caplog: pytest.LogCaptureFixture) -> None:
     content = flushed_log(folder)
     (folder / LOG).write_bytes(content + tail)
     with caplog.at_level(logging.WARNING), JsonStore(folder) as store:
@@ -227,7 +227,7 @@ def test_whole_lines_before_a_torn_end_are_adopted(folder: Path) -> None:
 
 
 class _Failing:
-    """Writes a part of a line, and then fails with an error."""
+    """Write a part of a line, then fail with an error."""
 
     def __init__(self, error: OSError, part: int) -> None:
         self._error, self._part = error, part
@@ -239,7 +239,7 @@ class _Failing:
 
 @pytest.mark.parametrize(("number", "error"), [(28, StoreFull), (122, StoreFull), (5, StoreUnavailable)])
 @pytest.mark.parametrize("part", [0, 20])
-def test_failed_append_is_taken_back(
+def test_failed_append_is_truncated(
     store: JsonStore, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception], part: int
 ) -> None:
     store.commit(creation("1001"))
@@ -254,7 +254,7 @@ def test_failed_append_is_taken_back(
     assert len(store.find(ALL)) == 2
 
 
-def test_failed_flush_takes_the_line_back_and_is_unknown(
+def test_failed_flush_truncates_the_line_and_is_unknown(
     store: JsonStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (folder / LOG).read_bytes()
@@ -310,7 +310,7 @@ def test_newer_format_is_refused(folder: Path) -> None:
 
 
 def rich(store: JsonStore) -> Expected:
-    """Fill a store with something of everything, and with waste."""
+    """Fill a store with all kinds of content, and with waste."""
     expected = Expected()
     store.set_stock("TEAPOT", 9)
     expected.stock["TEAPOT"] = 9
@@ -365,7 +365,7 @@ def test_messages_keep_their_sequence_over_a_compaction(store: JsonStore, folder
         assert [message.id for message in other.messages()] == sequence
 
 
-def test_reader_at_the_end_goes_on_in_the_compacted_log_without_reading_it(store: JsonStore, folder: Path) -> None:
+def test_reader_at_the_end_continues_in_the_compacted_log_without_reading_it(store: JsonStore, folder: Path) -> None:
     rich(store)
     with JsonStore(folder) as other:
         order = store.load("1")
@@ -560,10 +560,10 @@ def test_reader_does_not_wait_for_the_flush_of_a_writer(store: JsonStore, monkey
     assert [order.id for order in store.find(ALL)] == ["1001", "1002"]
 
 
-def test_child_that_was_forked_amid_a_write_works_and_leaves_no_lock(
+def test_child_forked_during_a_write_works_and_leaves_no_lock(
     store: JsonStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The child has the lock file open, too, and lives longer than the write."""
+    """The child has the lock file open too, and outlives the write."""
     ends, told = os.pipe()
     fsync = os.fsync
     children: list[int] = []
@@ -589,7 +589,7 @@ def test_child_that_was_forked_amid_a_write_works_and_leaves_no_lock(
     assert {order.id for order in store.find(ALL)} == {"1001", "1002", "of the child"}
 
 
-def test_empty_claim_among_many_postponed_messages_looks_at_few(store: JsonStore) -> None:
+def test_empty_claim_among_many_postponed_messages_reads_few(store: JsonStore) -> None:
     store.commit_all([creation(f"{number}", topics=["order.updated"]) for number in range(2000)])
     for message in store.claim(moment(0), moment(1), 2000)[:50]:
         store.retry_later(message, moment(1), moment(1) + timedelta(days=9))

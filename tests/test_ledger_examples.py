@@ -1,4 +1,4 @@
-"""Short histories of one order's money, each step with its expected outcome."""
+"""Short histories of one order's money, each step with its expected result."""
 
 from __future__ import annotations
 
@@ -666,7 +666,7 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
 }
-"""By name, the total in GBP and the requests of a history. `tests/golden/ledger.txt` has the outcomes."""
+"""By name, the total in GBP and the requests of a history. `tests/golden/ledger.txt` has the results."""
 
 
 def request_of(text: str) -> Request:
@@ -703,7 +703,7 @@ def figures(order: Order) -> str:
 
 
 def run(workflow: Workflow, total: str, requests: Sequence[str]) -> list[str]:
-    """Return the outcomes of requests, fired one after another on a new order over a total in GBP."""
+    """Fire requests one after another on a new order over a total in GBP. Return the results."""
     order = Order(
         id="1",
         state="unfinished",

@@ -1,6 +1,6 @@
-"""The engine and the executable model of the money ledger, side by side over random histories.
+"""Compare the engine with the executable model of the money ledger over random histories.
 
-The model lies in a folder `shared` beside the checkout, or at the path in `ORDER_FSM_LEDGER_MODEL`.
+The model is in a folder `shared` next to the checkout, or at the path in `ORDER_FSM_LEDGER_MODEL`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def model_file() -> Path | None:
 def model() -> ModuleType:
     file = model_file()
     if file is None:
-        pytest.skip("ledger_model.py is not there: put it into `shared` beside the checkout")
+        pytest.skip("ledger_model.py is missing: put it into `shared` next to the checkout")
     spec = importlib.util.spec_from_file_location("ledger_model", file)
     assert spec is not None
     assert spec.loader is not None
@@ -83,14 +83,14 @@ STEPS = st.one_of(
     ),
     st.tuples(st.just("amend"), st.fixed_dictionaries({"total": st.sampled_from([0, 30, 60, 100, 130])})),
 )
-"""Steps, money more often than boxes."""
+"""Draw steps, money more often than boxes."""
 
 TRIGGERS = {"fail_refund": "refund_failed", "restore": "restore_payment"}
 FACTS = {"a": "amount", "ref": "reference", "mov": "transaction_id", "cur": "currency", "credit": "credit"}
 
 
 def act(orders: Orders, name: str, arguments: dict[str, Any], wanted: frozenset[str]) -> Order:
-    """Make a step with the engine. `wanted` are the boxes of the form that unticks paid."""
+    """Make a step with the engine. `wanted` has the boxes of the form that unticks paid."""
     order = orders.get("1")
     if name == "untick_paid":
         return orders.save("1", wanted, version=order.version, comment="a reason").order
@@ -175,7 +175,7 @@ def lockstep(model: ModuleType, dispatch: Dispatch, invoice: bool, total: int, s
 def test_engine_follows_the_model_of_the_ledger(
     model: ModuleType, dispatch: Dispatch, invoice: bool, total: int, steps: list[tuple[str, Any]]
 ) -> None:
-    """Every refusal, amount, credit, box and queue is that of the model, under every policy."""
+    """Every refusal, amount, credit, box and queue equals that of the model, under every policy."""
     lockstep(model, dispatch, invoice, total, [("place", {}), ("pay", {"a": total or 10, "ref": "p0"}), *steps])
 
 

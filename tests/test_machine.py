@@ -1,4 +1,4 @@
-"""The decision: what one trigger does to one order, as a value, agreeing with the machine that everybody can read."""
+"""The decision of one trigger on one order is a value and agrees with the `transitions` machine."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def codes(outcome: Decision | Refused) -> list[str]:
 
 
 def small_workflow(*rules: Rule) -> Workflow:
-    """One box, `done`, and whatever rules."""
+    """Return a workflow of one box, `done`, with the given rules."""
     return Workflow([Status("done")], rules, holds_stock=When(), counts=When(), queues={})
 
 
@@ -45,11 +45,11 @@ def guard(code: str, test: Callable[[Order, Facts], object], policy: bool = Fals
     return Guard(code, f"{code} does not hold", test, policy)
 
 
-# The machine, as a reader of `transitions` uses it
+# The machine
 
 
 def test_the_machine_is_one_flat_machine(workflow: Workflow) -> None:
-    """It is a plain Machine, the same at every asking, with the states and triggers of the workflow and no others."""
+    """It is a plain Machine with exactly the states and triggers of the workflow. It is cached."""
     assert type(workflow.machine) is Machine
     assert workflow.machine is workflow.machine
     assert list(workflow.machine.states) == list(workflow.states)
@@ -59,7 +59,7 @@ def test_the_machine_is_one_flat_machine(workflow: Workflow) -> None:
 
 
 def test_the_machine_has_the_edges_of_the_workflow(workflow: Workflow) -> None:
-    """Its transitions are the edges: from where, to where, under which guards, in the same order."""
+    """Its transitions are the edges, with source, target and guards, in the same order."""
     for trigger in workflow.triggers:
         for state in workflow.states:
             transitions = workflow.machine.get_transitions(trigger, source=state)
@@ -72,7 +72,7 @@ def test_the_machine_has_the_edges_of_the_workflow(workflow: Workflow) -> None:
 
 
 class Stubs:
-    """The guards of a workflow, each with an outcome that a test sets."""
+    """The guards of a workflow, each with an outcome set by the test."""
 
     def __init__(self, workflow: Workflow) -> None:
         self.outcome: dict[Guard, bool] = {}
@@ -106,7 +106,7 @@ class Stubs:
         return self.outcome[one] or (one.policy and override)
 
     def target(self, order: Order, trigger: str, override: bool) -> frozenset[str] | None:
-        """What the rows of the table say: the first open rule whose guards hold is taken; without override first."""
+        """Return the first open rule whose guards hold, without override first."""
         for overriding in sorted({False, override}):
             for rule in self.workflow.rules_of(trigger):
                 counting = self.workflow.guards_in(rule, order.statuses)
@@ -117,7 +117,7 @@ class Stubs:
 
 @pytest.mark.parametrize("dispatch", ["on_account", "prepaid", "cod"])
 def test_every_state_trigger_and_guard_outcome_agrees(dispatch: Any, order: Order) -> None:
-    """What `decide` says is what the rows say, and what the machine does to a bare draft that a reader fires at it."""
+    """`decide`, the rows, and the machine on a bare draft have the same results."""
     stubs = Stubs(shop_workflow(dispatch))
     workflow = stubs.workflow
     for state, trigger, override in product(workflow.states, workflow.triggers, [False, True]):
@@ -145,8 +145,8 @@ def test_every_state_trigger_and_guard_outcome_agrees(dispatch: Any, order: Orde
 # Deciding changes nothing
 
 
-def test_a_decision_leaves_the_order_as_it_was(order: Order) -> None:
-    """The order in hand is the same after it, and the decision holds another one."""
+def test_a_decision_does_not_change_the_order(order: Order) -> None:
+    """The given order is unchanged, and the decision has a new one."""
     before = copy.deepcopy(order)
     outcome = decide(shop_workflow(), order, request_for(order, "pay"))
     assert isinstance(outcome, Decision)
@@ -155,8 +155,8 @@ def test_a_decision_leaves_the_order_as_it_was(order: Order) -> None:
     assert outcome.order.state == "sent+paid"
 
 
-def test_a_decision_repeats_itself(order: Order) -> None:
-    """The same order and request decide the same, however often: no clock, no store, no memory."""
+def test_a_decision_is_deterministic(order: Order) -> None:
+    """The same order and request always give the same decision, because it reads no clock, store or state."""
     request = request_for(order, "pay", facts={"reference": "ch_1"})
     first, second = (decide(shop_workflow(), order, request) for _ in range(2))
     assert isinstance(first, Decision)
@@ -164,8 +164,8 @@ def test_a_decision_repeats_itself(order: Order) -> None:
     assert first == second
 
 
-def test_a_guard_that_raises_is_heard(new_shop: type[Shop]) -> None:
-    """Its own exception comes out, and order, history, stock and outbox are as they were."""
+def test_exception_of_a_guard_reaches_the_caller(new_shop: type[Shop]) -> None:
+    """Order, history, stock and outbox are unchanged."""
 
     def broken(_: Order, __: Facts) -> object:
         raise ZeroDivisionError("the guard is broken")
@@ -180,20 +180,20 @@ def test_a_guard_that_raises_is_heard(new_shop: type[Shop]) -> None:
 
 
 @pytest.mark.parametrize("value", [1, "yes", [0], object(), True])
-def test_a_guard_that_says_something_true_holds(order: Order, value: object) -> None:
+def test_a_guard_with_a_truthy_result_holds(order: Order, value: object) -> None:
     workflow = small_workflow(Rule("finish", adds={"done"}, guards=(guard("truthy", lambda _, __: value),)))
     assert isinstance(decide(workflow, evolve(order, state="unfinished"), request_for(order, "finish")), Decision)
 
 
 @pytest.mark.parametrize("value", [0, "", [], None, False])
-def test_a_guard_that_says_something_false_fails(order: Order, value: object) -> None:
+def test_a_guard_with_a_falsy_result_fails(order: Order, value: object) -> None:
     workflow = small_workflow(Rule("finish", adds={"done"}, guards=(guard("falsy", lambda _, __: value),)))
     outcome = decide(workflow, evolve(order, state="unfinished"), request_for(order, "finish"))
     assert codes(outcome) == ["falsy"]
 
 
 def test_a_guard_sees_the_order_and_the_facts(order: Order) -> None:
-    """Amount and currency are filled in where they were not given; the comment and the short SKUs are there."""
+    """Amount and currency have their defaults, and the comment and the shortages are included."""
     seen: list[Mapping[str, Any]] = []
 
     def look(_: Order, facts: Facts) -> object:
@@ -222,8 +222,8 @@ def test_a_guard_sees_the_order_and_the_facts(order: Order) -> None:
 # Reasons
 
 
-def test_every_reason_is_told(order: Order) -> None:
-    """A refusal lists all that is in the way of the rule: statuses it needs, statuses it forbids, every guard."""
+def test_a_refusal_lists_every_reason(order: Order) -> None:
+    """It lists missing statuses, forbidden statuses and failed guards of the rule."""
     guards = tuple(guard(code, lambda _, __: False) for code in ("one", "two", "three"))
     held = guard("held", lambda _, __: True)
     workflow = Workflow(
@@ -248,7 +248,7 @@ def test_every_reason_is_told(order: Order) -> None:
 
 
 def test_the_reasons_are_those_of_the_nearest_rule(order: Order) -> None:
-    """Of several rules the one is told that fewest statuses, then fewest guards stand in the way of."""
+    """Of several rules, the refusal explains the one with the fewest wrong statuses, then the fewest failed guards."""
     no = guard("no", lambda _, __: False)
     never = guard("never", lambda _, __: False)
     workflow = small_workflow(
@@ -261,7 +261,7 @@ def test_the_reasons_are_those_of_the_nearest_rule(order: Order) -> None:
 
 
 def test_a_state_of_other_rules_is_refused(order: Order) -> None:
-    """An order in a state that the workflow does not have is refused with a reason that names it."""
+    """An order in a state that the workflow does not have is refused, and the reason names the state."""
     outcome = decide(shop_workflow(), evolve(order, state="sent+returned"), request_for(order, "pay"))
     assert codes(outcome) == ["unknown_state"]
     assert isinstance(outcome, Refused)
@@ -273,7 +273,7 @@ def test_a_state_of_other_rules_is_refused(order: Order) -> None:
 
 @pytest.fixture
 def strict() -> Workflow:
-    """`finish` under one guard of policy and one that is none; both look into the facts."""
+    """Return rules in which `finish` has a policy guard and another guard. Both read the facts."""
     return small_workflow(
         Rule(
             "finish",
@@ -319,8 +319,8 @@ def test_an_override_that_was_not_needed_is_not_recorded(strict: Workflow, order
     assert not outcome.entry.override
 
 
-def test_an_override_prefers_a_rule_that_needs_none(order: Order) -> None:
-    """Where a later rule is open without it, that one is taken, and nothing is overridden."""
+def test_an_override_prefers_a_rule_without_a_failed_guard(order: Order) -> None:
+    """If a later rule is open without the override, it is taken and nothing is overridden."""
     policy = guard("policy", lambda _, __: False, policy=True)
     workflow = small_workflow(Rule("finish", adds={"done"}, guards=(policy,)), Rule("finish", forbids={"done"}))
     outcome = decided(workflow, order, override=True, comment="why not")

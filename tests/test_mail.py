@@ -1,4 +1,4 @@
-"""Mails through a real server on this machine: whom they reach, which words they use, and what they escape."""
+"""Mails through a real local server: recipients, words and escaping."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ AT = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 
 
 class Mail:
-    """A mail as the server took it."""
+    """A mail that the server accepted."""
 
     def __init__(self, sender: str, recipients: list[str], content: bytes) -> None:
         self.sender = sender
@@ -59,7 +59,7 @@ class Mail:
         return str(value)
 
     def part(self, kind: str) -> str:
-        """The text of its `plain` or `html` part, with lines ending as Python has them."""
+        """Return the text of its `plain` or `html` part, with line ends of Python."""
         part = self.parsed.get_body((kind,))
         assert part is not None
         return str(part.get_content()).replace("\r\n", "\n")
@@ -74,7 +74,7 @@ class Mail:
 
 
 class Box:
-    """The mails that a server accepted, and its replies to the addresses that it refuses."""
+    """The mails that a server accepted, and its replies to refused addresses."""
 
     def __init__(self) -> None:
         self.mails: list[Mail] = []
@@ -104,7 +104,7 @@ class Box:
 
 
 class Server:
-    """A mail server, and the box that it puts everything into."""
+    """A mail server and its box."""
 
     def __init__(self, port: int) -> None:
         self.box = Box()
@@ -120,7 +120,7 @@ class Server:
 
     @contextmanager
     def news(self, order_id: str, comment: str, visible: bool = False) -> Iterator[Mail]:
-        """Yield the only mail about a comment. One mailer sends many of them: it loads its templates once."""
+        """Yield a function that returns the only mail about a comment. One mailer loads the templates once."""
         self.box.mails.clear()
         orders, mailer = self._usual
         orders.create(order_id, total="10.00", currency="GBP", email=ANN)
@@ -165,7 +165,7 @@ def running() -> Iterator[Server]:
 
 @pytest.fixture
 def server(running: Server) -> Server:
-    """A server that has got nothing yet and refuses nobody."""
+    """A server with an empty box that refuses no address."""
     running.box.mails.clear()
     running.box.refused.clear()
     running.box.asked.clear()
@@ -182,7 +182,7 @@ def commented(shop: Shop, comment: str = "Snow.", order_id: str = "1001", email:
 
 
 def test_erased_customer_gets_no_mail_and_the_merchant_still_does(server: Server, any_shop: Shop) -> None:
-    """Nothing is retried: there is nobody left to reach."""
+    """The mail is not retried, because there is no recipient."""
     any_shop.create()
     any_shop.orders.fire("1001", "place", comment="Ann will call", visible=True, notify=True)
     any_shop.orders.erase_customer("ann")
@@ -194,7 +194,7 @@ def test_erased_customer_gets_no_mail_and_the_merchant_still_does(server: Server
     assert any_shop.messages() == any_shop.orders.dead_letters() == []
 
 
-def test_dead_letter_to_an_erased_customer_reaches_nobody_when_it_is_requeued(server: Server, any_shop: Shop) -> None:
+def test_requeued_dead_letter_to_an_erased_customer_reaches_nobody(server: Server, any_shop: Shop) -> None:
     commented(any_shop)
     server.box.refused[ANN] = REFUSED
     server.deliver(any_shop)
@@ -208,7 +208,7 @@ def test_dead_letter_to_an_erased_customer_reaches_nobody_when_it_is_requeued(se
     assert any_shop.messages() == any_shop.orders.dead_letters() == []
 
 
-# F2: the customer's words
+# F2: words for the customer
 
 
 def test_placing_an_order_is_mailed_as_order_received(server: Server, any_shop: Shop) -> None:
@@ -224,7 +224,7 @@ def test_placing_an_order_is_mailed_as_order_received(server: Server, any_shop: 
 
 
 def test_no_mail_to_a_customer_shows_the_name_of_a_status_or_state(server: Server, new_shop: type[Shop]) -> None:
-    """F2: on every edge of the shop's table, by hand, with a status of the shop's own too."""
+    """F2: this is tested on every edge of the shop's table, by hand, also with a status of the shop."""
     own = shop_workflow().extend(
         statuses=[Status("part_packed", tick="pack", untick="unpack")],
         rules=[
@@ -251,7 +251,7 @@ def test_no_mail_to_a_customer_shows_the_name_of_a_status_or_state(server: Serve
 
 @pytest.mark.parametrize("name", sorted(path.name for path in TEMPLATES.iterdir()))
 def test_no_template_has_a_bare_sent(name: str) -> None:
-    """As a word in the text; conditions on the status may name it. "Sent by the order system" is for the merchant."""
+    """Conditions on the status may name it. "Sent by the order system" is for the merchant."""
     source = (TEMPLATES / name).read_text(encoding="utf-8")
     shown = re.sub(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}|Sent by the order system", "", source, flags=re.DOTALL)
     assert not re.search(r"\bsent\b", shown, re.IGNORECASE)
@@ -276,7 +276,7 @@ def test_customer_is_mailed_the_change_and_the_visible_comment(server: Server, s
     assert ">Royal Mail AB123</p>" in mail.html
 
 
-# Goods, by part
+# Parts of the goods
 
 
 def dispatched_by_part(shop: Shop, **given: Any) -> None:
@@ -286,8 +286,8 @@ def dispatched_by_part(shop: Shop, **given: Any) -> None:
     shop.orders.fire("1001", "dispatch", items={"TEAPOT": 2}, notify=True, **given)
 
 
-def test_customer_is_mailed_the_part_the_parcel_and_what_is_still_to_come(server: Server, any_shop: Shop) -> None:
-    """Case F2: and never the name of the queue."""
+def test_customer_is_mailed_the_part_the_parcel_and_the_pieces_to_come(server: Server, any_shop: Shop) -> None:
+    """Case F2: the mail does not name the queue."""
     dispatched_by_part(any_shop, parcel="AB123", comment="Royal Mail", visible=True)
     assert "AB123" not in str(any_shop.messages())
     assert any_shop.orders.get("1001").part_dispatched
@@ -326,8 +326,8 @@ def test_customer_is_mailed_the_rest_alone(server: Server, any_shop: Shop) -> No
         assert missing not in mail.text + mail.html
 
 
-def test_mail_of_a_part_does_not_promise_what_has_left_since(server: Server, any_shop: Shop) -> None:
-    """A mail that is late tells what is still to come at its delivery."""
+def test_mail_of_a_part_does_not_promise_pieces_that_left_since(server: Server, any_shop: Shop) -> None:
+    """A late mail lists the pieces that are still to come at its delivery."""
     dispatched_by_part(any_shop, parcel="AB123")
     any_shop.orders.fire("1001", "dispatch", items={"CUP": 1}, parcel="AB124", notify=True)
     server.deliver(any_shop)
@@ -336,7 +336,7 @@ def test_mail_of_a_part_does_not_promise_what_has_left_since(server: Server, any
         assert "Still to come:\n  1 x TEAPOT\n  1 x CUP" not in mail.text
 
 
-def test_mail_of_a_part_of_an_order_that_is_cancelled_since_promises_nothing(server: Server, shop: Shop) -> None:
+def test_mail_of_a_part_of_an_order_cancelled_since_promises_nothing(server: Server, shop: Shop) -> None:
     dispatched_by_part(shop)
     shop.orders.fire("1001", "return_items")
     shop.orders.fire("1001", "cancel")
@@ -354,8 +354,8 @@ def test_customer_is_mailed_that_a_return_arrived(server: Server, any_shop: Shop
     server.deliver(any_shop)
     mail = server.box.only()
     assert mail.header("Subject") == "We have received your return of order 1001"
-    assert "We have received 1 x TEAPOT back from you.\n" in mail.text
-    assert "<p>We have received 1 \xd7 TEAPOT back from you.</p>" in mail.html
+    assert "We have received your return of 1 x TEAPOT.\n" in mail.text
+    assert "<p>We have received your return of 1 \xd7 TEAPOT.</p>" in mail.html
     assert "On its way" not in mail.text + mail.html
 
 
@@ -385,13 +385,13 @@ def test_recalled_order_is_mailed_as_back(server: Server, shop: Shop) -> None:
     assert "On its way" not in server.box.only().text
 
 
-def test_amended_lines_are_mailed_as_more_to_come_or_as_nothing_more(server: Server, shop: Shop) -> None:
+def test_amended_lines_are_mailed_as_more_to_come_or_complete(server: Server, shop: Shop) -> None:
     shop.bring("sent+paid+dispatched")
     shop.orders.deliver(lambda message: None)
     version = shop.orders.get("1001").version
     shop.orders.amend("1001", version=version, lines=[Line("TEAPOT", 3)], notify=True)
     server.deliver(shop)
-    assert "There is more of your order to come.\n\nStill to come:\n  1 x TEAPOT\n" in server.box.only().text
+    assert "More of your order is still to come.\n\nStill to come:\n  1 x TEAPOT\n" in server.box.only().text
     server.box.mails.clear()
     shop.orders.amend("1001", version=version + 1, lines=[Line("TEAPOT", 2)], notify=True)
     server.deliver(shop)
@@ -430,8 +430,8 @@ def test_hidden_comment_is_not_mailed(server: Server, shop: Shop) -> None:
     assert "nuisance" not in server.box.only().text + server.box.only().html
 
 
-def test_mail_of_a_cancellation_says_cancelled_although_the_order_was_paid(server: Server, shop: Shop) -> None:
-    """K8: it is built from the difference, and says what happens with the money."""
+def test_cancellation_of_a_paid_order_is_mailed_as_cancelled(server: Server, shop: Shop) -> None:
+    """K8: the mail has the difference and explains the money."""
     shop.bring("sent+paid")
     shop.orders.deliver(lambda message: None)
     shop.orders.fire("1001", "cancel", notify=True)
@@ -442,7 +442,7 @@ def test_mail_of_a_cancellation_says_cancelled_although_the_order_was_paid(serve
 
 
 def test_free_order_is_not_mailed_as_paid(server: Server, shop: Shop) -> None:
-    """M12: nobody paid anything."""
+    """M12: there was no payment."""
     shop.create(total="0")
     shop.orders.fire("1001", "place", notify=True)
     server.deliver(shop)
@@ -502,14 +502,14 @@ def test_online_payment_is_mailed_to_merchant_and_customer(server: Server, any_s
 
 
 def test_part_payment_is_mailed_with_the_missing_amount(server: Server, any_shop: Shop) -> None:
-    """M10: both are told."""
+    """M10: the customer and the merchant get a mail."""
     any_shop.create()
     any_shop.orders.fire("1001", "pay", amount="9.80", reference="ch_1")
     server.deliver(any_shop)
     (to_ann,), (to_owner,) = server.box.to(ANN), server.box.to(OWNER)
     assert to_ann.header("Subject") == "Your order 1001: 0.20 GBP still to be paid"
     assert "We have received 9.80 GBP" in to_ann.text
-    assert to_owner.header("Subject") == "Order 1001: 9.80 GBP received, 0.20 GBP missing"
+    assert to_owner.header("Subject") == "Order 1001: 9.80 GBP received, 0.20 GBP outstanding"
 
 
 def test_merchant_is_mailed_a_reversal(server: Server, any_shop: Shop) -> None:
@@ -542,14 +542,14 @@ def test_merchant_is_mailed_a_fact_that_does_not_fit_the_payments(server: Server
     server.deliver(any_shop)
     mail = server.box.only()
     assert mail.recipients == [OWNER]
-    assert mail.header("Subject") == "Order 1001: a report of 10.001 GBP does not fit"
+    assert mail.header("Subject") == "Order 1001: a report of 10.001 GBP does not match"
     for part in (mail.text, mail.html):
         assert "captured, 10.001 GBP (reference ch_1)" in part
         assert "another currency" not in part
 
 
 def test_merchant_is_mailed_the_refund_that_is_due_at_delivery(server: Server, any_shop: Shop) -> None:
-    """If it was refunded before the mail went out, nobody is asked to refund it twice."""
+    """If the refund comes before the mail, the mail does not ask for a second one."""
     for order_id in ("1001", "1002"):
         any_shop.bring("sent+paid", order_id)
     any_shop.orders.deliver(lambda message: None)
@@ -568,7 +568,7 @@ def test_merchant_is_mailed_missing_stock(server: Server, shop: Shop) -> None:
     server.deliver(shop)
     mail = server.box.only()
     assert mail.recipients == [OWNER]
-    assert "There is not enough in stock for order 1001. It takes:\n- 2 x TEAPOT\n" in mail.text
+    assert "The stock does not cover order 1001. It takes:\n- 2 x TEAPOT\n" in mail.text
 
 
 def test_payment_of_a_cancelled_order_is_mailed_as_due_back(server: Server, shop: Shop) -> None:
@@ -583,7 +583,7 @@ def test_payment_of_a_cancelled_order_is_mailed_as_due_back(server: Server, shop
 
 
 def test_expired_order_is_mailed_to_the_customer(server: Server, any_shop: Shop) -> None:
-    """F4: with the comment, if it is visible."""
+    """F4: the mail has the comment if it is visible."""
     any_shop.bring("sent")
     any_shop.orders.deliver(lambda message: None)
     any_shop.clock.advance(timedelta(days=8))
@@ -595,11 +595,11 @@ def test_expired_order_is_mailed_to_the_customer(server: Server, any_shop: Shop)
     assert "cancelled, because we received no payment for it.\n\nOrder again any time.\n" in mail.text
 
 
-# The order as it is at delivery
+# The order at delivery
 
 
 def test_removed_order_is_not_mailed_about(server: Server, any_shop: Shop) -> None:
-    """Nor is a new order of its id, whose address is another one."""
+    """A new order with its id and another address gets no mail either."""
     any_shop.create()
     any_shop.orders.comment("1001", "x", visible=True, notify=True)
     mailer = server.mailer(any_shop.orders)
@@ -634,7 +634,7 @@ def test_topic_without_mails_opens_no_connection(shop: Shop) -> None:
 
 
 def test_refund_that_fails_is_no_payment_to_thank_for(server: Server, any_shop: Shop) -> None:
-    """The order is paid again, but no money came. The merchant hears of the refund that is still due."""
+    """The order is paid again without new money. The merchant gets a mail about the refund due."""
     any_shop.create()
     any_shop.orders.fire("1001", "pay", reference="ch_1")
     any_shop.orders.fire("1001", "refund", reference="ch_1", transaction_id="re_1")
@@ -647,13 +647,13 @@ def test_refund_that_fails_is_no_payment_to_thank_for(server: Server, any_shop: 
     assert [mail.header("Subject") for mail in server.box.to(OWNER)] == ["Order 1001: check a refund of 10.00 GBP"]
 
 
-# F3: every recipient by itself
+# F3: separate recipients
 
 
 def test_refused_customer_does_not_delay_or_repeat_the_merchants_mails(
     server: Server, any_shop: Shop, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """F3: one attempt, then a dead letter, logged by its id and without the address."""
+    """F3: after one attempt it becomes a dead letter, logged with its id and without the address."""
     server.box.refused[ANN] = REFUSED
     any_shop.create()
     any_shop.orders.fire("1001", "pay", reference="ch_1")
@@ -677,8 +677,8 @@ def test_refused_customer_does_not_delay_or_repeat_the_merchants_mails(
     assert len(server.box.to(OWNER)) == 2
 
 
-def test_passing_refusal_of_the_customer_is_retried_for_the_customer_alone(server: Server, any_shop: Shop) -> None:
-    """F3: and later mails of the order go out before it."""
+def test_temporary_refusal_of_the_customer_is_retried_for_the_customer_alone(server: Server, any_shop: Shop) -> None:
+    """F3: later mails of the order are sent before it."""
     server.box.refused[ANN] = BUSY
     any_shop.create()
     any_shop.orders.fire("1001", "pay", reference="ch_1")
@@ -696,8 +696,8 @@ def test_passing_refusal_of_the_customer_is_retried_for_the_customer_alone(serve
     assert any_shop.orders.dead_letters() == []
 
 
-def test_refused_customer_is_not_asked_again_while_the_merchant_is_retried(server: Server, any_shop: Shop) -> None:
-    """F3: the refusal becomes a dead letter when the merchant has the mail."""
+def test_refused_customer_is_not_retried_while_the_merchant_is(server: Server, any_shop: Shop) -> None:
+    """F3: the message becomes a dead letter when the merchant has the mail."""
     server.box.refused |= {ANN: REFUSED, OWNER: BUSY}
     any_shop.create()
     any_shop.orders.fire("1001", "pay", reference="ch_1")
@@ -717,8 +717,8 @@ def test_refused_customer_is_not_asked_again_while_the_merchant_is_retried(serve
 
 
 @pytest.mark.parametrize("correct", [True, False])
-def test_refused_customer_is_asked_again_after_a_requeue(server: Server, any_shop: Shop, correct: bool) -> None:
-    """F3: by the same mailer, also if the merchant was never reached."""
+def test_refused_customer_is_retried_after_a_requeue(server: Server, any_shop: Shop, correct: bool) -> None:
+    """F3: the same mailer retries it, even if the merchant was never reached."""
     server.box.refused |= {ANN: REFUSED, OWNER: BUSY}
     any_shop.create()
     any_shop.orders.fire("1001", "pay", reference="ch_1")
@@ -734,7 +734,7 @@ def test_refused_customer_is_asked_again_after_a_requeue(server: Server, any_sho
     assert len(server.box.to(ANN)) == len(server.box.to(OWNER)) == correct
 
 
-def test_passing_refusal_of_the_merchant_does_not_repeat_the_customers_mail(server: Server, any_shop: Shop) -> None:
+def test_temporary_refusal_of_the_merchant_does_not_repeat_the_customers_mail(server: Server, any_shop: Shop) -> None:
     server.box.refused[OWNER] = BUSY
     any_shop.create()
     any_shop.orders.fire("1001", "pay", reference="ch_1")
@@ -763,8 +763,8 @@ def test_remaining_recipient_is_known_to_another_process(server: Server, tmp_pat
     assert [mail.recipients for mail in server.box.mails] == [[OWNER], [ANN]]
 
 
-def test_permanent_refusal_waits_for_a_passing_one(server: Server, shop: Shop) -> None:
-    """Neither recipient is lost: the message is a dead letter once only the permanent one is left."""
+def test_permanent_refusal_waits_for_a_temporary_one(server: Server, shop: Shop) -> None:
+    """No recipient is lost: the message becomes a dead letter when only the permanent refusal is left."""
     server.box.refused.update({ANN: REFUSED, OWNER: BUSY})
     shop.create()
     shop.orders.fire("1001", "pay", reference="ch_1")
@@ -777,8 +777,8 @@ def test_permanent_refusal_waits_for_a_passing_one(server: Server, shop: Shop) -
     assert [letter.remaining for letter in shop.orders.dead_letters()] == [("customer",)]
 
 
-def test_address_that_is_not_valid_does_not_keep_the_merchant_from_the_mail(server: Server, shop: Shop) -> None:
-    """A store may hold addresses that were accepted before they were checked."""
+def test_invalid_address_does_not_stop_the_merchants_mail(server: Server, shop: Shop) -> None:
+    """A store may have addresses from before the checks."""
     shop.create()
     shop.orders.fire("1001", "pay", reference="ch_1")
     (message,) = shop.store.claim(shop.clock.now, shop.clock.now + LONGEST_PAUSE, 1)
@@ -803,7 +803,7 @@ def test_server_that_is_down_loses_nothing_and_keeps_the_sequence(shop: Shop) ->
     assert [mail.recipients for mail in down.box.mails] == [[OWNER], [ANN], [ANN]]
 
 
-def test_server_that_does_not_answer_is_waited_for_as_long_as_the_shop_says(shop: Shop) -> None:
+def test_server_without_an_answer_is_given_up_after_the_shops_timeout(shop: Shop) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
 
         def connect() -> smtplib.SMTP:
@@ -827,7 +827,7 @@ def test_mail_keeps_its_message_id_over_deliveries(server: Server, shop: Shop) -
     assert all(one.startswith("<") and one.endswith("@teapots.example>") for one in ids)
 
 
-# What a mail may hold
+# The content of a mail
 
 
 def test_mail_is_text_with_html_as_the_alternative(server: Server, shop: Shop) -> None:
@@ -842,7 +842,7 @@ def test_mail_is_text_with_html_as_the_alternative(server: Server, shop: Shop) -
 
 
 def test_values_are_escaped_in_every_html_part(server: Server, shop: Shop) -> None:
-    """Order id, SKU, customer, comment, reference and the shop's name, in the mails of every topic."""
+    """The values are order id, SKU, customer, comment, reference and the shop's name, in the mails of every topic."""
     bad = "<b>&{{ shop }}"
     shop.orders.set_stock(bad, 0)
     shop.orders.create(bad, total="10.00", currency="GBP", lines=[Line(bad, 1)], customer=bad, email=ANN)
@@ -872,7 +872,7 @@ comments = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 @example("字\n<" * (COMMENT_LENGTH // 3))
 @settings(max_examples=60, deadline=None)
 def test_any_comment_arrives_as_it_was_written(running: Server, comment: str) -> None:
-    """Except for the ends of its lines, which are those of a mail. Every server accepts the lines."""
+    """Only its line ends change to those of a mail. Every server accepts the lines."""
     written = f"There is news about your order 1001.\n\n{comment}\n\nOrder 1001\n"
     with running.news("1001", comment, visible=True) as mail:
         assert written.replace("\r\n", "\n").replace("\r", "\n") in mail.text
@@ -898,8 +898,8 @@ def is_identifier(text: str) -> bool:
 @example(BCC)
 @example("=?utf-8?b?eA0KQmNjOiBldmVAZXhhbXBsZS5jb20=?=")
 @settings(max_examples=60, deadline=None)
-def test_no_order_id_gets_out_of_the_subject(running: Server, order_id: str) -> None:
-    """Not by what `email` would decode into a line break either. Except for spaces, the subject has the id."""
+def test_no_order_id_breaks_out_of_the_subject(running: Server, order_id: str) -> None:
+    """`email` would decode some ids to a line break. Except for spaces, the subject has the id."""
     with running.news(order_id, "x") as mail:
         assert mail.parsed.keys() == HEADERS
         assert mail.recipients == [ANN]
@@ -908,9 +908,7 @@ def test_no_order_id_gets_out_of_the_subject(running: Server, order_id: str) -> 
 
 
 @pytest.mark.parametrize("hostile", ["a\r\nBcc: eve@example.com", "a\nBcc: eve", "a\u2028b\x00c\x85d\x0bBcc: e", BCC])
-def test_no_value_gets_out_of_a_subject_that_a_shop_writes(
-    server: Server, shop: Shop, tmp_path: Path, hostile: str
-) -> None:
+def test_no_value_breaks_out_of_a_subject_of_a_shop(server: Server, shop: Shop, tmp_path: Path, hostile: str) -> None:
     (tmp_path / "customer.updated.subject.txt").write_text("{{ comment }}\n\n{{ comment }}", encoding="utf-8")
     commented(shop, hostile)
     server.deliver(shop, templates=tmp_path)
@@ -923,7 +921,7 @@ def test_no_value_gets_out_of_a_subject_that_a_shop_writes(
 @pytest.mark.parametrize(
     "name", ['Ann\'s "Best" Teapots', "Tea, Cups & Co. <x@example.com>", "Café 字", "back\\slash", "(Tea)", BCC]
 )
-def test_any_name_of_a_shop_stands_in_from(server: Server, shop: Shop, name: str) -> None:
+def test_any_name_of_a_shop_is_in_from(server: Server, shop: Shop, name: str) -> None:
     commented(shop)
     server.deliver(shop, shop=name)
     mail = server.box.only()
@@ -948,7 +946,7 @@ def test_any_name_of_a_shop_stands_in_from(server: Server, shop: Shop, name: str
     ],
 )
 def test_addresses_beyond_ascii_are_mailed_to(server: Server, shop: Shop, address: str, sent_to: str) -> None:
-    """A domain in the form that every server knows, but never turned into another domain."""
+    """A domain is sent in its ASCII form, except if that is another domain."""
     commented(shop, email=address)
     server.deliver(shop)
     mail = server.box.only()
@@ -957,7 +955,7 @@ def test_addresses_beyond_ascii_are_mailed_to(server: Server, shop: Shop, addres
 
 
 def test_address_that_the_server_does_not_support_is_a_dead_letter_at_once(shop: Shop) -> None:
-    """Only names before the @ need support for it."""
+    """Only local parts need support of SMTPUTF8."""
     with serving(Server(free_port()), utf8=False) as old:
         commented(shop, order_id="1001", email="ann@bücher.example")
         commented(shop, order_id="1002", email="jörg@example.com")
@@ -970,7 +968,7 @@ def test_address_that_the_server_does_not_support_is_a_dead_letter_at_once(shop:
 
 
 def test_a_shop_replaces_single_templates(server: Server, shop: Shop, tmp_path: Path) -> None:
-    """Here the text and the frame. Subject and HTML of the mail stay, the latter in the shop's frame."""
+    """The shop replaces the text and the frame. The subject stays, and the HTML uses the shop's frame."""
     (tmp_path / "customer.updated.txt").write_text("Grüße, {{ customer }}: {{ comment }}", encoding="utf-8")
     (tmp_path / "frame.html").write_text("<h1>Tea</h1>{% block content %}{% endblock %}", encoding="utf-8")
     commented(shop, "a < b")
@@ -1018,7 +1016,7 @@ def test_template_that_fails_for_the_customer_does_not_delay_the_merchant(
 def test_template_that_is_not_valid_is_found_at_the_start(
     server: Server, shop: Shop, tmp_path: Path, name: str, content: bytes, words: list[str]
 ) -> None:
-    """Not by the first mail. The error names the file and the fault."""
+    """The error comes before the first mail, and names the file and the fault."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidInput) as raised:
         server.mailer(shop.orders, templates=tmp_path)
@@ -1048,7 +1046,7 @@ def test_bad_parts_are_refused_by_name(server: Server, shop: Shop, part: str, va
         server.mailer(shop.orders, **{part: value})
 
 
-def test_mailer_asks_for_the_orders(server: Server) -> None:
+def test_mailer_needs_orders(server: Server) -> None:
     with pytest.raises(InvalidInput, match="orders must be an Orders"):
         server.mailer(server.connect)  # type: ignore[arg-type]
 

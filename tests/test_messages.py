@@ -1,4 +1,4 @@
-"""What is put into the outbox: built from what a commit really changed, and there if and only if the commit is."""
+"""The outbox has the messages of a commit if and only if the commit succeeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def only(shop: Shop, topic: str) -> Message:
 
 
 def refunds(shop: Shop) -> list[tuple[float, float]]:
-    """What each message says has come to be due, and is due in all."""
+    """Return the new and the total refund due of each message."""
     told = [message.payload for message in shop.messages("refund.due")]
     return [(float(payload["amount"]), float(payload["refund_due"])) for payload in told]
 
@@ -31,7 +31,7 @@ def refunds(shop: Shop) -> list[tuple[float, float]]:
 # order.updated
 
 
-def test_nobody_is_told_unless_it_is_asked_for(shop: Shop) -> None:
+def test_change_queues_no_mail_by_default(shop: Shop) -> None:
     shop.create()
     shop.orders.fire("1001", "place", comment="x", visible=True)
     shop.orders.comment("1001", "x", visible=True)
@@ -40,7 +40,7 @@ def test_nobody_is_told_unless_it_is_asked_for(shop: Shop) -> None:
     assert shop.topics() == ["order.placed"]
 
 
-def test_a_mail_is_one_message_with_all_it_takes(shop: Shop) -> None:
+def test_a_mail_is_one_message_with_all_its_data(shop: Shop) -> None:
     shop.bring("sent+invoiced+paid")
     shop.orders.fire("1001", "dispatch", comment="AB123", visible=True, notify=True)
     message = only(shop, "order.updated")
@@ -54,8 +54,8 @@ def test_a_mail_is_one_message_with_all_it_takes(shop: Shop) -> None:
     }
 
 
-def test_a_mail_tells_the_difference(shop: Shop) -> None:
-    """K8: cancelling a paid order mails cancelled, not paid; and what was unticked is said."""
+def test_a_mail_has_the_difference(shop: Shop) -> None:
+    """K8: cancelling a paid order mails cancelled, not paid. Unticked boxes are included."""
     shop.bring("sent+paid")
     shop.orders.fire("1001", "invoice")
     shop.orders.fire("1001", "cancel", notify=True)
@@ -65,7 +65,7 @@ def test_a_mail_tells_the_difference(shop: Shop) -> None:
 
 
 def test_a_hidden_comment_is_in_no_mail(shop: Shop) -> None:
-    """A comment reaches the customer only on purpose."""
+    """A comment reaches the customer only with `visible`."""
     shop.bring("sent+paid")
     shop.orders.fire("1001", "dispatch", comment="he is a nuisance", notify=True)
     shop.orders.comment("1001", "still is", notify=True)
@@ -74,7 +74,7 @@ def test_a_hidden_comment_is_in_no_mail(shop: Shop) -> None:
         assert "still is" not in str(message)
 
 
-def test_a_comment_is_mailed_on_purpose(shop: Shop) -> None:
+def test_a_comment_is_mailed_with_notify(shop: Shop) -> None:
     shop.bring("sent")
     shop.orders.comment("1001", "snow ❄", visible=True, notify=True)
     payload = only(shop, "order.updated").payload
@@ -85,8 +85,8 @@ def test_a_comment_is_mailed_on_purpose(shop: Shop) -> None:
 # order.paid
 
 
-def test_an_online_payment_tells_by_itself(shop: Shop) -> None:
-    """Without being asked; its entry is the line that the customer reads."""
+def test_an_online_payment_queues_a_message_by_default(shop: Shop) -> None:
+    """It needs no `notify`. Its entry is visible to the customer."""
     shop.create()
     receipt = shop.orders.fire("1001", "pay", amount="10.00", reference="ch_1", key="evt_1")
     assert only(shop, "order.paid").payload == {
@@ -99,14 +99,14 @@ def test_an_online_payment_tells_by_itself(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("state", ["unfinished", "sent+invoiced", "sent+invoiced+dispatched"])
-def test_an_online_payment_tells_wherever_it_ticks_paid(shop: Shop, state: str) -> None:
+def test_every_online_payment_that_ticks_paid_queues_a_message(shop: Shop, state: str) -> None:
     shop.bring(state)
     shop.orders.fire("1001", "pay", reference="ch_9")
     assert len(shop.messages("order.paid")) == 1
 
 
-def test_a_payment_that_ticks_nothing_is_not_told_as_paid(shop: Shop) -> None:
-    """In part; by hand; once more."""
+def test_a_payment_that_ticks_nothing_queues_no_order_paid(shop: Shop) -> None:
+    """Such payments are part payments, payments by hand and redeliveries."""
     shop.create()
     shop.orders.fire("1001", "pay", amount="1")
     assert shop.topics() == ["payment.received"]
@@ -124,7 +124,7 @@ def test_an_online_payment_shows_no_hidden_comment(shop: Shop) -> None:
 
 
 def test_an_online_payment_with_a_blank_comment_is_still_shown(shop: Shop) -> None:
-    """There is nothing in it to hide."""
+    """A blank comment has nothing to hide."""
     shop.create()
     shop.orders.fire("1001", "pay", reference="ch_1", comment=" ")
     assert [entry.trigger for entry in shop.orders.progress("1001")] == ["pay"]
@@ -133,7 +133,7 @@ def test_an_online_payment_with_a_blank_comment_is_still_shown(shop: Shop) -> No
 # refund.due
 
 
-def test_cancelling_says_what_is_due_back(shop: Shop) -> None:
+def test_cancelling_reports_the_refund_due(shop: Shop) -> None:
     shop.bring("sent+paid")
     shop.orders.fire("1001", "cancel")
     message = only(shop, "refund.due")
@@ -145,13 +145,13 @@ def test_cancelling_says_what_is_due_back(shop: Shop) -> None:
     }
 
 
-def test_cancelling_without_money_says_nothing(shop: Shop) -> None:
+def test_cancelling_without_money_queues_no_refund(shop: Shop) -> None:
     shop.bring("sent")
     shop.orders.fire("1001", "cancel")
     assert shop.topics() == ["order.placed"]
 
 
-def test_a_payment_too_much_says_what_is_over(shop: Shop) -> None:
+def test_overpayment_reports_the_excess(shop: Shop) -> None:
     shop.bring("sent")
     shop.orders.fire("1001", "pay", amount="12.50")
     shop.orders.fire("1001", "pay", amount="10.00")
@@ -165,8 +165,8 @@ def test_a_payment_on_a_cancelled_order_is_due_back_whole(shop: Shop) -> None:
     assert refunds(shop) == [(4, 4), (6, 10)]
 
 
-def test_giving_back_is_not_announced_as_due(shop: Shop) -> None:
-    """Neither in part nor whole, neither where it was due nor where it was not."""
+def test_a_refund_is_not_announced_as_due(shop: Shop) -> None:
+    """This holds for part and full refunds, due or not."""
     shop.bring("sent+paid")
     shop.orders.fire("1001", "refund", amount="1")
     shop.orders.fire("1001", "cancel")
@@ -176,7 +176,7 @@ def test_giving_back_is_not_announced_as_due(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("trigger", ["reinstate", "unpay"])
-def test_less_money_due_is_not_told_as_due(shop: Shop, trigger: str) -> None:
+def test_less_refund_due_queues_no_message(shop: Shop, trigger: str) -> None:
     shop.bring("sent+paid")
     shop.orders.fire("1001", "cancel")
     shop.orders.fire("1001", trigger, comment="charged back")
@@ -187,7 +187,7 @@ def test_less_money_due_is_not_told_as_due(shop: Shop, trigger: str) -> None:
 # order.placed and the money
 
 
-def test_placing_tells_by_itself(shop: Shop) -> None:
+def test_placing_queues_a_message_by_default(shop: Shop) -> None:
     shop.create()
     shop.orders.fire("1001", "place")
     payload = only(shop, "order.placed").payload
@@ -196,7 +196,7 @@ def test_placing_tells_by_itself(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("reference", ["ch_1", None])
-def test_a_reversal_tells_if_the_money_came_online(shop: Shop, reference: str | None) -> None:
+def test_a_reversal_of_online_money_queues_a_message(shop: Shop, reference: str | None) -> None:
     shop.create()
     shop.orders.fire("1001", "pay", reference=reference)
     shop.orders.fire("1001", "unpay", amount="4", comment="a reason")
@@ -204,8 +204,8 @@ def test_a_reversal_tells_if_the_money_came_online(shop: Shop, reference: str | 
     assert told == ([("4", "4.00")] if reference else [])
 
 
-def test_reinstating_tells_that_money_made_the_order_paid(shop: Shop) -> None:
-    """It came while the order was cancelled."""
+def test_reinstating_an_order_that_becomes_paid_queues_order_paid(shop: Shop) -> None:
+    """The money came while the order was cancelled."""
     shop.bring("sent+cancelled")
     shop.orders.fire("1001", "pay", amount="10", reference="ch_1")
     assert shop.messages("order.paid") == []
@@ -214,14 +214,14 @@ def test_reinstating_tells_that_money_made_the_order_paid(shop: Shop) -> None:
     assert (payload["amount"], payload["reference"]) == ("10", "ch_1")
 
 
-def test_a_form_says_what_is_due_once(shop: Shop) -> None:
-    """By the order before and after it, not by each step."""
+def test_a_form_reports_the_refund_due_once(shop: Shop) -> None:
+    """The message follows from the order before and after the form, not from each step."""
     shop.bring("sent+paid+dispatched")
     shop.orders.save("1001", {"sent", "paid", "cancelled"}, version=3, comment="came back")
     assert refunds(shop) == [(10, 10)]
 
 
-def test_what_only_dispatches_says_nothing_of_money(shop: Shop) -> None:
+def test_a_dispatch_queues_no_message_about_money(shop: Shop) -> None:
     shop.bring("sent+paid")
     shop.orders.fire("1001", "pay", amount="1")
     shop.orders.fire("1001", "dispatch")
@@ -232,7 +232,7 @@ def test_what_only_dispatches_says_nothing_of_money(shop: Shop) -> None:
 # All of them
 
 
-def test_ids_are_stable_and_tell_the_messages_apart(shop: Shop) -> None:
+def test_ids_are_stable_and_unique(shop: Shop) -> None:
     shop.create()
     shop.orders.fire("1001", "pay", amount="11", reference="ch_1", notify=True)
     ids = [message.id for message in shop.messages()]
@@ -282,7 +282,7 @@ ACTS = st.sampled_from(
 @given(st.lists(ACTS, max_size=8), st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_no_message_holds_personal_data(acts: list[tuple[str, dict[str, Any]]], visible: bool) -> None:
-    """Of no topic, whatever happens: an address that is corrected or erased is in no outbox."""
+    """No topic has any, so a corrected or erased address is in no outbox."""
     store = MemoryStore()
     orders = Orders(store)
     orders.set_stock("TEAPOT", 1)
@@ -300,7 +300,7 @@ def test_no_message_holds_personal_data(acts: list[tuple[str, dict[str, Any]]], 
 
 
 class Failing(MemoryStore):
-    """A store that cannot be written to at first."""
+    """A store whose first writes fail."""
 
     broken = False
 
@@ -310,8 +310,8 @@ class Failing(MemoryStore):
         super().commit(change)
 
 
-def test_a_message_is_there_if_its_commit_is(new_shop: type[Shop]) -> None:
-    """K1: the write fails, and nobody is mailed; it is repeated under its key, and one is."""
+def test_a_message_exists_only_with_its_commit(new_shop: type[Shop]) -> None:
+    """K1: after a failed write no mail is sent. After the repeated call under the key one mail is sent."""
     store = Failing()
     shop = new_shop(store=store)
     shop.create()
@@ -324,7 +324,7 @@ def test_a_message_is_there_if_its_commit_is(new_shop: type[Shop]) -> None:
     assert shop.topics() == ["order.paid"]
 
 
-def test_what_is_refused_or_repeated_tells_nobody(shop: Shop) -> None:
+def test_refused_or_repeated_call_queues_no_message(shop: Shop) -> None:
     shop.create()
     with pytest.raises(Refused):
         shop.orders.fire("1001", "dispatch", notify=True)

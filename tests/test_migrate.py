@@ -1,4 +1,4 @@
-"""Moving orders out of states that a changed table no longer knows."""
+"""Move orders out of states that a changed table does not have."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEFT = {"sent+returned": "sent", "sent+dispatched+returned": {"sent", "dispatche
 
 @pytest.fixture
 def shop(any_shop: Shop) -> Shop:
-    """Under the rules of old: orders in states that the shop's rules of today do not know."""
+    """Create orders under old rules, in states that the current rules do not have."""
     extended = Orders(any_shop.store, workflow=EXTENDED, clock=any_shop.clock)
     for order_id, states in {"1001": "place", "1002": "place dispatch", "1003": "place"}.items():
         any_shop.create(order_id)
@@ -62,14 +62,14 @@ def test_a_move_is_an_entry_of_the_history(shop: Shop) -> None:
     assert (entry.by, entry.comment, entry.visible, entry.at) == ("bob", "no longer tracked", False, shop.clock.now)
 
 
-def test_what_was_moved_is_not_moved_again(shop: Shop) -> None:
+def test_moved_order_is_not_moved_again(shop: Shop) -> None:
     assert len(shop.orders.migrate(LEFT, comment="x")) == 3
     before = shop.dump()
     assert shop.orders.migrate(LEFT, comment="x") == []
     assert shop.dump() == before
 
 
-def test_at_most_so_many_are_moved_at_a_time(shop: Shop) -> None:
+def test_the_limit_counts_moved_orders(shop: Shop) -> None:
     moved = []
     while receipts := shop.orders.migrate(LEFT, comment="x", limit=2):
         assert len(receipts) <= 2
@@ -77,7 +77,7 @@ def test_at_most_so_many_are_moved_at_a_time(shop: Shop) -> None:
     assert sorted(moved) == ["1001", "1002", "1003"]
 
 
-def test_a_hundred_are_moved_where_no_limit_is_given(any_shop: Shop) -> None:
+def test_a_hundred_are_moved_by_default(any_shop: Shop) -> None:
     extended = Orders(any_shop.store, workflow=EXTENDED, clock=any_shop.clock)
     for number in range(101):
         any_shop.create(f"{number}", lines=())
@@ -93,7 +93,7 @@ def test_stock_follows_the_state(shop: Shop) -> None:
     assert shop.orders.audit().findings[0].order_id == "1002"
 
 
-def test_a_move_takes_stock_that_is_not_there_and_says_so(any_shop: Shop) -> None:
+def test_a_move_takes_missing_stock_and_queues_a_message(any_shop: Shop) -> None:
     closed = shop_workflow().extend(
         statuses=[Status("held")], rules=[Rule("hold", forbids={"sent", "held", "cancelled"}, adds={"held"})]
     )
@@ -105,15 +105,15 @@ def test_a_move_takes_stock_that_is_not_there_and_says_so(any_shop: Shop) -> Non
     assert any_shop.orders.audit().ok
 
 
-def test_money_that_becomes_due_back_is_told(shop: Shop) -> None:
+def test_refund_that_becomes_due_queues_a_message(shop: Shop) -> None:
     Orders(shop.store, workflow=EXTENDED, clock=shop.clock).fire("1001", "pay", reference="ch_1")
     (receipt,) = shop.orders.migrate({"sent+invoiced+paid+returned": {"sent", "paid", "cancelled"}}, comment="x")
     assert receipt.order.refund_due == 10
     assert "refund.due" in shop.topics()
 
 
-def test_an_order_that_somebody_else_changes_meanwhile_is_decided_again(shop: Shop) -> None:
-    """A comment does not stop it; a change of its state does."""
+def test_an_order_that_changes_before_the_commit_is_decided_again(shop: Shop) -> None:
+    """A comment does not stop the move. A change of the state does."""
     extended = Orders(shop.store, workflow=EXTENDED, clock=shop.clock)
     before = interrupted(shop.store)
     before.append(lambda: shop.orders.comment("1001", "meanwhile"))
@@ -127,7 +127,7 @@ def test_an_order_that_somebody_else_changes_meanwhile_is_decided_again(shop: Sh
     assert shop.orders.get("1005").state == "sent+dispatched+returned"
 
 
-def test_a_state_whose_orders_count_otherwise_than_before_may_be_mapped_to_itself(any_shop: Shop) -> None:
+def test_a_state_that_counts_differently_may_be_mapped_to_itself(any_shop: Shop) -> None:
     workflow = shop_workflow().extend(counts=When(has={"paid"}))
     any_shop.bring("sent", "1001")
     any_shop.bring("sent+paid", "1002")
@@ -150,7 +150,7 @@ def test_a_state_whose_orders_count_otherwise_than_before_may_be_mapped_to_itsel
         (["sent"], "mapping must be a dict"),
     ],
 )
-def test_a_mapping_that_leads_nowhere_is_refused_and_changes_nothing(
+def test_a_mapping_to_an_unknown_state_is_refused_and_changes_nothing(
     shop: Shop, mapping: Mapping[Any, Any], said: str
 ) -> None:
     before = shop.dump()

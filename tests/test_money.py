@@ -1,4 +1,4 @@
-"""Money is a ledger of facts; what is paid, outstanding, overpaid and due back follows from it."""
+"""Money is a ledger of facts. Paid, outstanding, overpaid and refund due follow from it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_an_amount_is_a_string_an_int_or_a_decimal(shop: Shop, amount: Any) -> N
 
 
 def test_part_payments_add_up(shop: Shop) -> None:
-    """Paid is ticked by the one that covers the total, not before; each adds `sent`."""
+    """The payment that covers the total ticks paid. Each payment ticks `sent`."""
     shop.create()
     states = [
         shop.orders.fire("1001", "pay", amount=amount, reference=f"ch_{amount}").order
@@ -65,13 +65,13 @@ def test_part_payments_add_up(shop: Shop) -> None:
     assert shop.topics() == ["payment.received", "payment.received", "order.paid"]
 
 
-def test_a_payment_without_an_amount_is_all_that_is_outstanding(shop: Shop) -> None:
+def test_a_payment_without_an_amount_is_the_outstanding_money(shop: Shop) -> None:
     shop.create()
     shop.orders.fire("1001", "pay", amount="4")
     assert shop.orders.fire("1001", "pay").order.payments[-1].amount == 6
 
 
-def test_too_much_is_recorded_and_due_back(shop: Shop) -> None:
+def test_overpayment_is_recorded_and_due_back(shop: Shop) -> None:
     shop.create()
     order = shop.orders.fire("1001", "pay", amount="12.50").order
     assert order.state == "sent+paid"
@@ -85,21 +85,21 @@ def test_a_second_payment_is_recorded_and_due_back(shop: Shop) -> None:
     assert sums(order) == {"captured": "20.00", "overpaid": "10.00", "refund_due": "10.00"}
 
 
-def test_nothing_more_is_taken_where_nothing_is_outstanding(shop: Shop) -> None:
+def test_no_default_payment_without_outstanding_money(shop: Shop) -> None:
     shop.bring("sent+paid")
     assert refused(shop, "pay") == ["nothing_outstanding"]
     assert refused(shop, "pay", amount=0) == ["nothing_outstanding"]
 
 
-def test_a_payment_of_nothing_is_no_payment(shop: Shop) -> None:
-    """It would place the order, past the stock that `place` waits for, and leave a row of 0.00 in the ledger."""
+def test_a_payment_of_zero_is_refused(shop: Shop) -> None:
+    """It would place the order without waiting for stock, and add a row of 0.00 to the ledger."""
     shop.create(lines=[Line("TEAPOT", 11)])
     assert refused(shop, "pay", amount=0)
     assert refused(shop, "pay", amount="0.00", reference="ch_1")
 
 
 @pytest.mark.parametrize("trigger", ["refund", "unpay"])
-def test_money_of_another_currency_goes_back_only_if_it_came(shop: Shop, trigger: str) -> None:
+def test_money_of_another_currency_is_refunded_only_if_it_was_captured(shop: Shop, trigger: str) -> None:
     shop.bring("sent+paid")
     assert refused(shop, trigger, amount="1", currency="EUR", comment="x") == ["beyond_bound"]
     shop.orders.fire("1001", "pay", amount="1", currency="EUR")
@@ -107,7 +107,7 @@ def test_money_of_another_currency_goes_back_only_if_it_came(shop: Shop, trigger
 
 
 def test_a_payment_on_a_cancelled_order_is_recorded_and_due_back(shop: Shop) -> None:
-    """K5: cancelled stays, invoiced is not ticked, stock stays where it is, and the refund is said to be due."""
+    """K5: cancelled stays ticked, invoiced unticked, stock does not move, and a message reports the refund due."""
     shop.bring("sent+cancelled")
     order = shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="evt_1").order
     assert order.state == "sent+cancelled"
@@ -119,15 +119,15 @@ def test_a_payment_on_a_cancelled_order_is_recorded_and_due_back(shop: Shop) -> 
 
 
 def test_cancelling_moves_no_money(shop: Shop) -> None:
-    """woocommerce/woocommerce-gateway-stripe#900: it says what is due back, and no more."""
+    """woocommerce/woocommerce-gateway-stripe#900: it only reports the refund due."""
     order = shop.bring("sent+paid")
     cancelled = shop.orders.fire("1001", "cancel").order
     assert cancelled.payments == order.payments
     assert sums(cancelled) == {"captured": "10.00", "refund_due": "10.00"}
 
 
-def test_a_refund_is_at_most_what_is_held(shop: Shop) -> None:
-    """woocommerce/woocommerce-gateway-stripe#5703: captured, less what was refunded and reversed before."""
+def test_a_refund_is_at_most_the_held_money(shop: Shop) -> None:
+    """woocommerce/woocommerce-gateway-stripe#5703: that is the captured money less earlier refunds and reversals."""
     shop.bring("sent+paid")
     shop.orders.fire("1001", "cancel")
     assert refused(shop, "refund", amount="10.01") == ["beyond_bound"]
@@ -139,7 +139,7 @@ def test_a_refund_is_at_most_what_is_held(shop: Shop) -> None:
     assert refused(shop, "refund") == ["no_amount"]
 
 
-def test_a_refund_is_at_most_what_a_reversal_left(shop: Shop) -> None:
+def test_a_refund_is_at_most_the_money_left_after_a_reversal(shop: Shop) -> None:
     shop.bring("sent+paid")
     shop.orders.fire("1001", "unpay", amount="7", comment="charged back")
     assert refused(shop, "refund", amount="3.01") == ["beyond_bound"]
@@ -147,7 +147,7 @@ def test_a_refund_is_at_most_what_a_reversal_left(shop: Shop) -> None:
 
 
 def test_a_refund_after_dispatch_unticks_nothing(shop: Shop) -> None:
-    """woocommerce/woocommerce#22685: paid, and partly refunded, is both said."""
+    """woocommerce/woocommerce#22685: the order is paid and partly refunded."""
     shop.bring("sent+paid+dispatched")
     order = shop.orders.fire("1001", "refund", amount="2.50").order
     assert order.state == "sent+paid+dispatched"
@@ -166,7 +166,7 @@ def test_a_reversal_unticks_paid_and_needs_a_reason(shop: Shop) -> None:
     assert sums(order) == {"captured": "10.00", "reversed": "10.00", "outstanding": "10.00"}
 
 
-def test_a_reversal_is_at_most_what_was_received(shop: Shop) -> None:
+def test_a_reversal_is_at_most_the_received_money(shop: Shop) -> None:
     shop.bring("sent+paid")
     assert refused(shop, "unpay", amount="10.01", comment="x") == ["beyond_bound"]
     shop.orders.fire("1001", "unpay", amount="4", comment="x")
@@ -176,15 +176,15 @@ def test_a_reversal_is_at_most_what_was_received(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("state", ["sent", "sent+paid"])
-def test_a_reversal_of_nothing_is_refused(shop: Shop, state: str) -> None:
-    """Like a refund of nothing: it would leave a row of 0.00 in the ledger."""
+def test_a_reversal_of_zero_is_refused(shop: Shop, state: str) -> None:
+    """Like a refund of zero, it would add a row of 0.00 to the ledger."""
     shop.bring(state)
     if state == "sent":
         shop.orders.fire("1001", "pay", amount="4")
     assert refused(shop, "unpay", amount=0, comment="x")
 
 
-def test_a_reversal_of_a_part_unticks_paid_where_the_rest_does_not_cover(shop: Shop) -> None:
+def test_a_part_reversal_unticks_paid_if_the_rest_does_not_cover(shop: Shop) -> None:
     shop.bring("sent+paid")
     assert shop.orders.fire("1001", "unpay", amount="0.01", comment="x").order.state == "sent"
     order = shop.orders.fire("1001", "pay").order
@@ -192,7 +192,7 @@ def test_a_reversal_of_a_part_unticks_paid_where_the_rest_does_not_cover(shop: S
     assert order.payments[-1].amount == Decimal("0.01")
 
 
-def test_a_reversal_of_what_was_overpaid_keeps_paid(shop: Shop) -> None:
+def test_a_reversal_of_the_excess_keeps_paid(shop: Shop) -> None:
     shop.bring("sent+paid")
     shop.orders.fire("1001", "pay", amount="5")
     order = shop.orders.fire("1001", "unpay", amount="5", comment="paid twice").order
@@ -201,7 +201,7 @@ def test_a_reversal_of_what_was_overpaid_keeps_paid(shop: Shop) -> None:
 
 
 def test_a_reversal_of_a_part_payment_is_recorded(shop: Shop) -> None:
-    """Paid was not ticked, so nothing is unticked."""
+    """Paid was not ticked, so no box is unticked."""
     shop.create()
     shop.orders.fire("1001", "pay", amount="4")
     order = shop.orders.fire("1001", "unpay", comment="it bounced").order
@@ -210,7 +210,7 @@ def test_a_reversal_of_a_part_payment_is_recorded(shop: Shop) -> None:
 
 
 def test_a_chargeback_after_a_refund_is_a_loss(shop: Shop) -> None:
-    """The bank takes back what the shop gave back already: nothing is due to the customer, below nothing is held."""
+    """The bank takes money that the shop already refunded. No refund is due, and the held money is below zero."""
     shop.bring("sent+paid")
     shop.orders.fire("1001", "refund", amount="6")
     order = shop.orders.fire("1001", "unpay", comment="charged back").order
@@ -225,8 +225,8 @@ def test_a_reversal_after_dispatch_is_a_debt(shop: Shop) -> None:
     assert [order.id for order in shop.orders.queue("debt")] == ["1001"]
 
 
-def test_a_free_order_goes_through_the_form(shop: Shop) -> None:
-    """Nothing is owed, so it is paid from its placing on, and no hand can untick that."""
+def test_a_free_order_is_changed_by_the_form(shop: Shop) -> None:
+    """Nothing is outstanding, so it is paid when it is placed, and the form cannot untick that."""
     shop.create(total="0")
     assert shop.orders.save("1001", {"sent", "paid"}, version=1).order.state == "sent+paid"
     with pytest.raises(Refused):
@@ -243,7 +243,7 @@ def test_money_paid_for_a_free_order_is_due_back(shop: Shop) -> None:
     }
 
 
-def test_a_reversal_of_nothing_is_refused_on_a_free_order(shop: Shop) -> None:
+def test_a_reversal_of_zero_is_refused_on_a_free_order(shop: Shop) -> None:
     shop.create(total="0")
     shop.orders.fire("1001", "pay", amount="5")
     before = shop.dump()
@@ -252,8 +252,8 @@ def test_a_reversal_of_nothing_is_refused_on_a_free_order(shop: Shop) -> None:
     assert shop.orders.fire("1001", "unpay", comment="bounced").order.state == "sent+paid"
 
 
-def test_an_order_with_money_is_not_taken_back(shop: Shop) -> None:
-    """unplace would hide money that was received."""
+def test_an_order_with_money_is_not_unplaced(shop: Shop) -> None:
+    """`unplace` would hide received money."""
     shop.create()
     shop.orders.fire("1001", "pay", amount="4")
     assert refused(shop, "unplace") == ["holds_money"]
@@ -268,7 +268,7 @@ def test_reinstated_money_is_no_longer_due_back(shop: Shop) -> None:
 
 
 def test_sums_are_exact(shop: Shop) -> None:
-    """A penny stays one, at the largest total that there may be."""
+    """A penny counts at the largest possible total."""
     total = "999999999999999.99"
     shop.create(total=total, lines=())
     for amount in ("0.01", "999999999999999.97"):
@@ -279,7 +279,7 @@ def test_sums_are_exact(shop: Shop) -> None:
     assert shop.orders.totals() == {"GBP": Decimal(total)}
 
 
-def test_amounts_are_told_apart_whatever_the_callers_precision(shop: Shop) -> None:
+def test_amounts_are_distinct_under_any_precision_of_the_caller(shop: Shop) -> None:
     with localcontext() as context:
         context.prec = 3
         shop.create(total="1234.56")
@@ -288,8 +288,8 @@ def test_amounts_are_told_apart_whatever_the_callers_precision(shop: Shop) -> No
             shop.orders.fire("1001", "pay", amount="1234.55", key="evt_1")
 
 
-def test_sums_are_exact_whatever_the_callers_precision(shop: Shop) -> None:
-    """A host that rounds its own decimals does not round ours."""
+def test_sums_are_exact_under_any_precision_of_the_caller(shop: Shop) -> None:
+    """A host that rounds its decimals does not round those of the library."""
     with localcontext() as context:
         context.prec = 3
         shop.create(total="1234.56")
@@ -300,7 +300,7 @@ def test_sums_are_exact_whatever_the_callers_precision(shop: Shop) -> None:
         assert shop.orders.totals() == {"GBP": Decimal("1234.56")}
 
 
-def test_credits_are_exact_whatever_the_precision_of_the_host(any_shop: Shop) -> None:
+def test_credits_are_exact_under_any_precision_of_the_host(any_shop: Shop) -> None:
     with localcontext() as context:
         context.prec = 3
         any_shop.create(total="1234.56")
@@ -311,7 +311,7 @@ def test_credits_are_exact_whatever_the_precision_of_the_host(any_shop: Shop) ->
         assert (order.credited, order.outstanding) == (Decimal(0), Decimal("1234.56"))
 
 
-def test_events_without_ids_are_told_apart_whatever_the_precision_of_the_host() -> None:
+def test_events_without_ids_are_distinct_under_any_precision_of_the_host() -> None:
     with localcontext() as context:
         context.prec = 3
         keys = {

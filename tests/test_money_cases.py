@@ -1,4 +1,4 @@
-"""Money as real shops see it: cases M1 to M14, each with the outcome that is expected."""
+"""Cases M1 to M14 of money in real shops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=KINDS)
 def shop(request: pytest.FixtureRequest, tmp_path: Path, new_shop: type[Shop]) -> Iterator[Shop]:
-    """A shop with an order over 100.00 GBP, not placed yet."""
+    """Return a shop with an unplaced order over 100.00 GBP."""
     with opened(request.param, tmp_path) as store:
         shop = new_shop(store=store)
         shop.create("1", total="100.00")
@@ -40,7 +40,7 @@ def receipt(shop: Shop, trigger: str, amount: object = None, reference: str | No
 
 
 def gateway(shop: Shop, trigger: str, amount: object, reference: str, transaction_id: str, **said: Any) -> Receipt:
-    """A fact as a gateway reports it."""
+    """Fire a fact of a gateway."""
     return shop.orders.fire(
         "1",
         trigger,
@@ -103,7 +103,7 @@ def test_m3_refund_of_a_live_paid_order_reduces_its_price(shop: Shop, dispatched
     audited(shop)
 
 
-def test_m4_charge_back_before_dispatch_unticks_the_invoice_of_the_payment(shop: Shop) -> None:
+def test_m4_chargeback_before_dispatch_unticks_the_invoice_of_the_payment(shop: Shop) -> None:
     assert fire(shop, "pay", 100, "ch_1").state == "sent+invoiced+paid"
     order = gateway(shop, "unpay", 100, "ch_1", "dp_1").order
     assert (order.state, order.outstanding) == ("sent", Decimal(100))
@@ -114,7 +114,7 @@ def test_m4_charge_back_before_dispatch_unticks_the_invoice_of_the_payment(shop:
     audited(shop)
 
 
-def test_m4_charge_back_leaves_an_invoice_that_was_ticked_by_hand(shop: Shop) -> None:
+def test_m4_chargeback_keeps_an_invoice_that_was_ticked_by_hand(shop: Shop) -> None:
     fire(shop, "place")
     fire(shop, "invoice")
     fire(shop, "pay", 100, "ch_1")
@@ -131,7 +131,7 @@ def test_m4_invoice_of_the_payment_lasts_while_the_order_is_dispatched(shop: Sho
 
 
 @pytest.mark.parametrize("first", ["by hand", "gateway"])
-def test_m5_refund_counts_once_whoever_reports_it_first(shop: Shop, first: str) -> None:
+def test_m5_refund_counts_once_in_any_order_of_reports(shop: Shop, first: str) -> None:
     gateway(shop, "pay", 100, "ch_1", "ch_1")
     told: list[Callable[[], Receipt]] = [
         lambda: receipt(shop, "refund", 30, "ch_1", transaction_id="re_1"),
@@ -156,7 +156,7 @@ def test_m6_dispute_won_counts_the_money_again(shop: Shop) -> None:
     audited(shop)
 
 
-def test_m6_dispute_won_before_it_is_reported_lost_has_to_wait(shop: Shop) -> None:
+def test_m6_won_dispute_waits_for_the_report_of_its_loss(shop: Shop) -> None:
     fire(shop, "pay", 100, "ch_1")
     with pytest.raises(Refused) as early:
         gateway(shop, "restore_payment", 100, "ch_1", "dp_1")
@@ -179,7 +179,7 @@ def test_m7_two_captures_of_one_payment_count_both(shop: Shop, amounts: tuple[in
 
 
 def test_m7_first_identified_capture_adopts_an_unidentified_one(shop: Shop) -> None:
-    """A redirect reports the payment alone, the webhook its capture. A second capture is new money."""
+    """A redirect reports only the payment, and the webhook its capture. A second capture is new money."""
     fire(shop, "pay", 50, "auth_1")
     assert gateway(shop, "pay", 50, "auth_1", "cap_1").duplicate
     assert gateway(shop, "pay", 50, "auth_1", "cap_1").duplicate
@@ -202,7 +202,7 @@ def test_m8_refund_counts_once_and_is_due_again_when_it_fails(shop: Shop) -> Non
     audited(shop)
 
 
-def test_m8_failed_refund_of_a_live_order_is_told(shop: Shop) -> None:
+def test_m8_failed_refund_of_a_live_order_queues_a_message(shop: Shop) -> None:
     fire(shop, "pay", 100, "ch_1")
     gateway(shop, "refund", 100, "ch_1", "re_1")
     order = gateway(shop, "refund_failed", 100, "ch_1", "re_1").order
@@ -227,7 +227,7 @@ def test_m9_money_in_another_currency_pays_for_nothing(shop: Shop) -> None:
     audited(shop)
 
 
-def test_m10_part_payment_says_what_is_missing(shop: Shop) -> None:
+def test_m10_part_payment_reports_the_outstanding_money(shop: Shop) -> None:
     fire(shop, "pay", 98, "ch_1")
     (message,) = shop.messages("payment.received")
     assert (message.payload["amount"], message.payload["outstanding"]) == ("98", "2.00")
@@ -283,7 +283,7 @@ def test_m12_free_order_is_paid_when_it_is_placed(shop: Shop) -> None:
     assert shop.orders.fire("free", "dispatch").order.state == "sent+paid+dispatched"
 
 
-def test_m13_order_is_told_as_paid_whenever_money_came_online(shop: Shop) -> None:
+def test_m13_order_with_online_money_queues_order_paid(shop: Shop) -> None:
     fire(shop, "pay", 20, "ch_1")
     assert not shop.messages("order.paid")
     order = fire(shop, "pay", 80)
@@ -295,7 +295,7 @@ def test_m13_order_is_told_as_paid_whenever_money_came_online(shop: Shop) -> Non
     assert fire(shop, "refund", 20, "ch_1").held == 80
 
 
-def test_m13_order_paid_by_hand_alone_is_not_told(shop: Shop) -> None:
+def test_m13_order_paid_only_by_hand_queues_no_order_paid(shop: Shop) -> None:
     fire(shop, "pay", 100)
     assert not shop.messages("order.paid")
 

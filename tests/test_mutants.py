@@ -1,4 +1,4 @@
-"""No row of the shop's table, and no formula of its ledgers, can be wrong unnoticed.
+"""Tests detect every small fault in a row of the shop's table or a formula of its ledgers.
 
 A mutant of the default table (`tests/mutants.py`) is refused by the constructor, contradicts a claim of the shop, or
 differs from the golden table of `test_table` or from the examples of money and goods. A mutant that takes the same rows
@@ -37,11 +37,11 @@ FEW_ROWS = 2
 """Enough ledger rows to kill most mutants."""
 
 Verdict = str | None
-"""What caught a mutant, None if nothing did."""
+"""The claim or example that caught a mutant, or None."""
 
 
 class Caught(Exception):
-    """A claim failed, so the proof need not go on."""
+    """A claim failed, so the proof can stop."""
 
 
 def strict(claim: EveryOrder | EveryStep) -> EveryOrder | EveryStep:
@@ -67,9 +67,9 @@ SAME_TEST = "the row has the other guard with the same test already"
 STAYS_COVERED = "money that comes leaves a paid order covered, so the row before is taken"
 OTHERS_FIRST = "a row before it is open to every order that is not cancelled"
 NEVER_COVERS = "of an unpaid order something is outstanding, and money that goes back, or goods, never lower that"
-AS_WHEN_CANCELLED = "of a cancelled order it does what the last row does"
+AS_WHEN_CANCELLED = "on a cancelled order it has the result of the last row"
 ONE_SUBJECT = "a refund is about the payment that it names, so the guard always holds"
-MARK_IS_INVOICED = "an invoice by payment is ticked, so the guard on it says so"
+MARK_IS_INVOICED = "an invoice by payment is ticked, so the guard on it holds"
 MARK_IS_PAID = (
     "of a live order that is not dispatched, and of a cancelled one, an invoice by payment lasts while it is paid"
 )
@@ -182,7 +182,7 @@ EQUIVALENT: dict[str, str] = {
     "37 reinstate: guards with beyond_cost": NO_CREDIT,
     "47 amend: needs with sent for paid": MARK_IS_PAID,
 }
-"""By label, the reason why a mutant that no test catches decides as the table does."""
+"""By label, the reason why an uncaught mutant decides as the table does."""
 
 EQUIVALENT_FORMULAS = {
     "part_dispatched 1": "an order without shipments has shipped nothing",
@@ -190,9 +190,9 @@ EQUIVALENT_FORMULAS = {
     "_drawn 4": "an order holds no more than it has left to ship, so no more is spare than it ships",
     "shortages 1": "a guard on the stock counts only if the rule makes the order take stock",
     "lines_as_ordered 1": "no shipment has more items than the order has lines",
-    "held_after 5": "only a changed table leaves stock with an order whose state holds none",
+    "held_after 5": "only a changed table leaves stock with an order whose state holds no stock",
     "held_after 6": "goods move on live orders alone, and those hold stock",
-    "held_as_amended 1": "an order with lines that holds no stock is not live, so it takes none",
+    "held_as_amended 1": "an order with lines that holds no stock is not live, so it takes no stock",
     "stock_moves 9": "only a return is without restock",
     "stock_moves 13": "pieces are lost only if they were out",
     "_outcome 1": "an order that holds no stock had no lines, or does not take stock",
@@ -203,11 +203,11 @@ EQUIVALENT_FORMULAS = {
     "_adopted_by 1": "the first row of a payment is a capture",
     "_adopted_by 3": "a capture without an id is the first of its payment, or `recorded_before` would have answered it",
 }
-"""By function and number of the change, the reason why a wrong formula that no test catches is a right one."""
+"""By function and number of the change, the reason why an uncaught formula is equivalent."""
 
 
 def built(workflow: Workflow, rules: Iterable[Rule]) -> Workflow:
-    """Return the same workflow with other rows."""
+    """Return the workflow with other rows."""
     return Workflow(
         workflow.statuses,
         rules,
@@ -262,22 +262,22 @@ class Golden:
         self._goods = {name: run_goods(TABLE, lines, requests) for name, (lines, requests) in GOODS_EXAMPLES.items()}
 
     def has_other_examples(self, workflow: Workflow) -> bool:
-        """Return whether a workflow leads to another outcome in one of the ledger examples."""
+        """Return whether a workflow has another result in one of the ledger examples."""
         return any(
             run(workflow, total, requests) != self._outcomes[name] for name, (total, requests) in EXAMPLES.items()
         )
 
     def has_other_goods(self, workflow: Workflow) -> bool:
-        """Return whether a workflow leads to another outcome in one of the examples of goods."""
+        """Return whether a workflow has another result in one of the goods examples."""
         return any(
             run_goods(workflow, lines, requests) != self._goods[name]
             for name, (lines, requests) in GOODS_EXAMPLES.items()
         )
 
     def differs(self, workflow: Workflow, triggers: Iterable[str] = TABLE.triggers) -> bool:
-        """Return whether a workflow decides some of the triggers in another way.
+        """Return whether a workflow decides some triggers differently.
 
-        Each order is copied: an order keeps the sums that it was asked for, right or wrong.
+        Each order is copied, because an order caches its sums, right or wrong.
         """
         return any(
             list(rows_of(workflow, evolve(order), trigger)) != rows
@@ -305,7 +305,7 @@ def breaks_a_claim(workflow: Workflow, monkeypatch: pytest.MonkeyPatch, thorough
 
 
 def verdict(label: str, rules: Sequence[Rule], golden: Golden, monkeypatch: pytest.MonkeyPatch) -> Verdict:
-    """Return what tells a mutant from the table."""
+    """Return the test that distinguishes a mutant from the table."""
     try:
         mutant = built(TABLE, rules)
         proof = prove(mutant, *ABOUT_THE_TABLE)
@@ -325,12 +325,12 @@ def verdict(label: str, rules: Sequence[Rule], golden: Golden, monkeypatch: pyte
         return breaks_a_claim(mutant, monkeypatch, thorough=stressed() or label not in EQUIVALENT)
     except (WorkflowError, UnknownTrigger):
         return "refused"
-    except KeyError:  # A guard asks for money, on a row that has none.
+    except KeyError:  # A guard reads money on a row without money.
         return "fails"
 
 
 def verdict_on_a_formula(golden: Golden, monkeypatch: pytest.MonkeyPatch, thorough: bool) -> Verdict:
-    """Return what tells a wrong formula, while it is in force, from the right one."""
+    """Return the test that distinguishes an applied wrong formula from the right one."""
     try:
         if golden.has_other_goods(TABLE):
             return "examples of goods"
@@ -339,7 +339,7 @@ def verdict_on_a_formula(golden: Golden, monkeypatch: pytest.MonkeyPatch, thorou
         if golden.differs(TABLE):
             return "golden table"
         return breaks_a_claim(TABLE, monkeypatch, thorough)
-    except Exception as error:  # A wrong formula may fail in any way.
+    except Exception as error:  # A wrong formula may raise any exception.
         return f"fails: {type(error).__name__}"
 
 
@@ -374,7 +374,7 @@ def test_mutant_of_several_rows_is_caught_unless_it_is_equivalent(
 
 
 def test_equivalent_mutants_are_mutants() -> None:
-    """A label that no mutant has any more is removed from the list."""
+    """A label without a mutant must be removed from the list."""
     labels = {label for row in range(1, len(TABLE.rules) + 1) for label, _ in mutants_of(TABLE, row)}
     assert labels | {label for label, _ in mutants_of_the_whole(TABLE)} >= EQUIVALENT.keys()
 
@@ -394,7 +394,7 @@ def test_mutant_of_a_formula_is_caught_unless_it_is_equivalent(golden: Golden, m
 
 
 def test_the_table_itself_is_not_caught(golden: Golden) -> None:
-    """Mutants are not caught only because they are built again."""
+    """The rebuilt table passes, so mutants are not caught only for being rebuilt."""
     again = built(TABLE, TABLE.rules)
     assert not golden.differs(again)
     assert not golden.has_other_examples(again)
@@ -403,5 +403,5 @@ def test_the_table_itself_is_not_caught(golden: Golden) -> None:
 
 
 def test_nothing_traces_the_mutants() -> None:
-    """Coverage does not either, even in a worker of pytest-xdist: `tests/conftest.py` suspends it."""
+    """`tests/conftest.py` suspends coverage, even in a worker of pytest-xdist."""
     assert sys.gettrace() is None

@@ -1,4 +1,4 @@
-"""Delivering messages: after their commit, at least once, in order per order, whatever a handler raises."""
+"""Messages are delivered after their commit, at least once, in order per order, even if a handler raises."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def tell(shop: Shop, order_id: str, *comments: str) -> None:
-    """Queue a mail for each comment on an order, which is created where it is not there."""
+    """Queue a mail for each comment on an order. Create the order if it is missing."""
     if order_id not in {order.id for order in shop.all()}:
         shop.create(order_id)
     for comment in comments:
@@ -28,7 +28,7 @@ def tell(shop: Shop, order_id: str, *comments: str) -> None:
 
 
 class Post:
-    """A handler that keeps what it is given, and fails where it is told to."""
+    """A handler that records messages, and fails for some."""
 
     def __init__(self, shop: Shop, failing: str | None = None) -> None:
         self.shop = shop
@@ -60,7 +60,7 @@ def test_messages_are_delivered_once_and_in_order(shop: Shop) -> None:
 
 
 def test_the_handler_reads_the_order_as_committed(shop: Shop) -> None:
-    """saleor/saleor#5455: the mail never tells of an order that is not there yet."""
+    """saleor/saleor#5455: a mail never precedes its order."""
     shop.create()
     shop.orders.fire("1001", "pay", reference="ch_1")
     states: list[str] = []
@@ -68,21 +68,21 @@ def test_the_handler_reads_the_order_as_committed(shop: Shop) -> None:
     assert states == ["sent+invoiced+paid"]
 
 
-def test_the_limit_is_how_many_are_tried(shop: Shop) -> None:
-    """Over several batches too."""
+def test_the_limit_counts_attempts(shop: Shop) -> None:
+    """The limit may span several batches."""
     tell(shop, "1001", *(str(n) for n in range(25)))
     post = Post(shop)
     assert [shop.orders.deliver(post, limit=limit) for limit in (1, 12, 100)] == [1, 12, 12]
     assert post.comments == [str(n) for n in range(25)]
 
 
-def test_a_hundred_are_tried_where_no_limit_is_given(shop: Shop) -> None:
+def test_a_hundred_are_tried_by_default(shop: Shop) -> None:
     tell(shop, "1001", *(str(n) for n in range(101)))
     assert [shop.orders.deliver(Post(shop)) for _ in range(2)] == [100, 1]
 
 
 def test_message_of_order_created_again_survives_an_earlier_relay(any_shop: Shop) -> None:
-    """A relay claimed a message of the removed order. Its answer does not touch the message of the new order."""
+    """A relay claimed a message of the removed order. Its result does not affect the message of the new order."""
     until = any_shop.clock.now + LEASE
     claimed: list[Message] = []
     for number in range(2):
@@ -109,8 +109,8 @@ def test_message_of_order_created_again_is_delivered(any_shop: Shop) -> None:
         any_shop.store.remove(any_shop.orders.get("1001"))
 
 
-def test_a_failure_is_tried_again_later_under_the_same_id(shop: Shop) -> None:
-    """Nothing is lost, and the pause is kept."""
+def test_a_failure_is_retried_later_under_the_same_id(shop: Shop) -> None:
+    """No message is lost, and the pause is observed."""
     tell(shop, "1001", "a")
     post = Post(shop, failing="a")
     assert shop.orders.deliver(post) == 0
@@ -125,7 +125,7 @@ def test_a_failure_is_tried_again_later_under_the_same_id(shop: Shop) -> None:
 
 
 def test_pauses_grow_up_to_an_hour(shop: Shop) -> None:
-    """10 s, 20 s, 40 s, and so on; after a thousand failures still an hour."""
+    """They are 10 s, 20 s, 40 s and so on, and still an hour after a thousand failures."""
     tell(shop, "1001", "a")
     post = Post(shop, failing="a")
     pauses: list[int] = []
@@ -141,8 +141,8 @@ def test_pauses_grow_up_to_an_hour(shop: Shop) -> None:
     assert pauses == [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600, 3600]
 
 
-def test_a_failure_holds_up_its_own_order_only(shop: Shop) -> None:
-    """Sylius/Sylius#11768: one poisoned order does not stop the others; its later messages wait for it."""
+def test_a_failure_blocks_only_its_own_order(shop: Shop) -> None:
+    """Sylius/Sylius#11768: one poisoned order does not stop the others. Its later messages wait."""
     tell(shop, "1001", "a1", "a2")
     tell(shop, "1002", "b1", "b2")
     tell(shop, "1001", "a3")
@@ -161,7 +161,7 @@ def test_a_failure_holds_up_its_own_order_only(shop: Shop) -> None:
 
 
 def test_a_failure_is_logged_without_the_customers_data(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """By the message's id and topic and the kind of error; what a handler raises may hold an address."""
+    """The log has the message's id and topic and the type of the error, because its text may have an address."""
     tell(shop, "1001", "secret")
     with caplog.at_level(logging.DEBUG):
         shop.orders.deliver(Post(shop, failing="secret"))
@@ -174,7 +174,7 @@ def test_a_failure_is_logged_without_the_customers_data(shop: Shop, caplog: pyte
 
 
 def test_a_handler_that_is_stopped_loses_nothing(shop: Shop) -> None:
-    """What it did not finish is free for another relay once its lease has ended."""
+    """Another relay can claim its unfinished messages after the end of the lease."""
     tell(shop, "1001", "a", "b")
 
     def stopped(_: Message) -> None:
@@ -190,7 +190,7 @@ def test_a_handler_that_is_stopped_loses_nothing(shop: Shop) -> None:
 
 
 def test_a_handler_may_change_orders(shop: Shop) -> None:
-    """What it queues by that is delivered too."""
+    """The messages of these changes are delivered too."""
     tell(shop, "1001", "a")
 
     def handler(message: Message) -> None:
@@ -220,7 +220,7 @@ def test_several_relays_deliver_each_message_once_and_in_order(shop: Shop) -> No
 
 
 class Relay:
-    """A handler in the middle of whose first delivery something happens."""
+    """A handler that runs a function during its first delivery."""
 
     def __init__(self, shop: Shop, during: Callable[[], object]) -> None:
         self.shop = shop
@@ -234,7 +234,7 @@ class Relay:
 
 
 def test_late_relay_that_fails_leaves_the_lease_of_another(any_shop: Shop) -> None:
-    """Its lease has ended, and another relay is delivering the message: nobody else claims it."""
+    """Its lease has ended, and another relay delivers the message. Nobody else claims it."""
     tell(any_shop, "1001", "a")
     post = Post(any_shop)
 
@@ -268,7 +268,7 @@ def test_late_relay_does_not_postpone_a_message_that_another_has_leased(any_shop
 
 
 def test_two_relays_deliver_each_order_in_sequence(any_shop: Shop) -> None:
-    """The second one works while the first one delivers the head of an order: it gets nothing of that order."""
+    """While the first relay delivers the head of an order, the second one gets no message of that order."""
     tell(any_shop, "1001", "a1", "a2")
     tell(any_shop, "1002", "b1")
     second = Post(any_shop)
@@ -302,8 +302,8 @@ def test_damaged_order_stops_no_delivery(new_shop: type[Shop]) -> None:
     assert read == ["1002", "1002"]
 
 
-def test_recipient_not_reached_is_delivered_to_alone_and_holds_up_nothing(any_shop: Shop) -> None:
-    """Later messages of the order go on, and the next attempt names who remains."""
+def test_remaining_recipient_is_retried_alone_and_blocks_no_message(any_shop: Shop) -> None:
+    """Later messages of the order are delivered, and the next attempt has the remaining recipients."""
     tell(any_shop, "1001", "a", "b")
     seen: list[tuple[str, tuple[str, ...]]] = []
 
@@ -322,7 +322,7 @@ def test_recipient_not_reached_is_delivered_to_alone_and_holds_up_nothing(any_sh
 
 
 def test_recipient_that_cannot_be_reached_is_given_up_at_once(any_shop: Shop) -> None:
-    """As a dead letter, which a shop requeues once it corrected the address."""
+    """The message becomes a dead letter. A shop requeues it after correcting the address."""
     tell(any_shop, "1001", "a", "b")
 
     def handler(message: Message) -> None:

@@ -1,7 +1,7 @@
-"""The example of a shop and a gateway: what it prints, and what the shop does that no transcript shows.
+"""The example of a shop and a gateway: its output, and behaviour that the output does not show.
 
-After a change of what it prints, RENEW_GOLDEN=1 python -m pytest tests/test_payment_callback.py writes the golden file
-anew: read the difference before it is committed.
+After a change of the output, RENEW_GOLDEN=1 python -m pytest tests/test_payment_callback.py rewrites the golden file.
+Review the difference before the commit.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ EXAMPLE = ROOT / "examples" / "payment_callback"
 GOLDEN = Path(__file__).parent / "golden" / "examples" / "payment_callback.txt"
 SECRET = "whsec_c2VjcmV0"  # noqa: S105
 PATIENCE = 120.0
-"""Seconds after which a script that does not end counts as stuck."""
+"""Seconds after which a running script counts as stuck."""
 
 
 def run(*command: object, cwd: Path, modules: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a process of its own, from a folder that is not the checkout.
+    """Run Python in another process, from a folder outside of the checkout.
 
     Args:
         command: the script and its arguments.
         cwd: the folder.
-        modules: where modules are looked for first.
-        more: environment.
+        modules: a folder that is first on the module path.
+        more: further environment variables.
     """
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
     places = [*([] if modules is None else [modules]), ROOT, ROOT / "adapters"]
@@ -47,7 +47,7 @@ def run(*command: object, cwd: Path, modules: Path | None = None, **more: str) -
         "PYTHONWARNINGS": "error",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONIOENCODING": "utf-8",
-        # Where it makes its temporary files, so that it is seen when it leaves one.
+        # A separate folder for temporary files shows whether the script leaves one.
         "TMPDIR": str(cwd),
     }
     return subprocess.run(
@@ -63,12 +63,12 @@ def run(*command: object, cwd: Path, modules: Path | None = None, **more: str) -
 
 
 def assert_fails(done: subprocess.CompletedProcess[str], line: str) -> None:
-    """It ends with code 2 and this one line on stderr, and prints nothing."""
+    """Check that a process ended with code 2, this line on stderr, and no output."""
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line + "\n")
 
 
 def without(module: str, folder: Path) -> Path:
-    """A place for modules in which one is as if it were not installed."""
+    """Return a folder for the module path that hides one module."""
     folder.mkdir()
     script = f"raise ModuleNotFoundError('it is not installed', name={module!r})"
     (folder / f"{module}.py").write_text(script, encoding="utf-8")
@@ -76,10 +76,10 @@ def without(module: str, folder: Path) -> Path:
 
 
 class Example:
-    """A shop that runs and its gateway, and an order of 49.90 GBP in it.
+    """A running shop and its gateway, with an order over 49.90 GBP.
 
     Attributes:
-        order_id: of that order.
+        order_id: the id of that order.
     """
 
     _numbers = count(1)
@@ -92,24 +92,24 @@ class Example:
         assert shop.check_out(self.order_id).status == 201
 
     def captures(self, reference: str, amount: str = "49.90", currency: str = "GBP") -> dict[str, Any]:
-        """The gateway takes a payment of the order."""
+        """Capture a payment of the order at the gateway."""
         return self.gateway.capture(self.order_id, reference, amount, currency)
 
     def reports(self, event: dict[str, Any]) -> Answer:
-        """The gateway calls."""
+        """Send the webhook."""
         return self.shop.webhook(self.gateway.sign(f"evt of {self.order_id}", event))
 
     def returns(self, reference: str) -> Answer:
-        """The browser comes back."""
+        """Return with the browser."""
         return self.shop.thanks(self.order_id, reference=reference)
 
     def history(self) -> tuple[Entry, ...]:
-        """What happened to the order after its creation."""
+        """Return the entries of the order after its creation."""
         with closing(SqliteStore(self._folder / "shop.db")) as store:
             return Orders(store).history(self.order_id)[1:]
 
     def recorded(self) -> list[tuple[str, str | None]]:
-        """The same: trigger and author."""
+        """Return trigger and author of these entries."""
         return [(entry.trigger, entry.by) for entry in self.history()]
 
 
@@ -121,7 +121,7 @@ class Running(NamedTuple):
 
 @contextmanager
 def running(folder: Path, api: str | None = None) -> Iterator[Running]:
-    """A shop and its gateway; `api` is where the shop asks, if not there."""
+    """A running shop and its gateway. `api` replaces the address of the gateway."""
     secret = new_secret()
     gateway = Gateway(secret)
     with (
@@ -133,7 +133,7 @@ def running(folder: Path, api: str | None = None) -> Iterator[Running]:
 
 @pytest.fixture(scope="module", autouse=True)
 def shops_of_this_checkout() -> Iterator[None]:
-    """Whatever is installed."""
+    """Run the shops on the code of this checkout, not on an installed one."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "adapters")]))
         yield
@@ -150,7 +150,7 @@ def example(both: Running) -> Example:
     return Example(*both)
 
 
-def test_it_prints_what_its_golden_file_holds_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_it_prints_its_golden_file_and_leaves_no_files(tmp_path: Path) -> None:
     done = run(EXAMPLE / "gateway.py", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     if os.environ.get("RENEW_GOLDEN"):
@@ -159,14 +159,14 @@ def test_it_prints_what_its_golden_file_holds_and_leaves_nothing_behind(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_the_redirect_pays_where_it_is_first_and_the_webhook_is_its_duplicate(example: Example) -> None:
+def test_the_first_redirect_pays_and_the_webhook_is_a_duplicate(example: Example) -> None:
     event = example.captures("ch_1")
     assert example.returns("ch_1").content["state"] == "sent+invoiced+paid"
     assert example.reports(event).content["outcome"] == "duplicate"
     assert example.recorded() == [("pay", "redirect")]
 
 
-def test_the_webhook_pays_where_it_is_first_and_the_redirect_only_shows_the_order(example: Example) -> None:
+def test_the_first_webhook_pays_and_the_redirect_only_shows_the_order(example: Example) -> None:
     assert example.reports(example.captures("ch_1")).content["outcome"] == "applied"
     for _ in range(2):
         assert example.returns("ch_1").content["captured"] == "49.90"
@@ -196,15 +196,15 @@ def test_the_redirect_records_a_payment_as_the_webhook_would_have(amount: str, b
         "x" * 5000,
     ],
 )
-def test_no_reference_that_the_browser_makes_up_moves_money(reference: str, example: Example) -> None:
-    """Nor does the amount in its address."""
+def test_no_invented_reference_of_the_browser_moves_money(reference: str, example: Example) -> None:
+    """The amount in its address does not either."""
     example.gateway.capture("another order", "ch_0", "49.90")
     answer = example.shop.thanks(example.order_id, reference=reference, amount="49.90", status="captured")
     assert (answer.status, answer.content["state"], answer.content["captured"]) == (200, "unfinished", "0.00")
     assert example.recorded() == []
 
 
-def test_a_reference_of_any_letters_is_asked_for_as_it_is(example: Example) -> None:
+def test_a_reference_with_special_characters_is_quoted(example: Example) -> None:
     example.captures("ch/1 \N{SNOWMAN}?#%41")
     assert example.returns("ch/1 \N{SNOWMAN}?#%41").content["captured"] == "49.90"
 
@@ -216,8 +216,8 @@ def test_the_redirect_records_no_payment_that_the_gateway_has_not_captured(examp
     assert example.recorded() == []
 
 
-def test_the_redirect_shows_the_order_where_its_payment_cannot_be_recorded(example: Example) -> None:
-    """The webhook leaves the shop a note of it."""
+def test_the_redirect_shows_the_order_if_its_payment_cannot_be_recorded(example: Example) -> None:
+    """The webhook leaves a note for the shop."""
     event = example.captures("ch_1", currency="XBT")
     answer = example.returns("ch_1")
     assert (answer.status, answer.content["state"]) == (200, "unfinished")
@@ -226,9 +226,9 @@ def test_the_redirect_shows_the_order_where_its_payment_cannot_be_recorded(examp
     assert example.recorded() == [("comment", "gateway")]
 
 
-def test_a_gateway_that_cannot_be_asked_keeps_no_customer_from_the_order(tmp_path: Path) -> None:
-    """It is shown as it is, and the webhook pays it."""
-    # Bound and not listening: whoever asks there is turned away.
+def test_an_unreachable_gateway_does_not_hide_the_order_from_the_customer(tmp_path: Path) -> None:
+    """The page shows the current order, and the webhook pays it."""
+    # A bound socket that does not listen refuses connections.
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         with running(tmp_path, "{}:{}".format(*nobody.getsockname())) as both:
@@ -238,11 +238,11 @@ def test_a_gateway_that_cannot_be_asked_keeps_no_customer_from_the_order(tmp_pat
             assert (answer.status, answer.content["state"]) == (200, "unfinished")
             assert example.reports(event).content["outcome"] == "applied"
     assert (tmp_path / "shop.log").read_text(encoding="utf-8") == (
-        "WARNING shop: the gateway was not asked (ConnectionRefusedError): its webhook will tell\n"
+        "WARNING shop: the gateway did not answer (ConnectionRefusedError): its webhook will report the payment\n"
     )
 
 
-def test_an_order_that_is_not_there_has_no_page(example: Example) -> None:
+def test_a_missing_order_has_no_page(example: Example) -> None:
     example.gateway.capture("no order", "ch_1", "49.90")
     assert example.shop.thanks("no order", reference="ch_1").status == 404
     assert example.shop.thanks("x" * 300).status == 404
@@ -253,7 +253,7 @@ def test_an_order_number_is_given_once(example: Example) -> None:
     assert example.shop.check_out("x" * 300).status == 400
 
 
-def test_without_flask_it_says_how_to_install_it(tmp_path: Path) -> None:
+def test_missing_flask_is_named_with_its_command(tmp_path: Path) -> None:
     modules = without("flask", tmp_path / "modules")
     line = "shop.py: error: flask is missing: pip install order-fsm[examples]"
     assert_fails(run(EXAMPLE / "shop.py", "sqlite:shop.db", "--gateway", "x", cwd=tmp_path, modules=modules), line)
@@ -261,7 +261,7 @@ def test_without_flask_it_says_how_to_install_it(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [modules]
 
 
-def test_without_standardwebhooks_it_says_how_to_install_it(tmp_path: Path) -> None:
+def test_missing_standardwebhooks_is_named_with_its_command(tmp_path: Path) -> None:
     modules = without("standardwebhooks", tmp_path / "modules")
     shop = run(EXAMPLE / "shop.py", "sqlite:shop.db", "--gateway", "x", cwd=tmp_path, modules=modules)
     assert_fails(shop, "shop.py: error: standardwebhooks is missing: pip install order-fsm[examples]")
@@ -280,7 +280,7 @@ def test_without_standardwebhooks_it_says_how_to_install_it(tmp_path: Path) -> N
         ("json:nowhere/shop", SECRET, "nowhere"),
     ],
 )
-def test_a_shop_that_cannot_start_says_why_and_makes_nothing(
+def test_a_shop_that_cannot_start_prints_the_reason_and_creates_nothing(
     store: str, secret: str, said: str, tmp_path: Path
 ) -> None:
     done = run(EXAMPLE / "shop.py", store, "--gateway", "x", cwd=tmp_path, WEBHOOK_SECRET=secret)
@@ -291,7 +291,7 @@ def test_a_shop_that_cannot_start_says_why_and_makes_nothing(
 
 
 def test_a_shop_ends_with_its_input(tmp_path: Path) -> None:
-    """So that it does not outlive the program that started it."""
+    """It therefore does not outlive the program that started it."""
     done = run(EXAMPLE / "shop.py", "json:shop", "--gateway", "x", cwd=tmp_path, WEBHOOK_SECRET=SECRET)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("127.0.0.1:")

@@ -1,4 +1,4 @@
-"""The gateway's callback: what comes of each, what it leaves behind, and what never moves money."""
+"""Callbacks of a gateway: their outcomes, their effects, and the ones that never move money."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def gateway(any_shop: Shop) -> Gateway:
-    """A gateway, and order 1001 over 10.00 GBP in the shop."""
+    """Return a gateway for a shop with order 1001 over 10.00 GBP."""
     any_shop.create()
     return Gateway(any_shop)
 
@@ -57,7 +57,7 @@ def test_a_payment_in_full_is_applied(any_shop: Shop, gateway: Gateway) -> None:
     assert (entry.trigger, entry.by, entry.key) == ("pay", "gateway", "gateway:evt_1")
 
 
-def test_an_event_that_comes_again_is_a_duplicate(any_shop: Shop, gateway: Gateway) -> None:
+def test_a_redelivered_event_is_a_duplicate(any_shop: Shop, gateway: Gateway) -> None:
     first = gateway.send()
     before = any_shop.dump()
     again = gateway.send()
@@ -76,7 +76,7 @@ def test_a_payment_under_another_event_id_is_a_duplicate(any_shop: Shop, gateway
 
 
 def test_part_payments_are_recorded_until_the_last_one_pays(any_shop: Shop, gateway: Gateway) -> None:
-    """Each is a line that the customer may read."""
+    """The customer may read each of them."""
     half = gateway.send(amount="5.00")
     assert named(half) == ("recorded", 200)
     assert any_shop.orders.get("1001").state == "sent"
@@ -85,7 +85,7 @@ def test_part_payments_are_recorded_until_the_last_one_pays(any_shop: Shop, gate
     assert [entry.facts["amount"] for entry in any_shop.orders.progress("1001")] == [5, 5]
 
 
-def test_too_much_is_applied_and_due_back(any_shop: Shop, gateway: Gateway) -> None:
+def test_overpayment_is_applied_and_due_back(any_shop: Shop, gateway: Gateway) -> None:
     assert named(gateway.send(amount="12.50")) == ("applied", 200)
     assert any_shop.orders.get("1001").refund_due == Decimal("2.50")
     assert any_shop.topics() == ["order.paid", "refund.due"]
@@ -110,8 +110,8 @@ def test_a_payment_on_a_cancelled_order_is_recorded_and_due_back(any_shop: Shop,
 
 
 @pytest.mark.parametrize("kind", ["failed", "disputed", "Captured", "CAPTURED", "captured ", "refund", "pay", "place"])
-def test_only_kinds_that_mean_money_move_money(any_shop: Shop, gateway: Gateway, kind: str) -> None:
-    """Anything else, however close in spelling, is noted for the shop, once, and unticks nothing."""
+def test_only_kinds_of_money_move_money(any_shop: Shop, gateway: Gateway, kind: str) -> None:
+    """Any other kind, even with a similar spelling, becomes one note for the shop and unticks no box."""
     gateway.send()
     paid = any_shop.orders.get("1001")
     for outcome in ("recorded", "duplicate"):
@@ -130,8 +130,8 @@ def test_a_note_needs_no_money(any_shop: Shop, gateway: Gateway) -> None:
     assert notes(any_shop) == ["gateway: failed"]
 
 
-def test_money_of_another_currency_is_recorded_and_pays_for_nothing(any_shop: Shop, gateway: Gateway) -> None:
-    """M9: it is a fact in its own currency. The shop is told, and the timer leaves the order alone."""
+def test_money_of_another_currency_is_recorded_and_settles_nothing(any_shop: Shop, gateway: Gateway) -> None:
+    """M9: it is a fact in its own currency. A message reports it, and the order does not expire."""
     for outcome in ("recorded", "duplicate"):
         assert named(gateway.send(currency="EUR", amount="11.70")) == (outcome, 200)
     order = any_shop.orders.get("1001")
@@ -144,10 +144,10 @@ def test_money_of_another_currency_is_recorded_and_pays_for_nothing(any_shop: Sh
 
 
 @pytest.mark.parametrize("money", [{"currency": "XBT"}, {"amount": "10.001"}, {"currency": "JPY", "amount": "0.5"}])
-def test_money_that_no_ledger_can_hold_is_noted_and_the_shop_is_told(
+def test_money_that_no_ledger_can_hold_is_noted_and_reported(
     any_shop: Shop, gateway: Gateway, money: dict[str, str]
 ) -> None:
-    """An unknown currency, or an amount finer than its smallest unit."""
+    """It has an unknown currency, or an amount finer than its smallest unit."""
     for outcome in ("recorded", "duplicate"):
         assert named(gateway.send(**money)) == (outcome, 200)
     order = any_shop.orders.get("1001")
@@ -156,7 +156,7 @@ def test_money_that_no_ledger_can_hold_is_noted_and_the_shop_is_told(
     assert any_shop.topics() == ["payment.unmatched"]
 
 
-def test_a_payment_of_nothing_is_noted(any_shop: Shop, gateway: Gateway) -> None:
+def test_a_payment_of_zero_is_noted(any_shop: Shop, gateway: Gateway) -> None:
     assert named(gateway.send(amount="0.00")) == ("recorded", 200)
     assert any_shop.orders.get("1001").payments == ()
     assert notes(any_shop) == ["gateway: captured, 0.00 GBP, ch_1"]
@@ -166,7 +166,7 @@ def test_a_payment_of_nothing_is_noted(any_shop: Shop, gateway: Gateway) -> None
 
 
 def test_one_payment_is_refunded_in_several_parts(any_shop: Shop, gateway: Gateway) -> None:
-    """Equal ones too; each event counts once."""
+    """Equal parts are possible. Each event counts once."""
     gateway.send()
     for event_id in ("evt_2", "evt_3", "evt_2", "evt_3"):
         gateway.send("refunded", event_id, amount="3.00")
@@ -179,7 +179,7 @@ def test_one_payment_is_refunded_in_several_parts(any_shop: Shop, gateway: Gatew
 
 @pytest.mark.parametrize("kind", ["refunded", "reversed"])
 def test_a_fact_beyond_its_payment_is_unmatched_after_a_day(any_shop: Shop, gateway: Gateway, kind: str) -> None:
-    """M14: it is parked as long as an earlier fact may still come, and no gateway repeats it for ever."""
+    """M14: it is parked while an earlier fact may still come. The gateway does not repeat it for ever."""
     gateway.send()
     gateway.send(kind, "evt_2", amount="8.00")
     any_shop.orders.deliver(lambda message: None)
@@ -201,8 +201,8 @@ def test_a_fact_beyond_its_payment_is_unmatched_after_a_day(any_shop: Shop, gate
 
 
 @pytest.mark.parametrize("kind", ["refunded", "reversed"])
-def test_what_is_given_back_before_it_came_is_parked(any_shop: Shop, gateway: Gateway, kind: str) -> None:
-    """The shop is told of it once; sent again after the payment, under the same id, it is applied."""
+def test_a_refund_before_its_payment_is_parked(any_shop: Shop, gateway: Gateway, kind: str) -> None:
+    """A note reports it once. A redelivery after the payment, under the same id, is applied."""
     for _ in range(2):
         assert named(gateway.send(kind, "evt_2")) == ("parked", 503)
     assert any_shop.orders.get("1001").payments == ()
@@ -214,7 +214,7 @@ def test_what_is_given_back_before_it_came_is_parked(any_shop: Shop, gateway: Ga
 
 
 def test_a_refund_waits_for_its_own_payment_only(any_shop: Shop, gateway: Gateway) -> None:
-    """Money of another payment does not stand in for it."""
+    """Money of another payment does not count."""
     gateway.send(amount="5.00")
     assert named(gateway.send("refunded", "evt_2", reference="ch_2", amount="5.00")) == ("parked", 503)
     assert named(gateway.send("refunded", "evt_3", amount="5.00")) == ("recorded", 200)
@@ -224,8 +224,8 @@ def test_a_refund_waits_for_its_own_payment_only(any_shop: Shop, gateway: Gatewa
     assert (order.captured, order.refunded) == (Decimal(10), Decimal(10))
 
 
-def test_a_charge_back_is_not_limited_by_refunds(any_shop: Shop, gateway: Gateway) -> None:
-    """The bank takes back what it takes."""
+def test_a_chargeback_is_not_limited_by_refunds(any_shop: Shop, gateway: Gateway) -> None:
+    """The bank decides the amount."""
     gateway.send()
     gateway.send("refunded", "evt_2", amount="6.00")
     assert gateway.send("reversed", "evt_4", amount="8.00").http_status == 200
@@ -233,15 +233,15 @@ def test_a_charge_back_is_not_limited_by_refunds(any_shop: Shop, gateway: Gatewa
     assert (order.reversed, order.held) == (Decimal(8), Decimal(-4))
 
 
-def test_a_payment_of_nothing_given_back_is_noted_at_once(any_shop: Shop, gateway: Gateway) -> None:
-    """No payment that is still to come makes it right, and no money is missing."""
+def test_a_refund_of_zero_is_noted_at_once(any_shop: Shop, gateway: Gateway) -> None:
+    """No later payment changes its bound, and no money is missing."""
     for kind in ("refunded", "reversed", "refund_failed", "restored"):
         assert named(gateway.send(kind, f"evt_{kind}", amount="0")) == ("recorded", 200)
     assert any_shop.topics() == []
 
 
 def test_a_payment_that_a_shops_own_rule_forbids_is_noted(new_shop: type[Shop]) -> None:
-    """vendurehq/vendure#2657: known, and not applicable: it is not sent again for days."""
+    """vendurehq/vendure#2657: the event is known and not applicable, so the gateway does not repeat it for days."""
     shop = new_shop(shop_workflow().extend(forbids={"pay": ["dispatched"]}))
     shop.bring("sent+invoiced+dispatched")
     assert named(Gateway(shop).send()) == ("recorded", 200)
@@ -250,7 +250,7 @@ def test_a_payment_that_a_shops_own_rule_forbids_is_noted(new_shop: type[Shop]) 
 
 
 def test_a_reversal_unpays(any_shop: Shop, gateway: Gateway) -> None:
-    """What the bank says of it is not for the customer."""
+    """The customer cannot read the text of the bank."""
     gateway.send()
     read = any_shop.orders.progress("1001")
     assert named(gateway.send("reversed", "evt_2")) == ("applied", 200)
@@ -262,7 +262,7 @@ def test_a_reversal_unpays(any_shop: Shop, gateway: Gateway) -> None:
 # Parked
 
 
-def test_an_unknown_order_is_parked_until_it_is_there(any_shop: Shop) -> None:
+def test_an_unknown_order_is_parked_until_it_exists(any_shop: Shop) -> None:
     gateway = Gateway(any_shop)
     before = any_shop.dump()
     for kind in ("captured", "failed", "refunded"):
@@ -274,7 +274,7 @@ def test_an_unknown_order_is_parked_until_it_is_there(any_shop: Shop) -> None:
 
 @pytest.mark.parametrize("failure", [StoreUnavailable, StoreFull, StoreCorrupt])
 def test_a_store_that_fails_parks_the_callback(any_shop: Shop, gateway: Gateway, failure: type[Exception]) -> None:
-    """Nothing is burnt: sent again once the store is back it is applied, and counts once."""
+    """The key stays free. A redelivery to a working store is applied and counts once."""
 
     def fails() -> None:
         raise failure("the disk of ann@example.com is away")
@@ -289,7 +289,7 @@ def test_a_store_that_fails_parks_the_callback(any_shop: Shop, gateway: Gateway,
     assert any_shop.orders.get("1001").captured == 10
 
 
-def test_an_order_that_others_keep_changing_parks_the_callback(any_shop: Shop, gateway: Gateway) -> None:
+def test_an_order_under_constant_conflict_parks_the_callback(any_shop: Shop, gateway: Gateway) -> None:
     def conflict() -> None:
         raise VersionConflict("somebody else was first")
 
@@ -301,8 +301,8 @@ def test_an_order_that_others_keep_changing_parks_the_callback(any_shop: Shop, g
 # Rejected
 
 
-def test_the_same_event_with_another_content_is_rejected(any_shop: Shop, gateway: Gateway) -> None:
-    """Another amount, currency, reference, kind or order under an id that is taken: a conflict, no duplicate."""
+def test_the_same_event_with_other_content_is_rejected(any_shop: Shop, gateway: Gateway) -> None:
+    """Another amount, currency, reference, kind or order under a used id is a conflict, not a duplicate."""
     any_shop.create("1002")
     gateway.send()
     gateway.send("failed", "evt_2")
@@ -319,7 +319,7 @@ def test_the_same_event_with_another_content_is_rejected(any_shop: Shop, gateway
 def test_the_same_payment_with_another_amount_is_rejected(
     any_shop: Shop, gateway: Gateway, other: dict[str, str]
 ) -> None:
-    """Under another event id too; neither is it noted."""
+    """This holds under another event id too. The event is not noted."""
     gateway.send()
     before = any_shop.dump()
     for _ in range(2):
@@ -329,10 +329,10 @@ def test_the_same_payment_with_another_amount_is_rejected(
 
 @pytest.mark.parametrize("kind", ["captured", "refunded", "reversed"])
 @pytest.mark.parametrize("missing", ["amount", "currency", "reference"])
-def test_money_says_how_much_of_what_by_which_payment(
+def test_money_event_needs_amount_currency_and_payment(
     any_shop: Shop, gateway: Gateway, kind: str, missing: str
 ) -> None:
-    """Nothing is made up for what is left out: not all that is outstanding, not the order's currency."""
+    """Missing values have no defaults, such as the outstanding amount or the order's currency."""
     gateway.send()
     before = any_shop.dump()
     for absent in (..., None):
@@ -371,8 +371,8 @@ UNREADABLE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=[ascii(name) for name in UNREADABLE])
-def test_a_body_that_is_no_event_is_rejected(shop: Shop, body: bytes) -> None:
-    """Although the gateway signed it. It leaves nothing behind, and its id is not used up."""
+def test_a_signed_body_that_is_not_an_event_is_rejected(shop: Shop, body: bytes) -> None:
+    """It changes nothing, and its id stays free."""
     shop.create()
     gateway = Gateway(shop)
     before = shop.dump()
@@ -385,7 +385,7 @@ def test_a_body_that_is_no_event_is_rejected(shop: Shop, body: bytes) -> None:
 
 @pytest.mark.parametrize("event_id", ["", " ", "x" * 201, "é\x85"])
 def test_an_event_needs_an_id(shop: Shop, event_id: str) -> None:
-    """An empty header is none: then the body stands for itself, as it does where the header is not signed."""
+    """An empty or unsigned header is not an id. The content of the body identifies the event then."""
     shop.create()
     outcome = Gateway(shop).send(event_id=event_id)
     assert named(outcome) == (("applied", 200) if event_id == "" else ("rejected", 400))
@@ -403,7 +403,7 @@ def test_an_event_needs_an_id(shop: Shop, event_id: str) -> None:
     ],
 )
 def test_an_amount_that_is_a_number_is_exact(shop: Shop, written: str, amount: str) -> None:
-    """No float comes between: what JSON writes is what is recorded."""
+    """The number in JSON is recorded without a float in between."""
     shop.create()
     Gateway(shop).deliver(body_of().replace(b'"10.00"', written.encode()))
     assert shop.orders.get("1001").captured == Decimal(amount)
@@ -421,7 +421,7 @@ FORGED: dict[str, Callable[[dict[str, str]], dict[str, str]]] = {
 def test_a_forged_callback_is_rejected_and_leaves_no_trace(
     any_shop: Shop, gateway: Gateway, forge: Callable[[dict[str, str]], dict[str, str]]
 ) -> None:
-    """It burns no key: the genuine one under the same id is applied after it."""
+    """Its key stays free: a genuine event under the same id is applied afterwards."""
     before = any_shop.dump()
     outcome = gateway.receiver.receive(body_of(), forge(gateway.headers(body_of())))
     assert named(outcome) == ("rejected", 401)
@@ -430,7 +430,7 @@ def test_a_forged_callback_is_rejected_and_leaves_no_trace(
 
 
 def test_a_callback_that_is_replayed_after_an_hour_is_rejected(any_shop: Shop, gateway: Gateway) -> None:
-    """By the clock that the receiver was given."""
+    """The receiver's clock decides."""
     headers = gateway.headers(body_of())
     any_shop.clock.pass_by(hours=1)
     before = any_shop.dump()
@@ -438,13 +438,11 @@ def test_a_callback_that_is_replayed_after_an_hour_is_rejected(any_shop: Shop, g
     assert any_shop.dump() == before
 
 
-# What is said of it
+# Reasons and logs
 
 
-def test_neither_reason_nor_log_holds_anything_of_what_was_sent(
-    gateway: Gateway, caplog: pytest.LogCaptureFixture
-) -> None:
-    """No body, no id, no customer, no signature and no secret, whatever comes of it."""
+def test_reason_and_log_hold_no_value_of_the_request(gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    """They have no body, id, customer, signature or secret, for any outcome."""
     caplog.set_level(logging.DEBUG)
     private: dict[str, Any] = {"note": "ann@example.com", "reference": "ch_private"}
     body = body_of(**private)
@@ -480,7 +478,7 @@ def test_a_receiver_shows_no_secrets(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("body", [body_of().decode(), bytearray(body_of()), None, {}])
 def test_a_body_that_is_not_handed_over_as_bytes_is_the_callers_mistake(gateway: Gateway, body: Any) -> None:
-    """A decoded body cannot be verified; as a refused signature this would be searched for days."""
+    """A decoded body cannot be verified. An error finds this mistake faster than a rejected signature."""
     with pytest.raises(InvalidInput, match="raw bytes"):
         gateway.receiver.receive(body, gateway.headers(body_of()))
 
@@ -492,7 +490,7 @@ def test_a_clock_without_a_time_zone_is_the_callers_mistake(shop: Shop) -> None:
 
 
 def test_a_shop_reads_its_own_gateways_events(shop: Shop) -> None:
-    """Here Stripe's form: pence, lower case, the id in the body."""
+    """The test has Stripe's format: pence, lower case, the id in the body."""
 
     def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:
         assert headers == {}
@@ -517,7 +515,7 @@ def test_a_shop_reads_its_own_gateways_events(shop: Shop) -> None:
 
 
 def test_an_event_id_that_is_not_signed_is_not_read(shop: Shop) -> None:
-    """Or whoever sees one refund could send it again under a new id."""
+    """Otherwise an eavesdropper could replay a refund under a new id."""
     shop.create()
     Gateway(shop).send()
     receiver = PaymentReceiver(shop.orders, StripeSignature("whsec_x"), clock=shop.clock)
@@ -536,7 +534,7 @@ def test_a_signed_event_id_comes_before_one_in_the_body(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("made", [None, {}, Exception])
-def test_a_reading_that_fails_rejects_the_callback(shop: Shop, made: Any) -> None:
+def test_a_parser_that_fails_rejects_the_callback(shop: Shop, made: Any) -> None:
     def parse(data: Any, _: Mapping[str, str]) -> PaymentEvent:
         if made is Exception:
             raise LookupError(data)
@@ -580,10 +578,10 @@ HEADERS = st.dictionaries(
 @pytest.mark.no_cover
 @settings(max_examples=1000 if stressed() else 200, deadline=None)
 @given(body=BODIES | st.just(body_of()), headers=HEADERS, stripe_form=st.booleans())
-def test_nothing_moves_money_that_is_not_verified(
+def test_unverified_callback_moves_no_money(
     new_shop: type[Shop], body: bytes, headers: dict[str, str], stripe_form: bool
 ) -> None:
-    """Nor does it raise, nor leave a trace."""
+    """It does not raise and changes nothing."""
     shop = new_shop()
     shop.create()
     before = shop.dump()
@@ -594,7 +592,7 @@ def test_nothing_moves_money_that_is_not_verified(
 
 
 class Credulous:
-    """Lets every body in, as if the gateway itself had gone mad."""
+    """Accepts every body, like a gateway that sends anything."""
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
         return Verified(headers)
@@ -606,8 +604,8 @@ EVENT_IDS = st.sampled_from(["evt_1", "evt_2", "evt_3"]) | st.text(min_size=1, m
 @pytest.mark.no_cover
 @settings(max_examples=300 if stressed() else 100, deadline=None)
 @given(sent=st.lists(st.tuples(BODIES, EVENT_IDS), max_size=8))
-def test_whatever_is_signed_has_an_outcome(new_shop: type[Shop], sent: list[tuple[bytes, str]]) -> None:
-    """Never an exception; and each row of the ledger is of one applied or recorded callback."""
+def test_any_signed_body_has_an_outcome(new_shop: type[Shop], sent: list[tuple[bytes, str]]) -> None:
+    """It never raises, and each ledger row belongs to one applied or recorded callback."""
     shop = new_shop()
     shop.create()
     receiver = PaymentReceiver(shop.orders, Credulous(), clock=shop.clock)
@@ -636,7 +634,7 @@ EVENTS = st.tuples(
 @settings(max_examples=300 if stressed() else 100, deadline=None)
 @given(events=st.lists(EVENTS, max_size=20))
 def test_each_amount_is_recorded_at_most_once(new_shop: type[Shop], events: list[tuple[str, str, str, str]]) -> None:
-    """A payment by its reference, all else by the event's id; and paid is ticked as the ledger says."""
+    """The reference identifies a payment, and the event's id any other fact. paid follows from the ledger."""
     shop = new_shop()
     shop.create()
     gateway = Gateway(shop)

@@ -1,4 +1,4 @@
-"""Proofs about who may do what: `May` and `MayNot`, each on a function that keeps it and one that breaks it."""
+"""Proofs about permissions: `May` and `MayNot`, each with a function that meets it and one that breaks it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TABLE = Workflow(
 
 
 def allow(actor: str | None, action: str, order: Order) -> bool | Reason:
-    """The owner may do everything, a clerk dispatches what is paid, a gateway reports money."""
+    """Allow the owner everything, a clerk to dispatch paid orders, and a gateway to report money."""
     if actor is GATEWAY:
         return action in ("pay", "refund")
     if actor == "bob":
@@ -52,7 +52,7 @@ HOLDS: list[Claim] = [
 
 
 def failure(claim: Claim, allow: Any = allow) -> Failure:
-    """Return how the only claim fails."""
+    """Return the failure of the only claim."""
     (found,) = prove(TABLE, claim, allow=allow, actors=ACTORS).failures
     assert found.claim is claim
     return found
@@ -64,8 +64,8 @@ def test_claims_that_hold_are_proved_together() -> None:
     assert len(proof.claims) == 12
 
 
-def test_faulty_function_is_caught_with_the_shortest_way_to_the_order() -> None:
-    """It lets a clerk refund what was paid in excess."""
+def test_faulty_function_is_caught_with_the_shortest_path_to_the_order() -> None:
+    """It lets a clerk refund overpayments."""
 
     def faulty(actor: str | None, action: str, order: Order) -> bool | Reason:
         return (action == "refund" and order.overpaid > 0) or allow(actor, action, order)
@@ -98,21 +98,21 @@ def test_missing_permission_is_shown_on_an_order_to_which_the_rules_allow_it() -
     ],
     ids=str,
 )
-def test_claim_that_does_not_hold_is_shown_by_the_shortest_way(claim: Claim, state: str, path: tuple[str, ...]) -> None:
+def test_failed_claim_is_shown_by_the_shortest_path(claim: Claim, state: str, path: tuple[str, ...]) -> None:
     found = failure(claim)
     assert (found.state, found.path) == (state, path)
 
 
 def test_claim_about_no_order_fails() -> None:
-    """The rules never allow it, so the permission says nothing."""
+    """The rules never allow the action, so the permission has no effect."""
     found = failure(May("owner", "refund", where=When(lacks={"paid"})))
-    assert found.hints == ("the rules: they never allow refund where not paid, so the claim is about no order",)
+    assert found.hints == ("the rules: they never allow refund if not paid, so the claim is about no order",)
     assert prove(TABLE, MayNot("clerk", "refund", where=When(has={"dispatched"}, lacks={"sent"})), allow=allow,
                  actors=ACTORS).ok  # fmt: skip
 
 
-def test_payment_that_is_delivered_again_is_not_asked_for() -> None:
-    """An order that is paid takes no further payment, and the last one again."""
+def test_allow_is_not_called_for_a_redelivered_payment() -> None:
+    """A paid order accepts no further payment, except a redelivery of the last one."""
     assert prove(
         TABLE,
         May("clerk", "pay"),
@@ -121,7 +121,7 @@ def test_payment_that_is_delivered_again_is_not_asked_for() -> None:
     ).ok
 
 
-def test_what_the_rules_allow_a_gateway_alone_is_asked_for_the_gateway_alone() -> None:
+def test_allow_gets_actions_of_gateways_only_for_the_gateway() -> None:
     online = Guard("by_hand", "a gateway reports it", lambda order, facts: facts["gateway"])
     table = Workflow(
         TABLE.statuses,
@@ -135,7 +135,7 @@ def test_what_the_rules_allow_a_gateway_alone_is_asked_for_the_gateway_alone() -
     assert "they never allow refund" in proof.failures[0].hints[0]
 
 
-def test_actor_of_a_claim_is_asked_as_the_service_asks() -> None:
+def test_allow_gets_the_actor_as_from_the_service() -> None:
     asked: set[tuple[str | None, str]] = set()
 
     def noting(actor: str | None, action: str, order: Order) -> bool:
@@ -188,7 +188,7 @@ def test_failed_claim_fails_a_test() -> None:
         ),
     ],
 )
-def test_claim_that_names_what_is_not_there_is_an_error(
+def test_claim_with_an_unknown_name_raises(
     claim: Claim, given: dict[str, Any], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error, match=said):
@@ -196,6 +196,6 @@ def test_claim_that_names_what_is_not_there_is_an_error(
 
 
 @pytest.mark.parametrize("part", [{"actor": ""}, {"action": 7}, {"where": {"sent"}}], ids=str)
-def test_part_of_a_claim_is_checked(part: dict[str, Any]) -> None:
+def test_parts_of_a_claim_are_validated(part: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
         May(**{"actor": "clerk", "action": "pay", **part})

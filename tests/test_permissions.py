@@ -1,4 +1,4 @@
-"""C7: who may do what. `Orders(allow=...)` is asked before every change, and only True allows."""
+"""C7: permissions. `Orders` calls `allow` before every change, and only True allows."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ CLERK = Reason("clerks_do_not", "a clerk may not do this")
 
 
 class Guarded:
-    """Orders of a shop with a function `allow` that notes what it is asked.
+    """Orders of a shop with a function `allow` that records its calls.
 
     Attributes:
-        asked: the actor, the action and the order's version and state, each time.
-        answer: what it answers, by action. True for the others.
+        asked: the actor, the action, and the order's version and state of each call.
+        answer: the results by action. Other actions return True.
     """
 
     def __init__(self, shop: Shop, group_commit: bool = False) -> None:
@@ -61,34 +61,34 @@ class Guarded:
 
     @property
     def actions(self) -> list[str]:
-        """The actions that were asked for, in sequence."""
+        """Return the actions of the calls, in sequence."""
         return [action for _, action, _, _ in self.asked]
 
 
 @pytest.fixture
 def guarded(any_shop: Shop) -> Guarded:
-    """The order 1001, placed, on each kind of store."""
+    """Return orders with the placed order 1001, on each kind of store."""
     any_shop.bring("sent")
     return Guarded(any_shop)
 
 
 def refusal(call: Callable[[], object]) -> tuple[Reason, ...]:
-    """Return the reasons with which a call is refused."""
+    """Return the reasons of a refusal."""
     with pytest.raises(Refused) as refused:
         call()
     return refused.value.reasons
 
 
 def codes(call: Callable[[], object]) -> list[str]:
-    """Return the codes with which a call is refused."""
+    """Return the codes of a refusal."""
     return [reason.code for reason in refusal(call)]
 
 
-# What is allowed
+# Allowed actions
 
 
 def clerks(actor: str | None, action: str, order: Order) -> bool | Reason:
-    """A clerk dispatches and does not refund. The owner does everything. A gateway reports money."""
+    """Allow the owner everything, a clerk to dispatch and not to refund, and a gateway to report money."""
     if actor is GATEWAY:
         return order.id == "1001" and action == "pay"
     return actor == "owner" or (action in ("place", "invoice", "dispatch", "save") or CLERK)
@@ -104,8 +104,8 @@ def test_c7_clerk_dispatches_and_does_not_refund(any_shop: Shop) -> None:
     assert orders.fire("1001", "refund", amount="1", by="owner").order.refunded == 1
 
 
-def test_c7_forged_form_that_takes_money_back_is_refused_and_its_other_boxes_stay(any_shop: Shop) -> None:
-    """The page hides the box from a clerk. The request ticks it all the same."""
+def test_c7_forged_form_that_unticks_paid_is_refused_whole(any_shop: Shop) -> None:
+    """The page hides the box from a clerk. The forged request has it anyway."""
     any_shop.bring("sent+paid")
     orders = Orders(any_shop.store, clock=any_shop.clock, allow=clerks)
     before = any_shop.dump()
@@ -159,7 +159,7 @@ def test_reasons_of_the_rules_come_with_the_refusal(guarded: Guarded) -> None:
     assert codes(lambda: guarded.orders.fire("1001", "dispatch")) == ["not_paid_nor_invoiced"]
 
 
-def test_exception_of_the_function_goes_up_and_nothing_changes(guarded: Guarded, any_shop: Shop) -> None:
+def test_exception_of_the_function_propagates_and_nothing_changes(guarded: Guarded, any_shop: Shop) -> None:
     guarded.answer["cancel"] = lambda: 1 // 0
     before = any_shop.dump()
     with pytest.raises(ZeroDivisionError):
@@ -173,16 +173,16 @@ def test_function_must_be_callable(shop: Shop, allow: Any) -> None:
         Orders(shop.store, allow=allow)
 
 
-# What is asked
+# Calls of `allow`
 
 
-def test_trigger_is_asked_once_with_the_actor_and_the_loaded_order(guarded: Guarded) -> None:
+def test_allow_is_called_once_per_trigger_with_actor_and_loaded_order(guarded: Guarded) -> None:
     guarded.orders.fire("1001", "invoice", by="bob")
     guarded.orders.fire("1001", "dispatch")
     assert guarded.asked == [("bob", "invoice", 2, "sent"), (None, "dispatch", 3, "sent+invoiced")]
 
 
-def test_form_is_asked_and_each_of_its_steps_on_the_order_before_it(guarded: Guarded) -> None:
+def test_allow_is_called_for_a_form_and_each_of_its_steps(guarded: Guarded) -> None:
     guarded.orders.save("1001", {"sent", "invoiced", "dispatched"}, version=2, by="bob")
     assert sorted(guarded.asked) == [
         ("bob", "dispatch", 3, "sent+invoiced"),
@@ -192,7 +192,7 @@ def test_form_is_asked_and_each_of_its_steps_on_the_order_before_it(guarded: Gua
 
 
 @pytest.mark.parametrize("comment", ["", "checked"])
-def test_form_without_a_difference_is_asked(guarded: Guarded, comment: str) -> None:
+def test_allow_is_called_for_a_form_without_a_difference(guarded: Guarded, comment: str) -> None:
     guarded.answer["save"] = CLERK
     save = guarded.orders.save
     assert refusal(lambda: save("1001", {"sent"}, version=2, by="bob", comment=comment)) == (CLERK,)
@@ -205,8 +205,8 @@ def test_refused_form_has_all_reasons(guarded: Guarded) -> None:
     assert sorted(told) == ["clerks_do_not", "not_paid_nor_invoiced", "not_permitted"]
 
 
-def test_form_takes_the_way_that_is_permitted(any_shop: Shop) -> None:
-    """Of two ways to one set of boxes the first one has a step that is not permitted."""
+def test_form_takes_the_permitted_path(any_shop: Shop) -> None:
+    """Of two paths to one set of boxes, the first has a step that is not permitted."""
     workflow = shop_workflow().extend(
         statuses=[Status("packed", tick="pack"), Status("labelled", tick="label")],
         rules=[
@@ -220,13 +220,13 @@ def test_form_takes_the_way_that_is_permitted(any_shop: Shop) -> None:
     assert [entry.trigger for entry in receipt.entries] == ["label"]
 
 
-def test_stale_form_is_a_conflict_before_anything_is_asked(guarded: Guarded) -> None:
+def test_stale_form_is_a_conflict_before_allow_is_called(guarded: Guarded) -> None:
     with pytest.raises(VersionConflict):
         guarded.orders.save("1001", {"sent"}, version=1)
     assert guarded.asked == []
 
 
-def test_override_is_asked_if_it_passes_a_guard(guarded: Guarded) -> None:
+def test_allow_is_called_for_an_override_that_passes_a_guard(guarded: Guarded) -> None:
     guarded.answer["override"] = False
     told = refusal(lambda: guarded.orders.fire("1001", "dispatch", override=True, comment="he always pays", by="bob"))
     assert told == (Reason("not_permitted", "bob is not permitted to override"),)
@@ -234,7 +234,7 @@ def test_override_is_asked_if_it_passes_a_guard(guarded: Guarded) -> None:
     assert guarded.actions == ["dispatch", "override", "cancel"]
 
 
-def test_override_in_a_form_is_asked(guarded: Guarded) -> None:
+def test_allow_is_called_for_an_override_in_a_form(guarded: Guarded) -> None:
     guarded.answer["override"] = CLERK
     form = {"sent", "dispatched"}
     save = guarded.orders.save
@@ -243,7 +243,7 @@ def test_override_in_a_form_is_asked(guarded: Guarded) -> None:
     assert save("1001", form, version=2, override=True, comment="he always pays").entries[-1].override
 
 
-def test_calls_of_a_batch_are_asked_one_by_one_on_the_outcome_of_those_before(guarded: Guarded, any_shop: Shop) -> None:
+def test_allow_sees_the_result_of_earlier_calls_of_a_batch(guarded: Guarded, any_shop: Shop) -> None:
     any_shop.bring("sent", "1002")
     guarded.answer["cancel"] = CLERK
     with guarded.orders.batch() as batch:
@@ -272,8 +272,8 @@ def test_exception_for_one_call_of_a_batch_leaves_the_others_done(guarded: Guard
     assert (any_shop.orders.get("1001").version, any_shop.orders.get("1002").version) == (2, 3)
 
 
-def test_change_is_asked_again_after_a_conflict(guarded: Guarded, any_shop: Shop) -> None:
-    """What was permitted on the order as it was is not permitted on the order as it is."""
+def test_allow_is_called_again_after_a_conflict(guarded: Guarded, any_shop: Shop) -> None:
+    """The change was permitted on the old order and is not on the new one."""
     orders = Orders(any_shop.store, allow=lambda actor, action, order: "invoiced" not in order.statuses)
     interrupted(any_shop.store).append(lambda: guarded.orders.fire("1001", "invoice"))
     assert codes(lambda: orders.fire("1001", "dispatch", override=True, comment="x")) == [
@@ -282,7 +282,7 @@ def test_change_is_asked_again_after_a_conflict(guarded: Guarded, any_shop: Shop
     assert orders.get("1001").state == "sent+invoiced"
 
 
-def test_repeated_call_gets_the_first_receipt_without_being_asked(guarded: Guarded) -> None:
+def test_repeated_call_gets_the_first_receipt_without_a_call_of_allow(guarded: Guarded) -> None:
     """It changes nothing, and its first delivery was permitted."""
     first = guarded.orders.fire("1001", "invoice", key="k", by="bob")
     guarded.orders.fire("1001", "pay", reference="ch_1", transaction_id="ch_1")
@@ -294,14 +294,14 @@ def test_repeated_call_gets_the_first_receipt_without_being_asked(guarded: Guard
     assert guarded.asked == []
 
 
-def test_creations_and_comments_are_not_asked(guarded: Guarded, any_shop: Shop) -> None:
+def test_allow_is_not_called_for_creations_and_comments(guarded: Guarded, any_shop: Shop) -> None:
     guarded.orders.create("1002", total="1", currency="GBP", by="bob")
     guarded.orders.comment("1002", "Delayed by snow", by="bob")
     assert guarded.asked == []
     assert any_shop.orders.get("1002").version == 2
 
 
-def test_expiry_is_asked_for_the_clock(guarded: Guarded, any_shop: Shop) -> None:
+def test_allow_gets_the_clock_for_expiry(guarded: Guarded, any_shop: Shop) -> None:
     any_shop.clock.pass_by(days=15)
     guarded.answer["expire"] = False
     assert guarded.orders.expire(timedelta(days=14)) == []
@@ -312,7 +312,7 @@ def test_expiry_is_asked_for_the_clock(guarded: Guarded, any_shop: Shop) -> None
     assert (receipt.order.state, type(receipt.entries[0].by)) == ("sent+cancelled", str)
 
 
-def test_expiry_leaves_an_order_alone_for_which_the_function_raises(guarded: Guarded, any_shop: Shop) -> None:
+def test_expiry_skips_an_order_if_allow_raises(guarded: Guarded, any_shop: Shop) -> None:
     any_shop.clock.pass_by(days=15)
     guarded.answer["expire"] = lambda: 1 // 0
     assert guarded.orders.expire(timedelta(days=14)) == []
@@ -326,7 +326,7 @@ def receiver_of(guarded: Guarded) -> PaymentReceiver:
     return PaymentReceiver(guarded.orders, StripeSignature("a secret"))
 
 
-def test_fact_of_a_gateway_is_asked_for_the_gateway(guarded: Guarded) -> None:
+def test_allow_gets_the_gateway_for_its_facts(guarded: Guarded) -> None:
     receiver = receiver_of(guarded)
     assert receiver.record(PAYMENT).outcome == "applied"
     assert guarded.asked == [(GATEWAY, "pay", 2, "sent")]
@@ -336,7 +336,7 @@ def test_fact_of_a_gateway_is_asked_for_the_gateway(guarded: Guarded) -> None:
 
 
 def test_fact_of_a_gateway_that_is_not_permitted_becomes_a_comment(guarded: Guarded, any_shop: Shop) -> None:
-    """The shop is told of the money, the gateway stops, and the order does not expire."""
+    """The comment reports the money, the gateway stops, and the order does not expire."""
     guarded.answer["pay"] = None
     receiver = receiver_of(guarded)
     outcome = receiver.record(PAYMENT)
@@ -358,7 +358,7 @@ def test_exception_for_a_fact_of_a_gateway_leaves_no_trace(guarded: Guarded, any
     assert any_shop.dump() == before
 
 
-def test_nobody_outside_acts_as_the_engine(guarded: Guarded) -> None:
+def test_callers_cannot_act_as_the_engine(guarded: Guarded) -> None:
     for name in ("gateway", "clock"):
         with pytest.raises(InvalidInput, match="the engine acts under this name"):
             guarded.orders.fire("1001", "cancel", by=name)
@@ -366,8 +366,8 @@ def test_nobody_outside_acts_as_the_engine(guarded: Guarded) -> None:
     assert isinstance(CLOCK, Actor)
 
 
-def test_every_caller_is_asked_in_its_own_thread(any_shop: Shop) -> None:
-    """Also if a group commits their changes together."""
+def test_allow_is_called_in_the_thread_of_its_caller(any_shop: Shop) -> None:
+    """This holds for changes that a group commits together."""
     asked: dict[str, int] = {}
 
     def allow(_: object, __: str, order: Order) -> bool:
@@ -390,12 +390,12 @@ def test_every_caller_is_asked_in_its_own_thread(any_shop: Shop) -> None:
     assert asked == callers
 
 
-def test_names_of_actions_are_no_triggers_of_a_shop() -> None:
-    """Except `amend`, which is one of the library's own."""
+def test_names_of_actions_cannot_be_triggers_of_a_shop() -> None:
+    """`amend` is an exception, because it is a trigger of the library."""
     assert set(ACTIONS) - {"amend"} <= RESERVED_TRIGGERS
 
 
-# What is logged
+# Logs
 
 
 def test_refused_attempt_is_logged_without_data_of_the_customer(
@@ -420,7 +420,7 @@ def test_refused_form_is_logged_once_for_each_action(guarded: Guarded, caplog: p
     ]
 
 
-def test_what_is_permitted_and_what_only_the_rules_refuse_is_not_logged(
+def test_permitted_attempts_and_refusals_of_the_rules_are_not_logged(
     guarded: Guarded, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded.orders.fire("1001", "invoice")
@@ -437,7 +437,7 @@ def test_fact_of_a_gateway_that_is_not_permitted_is_logged(guarded: Guarded, cap
     assert record.getMessage() == "order '1001': 'gateway' was not permitted to pay: 'not_permitted'"
 
 
-def test_rules_and_permissions_are_both_asked(any_shop: Shop) -> None:
+def test_refusal_has_reasons_of_rules_and_permissions(any_shop: Shop) -> None:
     asked: list[str] = []
     guard = Guard("never", "never", lambda order, facts: asked.append("guard"))
     workflow = shop_workflow().extend(rules=[Rule("hurry", needs={"sent"}, guards=(guard,))])

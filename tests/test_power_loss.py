@@ -1,7 +1,7 @@
-"""The stores on disk after a power loss: no acknowledged change is lost, and no change is there in part.
+"""A power loss takes no acknowledged change from a store on disk and leaves no partial change.
 
-Every store is checked on 2,000 images of a disk under stress, on 200 otherwise. Skipped without a strace that may
-trace.
+Under stress the tests check 2,000 disk images per store, otherwise 200. They are skipped if strace is missing or not
+permitted.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def _can_trace() -> bool:
 
 pytestmark = [
     pytest.mark.skipif(not _can_trace(), reason="needs strace 5.3 or newer, and permission to trace"),
-    # Thousands of stores are opened, read and closed, which other tests cover.
+    # The tests open thousands of stores, and other tests cover these lines.
     pytest.mark.no_cover,
 ]
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory if there is one: the trace says what was flushed, so no disk is needed."""
+    """Return a folder in memory if possible. The trace has the flushes, so no disk is needed."""
     memory = Path("/dev/shm")  # noqa: S108 - its files have names of their own
     if not os.access(memory, os.W_OK):
         yield tmp_path
@@ -49,14 +49,14 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("kind", ["sqlite", "json"])
 def test_power_loss_takes_no_acknowledged_change(kind: str, place: Path) -> None:
-    """Orders, stock, messages and keys are there. The step under way is there whole, or not at all."""
+    """Orders, stock, messages and keys survive. The step in progress is whole or absent."""
     losses = lose_power(kind, IMAGES, place)
     assert losses.images == IMAGES
     assert losses.bad == []
 
 
 def test_power_loss_after_a_kill_amid_a_flush_takes_no_acknowledged_change(place: Path) -> None:
-    """Another process goes on from the lines that the killed one wrote and did not flush."""
+    """Another process continues after the lines that the killed one wrote and did not flush."""
     losses = lose_power("json killed at a flush", IMAGES // 2, place)
     assert losses.images == IMAGES // 2
     assert losses.bad == []

@@ -1,4 +1,4 @@
-"""`Orders.preview`: what saving a form would do, without a write."""
+"""`Orders.preview` returns the result of saving a form, without writing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[str, Any, int, type[OrderFsmError]]] = {
 
 
 @pytest.mark.parametrize("form", REFUSED)
-def test_preview_raises_what_saving_the_form_raises(any_shop: Shop, form: str) -> None:
+def test_preview_raises_the_error_of_saving_the_form(any_shop: Shop, form: str) -> None:
     order_id, statuses, version, error = REFUSED[form]
     any_shop.bring("sent" if form != "a reason is missing" else "sent+paid")
     version = version if form != "a reason is missing" else any_shop.orders.get("1001").version
@@ -62,7 +62,7 @@ def test_preview_of_a_form_that_waits_for_stock_is_refused(any_shop: Shop) -> No
         any_shop.orders.preview("1001", {"sent"}, version=1)
 
 
-def test_preview_asks_who_may_save_and_logs_nothing(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+def test_preview_calls_allow_and_logs_nothing(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
     any_shop.bring("sent")
     why = Reason("clerks_do_not", "a clerk may not do this")
     orders = Orders(any_shop.store, allow=lambda actor, action, order: actor != "bob" or action == "save" or why)

@@ -1,4 +1,4 @@
-"""What is true of every shop, whatever happens to its orders in whatever order."""
+"""Properties that hold after any sequence of calls."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Fire:
 
 @define
 class Save:
-    """A form, filled from the order as it is or as it was before its last entry."""
+    """A form of one of the orders, current or one entry old."""
 
     order_id: str
     statuses: frozenset[str]
@@ -77,7 +77,7 @@ class Comment:
 
 @define
 class Amend:
-    """New parts of one of the orders, as it is or as it was before its last entry."""
+    """An amendment of one of the orders, current or one entry old."""
 
     order_id: str
     parts: dict[str, Any]
@@ -134,7 +134,7 @@ workflows = st.builds(shop_workflow, st.sampled_from(["on_account", "prepaid", "
 
 @define
 class World:
-    """A shop with two orders that want the same pieces, and what was called on it under keys."""
+    """A shop with two orders for the same pieces, and the calls under keys."""
 
     shop: Shop
     done: list[tuple[Callable[[Shop], Receipt], Receipt]] = field(factory=list)
@@ -151,7 +151,7 @@ class World:
         return cls(shop)
 
     def take(self, step: Callable[[Shop], Receipt]) -> None:
-        """One step; what is refused, stale or under a key that stands for something else changes nothing."""
+        """Run one step. Check that a refused or stale step, or one under a used key, changes nothing."""
         self.shop.clock.pass_by(seconds=1)
         before = self.shop.dump()
         try:
@@ -170,7 +170,7 @@ def naive_sum(order: Order, kind: str) -> Decimal:
 
 
 def check_history(shop: Shop, order: Order) -> None:
-    """It folds to the order: each entry begins where the one before ended, and the last one is the order."""
+    """Check that the history folds to the order."""
     history = shop.orders.history(order.id)
     assert [entry.version for entry in history] == list(range(1, order.version + 1))
     assert history[0].before == frozenset()
@@ -185,7 +185,7 @@ def check_history(shop: Shop, order: Order) -> None:
 
 
 def check_money(order: Order) -> None:
-    """What is derived is what the rows come to; paid is ticked if and only if nothing is outstanding."""
+    """Check the derived amounts against the rows, and that paid is ticked if and only if nothing is outstanding."""
     captured, refunded, failed, reversed_, restored = (
         naive_sum(order, kind) for kind in ("captured", "refunded", "refund_failed", "reversed", "restored")
     )
@@ -202,7 +202,7 @@ def check_money(order: Order) -> None:
 
 
 def check_stock(shop: Shop) -> None:
-    """On hand and held together is what there was."""
+    """Check that the sum of pieces on hand and held is constant."""
     for sku, number in ON_HAND.items():
         held = sum(
             one.quantities.get(sku, 0)
@@ -214,7 +214,7 @@ def check_stock(shop: Shop) -> None:
 
 
 def check_findings(shop: Shop) -> None:
-    """Queues, counts and totals are what a look at every order gives."""
+    """Check queues, counts and totals against all orders."""
     orders, workflow = shop.all(), shop.orders.workflow
     for name, when in workflow.queues.items():
         wanted = [order for order in orders if when.matches(order.statuses)]
@@ -237,7 +237,7 @@ def check_findings(shop: Shop) -> None:
 def test_a_shop_stays_consistent(
     new_shop: type[Shop], workflow: Workflow, totals: tuple[str, str], steps: list[Callable[[Shop], Receipt]]
 ) -> None:
-    """After each step history, money and stock agree, after the last queues and totals; a refusal changes nothing."""
+    """History, money and stock agree after each step, queues and totals after the last. A refusal changes nothing."""
     world = World.new(new_shop, workflow, totals)
     for step in steps:
         world.take(step)
@@ -254,7 +254,7 @@ def test_a_shop_stays_consistent(
 def test_a_redelivery_changes_nothing(
     new_shop: type[Shop], workflow: Workflow, steps: list[Callable[[Shop], Receipt]]
 ) -> None:
-    """Every call that was made under a key, made again after all the others, gives its first receipt."""
+    """Every call under a key, repeated after all others, returns its first receipt."""
     world = World.new(new_shop, workflow, ("10.00", "10.00"))
     for step in steps:
         world.take(step)
@@ -262,7 +262,7 @@ def test_a_redelivery_changes_nothing(
     for step, receipt in world.done:
         if getattr(step, "key", None) is not None and receipt.entries[0].key == getattr(step, "key", None):
             again = step(world.shop)
-            # Which items were tracked when it took its stock is not part of the history.
+            # The history does not have the items that were tracked when the order took its stock.
             order = again.order.holding(receipt.order.reserved)
             assert Receipt(order, again.entries, again.duplicate) == evolve(receipt, duplicate=True)
             assert (again.order.reserved is None) == (receipt.order.reserved is None)
@@ -275,7 +275,7 @@ def test_a_redelivery_changes_nothing(
 def test_history_folds_back_to_the_order_after_each_entry(
     new_shop: type[Shop], workflow: Workflow, steps: list[Callable[[Shop], Receipt]]
 ) -> None:
-    """As it was returned then, except for the pieces that it held. The audit accepts every history."""
+    """The fold equals the returned order, except for the held pieces. The audit accepts every history."""
     world = World.new(new_shop, workflow, ("10.00", "10.00"))
     for step in steps:
         world.take(step)
@@ -296,7 +296,7 @@ def test_history_folds_back_to_the_order_after_each_entry(
 def test_explain_and_fire_agree(
     new_shop: type[Shop], workflow: Workflow, steps: list[Callable[[Shop], Receipt]]
 ) -> None:
-    """A bare trigger is refused for just the reasons that explain gives; one without reasons is done."""
+    """A trigger without facts is refused for exactly the reasons of `explain`. Without reasons it succeeds."""
     world = World.new(new_shop, workflow, ("10.00", "10.00"))
     for step in steps:
         world.take(step)
@@ -316,7 +316,7 @@ def test_explain_and_fire_agree(
 def test_messages_follow_from_the_history(
     new_shop: type[Shop], workflow: Workflow, steps: list[Callable[[Shop], Receipt]]
 ) -> None:
-    """One mail for each entry that asked for one; an id names an entry that is there; what was due adds up."""
+    """Each entry with `notify` has one mail, ids name existing entries, and the refunds due add up."""
     world = World.new(new_shop, workflow, ("10.00", "10.00"))
     for step in steps:
         world.take(step)

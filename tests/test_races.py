@@ -1,4 +1,4 @@
-"""Several at once: nothing is lost, nothing is done twice, and what was decided is decided again at commit."""
+"""Concurrent changes: no change is lost or happens twice, and conflicts are decided again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKERS = 8
 
 
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The outcome of calls that all threads begin at once: what each returned, or what it raised."""
+    """Run calls in threads at once. Return their results or exceptions."""
     gate = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:
@@ -49,7 +49,7 @@ def test_one_event_from_eight_threads_happens_once(shop: Shop) -> None:
 
 
 def test_one_payment_under_eight_keys_happens_once(shop: Shop) -> None:
-    """viewflow/django-fsm#46, medusajs/medusa#13301: the reference makes it one in a race too."""
+    """viewflow/django-fsm#46, medusajs/medusa#13301: the reference identifies the payment even in a race."""
     shop.create()
     receipts = together(
         [partial(shop.orders.fire, "1001", "pay", reference="ch_1", key=f"evt_{n}") for n in range(WORKERS)]
@@ -60,7 +60,7 @@ def test_one_payment_under_eight_keys_happens_once(shop: Shop) -> None:
 
 
 def test_eight_writers_lose_nothing(shop: Shop) -> None:
-    """saleor/saleor#17893: all payments and comments on one order are there, and its versions are dense."""
+    """saleor/saleor#17893: all payments and comments on one order are stored, and its versions are dense."""
     shop.create(total="80.00")
 
     def pay(n: int) -> None:
@@ -89,7 +89,7 @@ def test_an_order_is_created_once_by_eight_threads(shop: Shop) -> None:
 
 
 class Interrupted(MemoryStore):
-    """A store in which others are quicker: before a commit of the order it lets their changes in."""
+    """A store that runs other changes before a commit of the order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def interrupted(new_shop: type[Shop]) -> tuple[Shop, Interrupted]:
 
 
 def test_a_conflict_is_decided_again(interrupted: tuple[Shop, Interrupted]) -> None:
-    """The comment that came between is kept, and the payment stands on it."""
+    """The comment in between is kept, and the payment follows it."""
     shop, store = interrupted
     store.others.append(lambda: shop.orders.comment("1001", "me first"))
     receipt = shop.orders.fire("1001", "pay", reference="ch_1")
@@ -118,8 +118,8 @@ def test_a_conflict_is_decided_again(interrupted: tuple[Shop, Interrupted]) -> N
     assert receipt.order.version == 3
 
 
-def test_what_is_no_longer_allowed_is_refused_at_commit(interrupted: tuple[Shop, Interrupted]) -> None:
-    """woocommerce/woocommerce#20928: the timer's cancel sees the dispatch that came between."""
+def test_change_that_is_no_longer_allowed_is_refused_at_commit(interrupted: tuple[Shop, Interrupted]) -> None:
+    """woocommerce/woocommerce#20928: the timer's cancel sees the dispatch in between."""
     shop, store = interrupted
     shop.orders.fire("1001", "pay")
     store.others.append(lambda: shop.orders.fire("1001", "dispatch"))
@@ -143,10 +143,8 @@ def test_a_redelivery_that_races_finds_the_first(interrupted: tuple[Shop, Interr
     ],
     ids=["fire", "save"],
 )
-def test_call_repeated_before_its_commit_is_answered_with_the_first_receipt(
-    shop: Shop, call: Callable[[Orders], Receipt]
-) -> None:
-    """The order does not allow the call any more when it is decided again."""
+def test_call_repeated_before_its_commit_gets_the_first_receipt(shop: Shop, call: Callable[[Orders], Receipt]) -> None:
+    """The order no longer allows the call when it is decided again."""
     shop.create()
     others = [partial(call, shop.orders)]
     firsts: list[Receipt] = []
@@ -165,8 +163,8 @@ def test_a_key_that_races_with_other_content_is_refused(interrupted: tuple[Shop,
     assert shop.orders.get("1001").version == 1
 
 
-def test_the_attempts_end(interrupted: tuple[Shop, Interrupted]) -> None:
-    """When others are quicker every time the call says so, after the documented attempts, and has changed nothing."""
+def test_the_number_of_attempts_is_limited(interrupted: tuple[Shop, Interrupted]) -> None:
+    """If every attempt conflicts, the call raises after the documented number of attempts and changes nothing."""
     shop, store = interrupted
     times: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The receiver of callbacks with the gateways' verifiers and parsers: cases of real shops, arrivals, forgeries."""
+"""The receiver with the verifiers and parsers of gateways: cases of real shops, arrivals, forgeries."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ DAY = timedelta(hours=24)
 
 
 class Trusting:
-    """Accepts every body. It stands in for a verifier in tests of everything behind it."""
+    """A verifier that accepts every body, for tests of the steps after it."""
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
         return Verified(headers)
 
 
 class Answering:
-    """A verifier that returns an answer, or raises it."""
+    """A verifier that returns or raises a given value."""
 
     def __init__(self, answer: object) -> None:
         self._answer = answer
@@ -90,7 +90,7 @@ def receiver_of(shop: Shop, verifier: Any = None, parse: Any = standard_event, *
 
 
 def event(kind: str = "captured", **members: Any) -> PaymentEvent:
-    """An event about 10.00 GBP for order 1001 of payment pi_1. `...` leaves a member out."""
+    """Return an event about 10.00 GBP for order 1001 of payment pi_1. `...` leaves a member out."""
     about: dict[str, Any] = {
         "order_id": "1001",
         "reference": "pi_1",
@@ -123,7 +123,7 @@ def notes(shop: Shop, order_id: str = "1001") -> list[str]:
 
 
 def test_g1_a_real_event_of_stripe_pays_its_order_in_whole_units(any_shop: Shop) -> None:
-    """4990 of Stripe are 49.90."""
+    """Stripe's 4990 are 49.90."""
     any_shop.create(total="49.90")
     receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse, live=True)
     body = stripe_event("payment_intent.succeeded", stripe_intent())
@@ -153,7 +153,7 @@ ANSWERS: list[Any] = [False, True, None, {}, {"verified": True}, "ok", b"", 1, [
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=[f"{n} {type(one).__name__}" for n, one in enumerate(ANSWERS)])
 def test_g2_anything_but_verified_is_a_rejection(any_shop: Shop, answer: Any) -> None:
-    """Also what the helpers of some SDKs answer for a forged body, and a coroutine that nobody awaits."""
+    """This includes the results of some SDKs for a forged body, and a coroutine that nobody awaits."""
     any_shop.create()
     before = any_shop.dump()
     body = encoded({"type": "payment.captured", "data": {"order_id": "1001", "amount": "10", "currency": "GBP"}})
@@ -162,8 +162,8 @@ def test_g2_anything_but_verified_is_a_rejection(any_shop: Shop, answer: Any) ->
     assert any_shop.dump() == before
 
 
-def test_g3_an_event_of_another_shop_is_ignored_if_the_shop_says_so(any_shop: Shop) -> None:
-    """Nothing is kept of it."""
+def test_g3_an_event_of_another_shop_is_ignored_on_request(any_shop: Shop) -> None:
+    """Nothing of it is stored."""
     any_shop.create()
     before = any_shop.dump()
     receiver = receiver_of(any_shop, ignore_unknown_orders=True)
@@ -184,7 +184,7 @@ def test_g3_an_event_of_another_account_is_ignored(any_shop: Shop) -> None:
 
 
 def test_g3_an_unknown_order_is_unmatched_after_a_day(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """No gateway repeats it for ever, and disables the endpoint then."""
+    """The gateway therefore does not repeat it for ever and disable the endpoint."""
     receiver = receiver_of(any_shop)
     for hours in (0, 12, 11.9):
         any_shop.clock.pass_by(hours=hours)
@@ -198,8 +198,8 @@ def test_g3_an_unknown_order_is_unmatched_after_a_day(any_shop: Shop, caplog: py
 
 
 @pytest.mark.parametrize("age", [2 * DAY, -1000 * DAY])
-def test_g3_an_order_is_waited_for_since_the_event_came(any_shop: Shop, age: timedelta) -> None:
-    """Not since the time at the gateway: the endpoint may have been down for days."""
+def test_g3_the_wait_for_an_order_starts_with_the_first_arrival(any_shop: Shop, age: timedelta) -> None:
+    """The time at the gateway does not count, because the endpoint may have been down for days."""
     receiver = receiver_of(any_shop)
     early = event(order_id="9009", occurred_at=any_shop.clock.now - age)
     assert named(receiver.record(early)) == ("parked", 503)
@@ -222,8 +222,8 @@ def test_g4_an_event_of_the_other_mode_is_ignored(any_shop: Shop, live: bool) ->
     assert named(sent_by_stripe(receiver, test | {"livemode": live})) == ("applied", 200)
 
 
-def test_g5_several_events_of_one_body_are_recorded_by_themselves(any_shop: Shop) -> None:
-    """One that must come again brings all again, and the others are duplicates then."""
+def test_g5_several_events_of_one_body_are_recorded_separately(any_shop: Shop) -> None:
+    """If one is parked, the gateway repeats all. The others are duplicates then."""
     any_shop.create(total="49.90")
     receiver = receiver_of(any_shop, adyen.AdyenSignature(ADYEN_KEY), adyen.AdyenEvents(automatic_capture=True))
     capture = adyen_item()
@@ -255,8 +255,8 @@ def test_g5_a_batch_with_one_forged_item_records_nothing(any_shop: Shop, place: 
     assert any_shop.dump() == before
 
 
-def test_g5_one_unreadable_event_does_not_hold_up_the_others(any_shop: Shop) -> None:
-    """They are answered with 2xx. Repeating the body would not make it readable."""
+def test_g5_one_unreadable_event_does_not_block_the_others(any_shop: Shop) -> None:
+    """The status is 2xx, because a repeated body would still be unreadable."""
     any_shop.create()
 
     def parse(item: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
@@ -300,7 +300,7 @@ def test_g5_a_dispute_that_names_the_payment_only_finds_its_order(any_shop: Shop
 
 
 def test_g5_a_refund_that_names_an_unknown_order_finds_the_order_of_its_payment(any_shop: Shop) -> None:
-    """Some gateways put the number of the credit note in its place."""
+    """Some gateways send the number of the credit note instead."""
     any_shop.create()
     receiver = receiver_of(any_shop)
     receiver.record(event())
@@ -338,8 +338,8 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING, ids=lambda fault: type(fault).__name__)
-def test_g6_a_passing_fault_is_answered_with_503(any_shop: Shop, fault: Exception) -> None:
-    """In the verifier and in the parser. Nothing is used up."""
+def test_g6_a_temporary_fault_has_status_503(any_shop: Shop, fault: Exception) -> None:
+    """The fault may be in the verifier or the parser. The key stays free."""
     any_shop.create()
     before = any_shop.dump()
 
@@ -378,7 +378,7 @@ def test_g6_the_log_names_the_missing_member(
 
 
 def test_g6_the_log_holds_no_value_of_the_body(any_shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """Not of a KeyError either, whose argument may be one."""
+    """This includes the argument of a KeyError."""
     caplog.set_level(logging.DEBUG)
 
     def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
@@ -393,8 +393,8 @@ def test_g6_a_body_may_be_nested_as_deep_as_json_allows(any_shop: Shop) -> None:
     assert named(receiver_of(any_shop, parse=lambda data, _: data["order"]).receive(body, {})) == ("rejected", 400)
 
 
-def test_g7_a_key_of_a_form_is_no_event_id(any_shop: Shop) -> None:
-    """Nor is a key of another gateway, or the id of an event that was noted."""
+def test_g7_a_key_of_a_form_is_not_an_event_id(any_shop: Shop) -> None:
+    """A key of another gateway and the id of a noted event are not either."""
     any_shop.create()
     any_shop.orders.comment("1001", "called", key="evt_captured")
     any_shop.orders.adjust_stock("TEAPOT", 1, key="evt_refunded")
@@ -405,7 +405,7 @@ def test_g7_a_key_of_a_form_is_no_event_id(any_shop: Shop) -> None:
     any_shop.orders.comment("1001", "called", key="evt_captured")
 
 
-def test_g7_long_names_make_a_key_too(any_shop: Shop) -> None:
+def test_g7_long_names_have_a_key(any_shop: Shop) -> None:
     any_shop.create()
     receiver = receiver_of(any_shop, provider="p" * 200)
     for kind, own_id in (("captured", "e" * 200), ("refunded", "e" * 199 + "f")):
@@ -480,7 +480,7 @@ def test_g9_a_trigger_of_the_shop_ends_an_authorisation_that_is_noted(new_shop: 
     assert len(shop.orders.expire(timedelta(days=7))) == 1
 
 
-def test_capture_of_nothing_holds_no_expiry(any_shop: Shop) -> None:
+def test_capture_of_zero_does_not_prevent_expiry(any_shop: Shop) -> None:
     any_shop.bring("sent")
     receiver_of(any_shop).record(event(amount="0"))
     any_shop.clock.pass_by(days=30)
@@ -509,7 +509,7 @@ def test_m9_money_that_the_ledger_cannot_take_holds_expiry(any_shop: Shop, money
 def test_g9_an_authorisation_ticks_a_box_of_the_shop_and_holds_expiry(
     new_shop: type[Shop], kind: str, tmp_path: Path
 ) -> None:
-    """Part of it is captured later, and the rest is released."""
+    """A part is captured later, and the rest is released."""
     with opened(kind, tmp_path) as store:
         shop = new_shop(HOLDING, store)
         shop.create()
@@ -544,7 +544,7 @@ def test_m5_a_refund_that_the_shop_recorded_counts_once(any_shop: Shop) -> None:
 
 @pytest.mark.parametrize("first", ["reversed", "restored"])
 def test_m6_a_dispute_that_is_won_after_it_was_lost_counts_again(any_shop: Shop, first: str) -> None:
-    """In either order, and no refund is due at any time."""
+    """The order does not matter, and no refund is due at any time."""
     any_shop.create()
     receiver = receiver_of(any_shop)
     receiver.record(event())
@@ -568,7 +568,7 @@ def test_m7_two_captures_of_one_payment_both_count(any_shop: Shop) -> None:
 
 
 def test_m7_fetched_events_repair_missed_callbacks_in_any_order(any_shop: Shop) -> None:
-    """A refund and its failure come before the payment. What was recorded before is a duplicate."""
+    """A refund and its failure come before the payment. Facts that were recorded before are duplicates."""
     any_shop.create()
     receiver = receiver_of(any_shop)
     fetched = [event("refund_failed", transaction_id="re_1"), event("refunded", transaction_id="re_1"), event()]
@@ -582,7 +582,7 @@ def test_m7_fetched_events_repair_missed_callbacks_in_any_order(any_shop: Shop) 
     assert receiver.reconcile([]).outcome == "ignored"
 
 
-def test_g4_test_events_are_ignored_unless_the_shop_says_otherwise(any_shop: Shop) -> None:
+def test_g4_test_events_are_ignored_by_default(any_shop: Shop) -> None:
     any_shop.create()
     assert named(receiver_of(any_shop).record(event(live=False))) == ("ignored", 200)
     assert any_shop.orders.get("1001").captured == 0
@@ -684,22 +684,22 @@ LIVES: dict[str, Callable[[], list[PaymentEvent]]] = {
     "paypal": _of_paypal,
     "razorpay": _of_razorpay,
 }
-"""All facts of one payment, as the parser of a gateway reports them."""
+"""Return all facts of one payment from the parser of a gateway."""
 
 
 def deliver(receiver: PaymentReceiver, events: Sequence[PaymentEvent]) -> None:
-    """Report each event twice, and those that are parked again until none is."""
+    """Report each event twice, and parked events again until no event is parked."""
     waiting = list(events)
     while waiting:
         parked = [one for one in waiting if receiver.record(one).http_status == 503]
         for one in waiting:
             assert (receiver.record(one).outcome == "duplicate") or one in parked
-        assert len(parked) < len(waiting), "what is parked is taken in the end"
+        assert len(parked) < len(waiting), "a parked event must be recorded in the end"
         waiting = parked
 
 
 def ended(shop: Shop, events: Sequence[PaymentEvent]) -> tuple[Any, ...]:
-    """Return what an order comes to after these events."""
+    """Return the order after these events."""
     money = next(one for one in events if one.kind == "captured")
     shop.orders.create("1001", total=money.amount or 0, currency=money.currency or "")
     deliver(receiver_of(shop), events)
@@ -712,7 +712,7 @@ def ended(shop: Shop, events: Sequence[PaymentEvent]) -> tuple[Any, ...]:
 def test_every_order_of_arrival_ends_with_the_same_ledger(
     new_shop: type[Shop], life: Callable[[], list[PaymentEvent]]
 ) -> None:
-    """All orders in which the facts of one payment can come, each fact twice or more."""
+    """The test covers all orders of the facts of one payment, each fact twice or more."""
     events = life()
     wanted = ended(new_shop(), events)
     every = list(permutations(events))
@@ -743,7 +743,7 @@ RECORDED = {
 
 @pytest.mark.parametrize("gateway", RECORDED)
 def test_recorded_events_end_with_the_same_ledger_in_every_order(new_shop: type[Shop], gateway: str) -> None:
-    """They come from different payments. Here they are made facts of one."""
+    """The test changes events of different payments to facts of one payment."""
     parse, names = RECORDED[gateway]
     found = _parsed(parse, [_item(recorded(f"{gateway}.{name}")) for name in names])
     events = [_of_one_payment(one) for one in found if one.moves_money]
@@ -754,7 +754,7 @@ def test_recorded_events_end_with_the_same_ledger_in_every_order(new_shop: type[
 
 
 def _item(sample: Any) -> Any:
-    """Return what the parser gets: the item of a body of Adyen, or the body itself."""
+    """Return the input of the parser: the item of a body of Adyen, or the body."""
     body = decode(sample["raw_body"].encode()) if "raw_body" in sample else sample["body"]
     items = body.get("notificationItems")
     return body if items is None else items[0]["NotificationRequestItem"]
@@ -766,8 +766,8 @@ def _of_one_payment(one: PaymentEvent) -> PaymentEvent:
     return PaymentEvent(one.kind, "1001", "pi_1", own_id, amount, "GBP", one.id, one.provider)
 
 
-def test_fetched_events_repair_what_missed_callbacks_left_out(any_shop: Shop) -> None:
-    """And a callback that comes after all is a duplicate."""
+def test_fetched_events_repair_missed_callbacks(any_shop: Shop) -> None:
+    """A late callback is a duplicate."""
     any_shop.create(total="49.90")
     receiver = receiver_of(any_shop, StripeSignature(SECRET), stripe.parse)
     events = _of_stripe()
@@ -866,7 +866,7 @@ def test_no_forged_callback_raises_or_moves_money(new_shop: type[Shop], name: st
 
 
 def _essence(body: bytes) -> set[str]:
-    """Return what is signed of a body: Adyen signs members of its items, and not the bytes."""
+    """Return the signed part of a body. Adyen signs members of its items, not the bytes."""
     data = decode(body)
     if "notificationItems" not in data:
         return {body.decode()}
@@ -876,7 +876,7 @@ def _essence(body: bytes) -> set[str]:
 
 
 class Deceiving(Verified):
-    """A subclass of `Verified`, as an SDK of a shop may have."""
+    """A subclass of `Verified`, as a shop's SDK may have."""
 
 
 VERIFIER_ANSWERS = (
@@ -895,7 +895,7 @@ VERIFIER_ANSWERS = (
 @pytest.mark.no_cover
 @settings(max_examples=FORGERIES, deadline=None)
 @given(answer=VERIFIER_ANSWERS, body=st.binary() | st.just(b'{"type": "payment.captured"}'))
-def test_no_answer_of_a_verifier_but_verified_moves_money(new_shop: type[Shop], answer: Any, body: bytes) -> None:
+def test_only_verified_of_a_verifier_moves_money(new_shop: type[Shop], answer: Any, body: bytes) -> None:
     shop = new_shop()
     shop.create()
     before = shop.dump()
@@ -908,7 +908,7 @@ def test_no_answer_of_a_verifier_but_verified_moves_money(new_shop: type[Shop], 
     assert shop.dump() == before
 
 
-def test_a_subclass_of_verified_is_an_answer(shop: Shop) -> None:
+def test_a_subclass_of_verified_is_accepted(shop: Shop) -> None:
     shop.create()
     receiver = receiver_of(shop, Answering(Deceiving({}, [event()])), lambda item, _: item)
     assert named(receiver.receive(b"", {})) == ("applied", 200)
@@ -921,7 +921,7 @@ PARSER_ANSWERS: list[Any] = [None, True, {}, "x", b"x", 7, [None], [event(), Non
     "answer", PARSER_ANSWERS, ids=[type(one).__name__ + str(n) for n, one in enumerate(PARSER_ANSWERS)]
 )
 def test_a_parser_that_returns_something_else_is_a_rejection(shop: Shop, answer: Any) -> None:
-    """All of it, if one event of several is none."""
+    """One invalid event of several rejects the whole callback."""
     shop.create()
     before = shop.dump()
     assert named(receiver_of(shop, parse=lambda *_: answer).receive(b"{}", {})) == ("rejected", 400)
@@ -938,8 +938,8 @@ def test_an_async_parser_is_a_rejection(shop: Shop) -> None:
     assert shop.orders.get("1001").payments == ()
 
 
-def test_a_signature_with_other_headers_is_taken_from_the_signed_ones(shop: Shop) -> None:
-    """A header that is not signed reaches no parser."""
+def test_parser_gets_only_signed_headers(shop: Shop) -> None:
+    """An unsigned header does not reach the parser."""
     seen: list[Mapping[str, str]] = []
 
     def parse(data: Any, headers: Mapping[str, str]) -> Ignore:  # noqa: ARG001
@@ -985,7 +985,7 @@ def test_verifier_that_fails_on_a_value_of_the_body_does_not_show_it(shop: Shop)
 
 
 def test_header_values_may_be_lists(any_shop: Shop) -> None:
-    """As some API gateways give them."""
+    """Some API gateways send lists."""
     any_shop.create()
     body = encoded(stripe_event("payment_intent.succeeded", stripe_intent()))
     headers = {name: [value] for name, value in stripe_headers(body).items()}
@@ -1000,14 +1000,14 @@ def test_fetched_events_are_a_list(shop: Shop, fetched: Any) -> None:
 
 
 @pytest.mark.parametrize("reason", [None, 7, ConnectionError("away"), "\ud800", "x" * 100_001])
-def test_any_reason_of_a_parser_leaves_its_answer_as_it_is(shop: Shop, reason: Any) -> None:
+def test_any_reason_of_a_parser_keeps_its_result(shop: Shop, reason: Any) -> None:
     for kind, outcome in ((TryAgain, ("parked", 503)), (Ignore, ("ignored", 200))):
         assert named(receiver_of(shop, parse=lambda *_, kind=kind: kind(reason)).receive(b"{}", {})) == outcome
     assert named(receiver_of(shop, Answering(TryAgain(reason))).receive(b"{}", {})) == ("parked", 503)
 
 
 def test_mollie_capture_that_is_shown_later_counts_once(any_shop: Shop) -> None:
-    """First the payment is only paid. Then Mollie shows the capture of the same money."""
+    """At first the payment is only paid. Later Mollie shows the capture of the same money."""
     any_shop.create(total="49.90")
     capture = mollie_part("cpt_1", "49.90", status="succeeded")
     payments = iter([mollie_payment(), mollie_payment(_embedded={"captures": [capture]})])

@@ -1,4 +1,4 @@
-"""Mistakes of a host: the error names the mistake and the remedy."""
+"""Errors about mistakes of a host name the mistake and the remedy."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_mistakes_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_status_that_a_rule_adds_is_no_finding() -> None:
+def test_status_that_a_rule_adds_is_not_a_finding() -> None:
     gift = shop_workflow().extend(
         statuses=[Status("gift")], rules=[Rule("wrap", needs={"sent"}, forbids={"gift"}, adds={"gift"})]
     )

@@ -1,4 +1,4 @@
-"""The same thing twice is one change: keys, payment references, and what conflicts with them."""
+"""A repeated request is one change: keys, payment references and their conflicts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.conftest import Shop
 
 
-def test_a_redelivery_gives_the_first_receipt_again(shop: Shop) -> None:
-    """The order as it was then, however much has happened since; and nothing happens."""
+def test_a_redelivery_returns_the_first_receipt(shop: Shop) -> None:
+    """It has the order of that time, even after later changes. Nothing changes."""
     shop.create()
     first = shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="evt_1")
     shop.orders.fire("1001", "pay", amount="3", reference="ch_2")
@@ -57,8 +57,8 @@ def test_every_operation_is_done_once_under_its_key(shop: Shop) -> None:
         lambda orders: orders.create("1003", total=10, currency="GBP", key="k"),
     ],
 )
-def test_a_key_stands_for_one_thing(shop: Shop, other: Callable[[Orders], object]) -> None:
-    """Another amount, reference, currency, trigger, operation or order under it is refused, and changes nothing."""
+def test_a_key_belongs_to_one_request(shop: Shop, other: Callable[[Orders], object]) -> None:
+    """Another amount, reference, currency, trigger, operation or order under it is refused and changes nothing."""
     shop.create()
     shop.create("1002")
     shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="k")
@@ -82,7 +82,7 @@ def test_one_payment_under_two_event_ids_counts_once(shop: Shop) -> None:
 
 @pytest.mark.parametrize("other", [{"amount": "9"}, {"amount": "10", "currency": "EUR"}])
 def test_one_payment_has_one_amount(shop: Shop, other: dict[str, Any]) -> None:
-    """The same reference with another amount or currency is a conflict, no duplicate."""
+    """The same reference with another amount or currency is a conflict, not a duplicate."""
     shop.create()
     shop.orders.fire("1001", "pay", amount="10", reference="ch_1", key="evt_1")
     before = shop.dump()
@@ -91,8 +91,8 @@ def test_one_payment_has_one_amount(shop: Shop, other: dict[str, Any]) -> None:
     assert shop.dump() == before
 
 
-def test_a_form_and_a_comment_have_their_words_under_their_key(shop: Shop) -> None:
-    """The same boxes with another comment are another form."""
+def test_the_comment_is_part_of_the_request_under_a_key(shop: Shop) -> None:
+    """The same boxes with another comment are a different form."""
     shop.create()
     shop.orders.comment("1001", "one", key="k1")
     shop.orders.save("1001", {"sent"}, version=2, comment="one", key="k2")
@@ -106,8 +106,8 @@ def test_a_form_and_a_comment_have_their_words_under_their_key(shop: Shop) -> No
     assert shop.dump() == before
 
 
-def test_refund_under_an_id_is_no_payment_under_it(shop: Shop) -> None:
-    """Money that goes back under an id does not stand for money that comes under the same one."""
+def test_refund_and_payment_may_share_an_id(shop: Shop) -> None:
+    """A refund under an id does not make a payment under the same id a duplicate."""
     shop.create()
     shop.orders.fire("1001", "pay", amount="4", reference="ch_1", transaction_id="t_1")
     shop.orders.fire("1001", "refund", amount="4", reference="ch_1", transaction_id="t_2")
@@ -116,7 +116,7 @@ def test_refund_under_an_id_is_no_payment_under_it(shop: Shop) -> None:
 
 
 def test_refund_beyond_its_payment_is_refused(shop: Shop) -> None:
-    """Money that came by hand does not go back under the reference of a gateway."""
+    """Manual money cannot be refunded under the reference of a gateway."""
     shop.create()
     shop.orders.fire("1001", "pay", amount="4")
     before = shop.dump()
@@ -125,8 +125,8 @@ def test_refund_beyond_its_payment_is_refused(shop: Shop) -> None:
     assert shop.dump() == before
 
 
-def test_a_payment_that_was_reversed_does_not_come_again(shop: Shop) -> None:
-    """A late redelivery of it, under another key, finds the first receipt."""
+def test_a_late_redelivery_of_a_reversed_payment_is_a_duplicate(shop: Shop) -> None:
+    """The redelivery, under another key, returns the first receipt."""
     shop.create()
     first = shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1")
     shop.orders.fire("1001", "unpay", comment="charged back", reference="ch_1", key="evt_2")
@@ -135,7 +135,7 @@ def test_a_payment_that_was_reversed_does_not_come_again(shop: Shop) -> None:
     assert "paid" not in shop.orders.get("1001").statuses
 
 
-def test_cancelled_twice_is_told_once(shop: Shop) -> None:
+def test_order_cancelled_twice_queues_one_message(shop: Shop) -> None:
     """mollie/Shopware6#286: the second is refused, or under its key the first receipt; one message either way."""
     shop.bring("sent")
     shop.orders.fire("1001", "cancel", notify=True, key="k1")
@@ -157,8 +157,8 @@ def test_cancelled_twice_is_told_once(shop: Shop) -> None:
     ],
 )
 @pytest.mark.parametrize("ledger", [None, "refunded"])
-def test_facts_of_a_shops_own_that_only_look_alike_are_other_content(first: Any, other: Any, ledger: Any) -> None:
-    """A number and the text of it under one key are two things; the same number written otherwise is one."""
+def test_similar_facts_of_a_shop_are_different_content(first: Any, other: Any, ledger: Any) -> None:
+    """A number and its text under one key differ. Two spellings of the same number are equal."""
     weigh = Rule("weigh", facts={"amount", "weight"} if ledger is None else {"weight"}, ledger=ledger)
     orders = Orders(MemoryStore(), workflow=shop_workflow().extend(rules=[weigh]))
     orders.create("1001", total="10", currency="GBP")
@@ -172,8 +172,8 @@ def test_facts_of_a_shops_own_that_only_look_alike_are_other_content(first: Any,
     assert orders.fire("1001", "weigh", key="k", **again).duplicate
 
 
-def test_what_is_kept_with_a_key_stays_what_it_was(shop: Shop) -> None:
-    """The digests are the same from release to release: a store of years ago knows its keys."""
+def test_request_fingerprints_are_stable_over_releases(shop: Shop) -> None:
+    """A store of years ago must still match its keys."""
     lines = [Line("TEAPOT", 2), Line("CUP", 1)]
     shop.orders.create(
         "1001",

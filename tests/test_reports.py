@@ -1,4 +1,4 @@
-"""The time of placing, sums over an interval, many orders at once, and pages of a history, on every store."""
+"""The time of placing, sums of an interval, many orders at once, and pages of a history, on every store."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_order_cancelled_before_it_was_placed_has_no_time_of_placing(shop: Shop)
     assert shop.orders.fire("1", "cancel").order.placed_at is None
 
 
-def test_repeated_call_returns_the_time_of_placing_as_it_was(shop: Shop) -> None:
+def test_repeated_call_returns_the_old_time_of_placing(shop: Shop) -> None:
     shop.create("1", lines=())
     first = shop.orders.fire("1", "place", key="k1").order
     shop.clock.pass_by(hours=1)
@@ -84,7 +84,7 @@ def test_repeated_call_returns_the_time_of_placing_as_it_was(shop: Shop) -> None
     assert shop.orders.fire("1", "unplace", key="k2").order.placed_at is None
 
 
-def test_another_time_of_placing_than_that_of_the_history_is_a_finding(shop: Shop) -> None:
+def test_wrong_time_of_placing_is_a_finding(shop: Shop) -> None:
     placed(shop, "1")
     order, history = shop.orders.get("1"), shop.orders.history("1")
     for wrong in (None, order.created_at + DAY):
@@ -101,7 +101,7 @@ def ids(shop: Shop, **asked: Any) -> list[str]:
 
 @pytest.fixture
 def days(shop: Shop) -> Shop:
-    """Orders that are placed on three days in another sequence than they were created, and one that is not."""
+    """Create orders that are placed on three days, not in the sequence of creation, and one unplaced order."""
     for number in range(7):
         shop.orders.create(f"{number}", "10.00", "GBP", customer="ann" if number % 2 else "ben")
     for at, order_id in zip(
@@ -114,7 +114,7 @@ def days(shop: Shop) -> Shop:
     return shop
 
 
-def test_interval_begins_with_its_first_moment_and_ends_before_its_last(days: Shop) -> None:
+def test_interval_includes_its_start_and_excludes_its_end(days: Shop) -> None:
     assert ids(days, since=TUESDAY, until=WEDNESDAY) == ["3", "1"]
     assert ids(days, since=WEDNESDAY) == ["0", "4"]
     assert ids(days, until=TUESDAY) == ["2", "5"]
@@ -206,7 +206,7 @@ def test_interval_that_is_not_valid_is_refused(days: Shop, call: str, since: Any
 
 
 def test_c6_report_of_a_day_has_orders_by_placing_and_money_by_recording(shop: Shop) -> None:
-    """The day's orders by when they were placed; received, refunded and net beside gross."""
+    """The report has the orders placed on the day, the money received and refunded, gross and net."""
     shop.clock.now = MONDAY + DAY / 2
     for order_id, total in (("1", "100.00"), ("2", "20.00"), ("3", "30.00")):
         shop.orders.create(order_id, total, "GBP")
@@ -236,7 +236,7 @@ def sales(currency: str, orders: int, *sums: str) -> Sales:
     return Sales(currency, orders, *map(Decimal, sums))
 
 
-def test_cancelled_order_is_in_no_report_and_its_money_is(shop: Shop) -> None:
+def test_cancelled_order_is_in_no_report_except_its_money(shop: Shop) -> None:
     shop.orders.create("1", "10.00", "GBP")
     shop.orders.fire("1", "pay", reference="ch_1")
     shop.orders.fire("1", "cancel")

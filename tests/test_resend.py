@@ -1,4 +1,4 @@
-"""Messages that are sent again: made from the history and the ledger, under a new id, for the same entry."""
+"""Resent messages come from the history and the ledger, under a new id, for the same entry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def delivered(shop: Shop) -> list[Message]:
 
 
 def lively(shop: Shop) -> dict[str, Message]:
-    """Let everything happen to an order that queues a message, and return the last message of each topic."""
+    """Make all changes that queue a message. Return the last message of each topic."""
     shop.create()
     steps: list[tuple[str, dict[str, Any]]] = [
         ("place", {}),
@@ -42,8 +42,8 @@ def lively(shop: Shop) -> dict[str, Message]:
     return {message.topic: message for message in delivered(shop)}
 
 
-def test_message_is_sent_again_as_it_was(any_shop: Shop) -> None:
-    """C3: under a new id that names the version of the same entry."""
+def test_resent_message_has_the_same_content(any_shop: Shop) -> None:
+    """C3: its new id names the version of the same entry."""
     last = lively(any_shop)
     assert set(last) == {
         *("order.placed", "order.paid", "order.updated", "payment.received", "payment.reversed"),
@@ -72,7 +72,7 @@ def test_message_waits_behind_those_of_its_order(any_shop: Shop) -> None:
     assert topics == ["order.placed", "order.placed", "order.paid", "order.paid"]
 
 
-def test_form_with_an_announced_step_is_told_again_as_a_whole(any_shop: Shop) -> None:
+def test_form_with_an_announced_step_is_resent_as_a_whole(any_shop: Shop) -> None:
     any_shop.create(lines=())
     any_shop.orders.fire("1001", "pay", amount="1", reference="ch_1")
     any_shop.clock.pass_by(seconds=1)
@@ -84,7 +84,7 @@ def test_form_with_an_announced_step_is_told_again_as_a_whole(any_shop: Shop) ->
     assert again.payload == last.payload
 
 
-def test_form_is_told_again_as_a_whole(any_shop: Shop) -> None:
+def test_form_is_resent_as_a_whole(any_shop: Shop) -> None:
     any_shop.create()
     any_shop.clock.pass_by(seconds=1)
     any_shop.orders.save("1001", {"sent", "invoiced", "dispatched"}, version=1, notify=True, comment="all at once")
@@ -97,7 +97,7 @@ def test_form_is_told_again_as_a_whole(any_shop: Shop) -> None:
     assert message.version == 4
 
 
-def test_refund_is_due_with_what_is_due_now(any_shop: Shop) -> None:
+def test_resent_refund_due_has_the_current_amount(any_shop: Shop) -> None:
     any_shop.bring("sent+paid")
     any_shop.orders.fire("1001", "cancel")
     any_shop.orders.fire("1001", "refund", amount="4")
@@ -113,7 +113,7 @@ def test_refund_is_due_with_what_is_due_now(any_shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("topic", ["order.paid", "stock.short", "order.plced"])
-def test_message_that_cannot_be_made_is_refused_with_those_that_can(any_shop: Shop, topic: str) -> None:
+def test_impossible_message_is_refused_with_the_possible_topics(any_shop: Shop, topic: str) -> None:
     any_shop.bring("sent")
     before = any_shop.dump()
     with pytest.raises(InvalidInput, match=r"can send again: order\.placed; not"):
@@ -121,7 +121,7 @@ def test_message_that_cannot_be_made_is_refused_with_those_that_can(any_shop: Sh
     assert any_shop.dump() == before
 
 
-def test_order_of_no_message_says_so(shop: Shop) -> None:
+def test_order_without_messages_is_refused(shop: Shop) -> None:
     shop.create()
     with pytest.raises(InvalidInput, match=r"can send again: \(none\)"):
         shop.orders.resend("1001", "order.placed")
@@ -131,7 +131,7 @@ def test_order_of_no_message_says_so(shop: Shop) -> None:
         shop.orders.resend("1001", "")
 
 
-def test_message_under_a_key_is_sent_again_once(any_shop: Shop) -> None:
+def test_message_under_a_key_is_resent_once(any_shop: Shop) -> None:
     any_shop.bring("sent+paid")
     any_shop.orders.fire("1001", "cancel")
     first = any_shop.orders.resend("1001", "refund.due", key="k")
@@ -144,7 +144,7 @@ def test_message_under_a_key_is_sent_again_once(any_shop: Shop) -> None:
     assert any_shop.dump() == before
 
 
-def test_adopted_order_never_had_a_message_except_what_is_due(any_shop: Shop) -> None:
+def test_adopted_order_has_no_message_except_the_refund_due(any_shop: Shop) -> None:
     payment = {"kind": "captured", "amount": "12", "reference": "x"}
     any_shop.orders.adopt("old", statuses={"sent", "paid"}, total="10", currency="GBP", payments=[payment])
     with pytest.raises(InvalidInput, match=r"can send again: refund\.due; not"):
@@ -156,7 +156,7 @@ def test_adopted_order_never_had_a_message_except_what_is_due(any_shop: Shop) ->
     assert any_shop.orders.audit().findings == ()
 
 
-def test_topic_of_a_shop_is_sent_again(new_shop: type[Shop]) -> None:
+def test_topic_of_a_shop_is_resent(new_shop: type[Shop]) -> None:
     workflow = shop_workflow().extend(
         statuses=[Status("packed")],
         rules=[

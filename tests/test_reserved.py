@@ -1,4 +1,4 @@
-"""The pieces that an order holds are stored with it, so a changed table loses none."""
+"""The pieces that an order holds are stored with it, so a changed table loses no piece."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.conftest import Shop
 
 LATE = shop_workflow().extend(holds_stock=When(has={"paid"}, lacks={"cancelled"}))
-"""Takes stock for paid orders alone. The default table takes it for placed orders."""
+"""Return rules that take stock only for paid orders. The default table takes it for placed orders."""
 
 
 def under(shop: Shop, workflow: Workflow) -> Orders:
@@ -33,7 +33,7 @@ def test_order_without_stock_has_nothing_reserved(any_shop: Shop) -> None:
 
 
 def test_order_placed_has_its_tracked_pieces_reserved(any_shop: Shop) -> None:
-    """Of two lines of one item and one of an item that is not tracked."""
+    """The order has two lines of one item and a line of an untracked item."""
     any_shop.create(lines=[Line("TEAPOT", 2), Line("CUP", 1), Line("TEAPOT", 3)])
     order = any_shop.orders.fire("1001", "place").order
     assert order.reserved == (Line("TEAPOT", 5),)
@@ -43,7 +43,7 @@ def test_order_placed_has_its_tracked_pieces_reserved(any_shop: Shop) -> None:
     assert any_shop.orders.stock("TEAPOT") == 10
 
 
-def test_item_tracked_after_placing_is_not_given_back_by_the_order(any_shop: Shop) -> None:
+def test_item_tracked_after_placing_is_not_returned_by_the_order(any_shop: Shop) -> None:
     any_shop.create(lines=[Line("CUP", 2)])
     assert any_shop.orders.fire("1001", "place").order.reserved == ()
     any_shop.orders.set_stock("CUP", 7)
@@ -52,7 +52,7 @@ def test_item_tracked_after_placing_is_not_given_back_by_the_order(any_shop: Sho
 
 
 def test_changed_table_that_holds_less_moves_no_stock_until_migrate(any_shop: Shop) -> None:
-    """Case E2. The order took its pieces under the old table. The new one has it hold none."""
+    """Case E2. The order took its pieces under the old table. By the new one it holds no pieces."""
     any_shop.bring("sent")
     late = under(any_shop, LATE)
     for trigger, comment in (("invoice", ""), ("uninvoice", ""), ("cancel", "")):
@@ -66,7 +66,7 @@ def test_changed_table_that_holds_less_moves_no_stock_until_migrate(any_shop: Sh
 
 
 def test_changed_table_that_holds_more_moves_no_stock_until_migrate(any_shop: Shop) -> None:
-    """Case E2. The order took no pieces under the old table. The new one has it hold them."""
+    """Case E2. The order took no pieces under the old table. By the new one it holds them."""
     any_shop.create()
     under(any_shop, LATE).fire("1001", "place")
     for trigger in ("invoice", "uninvoice"):
@@ -87,8 +87,8 @@ def test_order_placed_under_the_old_table_takes_nothing_twice(any_shop: Shop) ->
     assert under(any_shop, LATE).audit().ok
 
 
-def test_order_that_leaves_the_states_with_stock_gives_back_what_it_took(any_shop: Shop) -> None:
-    """It took its pieces under the old table, and leaves a state in which the new one has it hold them too."""
+def test_order_that_leaves_the_states_with_stock_returns_its_pieces(any_shop: Shop) -> None:
+    """It took its pieces under the old table, and leaves a state in which it holds them by the new table too."""
     any_shop.bring("sent")
     late = under(any_shop, LATE)
     late.fire("1001", "pay")
@@ -96,8 +96,8 @@ def test_order_that_leaves_the_states_with_stock_gives_back_what_it_took(any_sho
     assert any_shop.orders.stock_level("TEAPOT") == StockLevel(10)
 
 
-def test_order_that_took_nothing_gives_nothing_back(any_shop: Shop) -> None:
-    """It never took any, although today's table says that such an order holds its stock."""
+def test_order_that_took_nothing_returns_nothing(any_shop: Shop) -> None:
+    """It never took pieces, although such an order holds its stock by the current table."""
     any_shop.create()
     assert under(any_shop, LATE).fire("1001", "place").order.reserved is None
     any_shop.orders.fire("1001", "cancel")

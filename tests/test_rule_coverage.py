@@ -1,4 +1,4 @@
-"""The pytest plugin, run as users run it: on tests of their own, in processes of pytest, with and without workers."""
+"""The pytest plugin in real runs of pytest, with and without workers."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def test_look(orders):
 
 @pytest.fixture
 def small(pytester: pytest.Pytester) -> pytest.Pytester:
-    """A shop of one module of rules and one of tests, which leave something out."""
+    """Create a shop with a module of rules and a module of incomplete tests."""
     pytester.makepyfile(rules=RULES, test_uses=USES)
     return pytester
 
 
 def report(result: pytest.RunResult) -> list[str]:
-    """The lines of the report, blanks made one."""
+    """Return the lines of the report with single blanks."""
     lines = [" ".join(line.split()) for line in result.outlines]
     begin = next(number for number, line in enumerate(lines) if line.startswith("workflow rules"))
     end = next(number for number, line in enumerate(lines) if number > begin and line.startswith("===="))
@@ -93,22 +93,22 @@ SMALL = [
 ]
 
 
-def test_the_report_counts_what_happened_and_names_what_did_not(small: pytest.Pytester) -> None:
-    """Edges taken, guards held and failed, by rule; the guards that a refusal told about are among them."""
+def test_the_report_counts_covered_rules_and_names_the_rest(small: pytest.Pytester) -> None:
+    """It counts taken edges and outcomes of guards by rule, including the guards that a refusal reports."""
     result = small.runpytest_subprocess("--rule-coverage")
     assert result.ret == 0
     assert report(result) == SMALL
 
 
 def test_workers_of_xdist_make_one_report(small: pytest.Pytester) -> None:
-    """What three processes noted is what one would have noted, and the floor holds over all of them."""
+    """Three processes record the same as one, and the floor applies to their sum."""
     result = small.runpytest_subprocess("--rule-coverage-fail-under=56", "-n3")
     result.assert_outcomes(passed=3)
     assert result.ret == 1
     assert report(result) == [*SMALL, "FAIL: rule coverage of 55.55 % is below 56 %"]
 
 
-def test_the_notes_of_a_worker_that_crashed_are_missed(small: pytest.Pytester) -> None:
+def test_the_missing_notes_of_a_crashed_worker_are_reported(small: pytest.Pytester) -> None:
     small.makepyfile(test_crash="import os\ndef test_crash():\n    os._exit(1)\n")
     result = small.runpytest_subprocess("--rule-coverage", "-n1", "--max-worker-restart=0")
     assert result.ret != 0
@@ -117,7 +117,7 @@ def test_the_notes_of_a_worker_that_crashed_are_missed(small: pytest.Pytester) -
 
 @pytest.mark.parametrize(("floor", "code"), [("55.5", 0), ("55.56", 1), ("100", 1), ("0", 0)])
 def test_a_run_below_the_floor_fails(small: pytest.Pytester, floor: str, code: int) -> None:
-    """Every test passes, and the run fails where less than the floor was covered, with a line that says so."""
+    """Every test passes, and the run fails with a line about the floor."""
     result = small.runpytest_inprocess(f"--rule-coverage-fail-under={floor}")
     result.assert_outcomes(passed=3)
     assert result.ret == code
@@ -130,7 +130,7 @@ def test_a_run_below_the_floor_fails(small: pytest.Pytester, floor: str, code: i
 
 
 def test_a_floor_over_nothing_fails(pytester: pytest.Pytester) -> None:
-    """Where no test changed an order, nothing was covered."""
+    """No test changed an order, so nothing is covered."""
     pytester.makepyfile("def test_nothing(orders):\n    orders.counts()\n")
     result = pytester.runpytest_inprocess("--rule-coverage-fail-under=1")
     result.assert_outcomes(passed=1)
@@ -144,14 +144,14 @@ def test_a_run_that_fails_or_only_collects_keeps_its_own_exit_code(small: pytest
 
 
 @pytest.mark.parametrize("floor", ["many", "-1", "100.1", "nan"])
-def test_a_floor_that_is_no_percentage_is_refused(pytester: pytest.Pytester, floor: str) -> None:
+def test_a_floor_that_is_not_a_percentage_is_refused(pytester: pytest.Pytester, floor: str) -> None:
     result = pytester.runpytest_inprocess(f"--rule-coverage-fail-under={floor}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(f"*must be a number of percent from 0 to 100, not '{floor}'")
 
 
 def test_the_workflows_of_the_shop_are_named_by_their_call(pytester: pytest.Pytester) -> None:
-    """Each once, in declared order, whoever builds an equal one."""
+    """Equal workflows are listed once, in declared order."""
     pytester.makepyfile(
         """
         from order_fsm import Orders, shop_workflow
@@ -180,8 +180,8 @@ def test_the_workflows_of_the_shop_are_named_by_their_call(pytester: pytest.Pyte
     ]
 
 
-def test_a_workflow_that_a_test_builds_for_itself_is_not_in_the_total(small: pytest.Pytester) -> None:
-    """It is reported by the line that builds it; so is one of a conftest. What is only built is not."""
+def test_a_workflow_of_a_test_is_not_in_the_total(small: pytest.Pytester) -> None:
+    """It is reported by the line that builds it, as is one of a conftest. An unused workflow is not reported."""
     small.makepyfile(
         test_own="""
         from order_fsm import Orders, Rule, Status, When, Workflow
@@ -207,7 +207,7 @@ def test_a_workflow_that_a_test_builds_for_itself_is_not_in_the_total(small: pyt
 
 
 def test_without_the_option_nothing_is_loaded(pytester: pytest.Pytester) -> None:
-    """A run that asks for nothing of the package does not import it."""
+    """The plugin does not import the package."""
     pytester.makepyfile(
         "import sys\ndef test_it():\n    assert 'pytest_order_fsm' in sys.modules\n    "
         "assert not [name for name in sys.modules if name.startswith('order_fsm')]\n"
@@ -219,7 +219,7 @@ def test_without_the_option_nothing_is_loaded(pytester: pytest.Pytester) -> None
 
 @pytest.mark.parametrize("options", [(), ("--rule-coverage",)])
 def test_coverage_measures_every_line_that_an_import_runs(pytester: pytest.Pytester, options: tuple[str, ...]) -> None:
-    """The plugin does not import the package before pytest-cov has begun."""
+    """The plugin does not import the package before pytest-cov has started."""
     pytester.makepyfile("def test_it(orders):\n    assert orders\n")
     result = pytester.runpytest_subprocess("--cov=order_fsm", "--cov-report=json", *options)
     assert result.ret == 0
@@ -235,7 +235,7 @@ def test_it_is_installed_with_the_package() -> None:
     assert plugin.dist.name == "order-fsm"
 
 
-# The seam
+# The wrappers
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def notes() -> Any:
 
 
 def happened(notes: RuleNotes) -> list[tuple[str, str]]:
-    """The edges of the default table that were taken."""
+    """Return the taken edges of the default table."""
     table = table_of(shop_workflow())
     seen = iter(notes.dump().get(table, ([], b"\0" * 1000))[1])
     found = []
@@ -258,8 +258,8 @@ def happened(notes: RuleNotes) -> list[tuple[str, str]]:
     return found
 
 
-def test_every_module_that_decides_is_known_to_the_notes() -> None:
-    """The seam has each module that decides in order to change an order. `service` explains, `again` judges."""
+def test_every_module_that_decides_is_wrapped() -> None:
+    """The wrappers cover each module that decides changes. `service` explains, and `again` judges."""
     modules = [
         importlib.import_module(one.name)
         for one in pkgutil.walk_packages(order_fsm.__path__, "order_fsm.")
@@ -296,7 +296,7 @@ def test_a_refusal_takes_no_edge(notes: RuleNotes) -> None:
         orders.fire("1001", "refund", amount="1")
     assert happened(notes) == [("place", "unfinished")]
     ((_, seen),) = notes.dump().values()
-    assert sum(seen) - sum(before) == 3  # Two guards hold. The amount is beyond its bound.
+    assert sum(seen) - sum(before) == 3  # Two guards hold, and the amount exceeds its bound.
 
 
 def test_a_policy_that_is_overridden_is_an_edge_taken(notes: RuleNotes) -> None:
@@ -307,7 +307,7 @@ def test_a_policy_that_is_overridden_is_an_edge_taken(notes: RuleNotes) -> None:
     assert happened(notes) == [("place", "unfinished"), ("dispatch", "sent")]
 
 
-def test_after_the_notes_everything_is_as_before() -> None:
+def test_the_end_of_the_notes_restores_everything() -> None:
     before = [vars(module)["decide"] for module in DECIDING], order_fsm.Workflow.__init__
     notes = RuleNotes()
     notes.begin()
@@ -317,7 +317,7 @@ def test_after_the_notes_everything_is_as_before() -> None:
 
 
 def test_notes_inside_of_notes_are_the_inner_ones(notes: RuleNotes) -> None:
-    """As in a run of pytest inside of a run of pytest: what the inner one notes is not the outer one's."""
+    """If pytest runs inside of pytest, the outer run does not get the notes of the inner one."""
     orders = Orders(MemoryStore())
     orders.create("1001", total="10", currency="GBP")
     inner = RuleNotes()
@@ -330,13 +330,13 @@ def test_notes_inside_of_notes_are_the_inner_ones(notes: RuleNotes) -> None:
 
 
 def workflows() -> int:
-    """How many there are in memory."""
+    """Return the number of workflows in memory."""
     gc.collect()
     return sum(isinstance(one, order_fsm.Workflow) for one in gc.get_objects())
 
 
-def test_a_workflow_that_is_gone_leaves_its_notes_and_nothing_else(notes: RuleNotes) -> None:
-    """A run may build many: no copy of one stays, and what happened on one that comes to its address is its own."""
+def test_a_deleted_workflow_leaves_only_its_notes(notes: RuleNotes) -> None:
+    """A run may build many workflows. No copy stays, and a new workflow at the same address has its own notes."""
     before = workflows()
     for number in range(20):
         rule = order_fsm.Rule(f"go{number}")
@@ -375,7 +375,7 @@ def test_a_frozen_clock_shows_utc_and_takes_any_time_zone(frozen_clock: FrozenCl
 
 
 @pytest.mark.parametrize("moment", [datetime(2026, 1, 5), "2026-01-05", None])
-def test_a_frozen_clock_is_not_set_to_what_is_no_moment(frozen_clock: FrozenClock, moment: Any) -> None:
+def test_a_frozen_clock_refuses_an_invalid_time(frozen_clock: FrozenClock, moment: Any) -> None:
     before = frozen_clock.now
     with pytest.raises(InvalidInput, match="time zone"):
         frozen_clock.now = moment
@@ -384,8 +384,8 @@ def test_a_frozen_clock_is_not_set_to_what_is_no_moment(frozen_clock: FrozenCloc
     assert frozen_clock.now == before
 
 
-def test_a_workflow_of_a_class_of_ones_own_answers_for_itself(notes: RuleNotes) -> None:
-    """It may take other edges than its table has; so it is not noted, and decides as without notes."""
+def test_a_workflow_of_a_subclass_is_not_recorded(notes: RuleNotes) -> None:
+    """It may take other edges than those of its table, so it decides without recording."""
 
     class Closed(Workflow):
         def edges_from(self, state: str, trigger: str) -> Sequence[Edge]:  # noqa: ARG002

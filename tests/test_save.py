@@ -1,4 +1,4 @@
-"""The admin's form: all boxes at once, by legal steps, in one commit."""
+"""The admin's form changes all boxes at once, by legal steps, in one commit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def codes(refusal: pytest.ExceptionInfo[Refused]) -> set[str]:
 
 
 def test_the_boxes_end_as_ticked(shop: Shop) -> None:
-    """Each difference is an entry of its own, in an order in which each is legal, in one commit."""
+    """Each difference is one entry. The entries are in a legal order and in one commit."""
     shop.create()
     receipt = shop.orders.save("1001", {"sent", "invoiced", "paid", "dispatched"}, version=1, by="bob", comment="all")
     assert receipt.order.statuses == {"sent", "invoiced", "paid", "dispatched"}
@@ -61,7 +61,7 @@ def test_the_boxes_end_as_ticked(shop: Shop) -> None:
     ],
 )
 def test_steps_are_taken_in_an_order_that_is_legal(shop: Shop, state: str, wanted: set[str], steps: list[str]) -> None:
-    """Even where the declared order is not."""
+    """This holds even if the declared order is not legal."""
     order = shop.bring(state)
     receipt = shop.orders.save("1001", wanted, version=order.version, comment="a reason")
     assert sorted(entry.trigger for entry in receipt.entries) == sorted(steps)
@@ -70,7 +70,7 @@ def test_steps_are_taken_in_an_order_that_is_legal(shop: Shop, state: str, wante
 
 
 def has_a_way(workflow: Workflow, order: Order, wanted: frozenset[str]) -> bool:
-    """Whether any order of working off the differences is legal: all are tried."""
+    """Return whether any order of the differences is legal, by trying all of them."""
     if order.statuses == wanted:
         return True
     for status in workflow.statuses:
@@ -86,8 +86,8 @@ def has_a_way(workflow: Workflow, order: Order, wanted: frozenset[str]) -> bool:
     return False
 
 
-def test_a_form_finds_a_way_where_there_is_one(new_shop: type[Shop], workflow: Workflow) -> None:
-    """From any state to any boxes; where there is none it is refused, with reasons, and nothing is changed."""
+def test_a_form_finds_a_legal_path_if_one_exists(new_shop: type[Shop], workflow: Workflow) -> None:
+    """The test tries all states and boxes. Without a legal path the form is refused, and nothing changes."""
     names = [status.name for status in workflow.statuses]
     for state in workflow.states:
         for wanted in (frozenset(some) for size in range(6) for some in combinations(names, size)):
@@ -106,7 +106,7 @@ def test_a_form_finds_a_way_where_there_is_one(new_shop: type[Shop], workflow: W
 
 
 def test_a_stale_form_changes_nothing(shop: Shop) -> None:
-    """K2: what the browser held un-pays no order."""
+    """K2: a stale form does not untick paid."""
     form = shop.bring("sent")
     shop.orders.fire("1001", "pay", reference="ch_1")
     before = shop.dump()
@@ -123,8 +123,8 @@ def test_a_stale_form_that_changes_nothing_is_stale_too(shop: Shop) -> None:
         shop.orders.save("1001", {"sent"}, version=2)
 
 
-def test_nothing_differs_and_nothing_is_said(shop: Shop) -> None:
-    """No entry and no message, even where a mail was asked for."""
+def test_a_form_without_a_difference_changes_nothing(shop: Shop) -> None:
+    """It adds no entry and no message, even with `notify`."""
     order = shop.bring("sent")
     before = shop.dump()
     receipt = shop.orders.save("1001", {"sent"}, version=order.version, notify=True, visible=True, comment=" \n")
@@ -140,8 +140,8 @@ def test_a_comment_alone_is_recorded(shop: Shop) -> None:
     assert shop.topics() == ["order.placed", "order.updated"]
 
 
-def test_paid_by_hand_is_a_payment_of_what_is_outstanding(shop: Shop) -> None:
-    """It has no reference, ticks no invoice and does not tell the customer that the order is paid."""
+def test_ticking_paid_records_a_payment_of_the_outstanding_money(shop: Shop) -> None:
+    """It has no reference, ticks no invoice and queues no mail about the payment."""
     shop.bring("sent")
     shop.orders.fire("1001", "pay", amount="4.00")
     receipt = shop.orders.save("1001", {"sent", "paid"}, version=3)
@@ -152,7 +152,7 @@ def test_paid_by_hand_is_a_payment_of_what_is_outstanding(shop: Shop) -> None:
     assert shop.topics() == ["order.placed", "payment.received"]
 
 
-def test_unpaid_by_hand_needs_a_reason(shop: Shop) -> None:
+def test_unticking_paid_needs_a_reason(shop: Shop) -> None:
     shop.bring("sent+paid")
     order = shop.orders.fire("1001", "invoice").order
     with pytest.raises(Refused) as refusal:
@@ -164,7 +164,7 @@ def test_unpaid_by_hand_needs_a_reason(shop: Shop) -> None:
 
 
 def test_a_refused_form_lists_every_reason(shop: Shop) -> None:
-    """Of every box that could not be changed; and nothing is."""
+    """It lists the reasons of every box that cannot change. Nothing changes."""
     order = shop.bring("sent+paid+dispatched")
     before = shop.dump()
     with pytest.raises(Refused) as refusal:
@@ -185,7 +185,7 @@ def test_a_refused_form_lists_every_reason(shop: Shop) -> None:
         ("sent", {"sent", "cancelled", "dispatched"}, {"forbids_cancelled", "not_paid_nor_invoiced"}),
     ],
 )
-def test_a_form_without_a_legal_way_is_refused(shop: Shop, state: str, wanted: set[str], why: set[str]) -> None:
+def test_a_form_without_a_legal_path_is_refused(shop: Shop, state: str, wanted: set[str], why: set[str]) -> None:
     order = shop.bring(state)
     before = shop.dump()
     with pytest.raises(Refused) as refusal:
@@ -194,8 +194,8 @@ def test_a_form_without_a_legal_way_is_refused(shop: Shop, state: str, wanted: s
     assert shop.dump() == before
 
 
-def test_cancelled_and_dispatched_blames_both(shop: Shop) -> None:
-    """Whichever box is ticked first, the other one is in its way: each is told."""
+def test_cancelled_and_dispatched_lists_reasons_of_both(shop: Shop) -> None:
+    """Each box prevents the other, in any order, so the refusal lists both."""
     order = shop.bring("sent+paid")
     with pytest.raises(Refused) as refusal:
         shop.orders.save("1001", {"sent", "paid", "cancelled", "dispatched"}, version=order.version)
@@ -210,8 +210,8 @@ def test_an_override_counts_for_the_steps_that_need_it(shop: Shop) -> None:
     assert [(entry.trigger, entry.override) for entry in receipt.entries] == [("place", False), ("dispatch", True)]
 
 
-def test_one_mail_for_a_form(shop: Shop) -> None:
-    """The last step alone is shown and told; the mail names the whole difference."""
+def test_a_form_queues_one_mail(shop: Shop) -> None:
+    """Only the last step is visible and notified. The mail has the whole difference."""
     shop.create()
     receipt = shop.orders.save(
         "1001", {"sent", "paid", "dispatched"}, version=1, comment="on its way", visible=True, notify=True
@@ -227,8 +227,8 @@ def test_one_mail_for_a_form(shop: Shop) -> None:
     )
 
 
-def test_stock_is_moved_once_for_a_form(shop: Shop) -> None:
-    """It follows from the order before and after the whole form."""
+def test_a_form_moves_stock_once(shop: Shop) -> None:
+    """The move follows from the order before and after the whole form."""
     shop.create()
     assert shop.orders.save("1001", {"sent", "invoiced"}, version=1).order.version == 3
     assert shop.orders.stock("TEAPOT") == 8
@@ -237,7 +237,7 @@ def test_stock_is_moved_once_for_a_form(shop: Shop) -> None:
 
 
 def test_a_form_is_one_change_under_its_key(shop: Shop) -> None:
-    """A second click on save is the first receipt, not a stale form."""
+    """A second click on save returns the first receipt and is not a stale form."""
     shop.create()
     first = shop.orders.save("1001", {"sent", "paid"}, version=1, key="form-1", comment="x")
     again = shop.orders.save("1001", ["paid", "sent"], version=1, key="form-1", comment="x")
@@ -246,7 +246,7 @@ def test_a_form_is_one_change_under_its_key(shop: Shop) -> None:
 
 
 def test_boxes_are_those_of_the_workflow(new_shop: type[Shop]) -> None:
-    """A box of a shop's own is ticked and unticked like the others; one without a trigger by no hand."""
+    """A box of a shop is ticked and unticked like the others. A box without a trigger cannot be changed."""
     workflow = shop_workflow().extend(
         statuses=[Status("gift", tick="wrap", untick="unwrap"), Status("vip")],
         rules=[
@@ -268,13 +268,13 @@ def test_boxes_are_those_of_the_workflow(new_shop: type[Shop]) -> None:
     assert codes(refusal) == {"no_untick_vip"}
 
 
-def test_a_form_of_no_order(shop: Shop) -> None:
+def test_a_form_of_a_missing_order_raises(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
         shop.orders.save("1001", {"sent"}, version=1)
 
 
 class Form:
-    """A form of a web framework that is no Mapping."""
+    """A form of a web framework that is not a Mapping."""
 
     def keys(self) -> list[str]:
         return ["sent", "paid"]
@@ -287,7 +287,7 @@ class Form:
     "form", [{"sent": True, "paid": False}, {"paid": False}, {}, MappingProxyType({"sent": 1}), Form()]
 )
 def test_mapping_as_a_form_is_refused(shop: Shop, form: Any) -> None:
-    """Its keys say nothing about its values. Read by its keys it would tick paid and capture money."""
+    """Its keys ignore its values. They would tick paid and capture money."""
     order = shop.bring("sent")
     before = shop.dump()
     with pytest.raises(InvalidInput, match=r"statuses must be a set of names such as \{'sent'\}, not"):

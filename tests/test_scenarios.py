@@ -1,4 +1,4 @@
-"""What really went wrong in shops and payment plug-ins, each as it was reported in public, on every kind of store."""
+"""Publicly reported faults of shops and payment plug-ins, on every kind of store."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def gateway(any_shop: Shop) -> Gateway:
-    """A gateway, and order 1001 over 10.00 GBP in the shop."""
+    """Return a gateway for a shop with order 1001 over 10.00 GBP."""
     any_shop.create()
     return Gateway(any_shop)
 
 
 def redirect(shop: Shop, **about: Any) -> Receipt:
-    """The browser comes back from the gateway, and the shop records what the gateway says of the payment."""
+    """Record a payment as the redirect of a browser does."""
     facts: dict[str, Any] = {"amount": "10.00", "currency": "GBP", "reference": "ch_1", **about}
     return shop.orders.fire("1001", "pay", by="redirect", **facts)
 
 
 def together(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The outcomes of calls that all threads begin at once."""
+    """Run calls in threads at once. Return their outcomes."""
     gate = Barrier(len(calls))
 
     def run(call: Callable[[], Any]) -> Any:
@@ -61,7 +61,7 @@ def assert_paid_once(shop: Shop) -> None:
 
 
 def test_webhook_and_redirect_arrive_together(any_shop: Shop, gateway: Gateway) -> None:
-    """Automattic/woocommerce-payments#3345, woocommerce/woocommerce-gateway-stripe#2331: stock, mail, note twice."""
+    """Automattic/woocommerce-payments#3345, woocommerce/woocommerce-gateway-stripe#2331: all effects happened twice."""
     calls: list[Callable[[], Any]] = [gateway.send, partial(redirect, any_shop)]
     outcomes = together(calls * (WORKERS // 2))
     news = [one for one in outcomes if (one.outcome == "applied" if isinstance(one, Outcome) else not one.duplicate)]
@@ -70,8 +70,8 @@ def test_webhook_and_redirect_arrive_together(any_shop: Shop, gateway: Gateway) 
 
 
 @pytest.mark.parametrize("first", ["webhook", "redirect"])
-def test_whichever_of_webhook_and_redirect_is_first_counts(any_shop: Shop, first: str) -> None:
-    """medusajs/medusa#13301: the other comes between its look and its commit, and a good order was refunded."""
+def test_the_first_of_webhook_and_redirect_counts(any_shop: Shop, first: str) -> None:
+    """medusajs/medusa#13301: the second came between read and commit, and a good order was refunded."""
     before_commit = interrupted(any_shop.store)
     any_shop.create()
     gateway = Gateway(any_shop)
@@ -92,8 +92,8 @@ def test_two_notifications_make_one_invoice(any_shop: Shop, gateway: Gateway) ->
     assert_paid_once(any_shop)
 
 
-def test_cancelled_twice_is_told_once(any_shop: Shop) -> None:
-    """mollie/Shopware6#286: the second is the same receipt under its key, and refused without one."""
+def test_order_cancelled_twice_queues_one_message(any_shop: Shop) -> None:
+    """mollie/Shopware6#286: the second cancel returns the first receipt under its key, and is refused without one."""
     any_shop.bring("sent")
     first = any_shop.orders.fire("1001", "cancel", notify=True, key="k1")
     assert any_shop.orders.fire("1001", "cancel", notify=True, key="k1").entries == first.entries
@@ -104,7 +104,7 @@ def test_cancelled_twice_is_told_once(any_shop: Shop) -> None:
 
 
 def test_writers_of_money_and_of_statuses_lose_nothing(any_shop: Shop) -> None:
-    """saleor/saleor#17893: the amount of one and the status of the other both stand."""
+    """saleor/saleor#17893: the amount of one and the status of the other are both stored."""
     any_shop.create(total="100.00")
     gateway = Gateway(any_shop)
     pay = [partial(gateway.send, event_id=f"evt_{n}", reference=f"ch_{n}", amount="5.00") for n in range(WORKERS)]
@@ -135,7 +135,7 @@ def test_the_same_key_with_another_amount_changes_nothing(any_shop: Shop, gatewa
 
 
 def test_paid_and_then_cancelled_by_the_timer(any_shop: Shop) -> None:
-    """woocommerce/woocommerce#20928: the payment comes after the timer's look; it is decided again at commit."""
+    """woocommerce/woocommerce#20928: the payment comes after the timer's read, so the cancel is decided again."""
     before_commit = interrupted(any_shop.store)
     any_shop.create()
     any_shop.orders.fire("1001", "place")
@@ -146,7 +146,7 @@ def test_paid_and_then_cancelled_by_the_timer(any_shop: Shop) -> None:
 
 
 def test_a_payment_after_cancel_is_refunded_once(any_shop: Shop, gateway: Gateway) -> None:
-    """woocommerce/woocommerce-gateway-stripe#5703: what is due falls with each refund, and then there is none."""
+    """woocommerce/woocommerce-gateway-stripe#5703: each refund lowers the refund due, down to zero."""
     any_shop.orders.fire("1001", "cancel")
     assert gateway.send().outcome == "recorded"
     assert any_shop.orders.get("1001").refund_due == 10
@@ -162,15 +162,17 @@ def test_a_payment_after_cancel_is_refunded_once(any_shop: Shop, gateway: Gatewa
 
 
 @pytest.mark.parametrize("kinds", [("failed", "captured"), ("captured", "failed")])
-def test_a_success_counts_whenever_an_attempt_failed(any_shop: Shop, gateway: Gateway, kinds: tuple[str, str]) -> None:
-    """lunarphp/lunar#2204: the success after a failure was ignored; and a late failure unticks nothing."""
+def test_a_success_counts_before_or_after_a_failed_attempt(
+    any_shop: Shop, gateway: Gateway, kinds: tuple[str, str]
+) -> None:
+    """lunarphp/lunar#2204: the success after a failure was ignored. A late failure unticks no box."""
     outcomes = {kind: gateway.send(kind, f"evt_{kind}").outcome for kind in kinds}
     assert outcomes == {"failed": "recorded", "captured": "applied"}
     assert any_shop.orders.get("1001").state == "sent+invoiced+paid"
 
 
-def test_a_webhook_after_dispatch_is_answered_with_2xx(any_shop: Shop, gateway: Gateway) -> None:
-    """vendurehq/vendure#2657: it was answered with 500, and sent again for days."""
+def test_a_webhook_after_dispatch_has_status_2xx(any_shop: Shop, gateway: Gateway) -> None:
+    """vendurehq/vendure#2657: the status was 500, and the gateway repeated the webhook for days."""
     gateway.send()
     any_shop.orders.fire("1001", "dispatch")
     late = [
@@ -198,7 +200,7 @@ def test_one_poisoned_order_does_not_stop_the_nightly_expiry(any_shop: Shop) -> 
     assert [receipt.order.id for receipt in any_shop.orders.expire(DAY)] == ["1002"]
 
 
-def test_expiry_leaves_orders_with_money_alone(any_shop: Shop, gateway: Gateway) -> None:
+def test_orders_with_money_do_not_expire(any_shop: Shop, gateway: Gateway) -> None:
     """Sylius/Sylius#13442."""
     gateway.send(amount="4.00")
     any_shop.clock.pass_by(days=1000)
@@ -209,8 +211,8 @@ def test_expiry_leaves_orders_with_money_alone(any_shop: Shop, gateway: Gateway)
 # Callbacks: the order of the checks
 
 
-def test_the_signature_comes_before_all_else(any_shop: Shop, gateway: Gateway) -> None:
-    """A forged body is not even read: whatever else is wrong with it, the answer is the same."""
+def test_the_signature_is_checked_first(any_shop: Shop, gateway: Gateway) -> None:
+    """A forged body is not decoded, so other faults of it do not change the outcome."""
     bodies = [b"{", b"\xff", body_of(order_id="unknown"), body_of(amount=-1), body_of(currency="EUR"), body_of()]
     headers = gateway.headers(b"something else")
     before = any_shop.dump()
@@ -218,8 +220,8 @@ def test_the_signature_comes_before_all_else(any_shop: Shop, gateway: Gateway) -
     assert any_shop.dump() == before
 
 
-def test_the_time_comes_before_the_key(any_shop: Shop, gateway: Gateway) -> None:
-    """A replay after an hour is no duplicate: it is refused, although its event is known."""
+def test_the_time_is_checked_before_the_key(any_shop: Shop, gateway: Gateway) -> None:
+    """A replay after an hour is rejected and is not a duplicate, although its event is known."""
     headers = gateway.headers(body_of())
     assert gateway.receiver.receive(body_of(), headers).outcome == "applied"
     any_shop.clock.pass_by(minutes=4)
@@ -228,8 +230,8 @@ def test_the_time_comes_before_the_key(any_shop: Shop, gateway: Gateway) -> None
     assert gateway.receiver.receive(body_of(), headers).outcome == "rejected"
 
 
-def test_the_key_is_written_with_its_effect_or_not_at_all(any_shop: Shop) -> None:
-    """A commit that fails has used up no key, so the same event is applied when it comes again."""
+def test_the_key_is_stored_only_with_its_effect(any_shop: Shop) -> None:
+    """A failed commit stores no key, so a redelivery is applied."""
 
     def fails() -> None:
         raise StoreUnavailable
@@ -244,7 +246,7 @@ def test_the_key_is_written_with_its_effect_or_not_at_all(any_shop: Shop) -> Non
     assert any_shop.record("gateway:evt_1") is not None
 
 
-def test_the_key_is_kept_for_good(any_shop: Shop, gateway: Gateway) -> None:
+def test_the_key_is_kept_for_ever(any_shop: Shop, gateway: Gateway) -> None:
     gateway.send()
     any_shop.orders.fire("1001", "cancel")
     any_shop.clock.pass_by(days=3000)
@@ -253,7 +255,7 @@ def test_the_key_is_kept_for_good(any_shop: Shop, gateway: Gateway) -> None:
 
 
 def test_one_reference_has_a_payment_and_its_refunds(any_shop: Shop, gateway: Gateway) -> None:
-    """The second key is the reference and the kind."""
+    """Reference and kind together are a second key."""
     gateway.send()
     for event_id in ("evt_2", "evt_3"):
         gateway.send("refunded", event_id, amount="2.00")
@@ -268,7 +270,7 @@ def test_one_reference_has_a_payment_and_its_refunds(any_shop: Shop, gateway: Ga
 
 @pytest.mark.parametrize("other", [{"amount": "9.00"}, {"currency": "EUR"}])
 @pytest.mark.parametrize("event_id", ["evt_1", "evt_2"])
-def test_another_amount_or_currency_is_a_conflict_and_no_duplicate(
+def test_another_amount_or_currency_is_a_conflict_and_not_a_duplicate(
     any_shop: Shop, gateway: Gateway, event_id: str, other: dict[str, str]
 ) -> None:
     gateway.send()
@@ -279,21 +281,21 @@ def test_another_amount_or_currency_is_a_conflict_and_no_duplicate(
 
 
 def test_the_amount_is_compared_with_the_orders(any_shop: Shop, gateway: Gateway) -> None:
-    """One that covers it pays; a penny less does not."""
+    """A payment that covers the order pays it. A penny less does not."""
     assert gateway.send(amount="9.99").outcome == "recorded"
     assert any_shop.orders.get("1001").state == "sent"
     assert gateway.send(event_id="evt_2", reference="ch_2", amount="0.01").outcome == "applied"
 
 
 def test_the_currency_is_compared_with_the_orders(any_shop: Shop, gateway: Gateway) -> None:
-    """Ten of anything else do not pay for ten pounds."""
+    """Ten of another currency do not pay ten pounds."""
     outcome = gateway.send(currency="JPY", amount="10")
     assert (outcome.outcome, outcome.http_status) == ("recorded", 200)
     order = any_shop.orders.get("1001")
     assert (order.held, order.outstanding, order.unmatched) == (Decimal(0), Decimal(10), {"JPY": Decimal(10)})
 
 
-def test_a_payment_that_is_faster_than_its_order_is_taken_in_the_end(any_shop: Shop) -> None:
+def test_a_payment_before_its_order_is_recorded_in_the_end(any_shop: Shop) -> None:
     gateway = Gateway(any_shop)
     assert [gateway.send().http_status for _ in range(3)] == [503] * 3
     any_shop.create()
@@ -301,8 +303,8 @@ def test_a_payment_that_is_faster_than_its_order_is_taken_in_the_end(any_shop: S
     assert_paid_once(any_shop)
 
 
-def test_what_is_known_and_cannot_be_applied_is_recorded(any_shop: Shop, gateway: Gateway) -> None:
-    """With a message that money is due back; 2xx, so that it does not come again."""
+def test_known_event_that_cannot_be_applied_is_recorded(any_shop: Shop, gateway: Gateway) -> None:
+    """A message reports the refund due, and the status is 2xx, so that the gateway does not repeat it."""
     any_shop.orders.fire("1001", "cancel")
     outcome = gateway.send()
     assert (outcome.outcome, outcome.http_status) == ("recorded", 200)
@@ -310,15 +312,15 @@ def test_what_is_known_and_cannot_be_applied_is_recorded(any_shop: Shop, gateway
 
 
 @pytest.mark.parametrize("kind", ["failed", "authorized", "expired", "dispute.opened"])
-def test_only_kinds_that_mean_money_move_money(any_shop: Shop, gateway: Gateway, kind: str) -> None:
+def test_only_kinds_of_money_move_money(any_shop: Shop, gateway: Gateway, kind: str) -> None:
     before = any_shop.orders.get("1001")
     assert gateway.send(kind).outcome == "recorded"
     after = any_shop.orders.get("1001")
     assert (after.state, after.payments) == (before.state, ())
 
 
-def test_redirect_and_webhook_come_to_the_same(any_shop: Shop, gateway: Gateway) -> None:
-    """One of them records, the other one is given the receipt of it."""
+def test_redirect_and_webhook_have_the_same_result(any_shop: Shop, gateway: Gateway) -> None:
+    """One of them records the payment, and the other one gets its receipt."""
     receipt = redirect(any_shop)
     outcome = gateway.send()
     assert outcome.outcome == "duplicate"

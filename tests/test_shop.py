@@ -1,4 +1,4 @@
-"""The shop's own workflow: its states, triggers and queues, its options, and how a shop adds to it."""
+"""The default workflow: states, triggers, queues, options and extensions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANCELLED = {
 
 
 def test_the_shop_has_fourteen_states(workflow: Workflow) -> None:
-    """The same under each policy and option: nothing is cancelled and dispatched, nothing is ticked without sent."""
+    """Every policy and option has the same states. No order is cancelled and dispatched, or has a box without sent."""
     assert len(workflow.states) == 14
     assert set(workflow.states) == LIVE | CANCELLED
 
@@ -54,7 +54,7 @@ QUEUES = {
 
 
 def test_the_shop_has_the_queues_of_its_jobs(workflow: Workflow) -> None:
-    """Each state stands in exactly the queues whose words it fits."""
+    """Each state is in exactly the queues whose conditions it meets."""
     assert set(workflow.queues) == {*QUEUES, "to_dispatch"}
     for state in workflow.states:
         statuses = set() if state == "unfinished" else set(state.split("+"))
@@ -70,13 +70,13 @@ def test_the_shop_has_the_queues_of_its_jobs(workflow: Workflow) -> None:
         ("cod", {"sent", "sent+invoiced", "sent+paid", "sent+invoiced+paid"}),
     ],
 )
-def test_the_queue_to_dispatch_is_what_the_policy_lets_leave(dispatch: Any, states: set[str]) -> None:
+def test_the_queue_to_dispatch_follows_the_policy(dispatch: Any, states: set[str]) -> None:
     workflow = shop_workflow(dispatch)
     assert {state for state in workflow.states if "to_dispatch" in workflow.queues_of(state)} == states
 
 
-def test_every_live_order_stands_in_a_queue(workflow: Workflow) -> None:
-    """Nothing that is still to be done is forgotten; what is complete stands in `complete`."""
+def test_every_live_order_is_in_a_queue(workflow: Workflow) -> None:
+    """Every open job is in a queue, and complete orders are in `complete`."""
     for state in workflow.states:
         assert workflow.queues_of(state), state
         assert ("complete" in workflow.queues_of(state)) == state.endswith("paid+dispatched")
@@ -104,14 +104,14 @@ def test_the_option_is_true_or_false(option: Any) -> None:
 
 
 def test_the_same_options_give_the_same_workflow() -> None:
-    """However they are written."""
+    """The spelling of the options does not matter."""
     assert shop_workflow() is shop_workflow("on_account")
     assert shop_workflow() is shop_workflow(dispatch="on_account", invoice_on_payment=True)
     assert shop_workflow() is not shop_workflow(invoice_on_payment=False)
 
 
 def test_nobody_can_change_a_workflow() -> None:
-    """The shop's is one for all in a process."""
+    """All callers in a process share the default workflow."""
     queues: Any = shop_workflow().extend().queues
     with pytest.raises(TypeError):
         queues["mine"] = When()
@@ -135,7 +135,7 @@ def returned() -> Workflow:
 
 
 def test_an_extension_adds_to_the_table(returned: Workflow) -> None:
-    """A `returned` beside each dispatched state, last in its name; a new queue, and one put in another's place."""
+    """Each dispatched state gets a variant with `returned` at the end of its name. One queue is new, one replaced."""
     dispatched = {state for state in LIVE if "dispatched" in state}
     assert set(returned.states) == LIVE | CANCELLED | {f"{state}+returned" for state in dispatched}
     assert returned.queues_of("sent+paid+dispatched+returned") == ["to_invoice", "returned"]
@@ -145,7 +145,7 @@ def test_an_extension_adds_to_the_table(returned: Workflow) -> None:
 
 
 def test_an_extension_closes_present_triggers(returned: Workflow) -> None:
-    """`forbids` names the triggers that the new status shall close; the others stay open."""
+    """`forbids` names the triggers that the new status closes. The others stay open."""
     assert not returned.edges_from("sent+paid+dispatched+returned", "undispatch")
     assert returned.edges_from("sent+paid+dispatched", "undispatch")
     assert returned.edges_from("sent+paid+dispatched+returned", "unpay")
@@ -166,8 +166,8 @@ def test_an_extension_that_forbids_an_unknown_trigger_is_refused() -> None:
 
 
 @pytest.mark.parametrize("names", ["sent", 5, [5]])
-def test_what_an_extension_forbids_is_a_set_of_names(names: Any) -> None:
-    """A string is not taken for a set of its letters."""
+def test_forbids_of_an_extension_is_a_set_of_names(names: Any) -> None:
+    """A string is not a set of its letters."""
     with pytest.raises(InvalidInput, match=r"^forbids must be"):
         shop_workflow().extend(forbids={"pay": names})
 
@@ -178,7 +178,7 @@ def test_an_extension_is_checked_like_a_table() -> None:
 
 
 def test_an_extension_may_add_rules_to_a_present_trigger() -> None:
-    """They come after the present ones, and record the same."""
+    """They come after the existing rules and record the same kind."""
     workflow = shop_workflow().extend(rules=[Rule("dispatch", needs={"dispatched"}, goods="shipped")])
     assert [edge.target for edge in workflow.edges_from("sent+dispatched", "dispatch")] == ["sent+dispatched"]
     assert workflow.rules_of("dispatch")[0].adds == {"dispatched"}

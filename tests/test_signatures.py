@@ -1,4 +1,4 @@
-"""Signatures: what the gateway signed is taken, and nothing that differs from it in a single byte."""
+"""A signature is accepted only for exactly the signed bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OLD, NEW, OTHERS = ("whsec_" + base64.b64encode(text * 8).decode() for text in (
 
 
 def standard(body: bytes = BODY, secret: str = NEW, at: datetime = NOW) -> dict[str, str]:
-    """The headers as the library of the specification signs them."""
+    """Return the headers signed by the library of the specification."""
     return {
         "webhook-id": "evt_1",
         "webhook-timestamp": str(int(at.timestamp())),
@@ -33,7 +33,7 @@ def standard(body: bytes = BODY, secret: str = NEW, at: datetime = NOW) -> dict[
 
 
 def stripe(body: bytes = BODY, secret: str = NEW, stamp: str = STAMP) -> dict[str, str]:
-    """The header computed by hand: HMAC-SHA256 over `<t>.<body>` in hexadecimal."""
+    """Compute the header by hand: HMAC-SHA256 over `<t>.<body>` in hexadecimal."""
     digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
     return {"stripe-signature": f"t={stamp},v1={digest}"}
 
@@ -46,12 +46,12 @@ def holds(verifier: Verifier, headers: Mapping[str, str], body: bytes = BODY, no
     return True
 
 
-def test_what_the_library_signs_is_taken() -> None:
+def test_signature_of_the_library_is_accepted() -> None:
     assert holds(StandardWebhooks(NEW), standard())
     assert holds(StandardWebhooks(NEW.removeprefix("whsec_")), standard())
 
 
-def test_a_known_signature_is_taken() -> None:
+def test_a_known_signature_is_accepted() -> None:
     """The value is that of `printf '1767603600.{}' | openssl dgst -sha256 -hmac whsec_x`."""
     known = "6f900de93aae7d2fbbb76472782d267a2ef09925346d03902f9c2c89ea4566eb"
     assert holds(StripeSignature("whsec_x"), {"stripe-signature": f"t={STAMP},v1={known}"}, b"{}")
@@ -60,15 +60,15 @@ def test_a_known_signature_is_taken() -> None:
 @pytest.mark.parametrize(
     ("verifier", "sign"), [(StandardWebhooks(OLD, NEW), standard), (StripeSignature(OLD, NEW), stripe)]
 )
-def test_every_live_secret_is_good_and_no_other(verifier: Verifier, sign: Callable[..., dict[str, str]]) -> None:
-    """While a secret is being replaced the gateway may sign with either."""
+def test_only_live_secrets_verify_a_signature(verifier: Verifier, sign: Callable[..., dict[str, str]]) -> None:
+    """During a rotation the gateway may sign with either secret."""
     assert holds(verifier, sign(secret=OLD))
     assert holds(verifier, sign(secret=NEW))
     assert not holds(verifier, sign(secret=OTHERS))
 
 
 def test_one_of_several_signatures_is_enough() -> None:
-    """The gateway signs with its old and its new secret; versions that are not known are passed over."""
+    """The gateway signs with its old and its new secret. Unknown versions are ignored."""
     good, bad = standard(), standard(secret=OTHERS)["webhook-signature"]
     for several in (f"{bad} {good['webhook-signature']}", f"v1a,AAAA  {good['webhook-signature']} v2,x rubbish"):
         assert holds(StandardWebhooks(NEW), good | {"webhook-signature": several})
@@ -79,7 +79,7 @@ def test_one_of_several_signatures_is_enough() -> None:
 
 @pytest.mark.parametrize("version", ["v0", "v2", "v1a", "V1", ""])
 def test_a_signature_of_another_version_does_not_count(version: str) -> None:
-    """Or one who can make a weak signature of an old version would be let in."""
+    """Otherwise a weak signature of an old version would be enough."""
     signature = standard()["webhook-signature"].removeprefix("v1")
     for header in (version + signature, signature.removeprefix(",")):
         assert not holds(StandardWebhooks(NEW), standard() | {"webhook-signature": header})
@@ -89,7 +89,7 @@ def test_a_signature_of_another_version_does_not_count(version: str) -> None:
 
 @pytest.mark.parametrize("late", [timedelta(hours=1), TOLERANCE + timedelta(seconds=1)])
 def test_a_replay_is_refused(late: timedelta) -> None:
-    """Too long ago, or too far ahead: by the clock that is given, which need not be the system's."""
+    """Its time is too early or too late by the given clock."""
     for verifier, headers in ((StandardWebhooks(NEW), standard()), (StripeSignature(NEW), stripe())):
         assert holds(verifier, headers, now=NOW + TOLERANCE)
         assert holds(verifier, headers, now=NOW - TOLERANCE)
@@ -104,8 +104,8 @@ ODD_STAMPS = [
 
 
 @pytest.mark.parametrize("stamp", ODD_STAMPS)
-def test_a_time_that_is_no_plain_number_is_refused(stamp: str) -> None:
-    """Even where it comes to the same number: what was signed is the text."""
+def test_a_time_that_is_not_a_plain_number_is_refused(stamp: str) -> None:
+    """Another spelling of the same number is refused too, because the text is signed."""
     assert not holds(StandardWebhooks(NEW), standard() | {"webhook-timestamp": stamp})
     assert not holds(StripeSignature(NEW), stripe(stamp=stamp))
 
@@ -129,7 +129,7 @@ def test_a_header_that_is_missing_or_odd_is_refused(name: str, value: str | None
     ],
 )
 def test_a_stripe_header_that_is_odd_is_refused(header: str) -> None:
-    """One with two times too: it does not say which of them was signed."""
+    """A header with two times is odd, because it is unclear which one was signed."""
     assert not holds(StripeSignature(NEW), {"stripe-signature": header})
     assert not holds(StripeSignature(NEW), {})
 
@@ -145,7 +145,7 @@ def test_another_byte_in_the_body_is_refused(place: int, other: int) -> None:
 @settings(deadline=None)
 @given(data=st.data())
 def test_another_byte_in_a_header_is_refused(data: st.DataObject) -> None:
-    """Of the signature, the id and the time; only a space after the signature means nothing."""
+    """This includes each byte of the signature, the id and the time. Only a space after the signature is ignored."""
     for verifier, headers in ((StandardWebhooks(NEW), standard()), (StripeSignature(NEW), stripe())):
         name = data.draw(st.sampled_from(sorted(headers)))
         place = data.draw(st.integers(0, len(headers[name]) - 1))
@@ -156,18 +156,18 @@ def test_another_byte_in_a_header_is_refused(data: st.DataObject) -> None:
 
 @settings(deadline=None)
 @given(body=st.binary(), headers=st.dictionaries(st.sampled_from([*standard(), *stripe()]), st.text()))
-def test_no_one_guesses_a_signature(body: bytes, headers: dict[str, str]) -> None:
+def test_guessed_signature_is_refused(body: bytes, headers: dict[str, str]) -> None:
     assert not holds(StandardWebhooks(NEW), headers, body)
     assert not holds(StripeSignature(NEW), headers, body)
 
 
-def test_a_body_that_is_no_text_is_refused() -> None:
-    """Standard Webhooks signs text; the header that fits the bytes as Latin-1 does not help."""
+def test_a_body_that_is_not_text_is_refused() -> None:
+    """Standard Webhooks signs text. A header that fits the bytes as Latin-1 does not help."""
     assert not holds(StandardWebhooks(NEW), standard(), b"\xff\xfe{}")
 
 
 def test_only_signed_headers_are_handed_on() -> None:
-    """Stripe's form signs no header at all, so what else came with it was written by anybody."""
+    """Stripe's scheme signs no header, so other headers are not trustworthy."""
     others = {"webhook-id": "evt_9", "x-forwarded-for": "6.6.6.6"}
     assert StandardWebhooks(NEW).verify(BODY, others | standard(), NOW).headers == {
         "webhook-id": "evt_1",
@@ -179,14 +179,14 @@ def test_only_signed_headers_are_handed_on() -> None:
 @pytest.mark.parametrize("verifier", [StandardWebhooks, StripeSignature])
 @pytest.mark.parametrize("secrets", [(), ("",), (NEW, ""), (None,), (b"bytes",)])
 def test_a_verifier_has_at_least_one_secret(verifier: type[StandardWebhooks], secrets: tuple[str, ...]) -> None:
-    """One without any would refuse all, and one with an empty one would take what anybody signs."""
+    """Without a secret it would refuse everything. With an empty one it would accept any signer."""
     with pytest.raises(InvalidInput, match="at least one secret"):
         verifier(*secrets)
 
 
 @pytest.mark.parametrize("secret", ["whsec_ ", "whsec_A", "whsec_!!!", "geheimer-schlüssel"])
 def test_a_secret_that_the_library_cannot_read_is_refused(secret: str) -> None:
-    """And not shown."""
+    """The error does not show it."""
     with pytest.raises(InvalidInput, match="base64") as refusal:
         StandardWebhooks(NEW, secret)
     assert secret not in str(refusal.value)
@@ -198,7 +198,7 @@ def test_a_verifier_does_not_show_its_secrets() -> None:
 
 
 def test_every_pair_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By `hmac.compare_digest`, and on to the last one also after a match: the time tells nothing."""
+    """`hmac.compare_digest` compares every pair, even after a match, so that the time reveals nothing."""
     compared: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest
 

@@ -1,4 +1,4 @@
-"""The SQLite store on a file of its own: opening it, its schema, and files that cannot be used."""
+"""The SQLite store on its own file: opening it, its schema, and unusable files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_path_stays_valid_after_a_change_of_directory(tmp_path: Path, monkeypatc
     (tmp_path / "elsewhere").mkdir()
     store = SqliteStore("shop.db")
     os.chdir("elsewhere")
-    # A forked child opens the file again.
+    # A forked child reopens the file.
     child = get_context("fork").Process(target=store.set_stock, args=("TEAPOT", 1))
     child.start()
     child.join()
@@ -89,7 +89,7 @@ def test_path_stays_valid_after_a_change_of_directory(tmp_path: Path, monkeypatc
     assert list(Path().iterdir()) == []
 
 
-def test_symbolic_link_leads_to_the_same_lock(tmp_path: Path, path: Path, store: SqliteStore) -> None:
+def test_symbolic_link_uses_the_same_lock(tmp_path: Path, path: Path, store: SqliteStore) -> None:
     (tmp_path / "link.db").symlink_to(path)
     linked = SqliteStore(tmp_path / "link.db")
     linked.set_stock("TEAPOT", 3)
@@ -124,7 +124,7 @@ def test_database_of_an_older_version_is_upgraded_with_its_orders(path: Path, mo
     assert upgraded == [0]
 
 
-def test_upgrade_that_fails_leaves_the_database_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_upgrade_does_not_change_the_database(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     SqliteStore(path).close()
     by_hand(path, "CREATE TABLE order_fsm_gift (in_the_way)")
     before = schema_of(path)
@@ -157,7 +157,7 @@ def test_database_without_a_valid_version_is_corrupt(path: Path, edit: str) -> N
         SqliteStore(path)
 
 
-def test_tables_of_a_shop_in_the_same_file_stay_as_they_are(path: Path) -> None:
+def test_tables_of_a_shop_in_the_same_file_do_not_change(path: Path) -> None:
     by_hand(path, "CREATE TABLE invoice (id)", "PRAGMA user_version = 7")
     SqliteStore(path).close()
     assert by_hand(path, "PRAGMA user_version") == [(7,)]
@@ -174,7 +174,7 @@ def test_old_sqlite_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @needs_root
 @pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_new_files_take_the_owner_and_mode_of_the_database(path: Path, umask: int) -> None:
-    """Otherwise a task of root would leave files that the web server cannot write to."""
+    """Otherwise a job of root would create files that the web server cannot write to."""
     path.touch()
     path.chmod(0o660)
     os.chown(path, 65534, 65533)
@@ -284,7 +284,7 @@ def test_read_only_folder_is_unavailable(there: bool) -> None:
         os.chmod(folder, stat.S_IRWXU)
 
 
-def test_commit_without_room_is_undone_and_can_be_repeated(path: Path, store: SqliteStore) -> None:
+def test_commit_on_a_full_disk_is_rolled_back_and_can_be_repeated(path: Path, store: SqliteStore) -> None:
     order = paid_order(store)
     change = step(order, comment="x" * 50_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -301,7 +301,7 @@ def test_commit_without_room_is_undone_and_can_be_repeated(path: Path, store: Sq
 
 
 def test_damaged_schema_that_is_not_valid_unicode_is_corrupt(path: Path) -> None:
-    """SQLite's message quotes it, and the sqlite3 module cannot decode that message."""
+    """SQLite's message quotes the schema, and the sqlite3 module cannot decode that message."""
     SqliteStore(path).close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.executescript(

@@ -1,4 +1,4 @@
-"""The content of the SQLite store: values come back, and reads detect edits by hand."""
+"""The SQLite store returns its values, and reads detect manual edits."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_error_of_an_unreadable_row_names_the_row_and_the_reason(
         (store.load if named.startswith("order") else store.history)("1001")
 
 
-# Damage in batches: each answer and each change has its own error
+# Damage in batches: each snapshot and each change has its own error
 
 
 _DAMAGE = {
@@ -134,7 +134,7 @@ def test_damaged_row_is_the_fault_of_its_own_snapshot(path: Path, store: SqliteS
 def test_change_of_a_damaged_row_leaves_the_other_changes_of_its_batch(
     path: Path, store: SqliteStore, damage: str
 ) -> None:
-    """Also if the damage shows after a part of the change is written: an entry is there that nobody committed."""
+    """This holds if the damage appears after a part of the change is written: an entry exists that nobody committed."""
     store.set_stock("CUP", 3)
     good, bad = paid_order(store, "good"), paid_order(store, "bad")
     later = "UPDATE order_fsm_entry SET version = 3 WHERE version = 2 AND order_id = 'bad'"
@@ -202,13 +202,13 @@ def test_entry_that_exists_before_its_commit_is_corrupt(path: Path, store: Sqlit
     )
 )
 def test_times_as_text_sort_as_times(times: list[datetime]) -> None:
-    """From the year 1 on, in whatever zone they were given. They are what `isoformat` gives."""
+    """Times of any zone, from the year 1 on, have the format of `isoformat`."""
     assert [time_text(at) for at in times] == [at.astimezone(UTC).isoformat(timespec="microseconds") for at in times]
     assert sorted(map(time_text, times)) == [time_text(at) for at in sorted(times)]
     assert len({len(time_text(at)) for at in times}) == 1
 
 
-def test_text_with_nul_characters_comes_back(store: SqliteStore) -> None:
+def test_text_with_nul_characters_is_returned(store: SqliteStore) -> None:
     change = creation("1001", data={"a\0b": ["\0", "\U0001f600", "\ufeff"]})
     store.commit(change)
     change = step(order_of(change), comment="before\0after", facts={"note": "\0"})
@@ -217,8 +217,8 @@ def test_text_with_nul_characters_comes_back(store: SqliteStore) -> None:
     assert store.history("1001")[-1] == change.entries[0]
 
 
-def test_order_that_comes_with_its_money_comes_back_with_it(path: Path, store: SqliteStore) -> None:
-    """An adopted order has a ledger in its first commit."""
+def test_order_created_with_money_is_returned_with_it(path: Path, store: SqliteStore) -> None:
+    """The first commit of an adopted order has a ledger."""
     change = creation("1001", state="sent+paid", entries=3)
     payment = Payment("captured", Decimal("49.90"), currency="GBP", reference="ch_1", at=START, version=3)
     order = evolve(order_of(change), payments=(payment,))
@@ -239,7 +239,7 @@ def test_order_that_comes_with_its_money_comes_back_with_it(path: Path, store: S
     ],
     ids=str,
 )
-def test_amended_order_comes_back(store: SqliteStore, amended: dict[str, Any]) -> None:
+def test_amended_order_is_returned(store: SqliteStore, amended: dict[str, Any]) -> None:
     change = step(paid_order(store))
     order = evolve(order_of(change), **amended)
     store.commit(evolve(change, order=order))
@@ -262,7 +262,7 @@ def test_stock_beyond_64_bits_is_refused_and_changes_nothing(store: SqliteStore)
     assert [order.id for order in store.find(Query(When()))] == ["1002"]
 
 
-def test_stock_goes_to_the_ends_of_64_bits(store: SqliteStore) -> None:
+def test_stock_may_have_any_64_bit_number(store: SqliteStore) -> None:
     store.set_stock("TEAPOT", 2**63 - 2)
     store.commit(creation("1001", stock=[given_back("TEAPOT", 1)]))
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 2**63 - 1}
@@ -278,6 +278,6 @@ def test_sums_of_totals_are_exact(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("page", [[("b",), ("a",)], [("a",), ("a",)], [(1,)], [(None,)]], ids=str)
-def test_walk_along_a_damaged_index_ends(page: list[tuple[object, ...]]) -> None:
+def test_read_of_a_damaged_index_ends(page: list[tuple[object, ...]]) -> None:
     with pytest.raises(StoreCorrupt, match=r"^an index of the database is damaged"):
         list(audit.order_ids(lambda statement, values: page))

@@ -1,4 +1,4 @@
-"""Finding and counting in the SQLite store: right, and with a number of steps that does not grow with the orders."""
+"""Finding and counting in SQLite is right, and its number of steps does not grow with the orders."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _age(order: Order) -> tuple[datetime, str]:
 
 
 def steps_of(connection: sqlite3.Connection, call: Callable[[], object]) -> int:
-    """Return the number of SQLite's instructions in a call. It is the same on every machine."""
+    """Return the number of SQLite instructions of a call, which is the same on every machine."""
     counted = 0
 
     def count() -> int:
@@ -89,7 +89,7 @@ def steps_of(connection: sqlite3.Connection, call: Callable[[], object]) -> int:
 
 @contextmanager
 def shop(number_of_orders: int) -> Iterator[tuple[sqlite3.Connection, SqliteStore]]:
-    """A store of many paid orders of ann and some others. The last ten are of another state or have a refund due."""
+    """Create many paid orders of ann and some others. The last ten have another state or a refund due."""
     with closing(sqlite3.connect(":memory:")) as connection:
         store = SqliteStore(connection=connection)
         for number in range(number_of_orders):
@@ -135,7 +135,7 @@ def test_tally_takes_as_many_steps_among_many_orders_as_among_few(customer: str 
     assert steps[1] <= steps[0] * 1.1
 
 
-def test_customer_whose_last_order_is_removed_leaves_no_name(tmp_path: Path) -> None:
+def test_removal_of_the_last_order_of_a_customer_leaves_no_name(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         change = creation("1001", customer="ann")

@@ -1,4 +1,4 @@
-"""A database with any byte changed and cut at any length: reads or an audit detect it, or it does no harm.
+"""Reads or an audit detect any changed byte and any cut of a database, or the change is harmless.
 
 Under stress every 101st byte is flipped, otherwise every 1009th.
 """
@@ -34,7 +34,7 @@ PROMISED: Asked = {
     **{f"history {one}": lambda store, one=one: store.history(one) for one in IDS},  # type: ignore[misc]
     **{f"page of {one}": lambda store, one=one: store.history(one, 1, 2) for one in IDS},  # type: ignore[misc]
 }
-"""These answers are right, or raise StoreCorrupt or StoreUnavailable."""
+"""Queries that are right, or raise StoreCorrupt or StoreUnavailable."""
 
 AUDITED: Asked = {
     **{f"keyed {one}": lambda store, one=one: record_under(store, one) for one in KEYS},  # type: ignore[misc]
@@ -51,11 +51,11 @@ AUDITED: Asked = {
     "dead letters": lambda store: store.dead_letters(10),
     "messages": lambda store: [message.id for message in store.messages()],
 }
-"""These answers may be wrong if a row or an index was changed. Then an audit finds the damage."""
+"""Queries that may be wrong if a row or an index was changed. An audit then finds the damage."""
 
 
 def fill(store: SqliteStore) -> None:
-    """Three orders, one of them long, with money, keys, stock, messages and dead letters."""
+    """Create three orders, one of them long, with money, keys, stock, messages and dead letters."""
     orders = Orders(store, clock=lambda: NOW)
     orders.set_stock("TEAPOT", 10)
     orders.set_stock("CUP", 3)
@@ -77,7 +77,7 @@ def answers(store: SqliteStore) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with small pages, so that little of it is empty."""
+    """Return a database with small pages, so that little of it is empty."""
     path = tmp_path_factory.mktemp("flips") / "shop.db"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA page_size = 512")
@@ -90,11 +90,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(path: Path, contents: Iterable[bytes], right: dict[str, object]) -> Counter[str]:
-    """Return how often each verdict is given on a database.
+    """Return the number of each verdict on a database.
 
     Args:
         path: the path of the database.
-        contents: the damaged contents of the file, one after the other.
+        contents: the damaged contents of the file.
         right: the answers of the undamaged database.
     """
     verdicts: Counter[str] = Counter()
@@ -117,7 +117,7 @@ def test_changed_byte_of_a_database_is_detected_or_harmless(shop: Path, tmp_path
 
 
 def test_database_cut_at_any_length_is_corrupt(shop: Path, tmp_path: Path) -> None:
-    """Except to nothing, or to the one byte that SQLite takes for nothing: an empty file becomes a new store."""
+    """Lengths 0 and 1 are exceptions, because SQLite treats both as an empty file, which becomes a new store."""
     content = shop.read_bytes()
     store = SqliteStore(shop)
     right = answers(store)
@@ -128,8 +128,8 @@ def test_database_cut_at_any_length_is_corrupt(shop: Path, tmp_path: Path) -> No
     assert verdicts["found by an audit"] == 0
 
 
-def test_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(tmp_path: Path) -> None:
-    """SQLite ends the log at the first damaged frame. So commits are lost, and none is wrong or half there."""
+def test_damaged_write_ahead_log_restores_an_earlier_commit(tmp_path: Path) -> None:
+    """SQLite ends the log at the first damaged frame. Commits are lost, and no commit is wrong or partial."""
     path = tmp_path / "shop.db"
     SqliteStore(path).close()
     keeper = sqlite3.connect(path)
@@ -164,7 +164,7 @@ def test_damaged_write_ahead_log_leaves_the_store_as_of_an_earlier_commit(tmp_pa
 
 
 def test_verdict_on_damage_that_no_audit_detects_fails(shop: Path, tmp_path: Path) -> None:
-    """Seals do not detect that all rows of an order are gone."""
+    """Seals do not detect the loss of all rows of an order."""
     store = SqliteStore(shop)
     right = answers(store)
     store.close()

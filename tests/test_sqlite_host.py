@@ -1,4 +1,4 @@
-"""The SQLite store on the shop's own connection: the shop's rows and the orders are one transaction."""
+"""The SQLite store on the shop's connection: the shop's rows and the orders are in one transaction."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ NEVER = "autocommit=False"
 
 
 def shared(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a connection for several threads."""
+    """Open a connection that several threads may use."""
     return connected(path, mode, check_same_thread=False)
 
 
 def connected(path: Path, mode: str, **options: Any) -> sqlite3.Connection:
-    """Open a connection in a mode, with a table of the shop's own."""
+    """Open a connection in a mode, with a table of the shop."""
     connection: sqlite3.Connection
     if mode == AUTOCOMMIT:
         connection = sqlite3.connect(path, isolation_level=None, **options)
@@ -71,7 +71,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mode() -> str:
-    """The mode of `host`, unless a test is run in others."""
+    """Return the mode of `host`. Tests may set others."""
     return LEGACY
 
 
@@ -89,14 +89,14 @@ def store(host: sqlite3.Connection) -> SqliteStore:
 
 
 def begin(host: sqlite3.Connection, invoice: str = "before") -> None:
-    """The shop begins a transaction, unless one is open, and writes a row of its own."""
+    """Begin a transaction, unless one is open, and write a row of the shop."""
     if not host.in_transaction:
         host.execute("BEGIN")
     host.execute("INSERT INTO invoice VALUES (?)", (invoice,))
 
 
 def finish(host: sqlite3.Connection, how: str) -> None:
-    """The shop ends its transaction, if one is open."""
+    """End the transaction of the shop if one is open."""
     if getattr(host, "autocommit", None) is False:
         (host.commit if how == "COMMIT" else host.rollback)()
     elif host.in_transaction:
@@ -145,7 +145,7 @@ def test_shop_rolls_back_its_rows_and_the_order_together(
 
 
 @all_modes
-def test_removal_is_undone_with_the_shop_s_rows(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
+def test_removal_is_rolled_back_with_the_shops_rows(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
     change = creation("1001", topics=["order.updated"], key="key")
     store.commit(change)
     finish(host, "COMMIT")
@@ -158,7 +158,7 @@ def test_removal_is_undone_with_the_shop_s_rows(path: Path, host: sqlite3.Connec
 
 
 @all_modes
-def test_refused_change_leaves_what_the_shop_wrote_before(
+def test_refused_change_keeps_earlier_rows_of_the_shop(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
     change = creation("1001", key="key")
@@ -175,10 +175,10 @@ def test_refused_change_leaves_what_the_shop_wrote_before(
     assert held(path) == (["before", "after"], ["1001"])
 
 
-def test_shop_can_undo_the_orders_after_its_own_savepoint(
+def test_shop_can_roll_back_the_orders_to_its_own_savepoint(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
-    """Even if it has the name that the store uses."""
+    """This holds even if it has the name of the store's savepoint."""
     begin(host)
     store.commit(creation("1001"))
     host.execute("SAVEPOINT order_fsm")
@@ -191,9 +191,7 @@ def test_shop_can_undo_the_orders_after_its_own_savepoint(
     assert held(path) == (["before"], ["1001"])
 
 
-def test_failing_row_of_the_shop_takes_the_order_with_it(
-    path: Path, host: sqlite3.Connection, store: SqliteStore
-) -> None:
+def test_failing_row_of_the_shop_rolls_back_the_order(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
     def sell() -> None:
         with host:
             begin(host)
@@ -210,7 +208,7 @@ def test_failing_row_of_the_shop_takes_the_order_with_it(
 
 @autocommit_modes
 def test_each_call_in_autocommit_commits_by_itself(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
-    """An open transaction would swallow the shop's later rows."""
+    """An open transaction would include the shop's later rows."""
     change = creation("1001", topics=["order.paid"])
     calls: list[Callable[[], object]] = [
         lambda: store.set_stock("TEAPOT", 3),
@@ -252,7 +250,7 @@ def test_first_write_that_raises_leaves_no_transaction_open(host: sqlite3.Connec
 
 
 @all_modes
-def test_reading_neither_begins_nor_ends_a_transaction(host: sqlite3.Connection, store: SqliteStore) -> None:
+def test_read_does_not_begin_or_end_a_transaction(host: sqlite3.Connection, store: SqliteStore) -> None:
     def read() -> None:
         with pytest.raises(OrderNotFound):
             store.load("1001")
@@ -285,7 +283,7 @@ def test_store_is_always_joined_without_autocommit(path: Path, host: sqlite3.Con
 
 @modes_with_begin
 def test_delivery_commits_by_itself_and_holds_no_lock(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
-    """Other programs write while mail is sent."""
+    """Other programs can write while mail is sent."""
 
     def claimed(seconds: int) -> None:
         (message,) = store.claim(moment(seconds), moment(seconds + 1), 10)
@@ -343,10 +341,10 @@ def _limit(host: sqlite3.Connection, more: int) -> None:
     host.execute(f"PRAGMA max_page_count = {pages + more}")
 
 
-def test_full_disk_of_the_shop_leaves_its_rows_or_loses_the_transaction(
+def test_full_disk_keeps_the_shops_rows_or_loses_the_transaction(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
-    """SQLite decides which. The error tells, and the transaction is never half there."""
+    """SQLite decides which. The error names it, and the transaction is never partial."""
     _limit(host, 0)
     begin(host)
     with pytest.raises(StoreError) as raised:
@@ -362,7 +360,7 @@ def test_full_disk_of_the_shop_leaves_its_rows_or_loses_the_transaction(
 
 
 def test_transaction_that_sqlite_rolled_back_is_lost(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
-    """A trigger of the shop rolls it back here."""
+    """In this test a trigger of the shop rolls it back."""
     host.execute("CREATE TRIGGER stop BEFORE INSERT ON order_fsm_entry BEGIN SELECT RAISE(ROLLBACK, 'stopped'); END")
     begin(host)
     with pytest.raises(TransactionLost, match=r"stopped.*restart the transaction"):
@@ -374,7 +372,7 @@ def test_transaction_that_sqlite_rolled_back_is_lost(path: Path, host: sqlite3.C
     assert held(path) == ([], [])
 
 
-def test_lock_of_another_program_leaves_the_transaction_of_the_shop(
+def test_lock_of_another_program_keeps_the_transaction_of_the_shop(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
     host.execute("PRAGMA journal_mode = WAL")
@@ -498,8 +496,8 @@ def test_connection_of_another_thread_is_unavailable(host: sqlite3.Connection, s
 
 
 @autocommit_modes
-def test_threads_on_one_connection_do_not_meet_in_a_transaction(path: Path, mode: str) -> None:
-    """Whether they share a store, or each has a store of its own."""
+def test_threads_on_one_connection_do_not_share_a_transaction(path: Path, mode: str) -> None:
+    """They may share a store or have separate ones."""
     with closing(shared(path, mode)) as host:
         shop = SqliteStore(connection=host)
         orders = Orders(shop)
@@ -527,7 +525,7 @@ def test_threads_on_one_connection_do_not_meet_in_a_transaction(path: Path, mode
 
 
 @autocommit_modes
-def test_stores_made_while_others_use_the_connection_wait_for_them(path: Path, mode: str) -> None:
+def test_stores_created_on_a_used_connection_wait(path: Path, mode: str) -> None:
     with closing(shared(path, mode)) as host:
         faults: list[BaseException] = []
 
@@ -547,7 +545,7 @@ def test_stores_made_while_others_use_the_connection_wait_for_them(path: Path, m
 
 
 def test_handler_that_leaves_a_transaction_of_the_shop_open_is_stopped(path: Path) -> None:
-    """Otherwise no other program could write during the next mails, and all of them would go out again."""
+    """Otherwise no other program could write during the next mails, and all of them would be sent again."""
     with closing(connected(path, LEGACY)) as host:
         orders = Orders(SqliteStore(connection=host))
         for number in range(3):
@@ -566,7 +564,7 @@ def test_handler_that_leaves_a_transaction_of_the_shop_open_is_stopped(path: Pat
 
 
 @needs_python_3_12
-def test_delivery_on_a_connection_that_is_always_in_a_transaction_names_the_way(path: Path) -> None:
+def test_delivery_without_autocommit_names_the_remedy(path: Path) -> None:
     with closing(connected(path, NEVER)) as host:
         orders = Orders(SqliteStore(connection=host))
         host.commit()
@@ -642,10 +640,8 @@ def test_erasure_commits_and_rolls_back_with_the_shop(path: Path, host: sqlite3.
     finish(host, "COMMIT")
 
 
-def test_erasure_leaves_the_file_of_the_shop_to_the_shop(
-    path: Path, host: sqlite3.Connection, store: SqliteStore
-) -> None:
-    """It would rewrite the rows of the shop. VACUUM removes the bytes."""
+def test_erasure_does_not_vacuum_the_file_of_the_shop(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
+    """VACUUM would remove the bytes, and rewrite the rows of the shop."""
     orders = Orders(store)
     orders.create("1001", total="10", currency="GBP", customer="Ann Example")
     orders.comment("1001", "for Ann Example " * 3000)

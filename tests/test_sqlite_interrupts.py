@@ -1,4 +1,4 @@
-"""Exceptions that signal handlers raise within the SQLite store: they leave no lock and no transaction."""
+"""Exceptions of signal handlers within the SQLite store leave no lock and no transaction."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def is_untouched(path: Path) -> bool:
-    """Return whether no lock and no transaction is left: another program can write at once."""
+    """Return whether no lock and no transaction is left, so that another program can write."""
     with open(f"{path}.lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
@@ -43,7 +43,7 @@ def is_untouched(path: Path) -> bool:
 
 
 def another_thread_works(store: Store) -> bool:
-    """Return whether no lock between threads is left either."""
+    """Return whether no lock between threads is left."""
     thread = threading.Thread(target=store.set_stock, args=("TEAPOT", 1), daemon=True)
     thread.start()
     thread.join(PATIENCE)
@@ -110,9 +110,9 @@ def test_exception_at_any_line_leaves_nothing_behind(path: Path, call: Callable[
 
 
 def test_exceptions_of_real_signals_lose_no_acknowledged_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They come at random, also between two lines, and a second one while the first one is handled."""
-    # Python reports what a finalizer raises here, and a file that a signal left to one. Written in C, it is not
-    # interrupted itself.
+    """The signals are random. They may come between two lines, or while the first one is handled."""
+    # Python reports exceptions of finalizers here, and files that a signal left to one. The hook is in C, so no signal
+    # interrupts it.
     monkeypatch.setattr(sys, "unraisablehook", bool)
     draw = seeded("signals")
     left = 0
@@ -130,7 +130,7 @@ def test_exceptions_of_real_signals_lose_no_acknowledged_change(path: Path, monk
         with SqliteStore(path) as store:
             for number in range(SIGNALS):
                 name = f"{number}"
-                with suppress(TimeLimit):  # A signal may come in the handlers below too.
+                with suppress(TimeLimit):  # A signal may also come in the handlers below.
                     try:
                         left = 2
                         signal.setitimer(
@@ -169,7 +169,7 @@ def test_store_refuses_a_signal_handler_that_calls_it_within_a_call(path: Path) 
 
         before = signal.signal(signal.SIGUSR1, handle)
         try:
-            # It is part of the transaction: sqlite3 calls it within a statement.
+            # The call is part of the transaction, because sqlite3 runs the handler within a statement.
             store._database.write(lambda transaction: _signal_within(transaction))
         finally:
             signal.signal(signal.SIGUSR1, before)
@@ -181,5 +181,5 @@ def _signal_within(transaction: Any) -> None:
     from order_fsm.store import StockLevel
     from order_fsm_adapters.sql import stock
 
-    stock.put(transaction, "TEAPOT", StockLevel(3))
+    stock.put(transaction, "TEAPOT", None, StockLevel(3))
     signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)

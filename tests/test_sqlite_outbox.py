@@ -1,4 +1,4 @@
-"""The outbox of the SQLite store: leases, damaged messages, and costs that do not grow with its length."""
+"""The outbox in SQLite: leases, damaged messages, and costs that do not grow with its length."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_message_behind_one_that_left_is_claimed_next(store: SqliteStore, end: s
     assert ids(store.claim(moment(1), moment(20), 10)) == ["1001#1.2"]
 
 
-def test_relay_that_is_late_changes_nothing(store: SqliteStore) -> None:
-    """Another relay has leased the message since."""
+def test_late_relay_changes_nothing(store: SqliteStore) -> None:
+    """Another relay leased the message since."""
     store.commit(creation("1001", topics=["order.paid"]))
     (late,) = store.claim(moment(1), moment(10), 10)
     (current,) = store.claim(moment(10), moment(20), 10)
@@ -65,7 +65,7 @@ def test_relay_that_is_late_changes_nothing(store: SqliteStore) -> None:
     assert list(store.messages()) == []
 
 
-def test_postponed_messages_come_after_new_ones_by_the_time_at_which_they_are_due(store: SqliteStore) -> None:
+def test_postponed_messages_come_after_new_ones_by_due_time(store: SqliteStore) -> None:
     for number in range(3):
         store.commit(creation(f"{number}", topics=["order.paid"]))
     for number, message in enumerate(store.claim(moment(1), moment(10), 10)):
@@ -74,7 +74,7 @@ def test_postponed_messages_come_after_new_ones_by_the_time_at_which_they_are_du
     assert ids(store.claim(moment(50), moment(60), 10)) == ["new#1.1", "2#1.1", "1#1.1", "0#1.1"]
 
 
-def test_dead_letter_that_is_requeued_goes_behind_the_messages_of_its_order(store: SqliteStore) -> None:
+def test_requeued_dead_letter_comes_after_the_messages_of_its_order(store: SqliteStore) -> None:
     store.commit(creation("1001", topics=["order.placed", "order.paid"]))
     (dead,) = store.claim(moment(1), moment(10), 10)
     store.retry_later(dead, moment(10), None)
@@ -89,7 +89,7 @@ def test_dead_letter_that_is_requeued_goes_behind_the_messages_of_its_order(stor
     assert store.faults() == []
 
 
-def test_damaged_message_is_left_out_and_holds_up_only_its_own_order(
+def test_damaged_message_is_left_out_and_blocks_only_its_order(
     path: Path, store: SqliteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(6):
@@ -106,7 +106,7 @@ def test_damaged_message_is_left_out_and_holds_up_only_its_own_order(
     assert ids(store.claim(moment(1), moment(10), 3)) == ["5#1.1"]
 
 
-def test_message_of_an_order_made_again_is_not_that_of_the_removed_one(store: SqliteStore) -> None:
+def test_message_of_a_recreated_order_is_not_that_of_the_removed_one(store: SqliteStore) -> None:
     change = creation("1001", topics=["order.placed"])
     store.commit(change)
     (old,) = store.claim(moment(1), moment(10), 10)
@@ -116,11 +116,11 @@ def test_message_of_an_order_made_again_is_not_that_of_the_removed_one(store: Sq
     assert ids(list(store.messages())) == [old.id]
 
 
-# Costs, in instructions of SQLite: they are the same on every machine
+# Costs in instructions of SQLite, which are the same on every machine
 
 
 def steps_among(others: int, prepare: Callable[[SqliteStore, int], None], call: Callable[[SqliteStore], object]) -> int:
-    """Return the number of instructions of a call on a store with so many others."""
+    """Return the number of instructions of a call on a store with a number of other rows."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         store = SqliteStore(connection=connection)
         for number in range(others):
@@ -152,7 +152,7 @@ def _postpone(store: SqliteStore, number: int) -> None:
 
 
 def _queue(store: SqliteStore, number: int) -> None:
-    """One order with many messages, the first of them postponed."""
+    """Create an order with many messages, the first of them postponed."""
     if number == 0:
         store.commit(creation("busy", topics=["order.placed"]))
         (first,) = store.claim(moment(10), moment(20), 1)

@@ -1,4 +1,4 @@
-"""The index of payment references in SQLite: an audit finds every row that is missing, changed or left over."""
+"""An audit finds every missing, changed or extra row in SQLite's index of payment references."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 @pytest.fixture
 def orders(store: SqliteStore) -> Orders:
-    """Two orders with a payment each."""
+    """Create two orders with a payment each."""
     orders = Orders(store)
     for number in ("1", "2"):
         orders.create(number, total="10.00", currency="GBP")
@@ -35,7 +35,7 @@ def orders(store: SqliteStore) -> Orders:
     return orders
 
 
-def test_undamaged_references_are_no_fault(orders: Orders, store: SqliteStore) -> None:
+def test_undamaged_references_have_no_fault(orders: Orders, store: SqliteStore) -> None:
     orders.fire("1", "pay", amount="1", reference="ch_1b")
     orders.fire("1", "refund", amount="1", reference="ch_1b")
     orders.fire("2", "pay", amount="1")
@@ -64,7 +64,7 @@ def test_damaged_reference_is_a_fault(
     assert not orders.audit().ok
 
 
-def test_reference_that_leads_astray_finds_no_order(path: Path, orders: Orders) -> None:
+def test_wrong_reference_finds_no_order(path: Path, orders: Orders) -> None:
     by_hand(path, "INSERT INTO order_fsm_reference VALUES ('ch_9', '1'), ('ch_9', 'gone'), ('ch_2', '1')")
     assert orders.find(reference="ch_9") == []
     assert [order.id for order in orders.find(reference="ch_2")] == ["2"]

@@ -1,5 +1,7 @@
-"""Intervals, reports and pages of a history in SQLite: their statements read one range of an index, and an audit finds
-every row of the ledger by time that is missing, changed or left over."""
+"""Intervals, reports and pages of a history in SQLite read one range of an index.
+
+An audit finds every missing, changed or extra row of the ledger by time.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 @pytest.fixture
 def orders(store: SqliteStore) -> Orders:
-    """Two paid orders, one of them with a refund that lowered its price."""
+    """Create two paid orders, one with a refund that lowered its price."""
     orders = Orders(store)
     for number in ("1", "2"):
         orders.create(number, total="10.00", currency="GBP")
@@ -44,7 +46,7 @@ def orders(store: SqliteStore) -> Orders:
 # The ledger by time
 
 
-def test_undamaged_ledger_by_time_is_no_fault(orders: Orders, store: SqliteStore) -> None:
+def test_undamaged_ledger_by_time_has_no_fault(orders: Orders, store: SqliteStore) -> None:
     orders.fire("2", "pay", amount="1", currency="EUR")
     assert store.faults() == []
     store.remove(store.load("1"))
@@ -94,9 +96,7 @@ def test_damaged_ledger_by_time_is_a_fault(
     assert not orders.audit().ok
 
 
-def test_ledger_of_a_damaged_order_is_no_fault_of_the_ledger_by_time(
-    path: Path, store: SqliteStore, orders: Orders
-) -> None:
+def test_damaged_order_is_not_a_fault_of_the_ledger_by_time(path: Path, store: SqliteStore, orders: Orders) -> None:
     by_hand(path, "UPDATE order_fsm_order SET payments = '[' WHERE id = '1'")
     assert not [fault for fault in store.faults() if "ledger by time" in fault]
     assert next(finding.order_id for finding in orders.audit().findings if finding.code == "corrupt") == "1"
@@ -143,7 +143,7 @@ def test_damaged_page_of_a_history_is_corrupt(
         store.history("1", after, limit)
 
 
-def test_page_of_a_history_takes_as_many_steps_in_a_long_one_as_in_a_short_one() -> None:
+def test_page_of_a_history_takes_the_same_steps_in_long_and_short_ones() -> None:
     steps = []
     for entries in (20, 2000):
         connection = sqlite3.connect(":memory:")
@@ -169,8 +169,8 @@ QUERIES = [
 ]
 
 
-def test_every_statement_that_finds_or_sums_up_uses_an_index() -> None:
-    """None reads a table from end to end, except the small tallies, and none sorts what an index has sorted."""
+def test_every_statement_that_finds_or_sums_uses_an_index() -> None:
+    """No statement scans a table, except the small tallies, and no statement sorts rows that an index has sorted."""
     statements: set[str] = set()
     with shop(200) as (connection, store):
         connection.set_trace_callback(statements.add)
@@ -190,7 +190,7 @@ def test_every_statement_that_finds_or_sums_up_uses_an_index() -> None:
             assert not scans, f"{statement} reads a whole table or index: {scans}"
             sorts = [line for line in plan if line.startswith("USE TEMP B-TREE FOR ORDER BY")]
             of_few = "order_fsm_reference" in statement or "= 1 AND" in statement
-            assert not sorts or of_few, f"{statement} sorts what an index could have sorted: {plan}"
+            assert not sorts or of_few, f"{statement} sorts rows that an index could have sorted: {plan}"
 
 
 _SMALL = {"SCAN order_fsm_tally", "SCAN present", "SCAN CONSTANT ROW"}
@@ -228,8 +228,8 @@ def test_sums_of_an_interval_take_as_many_steps_among_many_orders_as_among_few()
     assert steps[1] <= steps[0] * 1.1
 
 
-def test_change_that_neither_places_nor_cancels_leaves_the_index_of_placings_alone() -> None:
-    """Its rows are not written again, so that only placing and cancelling pay for it."""
+def test_other_changes_do_not_write_the_index_of_placings() -> None:
+    """Only placing and cancelling write its rows, so other changes do not pay for it."""
     steps = []
     for state in ("sent", "prepaid"):
         connection = sqlite3.connect(":memory:")

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - the statements are of this file
-"""The seals of the SQLite store: reads detect values that were changed, removed, inserted or moved by hand."""
+"""The seals of the SQLite store detect values that were changed, removed, inserted or moved manually."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteStore]:
-    """A store with two orders of five entries each."""
+    """Return a store with two orders of five entries each."""
     with SqliteStore(path) as store:
         for order_id in ("1001", "1002"):
             order = paid_order(store, order_id)
@@ -57,9 +57,7 @@ _HISTORY_EDITS = {
 
 
 @pytest.mark.parametrize("edit", _HISTORY_EDITS)
-def test_error_of_an_edited_history_names_the_first_entry_that_does_not_follow(
-    path: Path, store: SqliteStore, edit: str
-) -> None:
+def test_error_of_an_edited_history_names_the_first_broken_entry(path: Path, store: SqliteStore, edit: str) -> None:
     statement, named = _HISTORY_EDITS[edit]
     by_hand(path, statement)
     with pytest.raises(StoreCorrupt, match=named) as found:
@@ -67,7 +65,7 @@ def test_error_of_an_edited_history_names_the_first_entry_that_does_not_follow(
     assert "order '1001'" in str(found.value)
 
 
-def test_entries_that_change_places_are_detected(path: Path, store: SqliteStore) -> None:
+def test_swapped_entries_are_detected(path: Path, store: SqliteStore) -> None:
     by_hand(
         path,
         f"UPDATE order_fsm_entry SET version = 99 WHERE {_OF_1001} = 3",
@@ -189,8 +187,8 @@ def test_entry_without_its_comment_and_salt_still_verifies(path: Path, store: Sq
     assert store.history("1001") == (before[0], evolve(before[1], comment="", erased=True), *before[2:])
 
 
-def test_personal_facts_are_covered_by_the_salted_digest_alone(path: Path, store: SqliteStore) -> None:
-    """So they can be erased. Lasting facts are covered by the seal."""
+def test_personal_facts_are_only_in_the_salted_digest(path: Path, store: SqliteStore) -> None:
+    """They can therefore be erased. The seal covers lasting facts."""
     facts: dict[str, Fact] = {"amount": Decimal("1.50"), "parcel": "AB 1", "gift": True, "note": None}
     change = step(store.load("1001"), facts=facts)
     store.commit(change)
@@ -216,7 +214,7 @@ def test_erasure_keeps_the_seals_of_the_entries(path: Path, store: SqliteStore) 
     assert store.faults() == []
 
 
-def test_order_goes_on_after_an_erasure(path: Path, store: SqliteStore) -> None:
+def test_order_can_change_after_erasing_its_rows(path: Path, store: SqliteStore) -> None:
     by_hand(path, _ERASURE)
     change = step(store.load("1001"), comment="later")
     store.commit(change)
@@ -229,14 +227,14 @@ def test_order_goes_on_after_an_erasure(path: Path, store: SqliteStore) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_equal_personal_values_have_different_digests(path: Path) -> None:
-    """Otherwise likely values could be tried after an erasure."""
+    """Otherwise guesses could be tried after an erasure."""
     for table in ("order", "entry"):
         rows = by_hand(path, f"SELECT salt, personal FROM order_fsm_{table} WHERE salt IS NOT NULL")
         assert len(rows) == 2
         assert len(set(rows)) == len({salt for salt, _ in rows}) == len({digest for _, digest in rows}) == 2
 
 
-def test_personal_values_keep_their_salt_while_they_stay_the_same(path: Path, store: SqliteStore) -> None:
+def test_unchanged_personal_values_keep_their_salt(path: Path, store: SqliteStore) -> None:
     salt = by_hand(path, "SELECT salt, personal FROM order_fsm_order")
     store.commit(step(store.load("1001"), comment="x"))
     assert by_hand(path, "SELECT salt, personal FROM order_fsm_order") == salt
@@ -287,7 +285,7 @@ def test_edited_message_is_logged_and_left_out(
     ],
     ids=["order", "key", "stock", "tally", "lost tally", "head"],
 )
-def test_fault_that_no_order_shows_is_listed(path: Path, store: SqliteStore, edit: str, fault: str) -> None:
+def test_fault_outside_of_orders_is_listed(path: Path, store: SqliteStore, edit: str, fault: str) -> None:
     assert store.faults() == []
     by_hand(path, *edit.split("; "))
     assert store.faults() == [fault]
@@ -299,10 +297,10 @@ def test_key_of_no_order_is_not_a_fault(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("column", ["state", "created_at", "customer"])
-def test_order_that_does_not_fit_its_index_is_logged_and_left_out(
+def test_order_that_differs_from_its_index_is_logged_and_left_out(
     path: Path, store: SqliteStore, column: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The index of another table, in which the column differs, takes the place of the order's."""
+    """The test replaces the index by that of another table, in which the column differs."""
     columns = "customer, state, created_at, id" if column == "customer" else "state, created_at, id"
     condition = "WHERE customer IS NOT NULL" if column == "customer" else ""
     index = "order_fsm_order_by_customer" if column == "customer" else "order_fsm_order_by_state"
@@ -325,7 +323,7 @@ def test_order_that_does_not_fit_its_index_is_logged_and_left_out(
     assert [record.args for record in caplog.records] == [("1001",), ("1002",)]
 
 
-def test_order_that_is_gone_but_has_a_history_is_corrupt(path: Path, store: SqliteStore) -> None:
+def test_missing_order_with_a_history_is_corrupt(path: Path, store: SqliteStore) -> None:
     by_hand(path, "DELETE FROM order_fsm_order WHERE id = '1001'")
     for read in (store.load, store.history):
         with pytest.raises(StoreCorrupt, match="order '1001' is gone and its history is not"):
@@ -340,7 +338,7 @@ def test_order_that_is_gone_but_has_a_history_is_corrupt(path: Path, store: Sqli
 
 
 def test_seals_computed_again_are_accepted(path: Path, store: SqliteStore) -> None:
-    """They contain no secret: they do not stop a person who computes all of them again."""
+    """Seals contain no secret, so they do not detect that all of them were computed again."""
     by_hand_and_sealed(path, "UPDATE order_fsm_entry SET by = 'eve' WHERE version = 2")
     assert store.history("1001")[1].by == "eve"
     assert store.load("1001").customer == "ann"
@@ -363,11 +361,11 @@ def _last(rows: list[tuple[object, ...]]) -> bytes:
 
 
 def test_seal_of_a_value_does_not_depend_on_the_order_of_its_keys() -> None:
-    """A database may give the keys of a JSON object back in another order."""
+    """A database may return the keys of a JSON object in another order."""
     assert digest(("x", {"a": 1, "b": {"c": 2, "d": 3}})) == digest(("x", {"b": {"d": 3, "c": 2}, "a": 1}))
 
 
-def test_seals_stay_the_same_from_release_to_release() -> None:
+def test_seals_are_stable_over_releases() -> None:
     """A database of years ago must not become corrupt."""
     change = step(
         order_of(creation("1001")),
@@ -378,7 +376,7 @@ def test_seals_stay_the_same_from_release_to_release() -> None:
     assert found.hex() == "3a5972b4b7d335965e647b080c885e068b618b7b1dc2477c03fe6f1ac222b6f4"
 
 
-def test_order_of_many_commits_comes_back(store: SqliteStore) -> None:
+def test_order_of_many_commits_is_returned(store: SqliteStore) -> None:
     order = paid_order(store, "1003")
     for number in range(20):
         payments = [("captured", "0.10")]

@@ -1,4 +1,4 @@
-"""The SQLite store under threads and forks, and next to other programs that have its file open."""
+"""The SQLite store with threads, forks, and other programs that have its file open."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def store(path: Path) -> Iterator[SqliteStore]:
 
 
 def in_thread(call: Callable[[], object]) -> None:
-    """Run a call in a thread of its own, to its end."""
+    """Run a call in a new thread and wait for its end."""
     thread = threading.Thread(target=call)
     thread.start()
     thread.join()
@@ -59,7 +59,7 @@ def in_child(call: Callable[[], object]) -> int:
 
 
 def descriptors(path: Path) -> int:
-    """Return the number of files of the database that this process has open."""
+    """Return the number of open files of the database in this process."""
     return sum(str(one).startswith(str(path)) for one in open_files())
 
 
@@ -72,15 +72,15 @@ def test_commit_is_synced_to_a_write_ahead_log(store: SqliteStore) -> None:
 
 
 @needs_open_files
-def test_threads_that_ended_leave_no_connection_open(path: Path, store: SqliteStore) -> None:
+def test_ended_threads_leave_no_connection_open(path: Path, store: SqliteStore) -> None:
     store.set_stock("TEAPOT", 1)
     before = descriptors(path)
-    # No collector runs at its own time, so a connection must not wait for it.
+    # The garbage collector is off, so a connection must close without it.
     gc.disable()
     try:
         for number in range(250):
             in_thread(lambda number=number: store.set_stock("TEAPOT", number))  # type: ignore[misc]
-        # SQLite keeps one for the next connection, because closing it would drop the locks of the others.
+        # SQLite keeps one file for the next connection, because closing it would release the locks of others.
         assert descriptors(path) <= before + 1
     finally:
         gc.enable()
@@ -109,7 +109,7 @@ def test_close_closes_the_connections_of_threads_that_still_run(path: Path, stor
 
 
 @needs_open_files
-def test_store_that_nobody_refers_to_closes_its_connections(path: Path) -> None:
+def test_store_without_a_reference_closes_its_connections(path: Path) -> None:
     store = SqliteStore(path)
     store.set_stock("TEAPOT", 1)
     del store
@@ -131,7 +131,7 @@ def test_connection_of_a_failed_call_is_closed(path: Path, store: SqliteStore, m
     store.set_stock("TEAPOT", 3)
 
 
-def test_call_after_a_failed_one_finds_the_mended_database(path: Path, store: SqliteStore) -> None:
+def test_call_after_a_failed_one_works_on_the_repaired_database(path: Path, store: SqliteStore) -> None:
     paid_order(store)
     by_hand(path, "ALTER TABLE order_fsm_order RENAME TO aside")
     with pytest.raises(StoreCorrupt):
@@ -161,7 +161,7 @@ def test_calls_after_close_are_unavailable(store: SqliteStore) -> None:
 
 @needs_open_files
 def test_child_inherits_no_open_connection(path: Path, store: SqliteStore) -> None:
-    """SQLite must not carry one across a fork."""
+    """SQLite forbids the use of a connection across a fork."""
     store.set_stock("TEAPOT", 1)
 
     def check() -> None:
@@ -173,7 +173,7 @@ def test_child_inherits_no_open_connection(path: Path, store: SqliteStore) -> No
 
 
 def test_commits_of_a_child_outlive_the_close_of_its_parent(path: Path) -> None:
-    """The last connection that closes deletes the WAL file: the parent's must not be it while the child's is open."""
+    """The last closed connection deletes the WAL file. The parent's must not count as the last before the child's."""
     store = SqliteStore(path)
     store.set_stock("TEAPOT", 1)
     ready, go = os.pipe(), os.pipe()
@@ -198,7 +198,7 @@ def test_commits_of_a_child_outlive_the_close_of_its_parent(path: Path) -> None:
 
 @forks_with_threads
 def test_fork_waits_for_the_calls_of_other_threads(store: SqliteStore) -> None:
-    """A child would never get a lock that another thread held at the fork."""
+    """Otherwise a child would wait for ever for a lock that another thread held at the fork."""
     done = threading.Event()
 
     def write(name: str) -> None:
@@ -221,7 +221,7 @@ def test_fork_waits_for_the_calls_of_other_threads(store: SqliteStore) -> None:
 
 
 def test_child_that_was_forked_without_hooks_is_refused_an_inherited_connection(path: Path, store: SqliteStore) -> None:
-    """Some servers fork in C. The message tells what to do."""
+    """Some servers fork in C. The message has the remedy."""
     store.set_stock("TEAPOT", 1)
     child = ctypes.CDLL(None).fork()
     if child == 0:
@@ -260,7 +260,7 @@ def test_writer_holds_the_lock_file_while_it_waits_for_another_program(path: Pat
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 7}
 
 
-def test_lock_of_another_program_is_not_waited_for_without_end(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_the_lock_of_another_program_is_limited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The failed call leaves no lock and no transaction."""
     monkeypatch.setattr(connections, "BUSY_MILLISECONDS", 0)
     with SqliteStore(path) as first, SqliteStore(path) as second:
@@ -276,7 +276,7 @@ def test_lock_of_another_program_is_not_waited_for_without_end(path: Path, monke
 
 
 def test_threads_that_wait_for_another_program_fail_together(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each waits from the begin of its call, and not from the end of the call before it."""
+    """Each wait starts with its own call, not with the end of the previous call."""
     monkeypatch.setattr(connections, "BUSY_MILLISECONDS", 400)
     waited: list[float] = []
 
@@ -297,11 +297,11 @@ def test_threads_that_wait_for_another_program_fail_together(path: Path, monkeyp
             other.execute("ROLLBACK")
         store.set_stock("TEAPOT", 1)
     assert len(waited) == 8
-    # One after the other the last would wait eight times as long as the first.
+    # Sequential waits would make the last call wait eight times as long as the first.
     assert max(waited) < 4 * min(waited)
 
 
-def test_call_after_a_long_wait_waits_as_long_as_any_other(store: SqliteStore) -> None:
+def test_call_after_a_long_wait_has_the_full_timeout(store: SqliteStore) -> None:
     session = store._database._session()  # type: ignore[attr-defined]
     timeout = "PRAGMA busy_timeout"
     session.begin("BEGIN", waited=1000)

@@ -1,4 +1,4 @@
-"""Stock follows state: an order holds its pieces while it is sent and not cancelled, and no longer."""
+"""Stock follows state: an order holds its pieces while it is sent and not cancelled."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def on_hand_and_held(shop: Shop, sku: str = "TEAPOT") -> int:
     return (shop.orders.stock(sku) or 0) + held
 
 
-def test_what_was_never_set_is_not_counted(shop: Shop) -> None:
-    """It is in nobody's way, and does not begin to be counted by being ordered."""
+def test_untracked_item_is_not_counted(shop: Shop) -> None:
+    """It never prevents an order, and an order does not track it."""
     assert shop.orders.stock("CUP") is None
     shop.create(lines=[Line("CUP", 1000), Line("TEAPOT", 1)])
     shop.orders.fire("1001", "place")
@@ -52,8 +52,8 @@ def test_stock_is_set_and_set_again(shop: Shop) -> None:
     assert shop.orders.stock("CUP") == 7
 
 
-def test_creating_holds_nothing(shop: Shop) -> None:
-    """medusajs/medusa#13625: what is never placed reserves nothing."""
+def test_creation_holds_no_stock(shop: Shop) -> None:
+    """medusajs/medusa#13625: an order that is never placed reserves no stock."""
     shop.create()
     assert shop.orders.stock("TEAPOT") == 10
 
@@ -68,7 +68,7 @@ def test_all_lines_of_an_item_are_counted_together(shop: Shop) -> None:
 
 
 def test_an_order_is_placed_whole_or_not(shop: Shop) -> None:
-    """Where one item is short, the others stay where they are."""
+    """If one item is short, the others do not move."""
     shop.orders.set_stock("CUP", 1)
     shop.create(lines=[Line("TEAPOT", 2), Line("CUP", 2)])
     before = shop.dump()
@@ -77,16 +77,16 @@ def test_an_order_is_placed_whole_or_not(shop: Shop) -> None:
     assert shop.dump() == before
 
 
-def test_each_state_holds_or_does_not(new_shop: type[Shop], workflow: Workflow) -> None:
-    """Whichever way it was come to."""
+def test_each_state_decides_whether_stock_is_held(new_shop: type[Shop], workflow: Workflow) -> None:
+    """The path to the state does not matter."""
     for state in workflow.states:
         shop = new_shop(workflow)
         shop.bring(state)
         assert shop.orders.stock("TEAPOT") == (8 if "sent" in state and "cancelled" not in state else 10)
 
 
-def test_cancel_gives_back_exactly_once(shop: Shop) -> None:
-    """K3, woocommerce/woocommerce#22489: cancelled twice, refunded after, cancelled after undone: ten there were."""
+def test_cancel_returns_stock_exactly_once(shop: Shop) -> None:
+    """K3, woocommerce/woocommerce#22489: ten pieces stay ten after two cancels, a refund, and a reinstatement."""
     shop.bring("sent+paid")
     shop.orders.fire("1001", "cancel", key="k1")
     assert shop.orders.stock("TEAPOT") == 10
@@ -104,7 +104,7 @@ def test_a_refund_moves_no_stock(shop: Shop) -> None:
     assert shop.orders.stock("TEAPOT") == 8
 
 
-def test_cancelling_what_held_nothing_gives_nothing_back(shop: Shop) -> None:
+def test_cancelling_an_order_without_stock_returns_nothing(shop: Shop) -> None:
     """vendurehq/vendure#1557."""
     shop.create()
     shop.orders.fire("1001", "cancel")
@@ -113,8 +113,8 @@ def test_cancelling_what_held_nothing_gives_nothing_back(shop: Shop) -> None:
     assert shop.orders.stock("TEAPOT") == 10
 
 
-def test_a_duplicate_callback_takes_nothing(shop: Shop) -> None:
-    """K4: nor does a second payment, a dispatch, or an invoice."""
+def test_a_duplicate_callback_takes_no_stock(shop: Shop) -> None:
+    """K4: a second payment, a dispatch or an invoice takes no stock either."""
     shop.create()
     for _ in range(3):
         shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1")
@@ -123,8 +123,8 @@ def test_a_duplicate_callback_takes_nothing(shop: Shop) -> None:
     assert shop.orders.stock("TEAPOT") == 8
 
 
-def test_an_order_that_is_resumed_takes_its_stock_again(shop: Shop) -> None:
-    """woocommerce/woocommerce#36702, paynl/magento2-plugin#220: once each time."""
+def test_a_reinstated_order_takes_its_stock_again(shop: Shop) -> None:
+    """woocommerce/woocommerce#36702, paynl/magento2-plugin#220: it takes it once each time."""
     shop.bring("sent")
     for _ in range(3):
         shop.orders.fire("1001", "cancel")
@@ -137,8 +137,8 @@ def test_an_order_that_is_resumed_takes_its_stock_again(shop: Shop) -> None:
     assert shop.orders.stock("TEAPOT") == 8
 
 
-def test_an_order_is_not_resumed_without_stock(shop: Shop) -> None:
-    """solidusio/solidus#3719: somebody else has it meanwhile."""
+def test_an_order_is_not_reinstated_without_stock(shop: Shop) -> None:
+    """solidusio/solidus#3719: another order has the pieces now."""
     shop.bring("sent+paid+cancelled")
     shop.create("1002", lines=[Line("TEAPOT", 9)])
     shop.orders.fire("1002", "place")
@@ -150,15 +150,15 @@ def test_an_order_is_not_resumed_without_stock(shop: Shop) -> None:
     assert shop.orders.stock("TEAPOT") == 0
 
 
-def test_an_order_that_holds_nothing_is_resumed_without_stock(shop: Shop) -> None:
-    """It was cancelled before it was placed, so it takes nothing."""
+def test_an_order_that_never_held_stock_is_reinstated_without_stock(shop: Shop) -> None:
+    """It was cancelled before it was placed, so it takes no stock."""
     shop.bring("cancelled")
     shop.orders.set_stock("TEAPOT", 0)
     assert shop.orders.fire("1001", "reinstate").order.state == "unfinished"
 
 
 def test_a_payment_never_waits_for_stock(shop: Shop) -> None:
-    """The number on hand falls below zero, and a message says of what there is too little."""
+    """The number on hand falls below zero, and a message lists the shortages."""
     shop.orders.set_stock("TEAPOT", 1)
     shop.orders.set_stock("CUP", 5)
     shop.create(lines=[Line("TEAPOT", 2), Line("CUP", 1), Line("SPOON", 1)])
@@ -178,8 +178,8 @@ def test_a_part_payment_does_not_wait_for_stock_either(shop: Shop) -> None:
     assert shop.topics() == ["payment.received", "stock.short"]
 
 
-def test_what_an_order_holds_it_may_keep(shop: Shop) -> None:
-    """A shelf that is empty, or below zero, is in the way of no order that has its pieces already."""
+def test_an_order_keeps_the_pieces_that_it_holds(shop: Shop) -> None:
+    """Stock of zero or below does not affect an order that already holds its pieces."""
     shop.bring("sent")
     shop.orders.set_stock("TEAPOT", 0)
     shop.orders.fire("1001", "invoice")
@@ -188,8 +188,8 @@ def test_what_an_order_holds_it_may_keep(shop: Shop) -> None:
     assert shop.topics() == ["order.placed"]
 
 
-def test_nothing_is_short_for_an_order_that_holds_its_pieces(new_shop: type[Shop]) -> None:
-    """A guard of a shop's own sees as short only what the order would still have to take."""
+def test_an_order_that_holds_its_pieces_has_no_shortage(new_shop: type[Shop]) -> None:
+    """A guard of a shop gets as shortages only pieces that the order still has to take."""
     in_stock = Guard("short", "it is short", lambda order, facts: not facts["shortages"])
     shop = new_shop(shop_workflow().extend(rules=[Rule("pack", guards=(in_stock,))]))
     shop.bring("sent", "1001")
@@ -201,7 +201,7 @@ def test_nothing_is_short_for_an_order_that_holds_its_pieces(new_shop: type[Shop
 
 
 def test_two_buyers_and_one_last_item(shop: Shop) -> None:
-    """vendurehq/vendure#3508: eight threads place an order for it, and one has it."""
+    """vendurehq/vendure#3508: eight threads place an order for it, and one gets it."""
     shop.orders.set_stock("TEAPOT", 1)
     ids = [f"{n}" for n in range(8)]
     for order_id in ids:
@@ -233,7 +233,7 @@ def test_two_payments_and_one_last_item(shop: Shop) -> None:
 
 
 class Interrupted(MemoryStore):
-    """A store in which another buyer is quicker: his change comes in just before the first commit of another one."""
+    """A store in which another buyer's change comes just before the first commit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class Interrupted(MemoryStore):
 
 @pytest.fixture
 def last_item(new_shop: type[Shop]) -> tuple[Shop, Interrupted]:
-    """Two orders for the one last teapot; the second is placed when the first is about to be."""
+    """Create two orders for the last teapot. The second is placed just before the first."""
     store = Interrupted()
     shop = new_shop(store=store)
     shop.orders.set_stock("TEAPOT", 1)
@@ -258,15 +258,15 @@ def last_item(new_shop: type[Shop]) -> tuple[Shop, Interrupted]:
     return shop, store
 
 
-def test_stock_that_goes_meanwhile_is_seen_at_commit(last_item: tuple[Shop, Interrupted]) -> None:
-    """The order itself did not change, yet it is decided again, and refused."""
+def test_stock_taken_before_the_commit_refuses_the_placing(last_item: tuple[Shop, Interrupted]) -> None:
+    """The order did not change, and it is decided again and refused."""
     shop, _ = last_item
     with pytest.raises(Refused, match="out_of_stock"):
         shop.orders.fire("1001", "place")
     assert shop.orders.stock("TEAPOT") == 0
 
 
-def test_a_payment_whose_stock_goes_meanwhile_is_short(last_item: tuple[Shop, Interrupted]) -> None:
+def test_a_payment_whose_stock_is_taken_before_the_commit_is_short(last_item: tuple[Shop, Interrupted]) -> None:
     shop, _ = last_item
     assert shop.orders.fire("1001", "pay", reference="ch_1").order.captured == 10
     assert shop.orders.stock("TEAPOT") == -1
@@ -274,7 +274,7 @@ def test_a_payment_whose_stock_goes_meanwhile_is_short(last_item: tuple[Shop, In
 
 
 def test_on_hand_and_held_is_constant(shop: Shop) -> None:
-    """Over eight threads that place, pay, cancel and reinstate orders for the same ten teapots."""
+    """Eight threads place, pay, cancel and reinstate orders for the same ten teapots."""
     ids = [f"{n}" for n in range(8)]
     for order_id in ids:
         shop.create(order_id)
@@ -292,7 +292,7 @@ def test_on_hand_and_held_is_constant(shop: Shop) -> None:
 
 
 def test_moves_of_one_item_in_one_commit_add_up(any_shop: Shop) -> None:
-    """All together they may not take more than there is, where they must not."""
+    """If they are strict, together they may not take more than the stock."""
     any_shop.store.commit(creation("1001", stock=[taken("TEAPOT", 4), given_back("TEAPOT", 1), taken("TEAPOT", 3)]))
     assert any_shop.orders.stock("TEAPOT") == 4
     with pytest.raises(VersionConflict, match="'TEAPOT'"):
@@ -304,7 +304,7 @@ def test_moves_of_one_item_in_one_commit_add_up(any_shop: Shop) -> None:
 
 
 def test_adjusted_stock_is_changed_by_the_difference(any_shop: Shop) -> None:
-    """Nothing that orders took or gave back in between is lost."""
+    """Moves of orders in between are kept."""
     assert any_shop.orders.adjust_stock("TEAPOT", +5) == 15
     any_shop.bring("sent")
     assert any_shop.orders.adjust_stock("TEAPOT", -3) == 10
@@ -329,7 +329,7 @@ def test_key_of_an_adjustment_is_refused_for_another(any_shop: Shop, sku: str, b
     assert (any_shop.orders.stock("TEAPOT"), any_shop.orders.stock("CUP")) == (15, 1)
 
 
-def test_key_of_an_order_is_refused_for_an_adjustment_and_the_other_way_round(any_shop: Shop) -> None:
+def test_orders_and_adjustments_share_keys(any_shop: Shop) -> None:
     any_shop.bring("sent")
     any_shop.orders.fire("1001", "pay", key="paid")
     with pytest.raises(KeyReused):
@@ -356,7 +356,7 @@ def test_adjustment_below_zero_is_refused(any_shop: Shop) -> None:
 
 
 def test_adjustment_that_adds_is_allowed_below_zero(any_shop: Shop) -> None:
-    """Paid orders wait for it."""
+    """Paid orders wait for these pieces."""
     any_shop.create(lines=[Line("TEAPOT", 13)])
     any_shop.orders.fire("1001", "pay", reference="ch_1")
     assert any_shop.orders.adjust_stock("TEAPOT", +2) == -1

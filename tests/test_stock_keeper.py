@@ -58,8 +58,9 @@ class PostgresShelf(Shelf):
 class Case:
     """A store with a keeper, and the shop's connection to the same database."""
 
-    def __init__(self, store: SqliteStore | PostgresStore, host: Any) -> None:
+    def __init__(self, store: SqliteStore | PostgresStore, host: Any, shelf: type[Shelf] = Shelf) -> None:
         self.store = store
+        self.shelf = shelf
         self.host = host
         self.orders = Orders(store)
         self.execute("CREATE TABLE product (sku TEXT PRIMARY KEY, on_hand BIGINT NOT NULL)")
@@ -86,13 +87,12 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
             yield Case(store, host)
     else:
         server: PostgresServer = request.getfixturevalue("postgresql")
-        server.store(str(tmp_path)).close()
-        url = server.url_of(str(tmp_path))
+        url = server.address(str(tmp_path))
         with (
             PostgresStore(url, stock_keeper=PostgresShelf) as shop,
             psycopg.connect(url, autocommit=True) as connection,
         ):
-            yield Case(shop, connection)
+            yield Case(shop, connection, PostgresShelf)
 
 
 def test_placing_takes_pieces_and_cancelling_returns_them(case: Case) -> None:
@@ -135,9 +135,7 @@ def test_order_is_refused_if_its_piece_is_sold_elsewhere_before_the_commit(case:
     case.create(quantity=5)
     sold = [False]
 
-    class Rival(Shelf):
-        place = case.store._changes._make_keeper.place  # type: ignore[attr-defined]
-
+    class Rival(case.shelf):  # type: ignore[name-defined,misc]
         def move(self, order_id: str, moves: Sequence[ShopMove]) -> None:
             if not sold[0]:
                 sold[0] = True
@@ -157,7 +155,7 @@ def test_order_is_refused_if_its_piece_is_sold_elsewhere_before_the_commit(case:
 def test_failure_in_the_shops_table_undoes_the_change(case: Case) -> None:
     case.create()
 
-    class Broken(Shelf):
+    class Broken(case.shelf):  # type: ignore[name-defined,misc]
         def move(self, order_id: str, moves: Sequence[ShopMove]) -> None:
             super().move(order_id, moves)
             raise RuntimeError("the shelf broke")

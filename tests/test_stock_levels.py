@@ -1,4 +1,4 @@
-"""The numbers of an item: set against the number that a form showed, not tracked for a time, back-ordered."""
+"""The stock level of an item: expected numbers, tracking and back orders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CUPS = [Line("CUP", 2)]
 
 
 def test_second_of_two_forms_that_show_one_number_is_refused(any_shop: Shop) -> None:
-    """Case C4. It raises, and changes neither the number nor whether the item may be back-ordered."""
+    """Case C4. It raises, and does not change the number or the back-order flag."""
     shown = any_shop.orders.stock("TEAPOT")
     any_shop.orders.set_stock("TEAPOT", 15, expected=shown)
     with pytest.raises(VersionConflict, match="the stock of 'TEAPOT' is 15, not 10: load it again"):
@@ -29,7 +29,7 @@ def test_second_of_two_forms_that_show_one_number_is_refused(any_shop: Shop) -> 
 
 
 def test_form_that_shows_a_number_from_before_an_order_is_refused(any_shop: Shop) -> None:
-    """Case C4. The order took two of the pieces that the form counts."""
+    """Case C4. The order took two of the pieces in the form."""
     shown = any_shop.orders.stock("TEAPOT")
     any_shop.bring("sent")
     with pytest.raises(VersionConflict, match="is 8, not 10"):
@@ -90,8 +90,8 @@ def test_level_of_an_unknown_item_is_none(any_shop: Shop) -> None:
 # An item that is not tracked for a time
 
 
-def test_item_that_is_not_tracked_is_in_nobodys_way(any_shop: Shop) -> None:
-    """Case C4. Its orders take nothing, and the pieces of earlier orders stay theirs."""
+def test_untracked_item_prevents_no_order(any_shop: Shop) -> None:
+    """Case C4. New orders take no piece of it, and earlier orders keep their pieces."""
     any_shop.bring("sent", "1001")
     any_shop.orders.stop_tracking("TEAPOT")
     assert any_shop.orders.stock("TEAPOT") is None
@@ -103,8 +103,8 @@ def test_item_that_is_not_tracked_is_in_nobodys_way(any_shop: Shop) -> None:
         any_shop.orders.adjust_stock("TEAPOT", 1)
 
 
-def test_item_tracked_again_knows_the_pieces_that_orders_hold(any_shop: Shop) -> None:
-    """One order gave its pieces back while it was not tracked, and they were counted with the shelf."""
+def test_item_tracked_again_counts_the_pieces_that_orders_hold(any_shop: Shop) -> None:
+    """One order returned its pieces while the item was untracked, and the new stock includes them."""
     any_shop.bring("sent", "1001")
     any_shop.bring("sent", "1002")
     any_shop.orders.stop_tracking("TEAPOT")
@@ -125,7 +125,7 @@ def test_item_that_stops_being_tracked_before_the_commit_is_not_taken(any_shop: 
     assert any_shop.orders.stock_level("TEAPOT") == StockLevel(None)
 
 
-def test_item_that_is_tracked_from_before_the_commit_on_is_not_taken(any_shop: Shop) -> None:
+def test_item_that_becomes_tracked_before_the_commit_is_not_taken(any_shop: Shop) -> None:
     any_shop.create(lines=CUPS)
     before_commit = interrupted(any_shop.store)
     before_commit.append(lambda: any_shop.orders.set_stock("CUP", 7))
@@ -134,7 +134,7 @@ def test_item_that_is_tracked_from_before_the_commit_on_is_not_taken(any_shop: S
     assert any_shop.orders.stock_level("CUP") == StockLevel(7)
 
 
-# An item that becomes tracked while an order has it
+# An item that becomes tracked after an order
 
 
 def _expire(shop: Shop) -> None:
@@ -156,7 +156,7 @@ def _cancel_twice_under_a_key(shop: Shop) -> None:
 
 
 def _migrate(shop: Shop) -> None:
-    """Move the order from a state that only an older table had."""
+    """Migrate the order from a state of an older table."""
     extended = shop_workflow().extend(
         statuses=[Status("returned")], rules=[Rule("take_back", needs={"sent"}, adds={"returned"})]
     )
@@ -176,8 +176,8 @@ WAYS: dict[str, Callable[[Shop], object]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_order_gives_back_nothing_that_it_never_took(any_shop: Shop, way: str) -> None:
-    """The cups are tracked since after the placing. The teapots come back."""
+def test_order_returns_no_piece_that_it_never_took(any_shop: Shop, way: str) -> None:
+    """The cups became tracked after the placing. The teapots come back."""
     any_shop.create(lines=[Line("TEAPOT", 3), *CUPS])
     any_shop.orders.fire("1001", "place")
     any_shop.orders.set_stock("CUP", 7)
@@ -209,7 +209,7 @@ def test_reinstated_order_takes_the_items_that_are_tracked_now(any_shop: Shop, w
 # Items that may be back-ordered
 
 
-def test_back_ordered_item_is_taken_below_zero_and_the_shop_is_told(any_shop: Shop) -> None:
+def test_back_ordered_item_is_taken_below_zero_with_a_message(any_shop: Shop) -> None:
     any_shop.orders.set_stock("TEAPOT", 1, backorder=True)
     any_shop.create()
     assert any_shop.orders.explain("1001")["place"] == ()
@@ -221,7 +221,7 @@ def test_back_ordered_item_is_taken_below_zero_and_the_shop_is_told(any_shop: Sh
     assert any_shop.orders.adjust_stock("TEAPOT", +5) == 4
 
 
-def test_back_order_item_that_is_there_is_not_short(any_shop: Shop) -> None:
+def test_back_order_item_in_stock_is_not_short(any_shop: Shop) -> None:
     any_shop.orders.set_stock("TEAPOT", 2, backorder=True)
     any_shop.bring("sent")
     assert any_shop.orders.stock("TEAPOT") == 0
@@ -253,7 +253,7 @@ def test_item_may_be_back_ordered_until_it_is_set_otherwise(any_shop: Shop) -> N
 
 
 def test_pieces_taken_before_the_commit_make_an_order_wait_for_more(any_shop: Shop) -> None:
-    """It found enough, so it is decided again: now two are missing."""
+    """It found enough pieces. It is decided again, and two pieces are missing."""
     any_shop.orders.set_stock("TEAPOT", 2, backorder=True)
     any_shop.create("1001")
     any_shop.create("1002")
@@ -288,7 +288,7 @@ def test_order_reinstated_in_a_batch_waits_for_pieces_again(any_shop: Shop) -> N
 
 
 def test_item_below_zero_is_not_short_for_an_order_without_it(any_shop: Shop) -> None:
-    """A batch reads the stock of all orders with several calls together."""
+    """A batch reads the stock of all orders with several calls at once."""
     any_shop.create("1001", lines=[Line("TEAPOT", 30)])
     any_shop.orders.fire("1001", "pay", reference="ch_1")
     any_shop.orders.set_stock("CUP", 5)

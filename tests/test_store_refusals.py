@@ -1,4 +1,4 @@
-"""The messages of a store's errors name the order, the key or the item: they end in a shop's log."""
+"""Errors of a store name the order, the key or the item for the shop's log."""
 
 from __future__ import annotations
 

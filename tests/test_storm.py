@@ -1,7 +1,8 @@
-"""Many payments with refunds and disputes, each event sent eight times to two shops on one store, in random order.
+"""Many payments with refunds and disputes, sent repeatedly to two shops on one store, in random order.
 
-Everything is real: two processes of `examples/payment_callback/shop.py`, HTTP on this machine, the store on the disk.
-The browser of each customer races with the events. ORDER_FSM_STRESS=1 sends those of 1,000 payments.
+Each event is sent eight times. Everything is real: two processes of `examples/payment_callback/shop.py`, local HTTP,
+and a store on disk. The browser of each customer races with the events. ORDER_FSM_STRESS=1 sends the events of 1,000
+payments.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ PAYMENTS = 1000 if stressed() else 12
 REPORTED = 8
 SHOPS = 2
 AT_ONCE = 16
-"""How many requests are under way: those of a payment race with each other and with those of the next one."""
+"""The number of concurrent requests. Requests of a payment race with each other and with those of the next one."""
 ROUNDS = 10
-"""How often the gateway repeats the events that the shops park. Each round lets at least one kind of event through."""
+"""The number of rounds in which the gateway repeats parked events. Each round records at least one kind of event."""
 
 
 class Fact(NamedTuple):
-    """One movement of a payment's money at the gateway."""
+    """One movement of money of a payment at the gateway."""
 
     kind: str
     amount: str
@@ -43,7 +44,7 @@ class Fact(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One request: an event under one of two ids, or the browser's if it has no fact."""
+    """One request: an event under one of two ids, or a browser's request without a fact."""
 
     number: int
     shop: int
@@ -94,7 +95,7 @@ def facts_of(number: int) -> list[Fact]:
 
 
 def calls_of(number: int) -> list[Call]:
-    """Return all requests about one payment in random order. A quarter of its reports has another id."""
+    """Return all requests about one payment in random order. A quarter of its reports have another id."""
     dice = random.Random(number)  # noqa: S311
     calls = [Call(number, dice.randrange(SHOPS))]
     for fact in facts_of(number):
@@ -115,7 +116,7 @@ def report(number: int, fact: Fact) -> dict[str, Any]:
 
 
 def storm(gateway: Gateway, shops: list[Shop]) -> list[Answered]:
-    """Send all requests, and those that are parked again. Return the answers."""
+    """Send all requests, and parked ones again. Return the responses."""
 
     def sent(call: Call) -> Answered:
         shop = shops[call.shop]
@@ -136,8 +137,8 @@ def storm(gateway: Gateway, shops: list[Shop]) -> list[Answered]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "json"])
-def test_after_a_storm_every_ledger_is_that_of_the_gateway(kind: str, tmp_path: Path) -> None:
-    """Each fact is recorded by one request and a duplicate for all others, and every item is taken once."""
+def test_every_ledger_matches_the_gateway_after_a_storm(kind: str, tmp_path: Path) -> None:
+    """One request records each fact, all others are duplicates, and every item is taken once."""
     spec = f"{kind}:{tmp_path / 'shop'}"
     with opened(spec) as orders:
         for number in range(PAYMENTS):
@@ -165,7 +166,7 @@ def test_after_a_storm_every_ledger_is_that_of_the_gateway(kind: str, tmp_path: 
             assert_as_at_the_gateway(orders.get(order_id(number)), number)
             first = next(entry for entry in orders.history(order_id(number)) if entry.trigger == "pay")
             for fact in facts_of(number):
-                # If the browser was first, the event only adds the id of the capture.
+                # If the browser was first, the event adds the id of the capture.
                 once = 0 if fact.kind == "captured" and first.by == "redirect" else 1
                 counted = outcomes[number, fact]
                 assert counted["applied"] + counted["recorded"] == once, (number, fact, counted)

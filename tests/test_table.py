@@ -1,7 +1,7 @@
-"""Every state, every trigger, every way to ask: against tables that a person can read, in `golden/table`.
+"""Every state, trigger and kind of request, compared with readable tables in `golden/table`.
 
-The table of the default policy is whole; those of the others hold the rows in which they differ from it. After a
-change of the rules that is meant, renew them with `RENEW_GOLDEN=1 pytest tests/test_table.py`, and read the difference.
+The table of the default policy is complete. The other tables have only their differences from it. After an intended
+change of the rules, rewrite them with `RENEW_GOLDEN=1 pytest tests/test_table.py` and review the difference.
 """
 
 from __future__ import annotations
@@ -69,31 +69,30 @@ RETURN_WAYS: dict[str, dict[str, Any]] = {
 }
 
 LEGEND = """\
-An order over 10.00 GBP of two teapots in each state that it can come to, and what each trigger does there, by the way
-to ask:
-  bare              as explain() asks: without comment and facts
+The result of each trigger on an order over 10.00 GBP for two teapots, in each reachable state, by kind of request:
+  bare              as in explain(): without comment and facts
   reason            with a comment
-  no reason         with an override, but without a comment
-  override          with a comment, and policy guards may be passed
-  no stock          as override, and there is not enough on hand
-  reference         as override, with a payment's reference: for pay, an online payment
+  no reason         with an override and without a comment
+  override          with an override and a comment, so policy guards may be passed
+  no stock          as override, without enough stock
+  reference         as override, with the reference of a payment: for pay, an online payment
   part · too much   as override, with an amount of 1.00 · of 99.00
   nothing           as override, with an amount of 0.00
-  euros             as override, in another currency than the order's
-  part, (no) credit as part, and the refund lowers the cost, or does not
-  total             as override, with another total, which amend gives the order
-  credit            as override, with credits of 2.00, which amend gives the order
+  euros             as override, in a currency that is not the order's
+  part, (no) credit as part, with a refund that lowers the cost, or does not
+  total             as override, with another total, set by amend
+  credit            as override, with credits of 2.00, set by amend
   no lines · pieces · another item
-                    as override, with other lines, which amend gives the order; with 3 pieces there may be no stock
+                    as override, with other lines, set by amend; with 3 pieces the stock may not suffice
   one · all · too many · others
                     as override, with one, two or three teapots, or with one and a cup, which the order lacks
   one, damaged      as override, with one teapot that does not go back on the shelf
   always            each of these
-  otherwise         each of these that the trigger's other lines do not list
+  otherwise         each of these without a line of its own
 
-A line says what comes of it: the state after it, with the rows of the ledgers and the message that it announces, or
-the codes of all reasons why it is refused. An order with a plus is one to which more or less money came than its state
-tells, or whose goods were shipped in part or came back; it has the lines only in which it differs from one without.
+A line has the state after the trigger, with the rows of the ledgers and the message, or the codes of all reasons of a
+refusal. An order with a plus has more or less money than its state implies, or partly shipped or returned goods. It has
+only the lines that differ from those of the order without a plus.
 """
 
 PAID_STEPS = ([("pay", "5.00")], [("refund", "4.00")], [("unpay", "4.00")])
@@ -108,10 +107,10 @@ GOODS_STEPS: tuple[tuple[str, list[tuple[str, dict[str, Any]]]], ...] = (
     ("sent+dispatched", [("return_items", ONE)]),
     ("sent+dispatched", [("return_items", {})]),
 )
-"""By state, what happens then to the goods of an order."""
+"""By state, further steps with the goods of an order."""
 
 Table = dict[tuple[str, str], list[str]]
-"""What comes of a trigger (the second name) on an order (the first), line by line."""
+"""The result of a trigger (second name) on an order (first name), line by line."""
 
 
 def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> str:
@@ -161,10 +160,10 @@ def rows_of(workflow: Workflow, order: Order, trigger: str) -> Iterator[str]:
 
 
 def money_apart(workflow: Workflow, new_shop: type[Shop]) -> Iterator[tuple[str, Order]]:
-    """Yield orders whose money is not what their state alone tells.
+    """Yield orders whose money does not follow from their state.
 
-    Overpaid; paid by hand and refunded in part, or refunded in full while cancelled; paid in part, and that given back
-    or taken back.
+    They are overpaid, paid by hand and refunded in part, refunded in full while cancelled, or paid in part and then
+    refunded or reversed.
     """
     for state in workflow.states:
         for steps in (PAID_STEPS if "paid" in state else UNPAID_STEPS) if "sent" in state else ():
@@ -177,7 +176,7 @@ def money_apart(workflow: Workflow, new_shop: type[Shop]) -> Iterator[tuple[str,
 
 
 def goods_apart(workflow: Workflow, new_shop: type[Shop]) -> Iterator[tuple[str, Order]]:
-    """Yield orders of which a part was shipped, or whose goods came back."""
+    """Yield orders that are partly shipped or whose goods came back."""
     for state, steps in GOODS_STEPS:
         shop = new_shop(workflow)
         shop.bring(state)
@@ -212,9 +211,9 @@ def written(name: str, table: Table, default: Table) -> str:
     if name == DEFAULT:
         lines += LEGEND.splitlines()
     else:
-        assert default.keys() <= table.keys(), "a row that is left out stands for the same as by default"
+        assert default.keys() <= table.keys(), "a missing row means the row of the default table"
         table = {place: rows for place, rows in table.items() if rows != default.get(place)}
-        lines.append(f"Where they differ from {DEFAULT}, which says how to read it.")
+        lines.append(f"The differences from {DEFAULT}, which has the legend.")
     heading = None
     for (label, _), rows in table.items():
         if label != heading:
@@ -229,10 +228,10 @@ def default(new_shop: type[Shop]) -> Table:
     return table_of(shop_workflow(), new_shop)
 
 
-def test_the_rules_are_those_of_the_table(
+def test_the_rules_match_the_golden_table(
     workflow: Workflow, default: Table, new_shop: type[Shop], request: pytest.FixtureRequest
 ) -> None:
-    """Each trigger does in each state exactly what the table of the policy says."""
+    """Each trigger has in each state the result in the table of the policy."""
     name = request.node.callspec.id
     file = GOLDEN / f"{name}.txt"
     text = written(name, table_of(workflow, new_shop), default)
@@ -241,8 +240,8 @@ def test_the_rules_are_those_of_the_table(
     assert text.splitlines() == file.read_text(encoding="utf-8").splitlines()
 
 
-def test_explain_tells_what_the_table_says_of_a_bare_trigger(workflow: Workflow, new_shop: type[Shop]) -> None:
-    """`explain` gives for each state and trigger the outcome of the bare way to ask, and `fire` keeps to it."""
+def test_explain_matches_the_table_for_a_bare_trigger(workflow: Workflow, new_shop: type[Shop]) -> None:
+    """`explain` returns for each state and trigger the result of the bare request, and `fire` agrees."""
     for state in workflow.states:
         shop = new_shop(workflow)
         order = shop.bring(state)

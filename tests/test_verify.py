@@ -1,4 +1,4 @@
-"""Proofs about a table of rules: each claim on small tables that keep it and break it, and the shop's own claims."""
+"""Proofs about a table of rules: each claim on small tables that meet it or break it, and the shop's claims."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def table(*rules: Rule, **conditions: When) -> Workflow:
 
 
 def failure(workflow: Workflow, claim: Claim) -> tuple[str, tuple[str, ...], str]:
-    """The state and the path of the only failure, and all that is printed of it."""
+    """Return the state, the path and the text of the only failure."""
     proof = prove(workflow, claim)
     assert not proof.ok
     (failed,) = proof.failures
@@ -65,17 +65,17 @@ def failure(workflow: Workflow, claim: Claim) -> tuple[str, tuple[str, ...], str
 # The claims
 
 
-def test_never_is_shown_by_the_shortest_way_and_the_row_to_close() -> None:
-    """Of a short and a long way to the state, the short one; the row is named with what it does not forbid."""
+def test_never_is_shown_by_the_shortest_path_and_the_row_to_close() -> None:
+    """The failure has the shorter of two paths, and names the row with the status that it does not forbid."""
     workflow = table(TO_A, TO_B, TO_C, Rule("at_once", needs={"a"}, adds={"c"}))
     state, path, text = failure(workflow, Never(has={"a", "c"}))
     assert (state, path) == ("a+c", ("to_a", "at_once"))
-    assert "row 4 (at_once), open in state a: it" not in text  # It needs a, so it could not forbid it.
+    assert "row 4 (at_once), open in state a: it" not in text  # The row needs a, so it could not forbid it.
     assert "row 4 (at_once)" in text
     assert prove(workflow, Never(has={"c"}, lacks={"a"})).ok
 
 
-def test_a_row_that_does_not_forbid_is_told_by_what_it_lacks() -> None:
+def test_a_row_is_shown_with_the_statuses_that_it_does_not_forbid() -> None:
     workflow = table(TO_A, TO_B, Rule("cut", adds={"c"}))
     assert (
         "it does not forbid b"
@@ -86,7 +86,7 @@ def test_a_row_that_does_not_forbid_is_told_by_what_it_lacks() -> None:
     assert "row 3 (cut), open in state unfinished: it does not need a" in text
 
 
-def test_a_row_that_needs_a_status_and_drops_it_is_not_told_to_need_it() -> None:
+def test_a_row_is_not_blamed_for_a_status_that_it_needs_and_drops() -> None:
     drop = Rule("drop", needs={"a"}, drops={"a"})
     text = failure(table(TO_A, TO_B, drop), Never(has={"b"}, lacks={"a"}))[2]
     assert "row 3 (drop), open in state a+b: it does not forbid b" in text
@@ -97,7 +97,7 @@ def test_never_fails_of_a_new_order() -> None:
     assert failure(table(TO_A), Never(lacks={"a"}))[:2] == ("unfinished", ())
 
 
-def test_always_holds_in_every_state_where_it_is_claimed() -> None:
+def test_always_holds_in_every_claimed_state() -> None:
     workflow = table(TO_A, TO_B, TO_C)
     assert prove(workflow, Always(has={"a"}, where=When(has={"b"}))).ok
     assert prove(workflow, Always(has_any={"a", "c"}, lacks={"a"}, where=When(has={"c"}, lacks={"a"}))).ok
@@ -108,7 +108,7 @@ def test_always_holds_in_every_state_where_it_is_claimed() -> None:
     assert "row 3 (drop), open in state a+b: it does not forbid b" in text
 
 
-def test_reachable_names_the_nearest_state_and_the_rows_that_are_closed_there() -> None:
+def test_reachable_names_the_nearest_state_and_its_closed_rows() -> None:
     to_b = Rule("to_b", needs={"a"}, forbids={"b", "c"}, adds={"b"})
     workflow = table(TO_A, to_b, Rule("to_c", needs={"a"}, forbids={"b", "c"}, adds={"c"}))
     assert prove(workflow, Reachable(has={"c"})).ok
@@ -117,7 +117,7 @@ def test_reachable_names_the_nearest_state_and_the_rows_that_are_closed_there() 
     assert "row 3 (to_c), closed there: the order is b" in text
 
 
-def test_can_always_reach_finds_the_state_that_leads_nowhere() -> None:
+def test_can_always_reach_finds_the_dead_end() -> None:
     trap = Rule("trap", needs={"a"}, forbids={"b"}, adds={"c"})
     to_b = Rule("to_b", needs={"a"}, forbids={"b", "c"}, adds={"b"})
     state, path, text = failure(table(TO_A, to_b, trap), CanAlwaysReach(has={"b"}))
@@ -138,7 +138,7 @@ def test_requires_is_broken_by_a_state_in_which_the_trigger_fires() -> None:
     assert prove(workflow, Requires("go", has={"a"})).ok
 
 
-def test_what_is_undone_leads_back() -> None:
+def test_undoing_leads_back() -> None:
     back = Rule("back", needs={"a"}, drops={"a"})
     assert prove(table(TO_A, back), Undoes("to_a", by="back")).ok
     assert (
@@ -150,12 +150,12 @@ def test_what_is_undone_leads_back() -> None:
     assert "row 3 (back), closed there: the order is not b" in text
 
 
-def test_nothing_undoes_what_changes_nothing() -> None:
+def test_no_trigger_undoes_one_that_changes_nothing() -> None:
     assert "it changes no status" in failure(table(TO_A, Rule("look")), Undoes("look", by="to_a"))[2]
 
 
 @pytest.mark.parametrize("condition", ["holds_stock", "counts"])
-def test_an_order_that_is_born_with_its_stock_gives_back_what_it_never_took(condition: str) -> None:
+def test_an_order_created_with_stock_returns_stock_that_it_never_took(condition: str) -> None:
     workflow = table(TO_A, **{condition: When(lacks={"a"})})
     state, path, text = failure(workflow, Conserves())
     assert (state, path) == ("a", ("to_a",))
@@ -167,7 +167,7 @@ def test_an_order_that_is_born_with_its_stock_gives_back_what_it_never_took(cond
 
 
 def test_a_guard_may_hold_and_may_fail() -> None:
-    """Unless something is known of it: that it never holds, or only in some states."""
+    """A claim may assume that it never holds, or only in some states."""
     workflow = table(TO_A, TO_B, Rule("go", guards=(SAID,), adds={"c"}))
     assert not prove(workflow, Never(has={"c"})).ok
     assert prove(workflow, Never(has={"c"}, guards={"said": False})).ok
@@ -176,7 +176,7 @@ def test_a_guard_may_hold_and_may_fail() -> None:
 
 
 def test_a_later_rule_needs_an_earlier_one_that_may_fail() -> None:
-    """One that shares all guards of an earlier one is never taken; one that lacks a guard of it is."""
+    """A rule with all guards of an earlier one is never taken. A rule without one of these guards may be."""
     first = Rule("go", guards=(SAID,), adds={"a"})
     shared = Rule("go", guards=(SAID, MEANT), adds={"b"})
     free = Rule("go", guards=(MEANT,), adds={"c"})
@@ -185,7 +185,7 @@ def test_a_later_rule_needs_an_earlier_one_that_may_fail() -> None:
     assert prove(table(first, shared, free), Never(has={"c"}, guards={"said": True})).ok
 
 
-def test_a_policy_guard_counts_as_overridden_unless_it_is_known() -> None:
+def test_a_policy_guard_counts_as_overridden_without_an_assumption() -> None:
     workflow = shop_workflow("prepaid")
     unpaid = Requires("dispatch", has={"paid"})
     assert not prove(workflow, unpaid).ok
@@ -210,7 +210,7 @@ rows = st.lists(
 def test_the_edges_are_those_that_some_outcome_of_the_guards_takes(
     rules: Sequence[Rule], known: dict[str, bool]
 ) -> None:
-    """As trying every outcome says, with and without override."""
+    """The test tries every outcome, with and without override."""
     try:
         workflow = table(*rules, Rule("start", adds={"a"}))
     except WorkflowError:
@@ -235,7 +235,7 @@ def test_the_states_are_those_that_the_edges_lead_to() -> None:
     assert all(edge.source in proof.states and edge.target in proof.states for edge in proof.edges)
 
 
-# What a claim cannot be
+# Invalid claims
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_the_states_are_those_that_the_edges_lead_to() -> None:
     ],
     ids=str,
 )
-def test_an_unknown_status_is_refused_with_those_that_are_known(claim: Claim) -> None:
+def test_an_unknown_status_is_refused_with_the_known_ones(claim: Claim) -> None:
     with pytest.raises(InvalidInput, match="must be one of sent, invoiced, paid, dispatched, cancelled, not 'gone'"):
         prove(shop_workflow(), claim)
 
@@ -264,24 +264,24 @@ def test_an_unknown_status_is_refused_with_those_that_are_known(claim: Claim) ->
     ],
     ids=str,
 )
-def test_an_unknown_trigger_is_refused_with_those_that_are_known(claim: Claim) -> None:
+def test_an_unknown_trigger_is_refused_with_the_known_ones(claim: Claim) -> None:
     with pytest.raises(UnknownTrigger, match=r"must be one of place, pay, .*, not 'teleport'"):
         prove(shop_workflow(), claim)
 
 
-def test_an_unknown_guard_is_refused_with_those_that_are_known() -> None:
+def test_an_unknown_guard_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidInput, match=r"must be one of out_of_stock, .*, not 'no_such'"):
         prove(shop_workflow(), Conserves(guards={"no_such": True}))
 
 
 @pytest.mark.parametrize("kind", [Never, Always, Reachable, CanAlwaysReach])
-def test_a_claim_that_says_nothing_is_refused(kind: Any) -> None:
+def test_a_claim_without_a_condition_is_refused(kind: Any) -> None:
     with pytest.raises(InvalidInput, match="claims nothing"):
         kind()
 
 
 @pytest.mark.parametrize("guards", [{"said": 1}, {"said": "yes"}, ["said"], "said"])
-def test_what_is_known_of_guards_is_true_false_or_a_condition(guards: Any) -> None:
+def test_an_assumption_about_a_guard_is_true_false_or_a_condition(guards: Any) -> None:
     with pytest.raises(InvalidInput, match="guards must be a dict"):
         Conserves(guards=guards)
 
@@ -296,7 +296,7 @@ def test_only_claims_about_workflows_are_proved() -> None:
         assert_proof(shop_workflow())
 
 
-def test_a_proof_in_a_test_fails_with_what_to_change() -> None:
+def test_a_failed_proof_in_a_test_names_the_row_to_change() -> None:
     assert assert_proof(table(TO_A), Conserves()).ok
     with pytest.raises(AssertionError, match=r"not so: never a\n.*\n.*to_a  \(row 1\)"):
         assert_proof(table(TO_A), Never(has={"a"}))
@@ -307,14 +307,14 @@ def test_a_proof_in_a_test_fails_with_what_to_change() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    # One is measured: the others run through the same lines.
+    # Coverage measures one of them, because the others run the same lines.
     [
         pytest.param(given, id=name, marks=[pytest.mark.no_cover] * (name != "on_account"))
         for name, given in POLICIES.items()
         if name in get_args(Dispatch) or stressed()
     ],
 )
-def test_the_shop_keeps_all_its_claims(options: Any) -> None:
+def test_the_shop_meets_all_its_claims(options: Any) -> None:
     proof = assert_proof(shop_workflow(*options), *shop_claims(*options))
     assert proof.worlds > 500
     assert len({str(claim) for claim in proof.claims}) == len(proof.claims) > 50
@@ -324,17 +324,17 @@ def test_the_shop_keeps_all_its_claims(options: Any) -> None:
 def test_claims_of_another_policy_do_not_hold() -> None:
     proof = prove(shop_workflow("cod"), *shop_claims("prepaid"))
     assert [str(failed.claim) for failed in proof.failures] == [
-        "without override nothing is dispatched that is not paid",
+        "without override only paid orders are dispatched",
         "an order in to_dispatch is covered",
-        "an order whose money has all gone back leaves to_dispatch",
-        "without override a dispatched order loses its invoice only when it is paid",
+        "an order leaves to_dispatch after its money has all been returned",
+        "without override a dispatched order loses its invoice only if it is paid",
     ]
     assert proof.failures[0].path == ("place", "dispatch")
 
 
 @pytest.mark.no_cover
-def test_every_order_is_looked_at_with_its_money_and_stock() -> None:
-    """Paid in part, too much, given back, sold to somebody else; each shown by the shortest way."""
+def test_proofs_visit_orders_with_all_kinds_of_money_and_stock() -> None:
+    """The orders are part paid, overpaid, refunded, or without stock. Each is shown by the shortest path."""
     ways = {
         "never overpaid": (lambda world: not world.order.overpaid, ("pay",)),
         "never refunded": (lambda world: not world.order.refunded, ("pay", "refund")),
@@ -354,7 +354,7 @@ def test_every_order_is_looked_at_with_its_money_and_stock() -> None:
 
 
 @pytest.mark.no_cover
-def test_another_buyer_may_be_quicker_while_it_is_decided() -> None:
+def test_another_buyer_may_take_the_item_during_the_decision() -> None:
     raced = EveryStep("nobody is quicker", lambda step: not (step.ask.raced and step.refused), of=("place",))
     (failed,) = prove(shop_workflow(), raced).failures
     assert "the other buyer is quicker" in str(failed)
@@ -362,7 +362,7 @@ def test_another_buyer_may_be_quicker_while_it_is_decided() -> None:
 
 
 @pytest.mark.no_cover
-def test_claims_of_steps_are_of_refusals_too_and_those_of_changes_are_not() -> None:
+def test_claims_of_steps_include_refusals_and_claims_of_changes_do_not() -> None:
     def done(step: Any) -> bool:
         return bool(step.done)
 
@@ -370,7 +370,7 @@ def test_claims_of_steps_are_of_refusals_too_and_those_of_changes_are_not() -> N
     assert prove(shop_workflow(), EveryChange("what is done is done", done)).ok
 
 
-def test_the_ledger_of_a_failure_is_told() -> None:
+def test_a_failure_shows_the_ledger() -> None:
     (failed,) = prove(shop_workflow(), EveryOrder("never refunded", lambda world: not world.order.refunded)).failures
     assert statuses_of(failed.state) >= {"sent"}
     assert "the ledger: captured" in str(failed)
@@ -383,14 +383,14 @@ def test_the_ledger_of_a_failure_is_told() -> None:
 UNPAID = Never(has={"dispatched"}, lacks={"paid", "invoiced"})
 
 
-def test_counterexample_that_needs_an_override_says_so() -> None:
+def test_counterexample_names_the_override_that_it_needs() -> None:
     (failure,) = prove(shop_workflow(), Requires("dispatch", has_any={"paid", "invoiced"})).failures
     assert failure.path == ("place", "dispatch")
     assert [("override" in step) for step in failure.steps] == [False, True]
     assert "(with an override of not_paid_nor_invoiced)" in str(failure)
 
 
-def test_counterexample_that_needs_no_override_names_none() -> None:
+def test_counterexample_without_override_names_no_override() -> None:
     (failure,) = prove(shop_workflow("cod"), UNPAID).failures
     assert "override" not in str(failure)
     (failure,) = prove(shop_workflow(), Never(has={"dispatched", "invoiced"}, lacks={"paid"})).failures
@@ -398,7 +398,7 @@ def test_counterexample_that_needs_no_override_names_none() -> None:
 
 
 def test_counterexample_names_no_override_of_a_guard_that_the_claim_knows() -> None:
-    """Nobody overrides a guard that a claim names."""
+    """The proof does not override a guard that a claim names."""
     holds = Never(has={"dispatched"}, lacks={"paid", "invoiced"}, guards={"not_paid_nor_invoiced": True})
     (failure,) = prove(shop_workflow(), holds).failures
     assert "override" not in str(failure)
@@ -407,7 +407,7 @@ def test_counterexample_names_no_override_of_a_guard_that_the_claim_knows() -> N
     assert prove(shop_workflow(), Requires("dispatch", has_any={"paid", "invoiced"}, guards=known)).ok
 
 
-def test_counterexample_with_money_that_needs_an_override_says_so() -> None:
+def test_counterexample_with_money_names_the_override_that_it_needs() -> None:
     claim = EveryChange(
         "nothing unpaid is dispatched", lambda step: "paid" in step.after.order.statuses, of=("dispatch",)
     )

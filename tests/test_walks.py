@@ -1,4 +1,4 @@
-"""Paths through the rules: a few walks from the empty state that take every edge, and can be played as they stand."""
+"""Paths through the rules start in the empty state, together take every edge, and can be played."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PLAYS = [
     for path in walked_once(shop_workflow(*options))
 ]
 
-# The edges that only a free order takes, as nothing is owed for it, each with the state that `place` and `unplace`
-# lead another order to. None: refused.
+# The edges that only a free order takes, each with the state that `place` and `unplace` lead another order to. None
+# means refused.
 FREE = {("unfinished", "place", "sent+paid"): "sent", ("sent+paid", "unplace", "unfinished"): None}
 
 COURIER = Guard("no_courier", "no courier of ours", lambda order, facts: facts.get("courier") == "Royal Mail")
@@ -64,7 +64,7 @@ def begun(workflow: Workflow) -> Orders:
 
 @pytest.mark.parametrize(("workflow", "path"), PLAYS)
 def test_every_path_of_the_shop_can_be_played(workflow: Workflow, path: Path) -> None:
-    """Each step does what it says, except one without arguments, which only a free order takes."""
+    """Each step leads to its target, except one without arguments, which only a free order takes."""
     orders = begun(workflow)
     for step in path:
         if step.arguments is None:
@@ -81,28 +81,28 @@ def test_the_paths_take_every_edge_of_the_table(workflow: Workflow) -> None:
     assert taken(walked_once(workflow)) == edges_of(workflow)
 
 
-def test_a_path_is_one_walk_from_the_empty_state(workflow: Workflow) -> None:
+def test_a_path_is_connected_and_starts_in_the_empty_state(workflow: Workflow) -> None:
     for path in walked_once(workflow):
         assert path[0].source == "unfinished"
         assert all(one.target == following.source for one, following in pairwise(path))
 
 
 def test_a_step_takes_the_row_that_it_names(workflow: Workflow) -> None:
-    """Also if several rows of its trigger lead from one state to the same other one."""
+    """This holds if several rows of its trigger lead from one state to the same target."""
     for path in walked_once(workflow):
         orders = begun(workflow)
         for step in (step for step in path if step.arguments is not None):
             before = orders.get("1001")
             receipt = step.play(orders, "1001")
-            # The guards see the order as amended.
+            # The guards get the amended order.
             before = evolve(before, total=receipt.order.total, lines=receipt.order.lines)
             assert machine_row(workflow, before, receipt) == step.row
 
 
 def machine_row(workflow: Workflow, before: Order, receipt: Receipt) -> int | None:
-    """The row that the `transitions` machine takes, which knows nothing of `decide`.
+    """Return the row that the `transitions` machine takes, independently of `decide`.
 
-    The guards see the money as it is after the entry. Its bounds have held, as it was recorded.
+    The guards get the money after the entry. The entry was recorded, so its bounds held.
     """
     (entry,), after = receipt.entries, receipt.order
     facts: dict[str, Any] = {
@@ -127,40 +127,40 @@ def machine_row(workflow: Workflow, before: Order, receipt: Receipt) -> int | No
 
 
 def test_the_set_is_small(workflow: Workflow) -> None:
-    """No more than half as many steps again as there are edges, on paths short enough to read."""
+    """The number of steps is at most 1.5 times the number of edges, and the paths are short."""
     walked = walked_once(workflow)
     assert sum(map(len, walked)) < 1.5 * len(workflow.edges)
     assert max(map(len, walked)) <= LONGEST
 
 
-def test_the_same_rules_give_the_same_paths_and_no_two_have_one_name() -> None:
+def test_equal_rules_have_equal_paths_with_unique_names() -> None:
     names = [str(path) for path in paths(shop_workflow())]
     assert names == [str(path) for path in walked_once(shop_workflow())]
     assert len(set(names)) == len(names)
     assert "pay.4-unplace.29" in names
 
 
-def test_states_are_come_to_on_fewer_steps(workflow: Workflow) -> None:
+def test_covering_states_takes_fewer_steps(workflow: Workflow) -> None:
     walked = paths(workflow, cover="states")
     assert {step.target for path in walked for step in path} >= set(workflow.states) - {"unfinished"}
     assert sum(map(len, walked)) < 2 * len(workflow.states)
 
 
-def test_a_guard_that_asks_for_a_fact_of_the_shops_is_passed_with_it() -> None:
+def test_a_guard_on_a_fact_of_the_shop_passes_with_the_fact() -> None:
     walked = paths(COURIERS, facts={"collect": [{"courier": "a stranger"}, {"courier": "Royal Mail"}]})
     assert [str(path) for path in walked] == ["place.1-collect.2-lose.3"]
     assert walked[0][1].arguments == {"courier": "Royal Mail"}
 
 
-def test_what_nothing_passes_is_covered_without_arguments() -> None:
-    """Every edge stands on a path, also those behind one that cannot be fired."""
+def test_edge_that_no_arguments_take_is_covered_without_arguments() -> None:
+    """Every edge is on a path, including edges after one that cannot be fired."""
     walked = paths(COURIERS)
     assert taken(walked) == edges_of(COURIERS)
     assert [[step.arguments for step in path] for path in walked] == [[{}], [{}, None], [{}, None, {}]]
 
 
-def test_a_step_without_arguments_is_come_to_by_steps_that_have_some() -> None:
-    """Also where a way over other such steps is shorter: one could not play it."""
+def test_a_step_without_arguments_follows_steps_with_arguments() -> None:
+    """A shorter path through other such steps is not used, because it could not be played."""
     never = Guard("never", "it never holds", lambda order, facts: False)
     workflow = Workflow(
         [Status("sent"), Status("packed"), Status("lost")],
@@ -177,7 +177,7 @@ def test_a_step_without_arguments_is_come_to_by_steps_that_have_some() -> None:
     assert [str(path) for path in paths(workflow)] == ["place.2-pack.3", "jump.1", "place.2-pack.3-lose.4"]
 
 
-def test_an_overpaid_order_is_come_to_where_a_paid_one_takes_no_more() -> None:
+def test_an_overpaid_order_is_reached_even_if_a_paid_one_takes_no_payment() -> None:
     over = Guard("not_over", "no more than the total came", lambda order, facts: order.overpaid > 0)
     workflow = Workflow(
         [Status("paid"), Status("settled")],
@@ -207,5 +207,5 @@ def test_an_unknown_cover_is_refused(cover: Any) -> None:
 def test_facts_of_unknown_triggers_or_names_are_refused() -> None:
     with pytest.raises(InvalidInput, match="place, collect, lose"):
         paths(COURIERS, facts={"colect": [{}]})
-    with pytest.raises(InvalidInput, match="collect knows no fact 'curier'"):
+    with pytest.raises(InvalidInput, match="collect does not accept the fact 'curier'"):
         paths(COURIERS, facts={"collect": [{"curier": "Royal Mail"}]})

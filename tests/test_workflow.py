@@ -1,4 +1,4 @@
-"""A table of rules: checked whole when it is built, expanded to states and edges, and extended without a copy."""
+"""A table of rules is validated when it is built, expanded to states and edges, and extended without a copy."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def findings(rules: Sequence[Rule], **rest: Any) -> tuple[str, ...]:
 
 
 def independent(number: int) -> Workflow:
-    """So many statuses, each of which may be ticked whatever the others are."""
+    """Return a workflow of independent statuses."""
     names = [f"s{index}" for index in range(number)]
     return built([Rule(f"to_{name}", adds={name}) for name in names], [Status(name) for name in names])
 
 
-# What a workflow cannot be
+# Invalid workflows
 
 
 @pytest.mark.parametrize("part", ["needs", "needs_any", "forbids", "adds", "drops"])
@@ -65,65 +65,65 @@ def test_a_queue_of_an_unknown_status_is_found() -> None:
 
 
 def test_an_unknown_status_is_the_only_finding_of_its_row() -> None:
-    """The row is not also told to be ambiguous with itself: one mistake, one sentence."""
+    """The row is not also reported as ambiguous. One mistake has one sentence."""
     assert len(findings([*A_THEN_B, Rule("to_c", adds={"c"})])) == 1
 
 
 def test_a_rule_that_no_state_opens_is_found() -> None:
-    """Its needs are never met together: `b` comes only with `a`."""
+    """Its conditions never hold together, because `b` comes only with `a`."""
     found = findings([*A_THEN_B, Rule("lost", needs={"b"}, forbids={"a"})])
     assert ["rule 3 (lost)" in one and "never fire" in one for one in found] == [True]
 
 
-def test_a_rule_that_forbids_what_it_needs_is_found() -> None:
+def test_a_rule_that_forbids_a_needed_status_is_found() -> None:
     found = findings([*A_THEN_B, Rule("lost", needs={"a"}, forbids={"a"})])
     assert ["rule 3 (lost)" in one and "never fire" in one for one in found] == [True]
 
 
 def test_a_rule_behind_an_unguarded_one_is_found() -> None:
-    """Wherever it is open the unguarded rule before it is open too, and always taken."""
+    """In all of its states the unguarded rule before it is open too, and always taken."""
     found = findings([*A_THEN_B, Rule("go"), Rule("go", needs={"a"}, guards=(NEVER,))])
     assert ["rule 4 (go)" in one and "never fire" in one for one in found] == [True]
 
 
-def test_a_rule_is_fine_where_it_is_open_beyond_the_unguarded_one() -> None:
+def test_a_rule_that_is_open_in_more_states_than_an_unguarded_one_is_valid() -> None:
     built([*A_THEN_B, Rule("go", needs={"b"}), Rule("go", guards=(NEVER,))])
 
 
-def test_a_guard_on_stock_guards_only_where_stock_is_taken() -> None:
-    """Where the rule takes no stock, `STOCK_SUFFICES` tells it from no other rule."""
+def test_a_guard_on_stock_counts_only_if_stock_is_taken() -> None:
+    """If a rule takes no stock, `STOCK_SUFFICES` does not distinguish it from another rule."""
     rules = [*A_THEN_B, Rule("go", guards=(STOCK_SUFFICES,)), Rule("go", needs={"b"})]
     found = findings(rules, holds_stock=When(has={"a"}))
     assert ["rules 3 and 4 (go)" in one for one in found] == [True]
 
 
 def test_two_unguarded_rules_open_in_one_state_are_found() -> None:
-    """It names both and a state; they are told once, not for each state."""
+    """The finding names both and one state. It is reported once, not per state."""
     found = findings([*A_THEN_B, Rule("go", needs={"a"}), Rule("go", adds={"b"})])
     assert ["rules 3 and 4 (go)" in one and "in state a" in one for one in found] == [True]
 
 
-def test_two_unguarded_rules_of_two_triggers_are_fine() -> None:
+def test_two_unguarded_rules_of_two_triggers_are_valid() -> None:
     built([*A_THEN_B, Rule("go", needs={"a"}), Rule("run", needs={"a"})])
 
 
-def test_two_unguarded_rules_that_never_meet_are_fine() -> None:
+def test_two_unguarded_rules_in_different_states_are_valid() -> None:
     built([*A_THEN_B, Rule("go", needs={"a"}), Rule("go", forbids={"a"})])
 
 
 def test_more_than_the_limit_of_states_is_found() -> None:
-    """Thirteen independent statuses would be 8,192 states; the message says the limit."""
+    """Thirteen independent statuses would have 8,192 states. The message has the limit."""
     with pytest.raises(WorkflowError, match="4096 states"):
         independent(13)
 
 
-def test_the_limit_itself_is_fine() -> None:
+def test_the_limit_itself_is_valid() -> None:
     assert len(independent(12).states) == STATE_LIMIT == 4096
 
 
 @pytest.mark.parametrize("name", ["create", "comment", "save"])
 def test_a_trigger_of_a_reserved_name_is_found(name: str) -> None:
-    """They are the names of other kinds of history entries."""
+    """Reserved names are those of other history entries."""
     assert [repr(name) in one for one in findings([*A_THEN_B, Rule(name)])] == [True]
 
 
@@ -131,21 +131,21 @@ def test_a_trigger_of_a_reserved_name_is_found(name: str) -> None:
     "name", ["order_id", "trigger", "key", "by", "comment", "visible", "notify", "override", "shortages"]
 )
 def test_a_fact_of_a_reserved_name_is_found(name: str) -> None:
-    """`fire` could not be called with it, or a guard would see something else under it."""
+    """`fire` could not accept it, or a guard would get another value under it."""
     found = findings([*A_THEN_B, Rule("go", facts={name})])
     assert ["rule 3 (go)" in one and name in one for one in found] == [True]
 
 
 @pytest.mark.parametrize("name", ["a+b", "+", "unfinished"])
 def test_a_status_of_a_reserved_name_is_found(name: str) -> None:
-    """Names of states could not be told apart otherwise."""
+    """Names of states would be ambiguous."""
     found = findings(A_THEN_B, statuses=[*AB, Status(name)])
     assert sum(one.startswith(f"status {name!r} cannot have this name") for one in found) == 1
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", "x" * 1000, 5, None])
 def test_a_status_without_a_proper_name_is_found(name: Any) -> None:
-    """A name is one line of text: nothing else could be named by a rule or shown on a form."""
+    """A name is one line of text, so that a rule can name it and a form can show it."""
     with pytest.raises((WorkflowError, InvalidInput)):
         built(A_THEN_B, [*AB, Status(name)])
 
@@ -163,7 +163,7 @@ def test_a_status_that_is_declared_twice_is_found() -> None:
 
 @pytest.mark.parametrize("ticks", [{"tick": "nothing"}, {"untick": "nothing"}])
 def test_a_box_without_its_trigger_is_found(ticks: dict[str, str]) -> None:
-    """A form could not tick or untick it: no rule has that trigger."""
+    """No rule has the trigger, so a form could not tick or untick the box."""
     found = findings(A_THEN_B, statuses=[Status("a"), Status("b", **ticks)])
     assert ["'b'" in one and "'nothing'" in one for one in found] == [True]
 
@@ -173,7 +173,7 @@ def test_rule_that_ends_credits_and_records_money_is_found() -> None:
     assert ["rule 3 (both)" in one and "cannot record refunded" in one for one in found] == [True]
 
 
-def test_a_rule_that_adds_what_it_drops_is_found() -> None:
+def test_a_rule_that_adds_a_dropped_status_is_found() -> None:
     found = findings([*A_THEN_B, Rule("both", adds={"a"}, drops={"a"})])
     assert ["rule 3 (both)" in one and "adds and drops a" in one for one in found] == [True]
 
@@ -187,8 +187,8 @@ def test_a_queue_of_the_name_of_the_derived_one_is_found() -> None:
     assert ["refund_due" in one for one in findings(A_THEN_B, queues={"refund_due": When()})] == [True]
 
 
-def test_a_rule_that_stands_twice_is_found() -> None:
-    """The very same one too, under the numbers of both its rows."""
+def test_a_repeated_rule_is_found() -> None:
+    """The finding has the numbers of both rows, even if they are the same object."""
     twice = Rule("go", needs={"a"})
     assert ["rules 3 and 4 (go)" in one for one in findings([*A_THEN_B, twice, twice])] == [True]
 
@@ -211,7 +211,7 @@ def test_an_unknown_kind_of_ledger_row_is_found() -> None:
     ids=["status", "rule", "holds_stock", "counts", "queue"],
 )
 def test_a_part_of_another_kind_is_refused(parts: dict[str, Any]) -> None:
-    """When the workflow is built, not when an order first meets it."""
+    """The error comes when the workflow is built, not when an order first uses it."""
     whole: dict[str, Any] = {"statuses": AB, "rules": A_THEN_B, "holds_stock": When(), "counts": When(), "queues": {}}
     name = next(iter(parts))
     with pytest.raises(InvalidInput, match=f"{name[:5]}.* must be a (list|condition)"):
@@ -220,13 +220,13 @@ def test_a_part_of_another_kind_is_refused(parts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("guards", [(lambda order, facts: True,), NEVER, [NEVER]], ids=["function", "one", "list"])
 def test_guards_are_a_tuple_of_guards(guards: Any) -> None:
-    """When the rule is written, not when an order first meets it."""
+    """The error comes when the rule is built, not when an order first uses it."""
     with pytest.raises(InvalidInput, match="guards must be a tuple of Guard"):
         Rule("go", guards=guards)
 
 
-def test_every_finding_is_told_at_once() -> None:
-    """One error lists all that is wrong with a table."""
+def test_all_findings_are_in_one_error() -> None:
+    """One error lists all faults of a table."""
     found = findings(
         [
             *A_THEN_B,
@@ -252,11 +252,11 @@ def test_too_many_states_do_not_hide_the_other_findings() -> None:
     assert any("4096" in one for one in found)
 
 
-# What it is
+# Valid workflows
 
 
 def test_a_state_lists_its_statuses_in_declared_order() -> None:
-    """Whatever the order of ticking or of the alphabet."""
+    """The order of ticking and the alphabet do not matter."""
     workflow = built([Rule("to_a", adds={"a"}), Rule("to_z", adds={"z"})], [Status("z"), Status("a")])
     assert workflow.states == ("unfinished", "a", "z", "z+a")
     assert workflow.state_name(frozenset({"a", "z"})) == "z+a"
@@ -264,14 +264,14 @@ def test_a_state_lists_its_statuses_in_declared_order() -> None:
 
 
 def test_the_trigger_of_a_kind_of_money_is_the_one_that_records_it() -> None:
-    """None where no rule does."""
+    """It is None if no rule records the kind."""
     workflow = built([*A_THEN_B, Rule("go", ledger="captured")])
     assert workflow.trigger_of("captured") == "go"
     assert workflow.trigger_of("refunded") is None
 
 
 def test_a_state_of_other_rules_holds_stock_and_counts_by_its_statuses() -> None:
-    """An order may stand in one that this workflow cannot reach, with statuses that it knows and others."""
+    """Such a state may have known statuses and unknown ones."""
     workflow = built(A_THEN_B, holds_stock=When(has={"a"}), counts=When(lacks={"b"}))
     states = ("a+x", "b", "b+x", "x")
     assert not any(map(workflow.has_state, states))

@@ -1,4 +1,4 @@
-"""A plain store on a server that may not answer, and stores with one deliberate fault each made from it."""
+"""A simple store on an unreliable server, and stores derived from it with one deliberate fault each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from order_fsm_adapters.memory import MemoryStore
 
 
 class RemoteStore:
-    """Every method is one call to a store in the memory of a server, where it is done whole."""
+    """A store whose every method is one atomic call to a store in a server's memory."""
 
     calls: ClassVar[Calls | None] = None
     servers: ClassVar[dict[Path, MemoryStore]] = {}
@@ -57,7 +57,7 @@ class RemoteStore:
 
 @contextmanager
 def boundary(calls: Calls) -> Iterator[None]:
-    """Calls to the server."""
+    """The calls to the server."""
     RemoteStore.calls = calls
     try:
         yield
@@ -66,7 +66,7 @@ def boundary(calls: Calls) -> Iterator[None]:
 
 
 class GivesRawErrors(RemoteStore):
-    """Its errors are those of the network."""
+    """Raises errors of the network."""
 
     def _called(self, call: Callable[[], Any]) -> Any:
         return self._sent(call)
@@ -78,11 +78,11 @@ NOTHING: dict[str, Any] = {
     "prepare_many": [Snapshot(None, None, {})],
     **dict.fromkeys(("claim", "find", "tally", "dead_letters", "order_ids", "stock_items", "messages"), ()),
 }
-"""What an answer without content is."""
+"""The results without content."""
 
 
 class SwallowsErrors(RemoteStore):
-    """If the server does not answer, it goes on as if there was nothing."""
+    """Returns empty results if the server does not answer."""
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         call = super().__getattr__(method)
@@ -97,7 +97,7 @@ class SwallowsErrors(RemoteStore):
 
 
 class MovesStockByItself(RemoteStore):
-    """The stock is a call of its own, before the rest."""
+    """Moves the stock in a separate call before the rest."""
 
     def commit(self, change: Change) -> None:
         for move in change.stock:
@@ -108,7 +108,7 @@ class MovesStockByItself(RemoteStore):
 
 
 class WritesTheKeyLast(RemoteStore):
-    """The key is a call of its own, after the rest."""
+    """Writes the key in a separate call after the rest."""
 
     def commit(self, change: Change) -> None:
         self._called(lambda: self._memory.commit(evolve(change, key=None, request_fingerprint=None)))
@@ -116,14 +116,14 @@ class WritesTheKeyLast(RemoteStore):
 
 
 class AddsLast(RemoteStore):
-    """A message is brought back by a call of its own, after it was taken away."""
+    """Removes a message, and restores it in a separate call."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         del due
         outbox = self._memory._content.outbox
 
         def add() -> None:
-            if message.id not in {one.id for one in outbox}:  # A call whose answer was lost is made again.
+            if message.id not in {one.id for one in outbox}:  # A call whose answer was lost is repeated.
                 outbox.add(evolve(message, attempts=1))
 
         self._called(lambda: self._memory.delivered(message, until))
@@ -131,7 +131,7 @@ class AddsLast(RemoteStore):
 
 
 class RemovesMessagesByItself(RemoteStore):
-    """The messages of an order are removed by a call of their own, before the rest."""
+    """Removes the messages of an order in a separate call before the rest."""
 
     def remove(self, order: Order) -> None:
         self._called(lambda: self._memory._content.outbox.forget(order.id))

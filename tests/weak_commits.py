@@ -1,4 +1,4 @@
-"""Stores that commit with one deliberate fault each: controls for the contract of stores."""
+"""Stores with one deliberate fault each in commits, as controls for the store contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from order_fsm_adapters.memory import MemoryStore
 
 
 def let_others_go_on() -> None:
-    """Give other threads a turn, if the fault lies in what they can do in between."""
+    """Yield to other threads, for faults between two steps."""
     for _ in range(20):
         time.sleep(0)
 
@@ -38,7 +38,7 @@ class ForgetsTheSecondMove(MemoryStore):
 
 
 class ForgetsAShipment(MemoryStore):
-    """If the state stays, so do the shipments."""
+    """Keeps the old shipments if the state does not change."""
 
     def commit(self, change: Change) -> None:
         order = change.order
@@ -49,7 +49,7 @@ class ForgetsAShipment(MemoryStore):
 
 
 class StopsAtARefusal(MemoryStore):
-    """The changes behind a refused one lose their keys."""
+    """Loses the keys of changes after a refused one."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         errors = list(map(refusal, (partial(self.commit, change) for change in changes)))
@@ -70,7 +70,7 @@ class KeepsTheLastEntryOnly(MemoryStore):
 
 
 class WritesTheKeyFirst(MemoryStore):
-    """The key stays if the rest of the commit is refused."""
+    """Keeps the key if the rest of the commit is refused."""
 
     def commit(self, change: Change) -> None:
         try:
@@ -82,7 +82,7 @@ class WritesTheKeyFirst(MemoryStore):
 
 
 class WritesMessagesFirst(MemoryStore):
-    """They stay if the rest of the commit is refused."""
+    """Keeps the messages if the rest of the commit is refused."""
 
     def commit(self, change: Change) -> None:
         _add(self, change.messages)
@@ -90,7 +90,7 @@ class WritesMessagesFirst(MemoryStore):
 
 
 class WritesMessagesLast(MemoryStore):
-    """They are missing if they cannot be written."""
+    """Commits without the messages if they cannot be written."""
 
     def commit(self, change: Change) -> None:
         super().commit(evolve(change, messages=()))
@@ -99,7 +99,7 @@ class WritesMessagesLast(MemoryStore):
 
 
 class MovesStockFirst(MemoryStore):
-    """Outside of the lock, and it stays moved if the rest of the commit is refused."""
+    """Moves stock outside of the lock, and keeps the move if the rest of the commit is refused."""
 
     def commit(self, change: Change) -> None:
         for move in change.stock:
@@ -126,7 +126,7 @@ class ChecksStockOutsideTheLock(ChecksNoStock):
 
 
 class TracksEveryItem(MemoryStore):
-    """From the first piece that is given back."""
+    """Tracks an item from its first returned piece on."""
 
     def commit(self, change: Change) -> None:
         for move in change.stock:
@@ -136,7 +136,7 @@ class TracksEveryItem(MemoryStore):
 
 
 class PassesOverUntrackedItems(MemoryStore):
-    """As if nothing was taken from them."""
+    """Ignores strict moves of untracked items."""
 
     def commit(self, change: Change) -> None:
         tracked = self.stock(move.sku for move in change.stock)
@@ -165,7 +165,7 @@ class ChecksNoVersion(MemoryStore):
 
 
 def _expecting(change: Change, order: Order | None) -> Change:
-    """Return a change of an order as if it was decided on the version that is there."""
+    """Return a change with the current version of the order as expected version."""
     return evolve(change, expected_version=order.version) if order and change.expected_version else change
 
 
@@ -218,7 +218,7 @@ class KeepsKeysPerOrder(MemoryStore):
 
 
 class ChecksKeysOfOrdersOnly(MemoryStore):
-    """A key of a stock move alone commits again and again."""
+    """Commits a key of a stock move repeatedly."""
 
     def commit(self, change: Change) -> None:
         if change.order is None and change.key is not None:
@@ -227,7 +227,7 @@ class ChecksKeysOfOrdersOnly(MemoryStore):
 
 
 class RemovesKeysWithoutAnOrder(MemoryStore):
-    """With any order."""
+    """Removes these keys with any order."""
 
     def remove(self, order: Order) -> None:
         super().remove(order)
@@ -247,7 +247,7 @@ class ChecksTheKeyOutsideTheLock(ForgetsKeys):
 
 
 class ChangesSnapshots(MemoryStore):
-    """Gives every snapshot through a function that loses something."""
+    """Changes every snapshot with a function that loses a value."""
 
     def change(self, need: Need, snapshot: Snapshot) -> Snapshot:
         raise NotImplementedError
@@ -265,7 +265,7 @@ class KnowsNotWhichEntriesAKeyMade(ChangesSnapshots):
 
 
 class ForgetsExtraItems(ChangesSnapshots):
-    """A snapshot has the stock of the order's lines alone."""
+    """Returns in a snapshot only the stock of the order's lines."""
 
     def change(self, need: Need, snapshot: Snapshot) -> Snapshot:
         lines = () if snapshot.order is None else snapshot.order.lines
@@ -273,14 +273,14 @@ class ForgetsExtraItems(ChangesSnapshots):
 
 
 class AnswersInItsOwnSequence(MemoryStore):
-    """Snapshots come by the ids of their orders."""
+    """Returns snapshots sorted by order id."""
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return super().prepare_many(sorted(needs, key=lambda need: need.order_id or ""))
 
 
 class CachesSnapshots(MemoryStore):
-    """A record, and the order and stock with it, are those of the first look."""
+    """Caches records with their order and stock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +294,7 @@ class CachesSnapshots(MemoryStore):
 
 
 class CachesOrders(MemoryStore):
-    """Snapshots have the order as it was first seen."""
+    """Caches orders of snapshots."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -308,7 +308,7 @@ class CachesOrders(MemoryStore):
 
 
 class ChecksAGroupAtOnce(MemoryStore):
-    """Strict moves are checked on the stock before the whole group."""
+    """Checks strict moves against the stock before the whole group."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         before = self.stock(move.sku for change in changes for move in change.stock)
@@ -323,7 +323,7 @@ class ChecksAGroupAtOnce(MemoryStore):
 
 
 class ChecksVersionsOfAGroupAtOnce(MemoryStore):
-    """A second change of one order is decided on a version that is not there yet."""
+    """Refuses a second change of one order, because its version does not exist yet."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         known = {one.id: one.version for one in self._content.orders.values()}
@@ -337,28 +337,28 @@ class ChecksVersionsOfAGroupAtOnce(MemoryStore):
 
 
 class ForgetsRefusedChanges(MemoryStore):
-    """A change is committed if its version fits, also if it builds on a change of its group that was refused."""
+    """Commits a change that builds on a refused change of its group."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return [refusal(partial(self.commit, change)) for change in changes]
 
 
 class ChecksKeysOfAGroupAtOnce(ForgetsKeys):
-    """Two changes of one group may have one key."""
+    """Accepts one key for two changes of a group."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return [refusal(partial(self.commit, change)) for change in changes]
 
 
 class LimitsCreations(MemoryStore):
-    """A new order has its last entry alone."""
+    """Stores only the last entry of a new order."""
 
     def commit(self, change: Change) -> None:
         super().commit(change if change.expected_version else evolve(change, entries=change.entries[-1:]))
 
 
 class Folding(MemoryStore):
-    """Names that differ only by what `fold` takes away are one."""
+    """Treats names as equal if they are equal after `fold`."""
 
     fold: Callable[[str], str] = staticmethod(str.casefold)
 
@@ -384,13 +384,13 @@ class Folding(MemoryStore):
 
 
 class FoldingLetters(Folding):
-    """As file systems do that keep file names in one form of Unicode."""
+    """Folds like file systems that normalize Unicode."""
 
     fold = staticmethod(lambda name: unicodedata.normalize("NFC", name))
 
 
 class FoldingBlanks(Folding):
-    """As databases do that pad texts for comparison."""
+    """Folds like databases that pad texts for comparison."""
 
     fold = staticmethod(str.rstrip)
 
@@ -417,7 +417,7 @@ class RemovesNoKeys(MemoryStore):
 
 
 class RemovesNoHistory(MemoryStore):
-    """A new order of the same id continues it."""
+    """Continues the old history in a new order of the same id."""
 
     def remove(self, order: Order) -> None:
         history = self._content.histories[order.id]
@@ -426,7 +426,7 @@ class RemovesNoHistory(MemoryStore):
 
 
 class GivesStockBack(MemoryStore):
-    """A removed order gives back what it held."""
+    """Returns the stock of a removed order."""
 
     def remove(self, order: Order) -> None:
         super().remove(order)
@@ -443,7 +443,7 @@ class RemovesAnyVersion(MemoryStore):
 class ChecksARemovalOutsideTheLock(RemovesAnyVersion):
     def commit(self, change: Change) -> None:
         for _ in range(10):
-            let_others_go_on()  # Or those that only commit would finish before the others start.
+            let_others_go_on()  # Without this the committing workers would finish before the others start.
         super().commit(change)
 
     def remove(self, order: Order) -> None:

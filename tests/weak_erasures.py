@@ -1,4 +1,4 @@
-"""Stores that erase with one deliberate fault each: controls for the contract of stores."""
+"""Stores with one deliberate fault each in erasures, as controls for the store contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .weak_calls import RemoteStore
 def _blank(store: MemoryStore, order_id: str) -> None:
     """Erase the past of an order, outside of any commit."""
     entries = store._content.histories[order_id]
-    store._content.erase(order_id, list(entries), map(erased_entry, list(entries)))
+    store._content.erase(order_id, entries, map(erased_entry, entries))
 
 
 class ErasesNothing(MemoryStore):
@@ -38,7 +38,7 @@ class ErasesWhatComesWithIt(MemoryStore):
 
 
 class ErasesFirst(MemoryStore):
-    """The values stay blank if the commit is refused."""
+    """Keeps values blank if the commit is refused."""
 
     def commit(self, change: Change) -> None:
         if change.erases and change.order is not None:
@@ -47,7 +47,7 @@ class ErasesFirst(MemoryStore):
 
 
 class ErasesAtTheEnd(MemoryStore):
-    """Of changes that are committed together, the later ones are blanked too."""
+    """Blanks later changes of the group too."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         errors = one_by_one(lambda change: self.commit(evolve(change, erases=False)), changes)
@@ -65,7 +65,7 @@ class KeepsFingerprints(MemoryStore):
 
 
 class BlanksAllFingerprints(MemoryStore):
-    """Also those of a gateway's facts."""
+    """Blanks the fingerprints of a gateway's facts too."""
 
     def commit(self, change: Change) -> None:
         super().commit(change)
@@ -80,7 +80,7 @@ class ForgetsThatItErased(MemoryStore):
 
 
 class KeepsDeadLetters(MemoryStore):
-    """They are not blanked."""
+    """Does not blank dead letters."""
 
     def commit(self, change: Change) -> None:
         dead = dict(self._content.outbox._dead)
@@ -89,7 +89,7 @@ class KeepsDeadLetters(MemoryStore):
 
 
 class NarrowsTheClaimedMessage(MemoryStore):
-    """A relay that stores the remaining recipients brings the erased payload back."""
+    """Restores the erased payload when a relay stores the remaining recipients."""
 
     def _restore(self, message_id: str, payload: Mapping[str, Any]) -> None:
         row = self._content.outbox._rows[message_id]
@@ -102,7 +102,7 @@ class NarrowsTheClaimedMessage(MemoryStore):
 
 
 class FindsErasedCustomers(MemoryStore):
-    """A former customer still leads to the order."""
+    """Finds the order by its former customer."""
 
     def find(self, query: Query) -> list[Order]:
         found = super().find(query)
@@ -110,7 +110,7 @@ class FindsErasedCustomers(MemoryStore):
 
 
 class ScrubsDeadLetters(MemoryStore):
-    """It takes them for waste."""
+    """Removes dead letters as waste."""
 
     def scrub(self) -> None:
         super().scrub()
@@ -119,7 +119,7 @@ class ScrubsDeadLetters(MemoryStore):
 
 
 class ForgetsErasures(LogStore):
-    """They end with the process."""
+    """Loses erasures when the process ends."""
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[object, ...]) -> None:
         kept = [evolve(one, erases=False) if isinstance(one, Change) else one for one in arguments]
@@ -127,7 +127,7 @@ class ForgetsErasures(LogStore):
 
 
 class ErasesInTwoSteps(LogStore):
-    """First the messages, and after some time the rest."""
+    """Erases the messages first, and the rest later."""
 
     def commit(self, change: Change) -> None:
         if not change.erases or change.order is None:
@@ -150,7 +150,7 @@ class ErasesInTwoSteps(LogStore):
 
 
 class ErasesByItself(RemoteStore):
-    """The past is erased by a call of its own, before the rest."""
+    """Erases the past in a separate call before the rest."""
 
     def commit(self, change: Change) -> None:
         if change.erases and change.order is not None:

@@ -1,5 +1,4 @@
-"""Stores in a log file with one deliberate fault each, that shows where a disk is full or read-only, where descriptors
-run out, or in a host that forks."""
+"""Stores in a log file with one deliberate fault each, for full or read-only disks, missing descriptors and forks."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ T = TypeVar("T")
 
 
 class SwallowsErrors(LogStore):
-    """What could not be written is taken for written."""
+    """Treats failed writes as successful."""
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[Any, ...]) -> None:
         with suppress(OSError):
@@ -28,14 +27,14 @@ class SwallowsErrors(LogStore):
 
 
 class LeavesHalfARecord(LogStore):
-    """What comes after a record that is torn off is written behind it."""
+    """Appends records after a torn one."""
 
     def _cut(self, file: BinaryIO) -> None:
         pass
 
 
 class RemembersWhatWasRefused(LogStore):
-    """What could not be written is kept in memory all the same."""
+    """Keeps failed writes in memory."""
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -46,7 +45,7 @@ class RemembersWhatWasRefused(LogStore):
 
 
 class GivesRawErrors(LogStore):
-    """Its errors are those of the disk."""
+    """Raises errors of the disk."""
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -54,7 +53,7 @@ class GivesRawErrors(LogStore):
 
 
 class OpensWithRawErrors(LogStore):
-    """It makes another file as it is opened, whose errors are those of the disk."""
+    """Creates another file when it opens, and raises errors of the disk."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)
@@ -62,7 +61,7 @@ class OpensWithRawErrors(LogStore):
 
 
 class NotesItsReaders(LogStore):
-    """Who reads is written down."""
+    """Writes on each read."""
 
     def _asked(self, call: Callable[[MemoryStore], T]) -> T:
         self._done("stock", [])
@@ -70,7 +69,7 @@ class NotesItsReaders(LogStore):
 
 
 class WritesNothingWhereItMayNot(LogStore):
-    """Where the file cannot be opened to write, what is to be written is kept in memory."""
+    """Keeps writes in memory if the file cannot be opened for writing."""
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -91,7 +90,7 @@ class WritesNothingWhereItMayNot(LogStore):
 
 
 class LeavesFilesOpen(LogStore):
-    """A call that fails leaves a file open."""
+    """Leaves a file open if a call fails."""
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -103,7 +102,7 @@ class LeavesFilesOpen(LogStore):
 
 
 class SharesItsFile(LogStore):
-    """The file is opened once: parent and children have one lock, and one place to read on from. No fork waits."""
+    """Opens the file once, so that parent and children share a lock and an offset. No fork waits."""
 
     def begin(self) -> None:
         super().begin()
@@ -130,7 +129,7 @@ class SharesItsFile(LogStore):
 
 
 class CleansUpAsItCloses(LogStore):
-    """A child that closes it removes the log, as if nobody else had it."""
+    """Removes the log when a child closes the store."""
 
     def __init__(self, place: Path) -> None:
         super().__init__(place)

@@ -1,4 +1,4 @@
-"""Stores that queue messages with one deliberate fault each: controls for the contract of stores."""
+"""Stores with one deliberate fault each in the outbox, as controls for the store contract."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def _lease(store: MemoryStore, message_id: str, until: datetime) -> None:
 
 
 class KnowsNoLeases(MemoryStore):
-    """A lease ends as soon as it starts."""
+    """Ends a lease as soon as it starts."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:  # noqa: ARG002
         return super().claim(now, now, limit)
 
 
 class ClaimsMessageByMessage(MemoryStore):
-    """Later messages of an order are given while its first one is leased."""
+    """Returns later messages of an order while its first one is leased."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class ClaimsMessageByMessage(MemoryStore):
 
 
 class ClaimsWholeOrders(MemoryStore):
-    """A claim gives the messages behind the oldest of an order as well."""
+    """Returns all messages of an order in one claim."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         heads = {message.order_id for message in super().claim(now, until, limit)}
@@ -54,7 +54,7 @@ class ClaimsWholeOrders(MemoryStore):
 
 
 class ClaimsInTwoSteps(MemoryStore):
-    """Two relays may look before either of them claims."""
+    """Lets two relays read before one of them claims."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         seen = super().claim(now, now, limit)
@@ -64,21 +64,21 @@ class ClaimsInTwoSteps(MemoryStore):
 
 
 class GivesOrderByOrder(MemoryStore):
-    """The message of the first order by name comes first, however young."""
+    """Sorts messages by order id before age."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         return sorted(super().claim(now, until, limit), key=lambda message: message.order_id)
 
 
 class GivesPostponedFirst(MemoryStore):
-    """A message that failed comes before new ones."""
+    """Returns failed messages before new ones."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         return sorted(super().claim(now, until, limit), key=lambda message: -message.attempts)
 
 
 class QueuesSorted(MemoryStore):
-    """The messages of an order are queued by something else than the sequence of their commits."""
+    """Sorts the messages of an order by a key, not by the sequence of their commits."""
 
     by: Callable[[Message], Any]
 
@@ -93,13 +93,13 @@ class QueuesSorted(MemoryStore):
 
 
 class SortsById(QueuesSorted):
-    """The tenth message comes before the second."""
+    """Returns the tenth message before the second."""
 
     by = staticmethod(lambda message: message.id)
 
 
 class SortsByTime(QueuesSorted):
-    """The later message comes first if a clock was set back."""
+    """Returns the later message first if a clock was set back."""
 
     by = staticmethod(lambda message: message.created_at)
 
@@ -110,7 +110,7 @@ class KeepsDeliveredMessages(MemoryStore):
 
 
 class DropsTheRest(MemoryStore):
-    """With a message the later ones of its order are gone."""
+    """Deletes the later messages of the order with a delivered one."""
 
     def delivered(self, message: Message, until: datetime) -> None:
         super().delivered(message, until)
@@ -118,14 +118,14 @@ class DropsTheRest(MemoryStore):
 
 
 class WaitsForNoTime(MemoryStore):
-    """A postponed message is due at once."""
+    """Returns a postponed message at once."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         super().retry_later(message, until, due and START)
 
 
 class KeepsTheLease(MemoryStore):
-    """A message that is due before the end of its lease waits for that."""
+    """Returns a message only after its lease, even if it is due earlier."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         super().retry_later(message, until, due and max(until, due))
@@ -137,7 +137,7 @@ class CountsNoAttempts(MemoryStore):
 
 
 class ObeysLateRelays(MemoryStore):
-    """Whoever names a message may deliver or postpone it, whatever its lease."""
+    """Lets any relay deliver or postpone a message, without checking the lease."""
 
     def delivered(self, message: Message, until: datetime) -> None:
         super().delivered(message, self._lease(message) or until)
@@ -154,7 +154,7 @@ class ObeysLateRelays(MemoryStore):
 
 
 class ForgetsEndedLeases(MemoryStore):
-    """A relay that is slow cannot deliver, though no other one came."""
+    """Refuses a delivery after the lease, even if no other relay claimed the message."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         for row in self._content.outbox._rows.values():
@@ -164,7 +164,7 @@ class ForgetsEndedLeases(MemoryStore):
 
 
 class TakesAnyLeaseForNew(MemoryStore):
-    """A message that was never claimed may be delivered under any lease."""
+    """Accepts any lease for a message that was never claimed."""
 
     def delivered(self, message: Message, until: datetime) -> None:
         self._lease(message, until)
@@ -177,7 +177,7 @@ class TakesAnyLeaseForNew(MemoryStore):
 
 
 class BringsBackDeliveredMessages(MemoryStore):
-    """A relay that was too slow postpones a message that was delivered."""
+    """Restores a delivered message that a slow relay postpones."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         outbox = self._content.outbox
@@ -192,7 +192,7 @@ class DropsDeadLetters(MemoryStore):
 
 
 class WaitsForDeadLetters(MemoryStore):
-    """Nothing behind one is claimed."""
+    """Returns no message after a dead letter of its order."""
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         waiting = {message.order_id for message in self._content.outbox._dead.values()}
@@ -200,14 +200,14 @@ class WaitsForDeadLetters(MemoryStore):
 
 
 class ListsAsGivenUp(MemoryStore):
-    """The one that was given up first comes first, however young."""
+    """Lists dead letters in the sequence in which they were given up."""
 
     def dead_letters(self, limit: int) -> list[Message]:
         return list(self._content.outbox._dead.values())[:limit]
 
 
 class KeepsAttempts(MemoryStore):
-    """A requeued message is given up at its next failure."""
+    """Keeps the attempts of a requeued message, so that its next failure is the last."""
 
     def requeue(self, message: Message) -> None:
         attempts = message.attempts
@@ -216,7 +216,7 @@ class KeepsAttempts(MemoryStore):
 
 
 class RequeuesAtTheFront(MemoryStore):
-    """A requeued message may be claimed while later ones of its order are."""
+    """Returns a requeued message while later ones of its order are leased."""
 
     def requeue(self, message: Message) -> None:
         others = [one for one in self.messages() if one.order_id == message.order_id]
@@ -230,7 +230,7 @@ class RequeuesAtTheFront(MemoryStore):
 
 
 class RequeuesWithItsLease(MemoryStore):
-    """The relay that gave a message up may deliver it afterwards."""
+    """Lets the relay that gave up a message deliver it after a requeue."""
 
     def requeue(self, message: Message) -> None:
         super().requeue(message)
@@ -246,14 +246,14 @@ class RequeuesAnything(MemoryStore):
 
 
 class KnowsNoRemaining(MemoryStore):
-    """A message is delivered again to all its recipients."""
+    """Retries a message for all its recipients."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         super().retry_later(evolve(message, remaining=()), until, due)
 
 
 class ForgetsRemainingOfDeadLetters(MemoryStore):
-    """A requeued dead letter goes to all its recipients."""
+    """Requeues a dead letter for all its recipients."""
 
     def requeue(self, message: Message) -> None:
         dead = self._content.outbox._dead
@@ -263,7 +263,7 @@ class ForgetsRemainingOfDeadLetters(MemoryStore):
 
 
 class NarrowsForLateRelays(MemoryStore):
-    """A relay changes the recipients of a message that another one leased since."""
+    """Lets a late relay change the recipients of a message that another relay leased."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         if message.remaining and message.id in self._content.outbox._rows:
@@ -272,7 +272,7 @@ class NarrowsForLateRelays(MemoryStore):
 
 
 class RemovesQueuedMessagesOnly(MemoryStore):
-    """Messages with remaining recipients outlive their order."""
+    """Keeps messages with remaining recipients of a removed order."""
 
     def remove(self, order: Order) -> None:
         apart = self._content.outbox._apart.pop(order.id, set())

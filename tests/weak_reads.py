@@ -1,4 +1,4 @@
-"""Stores that answer with one deliberate fault each: controls for the contract of stores."""
+"""Stores with one deliberate fault each in reads, as controls for the store contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERYTHING = 1_000_000
 
 
 class GivesItsOwnList(MemoryStore):
-    """The same list for the same query, so that its caller can empty it."""
+    """Returns the same list for the same query, so that a caller can empty it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class GivesItsOwnList(MemoryStore):
 
 
 class ChangesOrders(MemoryStore):
-    """Gives every order through a function that loses something."""
+    """Changes every order with a function that loses a value."""
 
     change: Callable[[Order], Order]
 
@@ -66,7 +66,7 @@ class TakesEmptyForNone(ChangesOrders):
 
 
 class ChangesEntries(MemoryStore):
-    """Gives every entry through a function that loses something."""
+    """Changes every entry with a function that loses a value."""
 
     change: Callable[[Entry], Entry]
 
@@ -95,7 +95,7 @@ class MakesFactsText(ChangesEntries):
 
 
 class MatchesPartsOfNames(MemoryStore):
-    """As a search of the state's name with LIKE does."""
+    """Searches the state's name like LIKE."""
 
     def find(self, query: Query) -> list[Order]:
         found = super().find(Query(When(), query.customer, query.refund_due, query.after, EVERYTHING))
@@ -110,14 +110,14 @@ class MatchesPartsOfNames(MemoryStore):
 
 
 class LeadsToOneOrder(MemoryStore):
-    """A payment leads to the order that had it first."""
+    """Finds only the first order with a payment."""
 
     def find(self, query: Query) -> list[Order]:
         return super().find(query)[: None if query.reference is None else 1]
 
 
 class SortsByTimeAlone(MemoryStore):
-    """Orders of one moment come as they were committed."""
+    """Returns orders of one moment in the sequence of their commits."""
 
     def find(self, query: Query) -> list[Order]:
         arrived = list(self._content.orders)
@@ -125,7 +125,7 @@ class SortsByTimeAlone(MemoryStore):
 
 
 class ContinuesAfterAMoment(MemoryStore):
-    """A page loses orders of the moment at which the one before it ended."""
+    """Skips orders of the last moment of the previous page."""
 
     def find(self, query: Query) -> list[Order]:
         found, after = super().find(query), query.after
@@ -133,7 +133,7 @@ class ContinuesAfterAMoment(MemoryStore):
 
 
 class ContinuesAfterAMatchOnly(MemoryStore):
-    """A page after an order that the query does not find is the first one."""
+    """Returns the first page after an order that the query does not match."""
 
     def find(self, query: Query) -> list[Order]:
         if query.after is not None:
@@ -144,7 +144,7 @@ class ContinuesAfterAMatchOnly(MemoryStore):
 
 
 class ContinuesAfterPresentOrdersOnly(MemoryStore):
-    """A page after an order that was removed is the first one."""
+    """Returns the first page after a removed order."""
 
     def find(self, query: Query) -> list[Order]:
         if query.after is not None and query.after.order_id not in self._content.orders:
@@ -153,7 +153,7 @@ class ContinuesAfterPresentOrdersOnly(MemoryStore):
 
 
 class CountsOnce(MemoryStore):
-    """And gives the same numbers from then on."""
+    """Returns the first numbers for ever."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,7 @@ class CountsOnce(MemoryStore):
 
 
 class CountsForTheFirstCustomer(MemoryStore):
-    """It counts an order for the customer that created it."""
+    """Counts an order for its first customer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,12 +186,12 @@ class CountsForTheFirstCustomer(MemoryStore):
 
 
 class CountsOneStateAfterTheOther(MemoryStore):
-    """While orders go from one to the other."""
+    """Counts states one after the other while orders move between them."""
 
     def tally(self, customer: str | None) -> list[Tally]:
         tallies = []
         for state in ("sent", "sent+paid", "sent+cancelled"):
-            # Until another thread has changed an order, if one does.
+            # Wait until another thread has changed an order, if one does.
             before = dict(self._content.orders)
             for _ in range(100):
                 if self._content.orders != before:
@@ -202,7 +202,7 @@ class CountsOneStateAfterTheOther(MemoryStore):
 
 
 class FindsRemovedOrders(MemoryStore):
-    """An index by customer still leads to it."""
+    """Finds a removed order by an index of customers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -229,7 +229,7 @@ class CountsNoParts(MemoryStore):
 
 
 class FindsPartsByState(MemoryStore):
-    """Every order that is not dispatched, if a part of its goods was ever shipped."""
+    """Finds every undispatched order of which a part was ever shipped."""
 
     def find(self, query: Query) -> list[Order]:
         if not query.part_dispatched:
@@ -239,21 +239,21 @@ class FindsPartsByState(MemoryStore):
 
 
 class StaysOpen(MemoryStore):
-    """It works on after it was closed."""
+    """Still works after `close`."""
 
     def close(self) -> None:
         pass
 
 
 class ListsWhileOrdersChange(MemoryStore):
-    """A listing is interrupted by a change."""
+    """Fails a listing if an order changes."""
 
     def order_ids(self) -> Iterator[str]:
         return iter(self._content.orders)
 
 
 class ListsPageByPage(MemoryStore):
-    """Orders that come in between move others to a page that was read."""
+    """Reads pages by number, so new orders move others to a page that was read."""
 
     def messages(self) -> Iterator[Message]:
         number = 0
@@ -263,20 +263,20 @@ class ListsPageByPage(MemoryStore):
 
 
 class FindsAllOfAnInterval(MemoryStore):
-    """Whether a part of their goods was shipped or not."""
+    """Ignores the condition on partly shipped goods."""
 
     def find(self, query: Query) -> list[Order]:
         return super().find(query._replace(part_dispatched=False) if query.is_dated else query)
 
 
 class ForgetsToUnplace(ChangesOrders):
-    """An order that was placed once stays placed."""
+    """Keeps the time of placing of an unplaced order."""
 
     change = staticmethod(lambda order: evolve(order, placed_at=order.placed_at or order.updated_at))
 
 
 class FindsUntilTheEnd(MemoryStore):
-    """An interval ends after its last moment."""
+    """Includes the end of an interval."""
 
     def find(self, query: Query) -> list[Order]:
         until = query.until and query.until + timedelta(microseconds=1)
@@ -284,7 +284,7 @@ class FindsUntilTheEnd(MemoryStore):
 
 
 class ContinuesByCreation(MemoryStore):
-    """Whatever the sequence of the query is."""
+    """Continues every query by the time of creation."""
 
     def find(self, query: Query) -> list[Order]:
         found, after = super().find(query._replace(after=None, limit=EVERYTHING)), query.after
@@ -301,7 +301,7 @@ class CountsCancelledOrders(MemoryStore):
 
 
 class ReportsAllCredits(MemoryStore):
-    """Those of cancelled orders, too."""
+    """Includes the credits of cancelled orders."""
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
         report = super().report(since, until)
@@ -314,7 +314,7 @@ class ReportsAllCredits(MemoryStore):
 
 
 class ReportsInTwoSteps(MemoryStore):
-    """The orders first, and then the money."""
+    """Reads the orders first and the money later."""
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
         first = later = super().report(since, until)
@@ -326,7 +326,7 @@ class ReportsInTwoSteps(MemoryStore):
 
 
 class SkipsTheEntryAfter(MemoryStore):
-    """A page of a history begins one entry late."""
+    """Starts a page of a history one entry late."""
 
     def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
         return super().history(order_id, after + bool(after), limit)

@@ -1,4 +1,4 @@
-"""Stores that count stock with one deliberate fault each: controls for the contract of stores."""
+"""Stores with one deliberate fault each in stock, as controls for the store contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CountsAvailablePiecesAlone(MemoryStore):
 
 
 class AddsMovesUp(MemoryStore):
-    """All moves of an item are checked as one."""
+    """Checks the sum of all moves of an item."""
 
     def commit(self, change: Change) -> None:
         moves: dict[str, StockMove] = {}
@@ -37,7 +37,7 @@ class AddsMovesUp(MemoryStore):
 
 
 class ForgetsUntrackedItems(MemoryStore):
-    """An item that is not tracked any more is deleted."""
+    """Deletes an item that becomes untracked."""
 
     def set_stock(
         self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
@@ -60,7 +60,7 @@ class ReplacesAnyNumber(MemoryStore):
 
 
 class TakesZeroForNotGiven(MemoryStore):
-    """An expected number of zero is not checked."""
+    """Does not check an expected number of zero."""
 
     def set_stock(
         self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
@@ -79,7 +79,7 @@ class ComparesNumbersOutsideTheLock(MemoryStore):
 
 
 class NamesNoBackorders(MemoryStore):
-    """A snapshot has the numbers alone."""
+    """Returns in a snapshot only the numbers."""
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return [snapshot._replace(backorder=frozenset()) for snapshot in super().prepare_many(needs)]

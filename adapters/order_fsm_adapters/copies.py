@@ -1,7 +1,7 @@
-"""Copies of a store: files and folders that get their names when they are complete.
+"""Copies of a store: files and folders that appear when they are complete.
 
-They are written under a temporary name, flushed to the disk, and only then get their own. A killed process may leave
-one that ends in `.tmp`. It can be deleted.
+A copy is written under a temporary name, flushed to the disk, and then renamed. A killed process may leave a file or
+folder that ends in `.tmp`. You can delete it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from order_fsm_adapters.files import disk_errors, flush_folder, take_owner, writ
 
 
 def publish(path: str, write: Callable[[str], None]) -> None:
-    """Make a new file or folder, which appears when it is complete.
+    """Create a new file or folder that appears when it is complete.
 
     Args:
         path: absolute.
-        write: makes it at another path in the same folder, and flushes it.
+        write: creates and flushes it at another path in the same folder.
 
     Raises:
-        InvalidInput: if there is something at `path`.
-        StoreFull, StoreUnavailable: if it cannot be written. Then no part of it is left.
+        InvalidInput: if `path` exists.
+        StoreFull: if the disk is full. Nothing of the copy is left.
+        StoreUnavailable: if the disk fails. Nothing of the copy is left.
     """
     if os.path.lexists(path):
         raise _in_the_way(path)
@@ -46,17 +47,18 @@ def publish(path: str, write: Callable[[str], None]) -> None:
 
 
 def publish_folder(path: str, files: Iterable[tuple[str, Iterable[bytes]]], like: str, *, durable: bool) -> None:
-    """Make a new folder of files, which appears when it is complete.
+    """Create a new folder of files that appears when it is complete.
 
     Args:
         path: absolute.
         files: names and contents.
-        like: the file whose owner and permissions the files take. The folder takes those of its folder.
+        like: the file whose owner and permissions the files get. The folder gets those of its parent folder.
         durable: whether to flush the files to the disk.
 
     Raises:
-        InvalidInput: if there is something at `path`.
-        StoreFull, StoreUnavailable: if it cannot be written. Then no part of it is left.
+        InvalidInput: if `path` exists.
+        StoreFull: if the disk is full. Nothing of the copy is left.
+        StoreUnavailable: if the disk fails. Nothing of the copy is left.
     """
 
     def write(draft: str) -> None:
@@ -70,14 +72,14 @@ def publish_folder(path: str, files: Iterable[tuple[str, Iterable[bytes]]], like
 
 
 def _name(draft: str, path: str) -> None:
-    """Give a file or folder its name, if nothing has it."""
+    """Rename a file or folder, and never overwrite one."""
     try:
         # Unlike a rename, a link never replaces a file.
         os.link(draft, path)
     except FileExistsError:
         raise _in_the_way(path) from None
     except OSError:
-        # It is a folder, or the file system has no links.
+        # Folders and some file systems have no hard links.
         if os.path.lexists(path):
             raise _in_the_way(path) from None
         os.rename(draft, path)
@@ -88,7 +90,7 @@ def _in_the_way(path: str) -> InvalidInput:
 
 
 def file_name(order_id: str) -> str:
-    """Return the name of an order's file: its id, if every file system can have it."""
+    """Return the name of an order's file: its id if every file system allows it."""
     name = quote(order_id, safe="")
     if len(name) > 100 or name != name.lower():
         name = f"{name[:100]}-{sha256(order_id.encode()).hexdigest()[:16]}"

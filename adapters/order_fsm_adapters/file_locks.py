@@ -1,7 +1,7 @@
-"""Locks between processes, on files that exist for nothing else, and between the threads of one process.
+"""Locks between processes, on lock files, and between the threads of one process.
 
-The system wakes the waiters one after the other, and frees the lock of a process that dies. Never delete a lock file: a
-waiter would lock a different inode.
+The system wakes the waiters one after the other and releases the lock of a process that dies. Never delete a lock file:
+a waiter would lock a different inode.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if sys.platform == "win32":
 
     def _lock(descriptor: int) -> None:
         while True:
-            # It gives up after ten seconds.
+            # The call gives up after ten seconds.
             with suppress(PermissionError, InterruptedError):
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 return msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
@@ -57,20 +57,20 @@ class LockFile(FileIO):
             lock.acquire()
             ...
 
-    Leaving the block closes the file, and that frees the lock. `FileIO` opens and closes it in C, so an exception that
-    a signal handler raises cannot come between. A child that is forked within the block holds the lock too, until it
-    closes the file or runs another program.
+    The end of the block closes the file, which releases the lock. `FileIO` opens and closes it in C, so an exception of
+    a signal handler cannot interrupt that. A child that is forked within the block holds the lock too, until it closes
+    the file or runs another program.
     """
 
-    # An exception that a signal handler raises before the block closes the file without a warning.
+    # If a signal handler raises before the block, the file closes without a warning.
     __del__ = FileIO.close
 
     def __init__(self, path: str, like: str | None = None) -> None:
         """Open the file, or create it.
 
         Args:
-            path: of the lock file.
-            like: a file or folder. A new lock file takes its owner, and its permissions to read and write.
+            path: the path of the lock file.
+            like: a file or folder. A new lock file gets its owner and its read and write permissions.
 
         Raises:
             OSError: if the file cannot be opened.
@@ -84,7 +84,7 @@ class LockFile(FileIO):
             super().__init__(path, "rb+")
 
     def acquire(self) -> None:
-        """Wait until nobody else holds the lock, and take it.
+        """Wait for the lock and take it.
 
         Raises:
             OSError: if the file system has no locks.
@@ -92,7 +92,7 @@ class LockFile(FileIO):
         _lock(self.fileno())
 
     def try_acquire(self) -> bool:
-        """Take the lock if nobody else holds it. Return whether it is taken."""
+        """Take the lock if it is free. Return whether it is taken."""
         try:
             _try_lock(self.fileno())
         except (BlockingIOError, PermissionError):
@@ -100,11 +100,11 @@ class LockFile(FileIO):
         return True
 
     def hold(self, work: Callable[[], object], *, wait: bool = True) -> None:
-        """Work under the lock.
+        """Run a function under the lock.
 
         Args:
-            work: what to do.
-            wait: whether to wait for the lock. Otherwise nothing is done if somebody else holds it.
+            work: the function.
+            wait: whether to wait for the lock. If False and the lock is held, the function does not run.
         """
         try:
             if wait:
@@ -115,25 +115,25 @@ class LockFile(FileIO):
             self.release()
 
     def release(self) -> None:
-        """Free the lock before the file is closed: a child that was forked since has the file open, too.
+        """Release the lock before the file is closed, because a child that was forked since has the file open too.
 
-        Nothing happens if the lock is not held.
+        If the lock is not held, nothing happens.
         """
         _unlock(self.fileno())
 
 
 class ThreadLock:
-    """A lock between the threads of a process. A forked child has one of its own, as that of its parent may be held."""
+    """A lock between the threads of a process. A forked child gets a new one, because its parent may hold it."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Create a free lock."""
         self._locks: dict[int, Lock] = {}
 
     def hold(self, work: Callable[[], T]) -> T:
-        """Work under the lock."""
+        """Run a function under the lock."""
         process = os.getpid()
         lock = self._locks.get(process) or self._locks.setdefault(process, Lock())
-        # `with` enters and leaves it in C, and on one line nothing is traced in between: no exception leaves it held.
+        # `with` takes and releases the lock in C, and one line has no trace event, so no exception leaves it held.
         with lock: return work()  # fmt: skip # noqa: E701
 
     @property

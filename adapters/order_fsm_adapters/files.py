@@ -18,23 +18,23 @@ _FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _BLOCK = 1 << 20
 
 _seeking = Lock()
-"""Held while the threads of Windows move the offset of a file, as it has no call that takes one."""
+"""Protects the offset of a file on Windows, which has no call with an offset."""
 
 
 class DiskFile(FileIO):
-    """An open file. It is closed with its last reference, without a warning."""
+    """An open file that closes with its last reference, without a warning."""
 
     __del__ = FileIO.close
 
     @classmethod
     def create(cls, path: str, like: str) -> DiskFile:
-        """Create a file, or empty it, with the owner and the permissions of another file or a folder."""
+        """Create or truncate a file, with the owner and permissions of another file or a folder."""
         file = cls(path, "w+")
         take_owner(file.fileno(), like)
         return file
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Return the bytes from an offset, fewer if the file ends before."""
+        """Return the bytes from an offset, fewer if the file ends earlier."""
         data = self._read(offset, length)
         while len(data) < length and (part := self._read(offset + len(data), length - len(data))):
             data += part
@@ -49,7 +49,7 @@ class DiskFile(FileIO):
             yield from lines
 
     def write_at(self, offset: int, data: bytes | bytearray) -> None:
-        """Write all data at an offset: one system call, unless the disk takes only a part."""
+        """Write all data at an offset, in one system call unless the write is partial."""
         written = self._write(offset, data)
         while written < len(data):
             written += self._write(offset + written, data[written:])
@@ -64,6 +64,30 @@ class DiskFile(FileIO):
                 offset, block = offset + len(block), bytearray()
         self.write_at(offset, block)
         return offset + len(block)
+
+    def append(self, end: int, data: bytes) -> None:
+        """Write data at the end of the file, and flush it. If it cannot be written whole, the file is as before.
+
+        Raises:
+            StoreFull, StoreUnavailable: if nothing is written.
+            StoreUnavailable: if the data cannot be flushed or removed again.
+        """
+        unknown = False
+        try:
+            self.write_at(end, data)
+            unknown = True
+            self.sync()
+        except OSError as error:
+            try:
+                self.cut(end)
+            except OSError:
+                unknown = True
+            if not unknown:
+                raise disk_error(error, str(self.name)) from error
+            raise StoreUnavailable(
+                f"{self.name} cannot be flushed ({error.strerror}), so it is unknown whether the change is written:"
+                " repeat the call with the same key"
+            ) from error
 
     if sys.platform == "win32":
 
@@ -86,7 +110,7 @@ class DiskFile(FileIO):
             return os.pwrite(self.fileno(), data, offset)
 
     def cut(self, length: int) -> None:
-        """Truncate the file durably. It is never extended: that would fill it with zeros."""
+        """Truncate the file durably. Never extend it, because that would append zeros."""
         if self.status().st_size > length:
             os.ftruncate(self.fileno(), length)
             self.sync()
@@ -106,7 +130,7 @@ class DiskFile(FileIO):
 
 
 def write_file(path: str, parts: Iterable[bytes], like: str, *, durable: bool) -> None:
-    """Write a new file with the owner and the permissions of another file or a folder."""
+    """Write a new file with the owner and permissions of another file or a folder."""
     with DiskFile.create(path, like) as file:
         file.write_all(0, parts)
         if durable:
@@ -114,11 +138,11 @@ def write_file(path: str, parts: Iterable[bytes], like: str, *, durable: bool) -
 
 
 def take_owner(file: int | str, like: str) -> None:
-    """Give a file or folder the owner and the permissions of another one, as far as this user may.
+    """Copy the owner and permissions of a file or folder to another one, as far as allowed.
 
     Args:
         file: its path, or the descriptor of an open file.
-        like: the path of the other one. A file takes only the permissions to read and write.
+        like: the path of the source. A file gets only the read and write permissions.
     """
     if sys.platform == "win32":
         return
@@ -147,7 +171,7 @@ def replace(source: str, target: str) -> None:
 
 
 def flush_folder(path: str) -> None:
-    """Make the names in a folder durable. Windows does it by itself."""
+    """Make the names in a folder durable. Windows needs no call for that."""
     if sys.platform != "win32":
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -160,11 +184,11 @@ def path_of(value: object, what: str) -> str:
     """Return a path as text.
 
     Args:
-        value: from the caller.
-        what: the rule for it, in the message: `path must be that of a file`.
+        value: the input.
+        what: the start of the message, such as `path must be that of a file`.
 
     Raises:
-        InvalidInput: if it is not a path.
+        InvalidInput: if the value is not a path.
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path.strip() or "\0" in path:
@@ -184,12 +208,12 @@ def folder_of(value: object) -> str:
 def disk_error(
     error: OSError, where: str, advice: str = "check the folder, its disk and its permissions"
 ) -> StoreError:
-    """Return the error of the store for an error of the disk: StoreFull if there is no room, else StoreUnavailable.
+    """Return StoreFull for an error of a full disk, else StoreUnavailable.
 
     Args:
-        error: of a system call.
-        where: names the file in the message.
-        advice: what to do about it if there is room.
+        error: the error of a system call.
+        where: the name of the file in the message.
+        advice: the advice if the disk is not full.
     """
     why = error.strerror or str(error)
     if error.errno in _FULL:

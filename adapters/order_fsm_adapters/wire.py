@@ -1,7 +1,7 @@
-"""The JSON form of values: facts, orders, entries and messages. Lines, payments and shipments need no form
-of their own.
+"""The JSON form of facts, orders, entries and messages.
 
-A new field of a value needs one line in its form, with a default if older stores lack it.
+Lines, payments and shipments need no separate form. A new field of a value needs one line in its form, with a default
+if older stores lack it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import msgspec
 from attrs import AttrsInstance, fields
 
 from order_fsm.model import Entry, Fact, Line, Message, Order, Owned, Payment, Shipment
+
+if TYPE_CHECKING:
+    from order_fsm_adapters.memory.projection import Projection
 
 encode = msgspec.json.Encoder().encode
 
@@ -33,7 +36,7 @@ WireFact = str | int | bool | TaggedFact | None
 
 
 def facts_form(facts: Mapping[str, Fact]) -> dict[str, WireFact]:
-    """Return facts as JSON values."""
+    """Convert facts to JSON values."""
     return {name: _tagged(value) for name, value in facts.items()}
 
 
@@ -44,7 +47,7 @@ def _tagged(value: Fact) -> WireFact:
 
 
 def to_facts(facts: Mapping[str, WireFact]) -> dict[str, Fact]:
-    """Return the facts that `facts_form` was given."""
+    """Convert the result of `facts_form` back to facts."""
     return {name: _untagged(value) if isinstance(value, dict) else value for name, value in facts.items()}
 
 
@@ -96,7 +99,7 @@ class EntryForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, 
 
 
 class MessageForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """A message in JSON: its fields in their sequence, and until when it waits."""
+    """A message in JSON: its fields in their sequence, and the time until which it waits."""
 
     id: str
     order_id: str
@@ -112,11 +115,11 @@ _decode_entries = msgspec.json.Decoder(tuple[EntryForm, ...]).decode
 
 
 def _arguments(value: type[AttrsInstance]) -> Any:
-    """Return a function that takes a value or its form, and returns the arguments of the value by position."""
+    """Return a function that returns the positional arguments of a value, or of its form."""
     return attrgetter(*[field.alias for field in fields(value)])
 
 
-# By position, and the values are taken out in C: keywords would make opening a store take half as long again.
+# Positional arguments, read in C: with keywords, opening a store takes half as long again.
 _of_order, _of_entry, _of_message = _arguments(Order), _arguments(Entry), _arguments(Message)
 _to_order_form, _to_entry_form = attrgetter(*OrderForm.__struct_fields__), attrgetter(*EntryForm.__struct_fields__)
 
@@ -127,7 +130,7 @@ def order_form(order: Order) -> OrderForm:
 
 
 def to_order(form: OrderForm) -> Order:
-    """Return the order of a form, which must not be used after that."""
+    """Return the order of a form. Do not use the form afterwards."""
     form.data = Owned(form.data)
     return Order(*_of_order(form))
 
@@ -140,47 +143,51 @@ def entry_form(entry: Entry) -> EntryForm:
 
 
 def to_entry(form: EntryForm) -> Entry:
-    """Return the entry of a form, which must not be used after that."""
+    """Return the entry of a form. Do not use the form afterwards."""
     if form.facts:
         form.facts = to_facts(form.facts)  # type: ignore[assignment]
     return Entry(*_of_entry(form))
 
 
 def to_entries(history: Iterable[bytes]) -> tuple[Entry, ...]:
-    """Return the entries of a history that is kept as JSON arrays of their forms."""
+    """Return the entries of a history that is stored as JSON arrays of forms."""
     return tuple([to_entry(form) for part in history for form in _decode_entries(part)])
 
 
 def message_form(message: Message, due: datetime | None = None) -> MessageForm:
-    """Return the form of a message that waits until then."""
+    """Return the form of a message and the time until which it waits."""
     form = MessageForm(*_of_message(message))
     form.due = due
     return form
 
 
 def to_message(form: MessageForm) -> Message:
-    """Return the message of a form, which must not be used after that."""
+    """Return the message of a form. Do not use the form afterwards."""
     form.payload = Owned(form.payload)
     return Message(*_of_message(form))
 
 
-def document(order: Order, entries: Iterable[Entry], keys: Iterable[str], messages: list[MessageForm]) -> bytes:
-    """Return an order with all that belongs to it as JSON for people."""
-    content = {
-        "about": "a copy for reading: the store does not read it",
-        "order": order_form(order),
-        "history": list(map(entry_form, entries)),
-        "keys": list(keys),
-        "messages": messages,
-    }
-    return msgspec.json.format(encode(content), indent=2) + b"\n"
+def documents(content: Projection[bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield the id of each order, and its whole content as JSON for people."""
+    messages: dict[str, list[MessageForm]] = {}
+    for message, due in content.outbox.rows():
+        messages.setdefault(message.order_id, []).append(message_form(message, due))
+    for order_id, order in content.orders.items():
+        document = {
+            "about": "a copy for reading: the store does not read it",
+            "order": order_form(order),
+            "history": list(map(entry_form, to_entries(content.histories[order_id]))),
+            "keys": content.keys_of(order_id),
+            "messages": messages.get(order_id, []),
+        }
+        yield order_id, msgspec.json.format(encode(document), indent=2) + b"\n"
 
 
 @contextmanager
 def collector_paused(pauses: bool) -> Iterator[None]:
-    """Decode many values without the garbage collector, which would take as long as that."""
+    """Decode many values without the garbage collector, which would double the time."""
     pauses = pauses and gc.isenabled()
-    # Two blocks: one exception of a signal handler cannot leave it paused.
+    # Two blocks, so that one exception of a signal handler cannot leave the collector paused.
     try:
         try:
             if pauses:

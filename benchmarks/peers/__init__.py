@@ -1,1 +1,1 @@
-"""The same work by other means: each module offers shops in memory and on SQLite."""
+"""The same work with other libraries. Each module has shops in memory and on SQLite."""

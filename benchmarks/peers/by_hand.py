@@ -1,4 +1,4 @@
-"""What one would write without any library: the limit."""
+"""The same work without any library, as a lower bound."""
 
 from __future__ import annotations
 

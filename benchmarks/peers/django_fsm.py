@@ -1,4 +1,4 @@
-"""`django-fsm-2`: in memory the fields of a model that is not saved; on SQLite Django's rows, with `django-fsm-log`."""
+"""`django-fsm-2`: an unsaved model in memory, and Django's rows with `django-fsm-log` on SQLite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ settings.configure(
     DATABASES={
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
-            "NAME": ":memory:",  # `on_sqlite` gives it a file.
+            "NAME": ":memory:",  # `on_sqlite` sets the file.
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
@@ -101,14 +101,14 @@ class _MemoryShop:
         return len(self._orders[order_id][1])
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class _DatabaseShop:
     def create(self, order_id: str, total: str) -> None:
         with transaction.atomic():
             order = _Order.objects.create(number=order_id, total=Decimal(total), currency=CURRENCY)
-            # The log is told of transitions, and this is none.
+            # The log records transitions only, and a creation is not one.
             StateLog.objects.create(source_state=CREATED, state=CREATED, transition="create", content_object=order)
 
     def change(self, order_id: str, trigger: str) -> None:
@@ -135,7 +135,7 @@ def in_memory() -> _MemoryShop:
 def on_sqlite(path: Path) -> _DatabaseShop:
     connection.close()
     connection.settings_dict["NAME"] = str(path)
-    ContentType.objects.clear_cache()  # It may know those of another file.
+    ContentType.objects.clear_cache()  # The cache may have the content types of another file.
     call_command("migrate", verbosity=0)
     with connection.schema_editor() as editor:
         editor.create_model(_Order)

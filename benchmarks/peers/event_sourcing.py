@@ -1,4 +1,4 @@
-"""`eventsourcing`: an order is what its events make of it, and the events are the history."""
+"""`eventsourcing`: an order is the result of its events, and the events are its history."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def in_memory() -> _Orders:
 
 
 def on_sqlite(path: Path) -> _Orders:
-    # It sets WAL itself, and leaves `synchronous` as SQLite has it, which is FULL.
+    # The library sets WAL and keeps SQLite's default `synchronous`, which is FULL.
     return _Orders({"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)})

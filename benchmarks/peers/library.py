@@ -11,7 +11,7 @@ from peers.shop import CURRENCY
 
 
 class LibraryShop:
-    """Orders of the library, with the rules of a shop: more of them than the peers are given."""
+    """Orders of the library with the rules of a shop, which are more rules than those of the peers."""
 
     def __init__(self, store: MemoryStore | SqliteStore) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Shops whose orders are plain objects, kept in a dictionary or in rows, while something else decides about them."""
+"""Shops with plain orders in a dictionary or in rows, for peers that only decide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENTER = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, NULL, '')"
 
 
 class Order:
-    """An order as a program has it in its hands."""
+    """An order in memory."""
 
     def __init__(self, total: Decimal, state: str = CREATED, version: int = 1) -> None:
         self.total = total
@@ -30,21 +30,21 @@ class Order:
         self.version = version
 
     def worth_something(self) -> bool:
-        """The guard."""
+        """Return whether the guard holds."""
         return self.total > 0
 
 
 Machine = TypeVar("Machine")
 
 Begin = Callable[[Order], Machine]
-"""Gives what decides about an order."""
+"""Returns the object that decides for an order."""
 
 Fire = Callable[[Machine, str], object]
-"""Moves the state of the order by a trigger. Raises where that is illegal."""
+"""Moves the state of the order by a trigger. Raises if that is illegal."""
 
 
 class MemoryShop(Generic[Machine]):
-    """Orders in a dictionary, each with what decides about it and with its history."""
+    """Orders in a dictionary, each with its deciding object and its history."""
 
     def __init__(self, begin: Begin[Machine], fire: Fire[Machine]) -> None:
         self._begin = begin
@@ -70,11 +70,11 @@ class MemoryShop(Generic[Machine]):
         return len(self._orders[order_id][2])
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
 
 class SqlShop(Generic[Machine]):
-    """Orders in rows, by SQL that is written by hand."""
+    """Orders in rows, with hand-written SQL."""
 
     def __init__(self, path: Path, begin: Begin[Machine], fire: Fire[Machine]) -> None:
         self._begin = begin

@@ -1,4 +1,4 @@
-"""`python-statemachine`, with a machine for each order, which has the order as its model."""
+"""`python-statemachine`, with a machine for each order, whose model is the order."""
 
 from __future__ import annotations
 

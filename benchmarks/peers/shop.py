@@ -1,7 +1,7 @@
-"""The work that is compared: an order is created, placed, paid, invoiced and dispatched, by five changes.
+"""The compared work: five changes create, place, pay, invoice and dispatch an order.
 
-Each change finds the order by its id, asks whether its state allows the change, asks one guard, moves the state and the
-version, and adds a row to the history. On SQLite each is a commit that is on the disk when it returns.
+Each change loads the order by its id, checks that its state allows the change, calls one guard, moves the state and the
+version, and adds a row to the history. On SQLite each change is a commit that is durable when it returns.
 """
 
 from __future__ import annotations
@@ -35,35 +35,35 @@ class Illegal(Exception):
 
 
 class Shop(Protocol):
-    """Orders, kept by one means or another."""
+    """Orders in some store."""
 
     def create(self, order_id: str, total: str) -> None:
-        """Begin an order."""
+        """Create an order."""
         ...
 
     def change(self, order_id: str, trigger: str) -> None:
-        """Make a change of `STEPS`. The guard is that the order comes to something.
+        """Make a change of `STEPS`. The guard requires a total above zero.
 
         Raises:
-            Illegal: it is not allowed now.
+            Illegal: if the state or the guard does not allow the change.
         """
         ...
 
     def state(self, order_id: str) -> str:
-        """Where an order stands."""
+        """Return the state of an order."""
         ...
 
     def entries(self, order_id: str) -> int:
-        """How many rows its history has."""
+        """Return the number of rows in the history."""
         ...
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the store."""
         ...
 
 
 def live(shop: Shop, order_id: str) -> None:
-    """The five changes of an order."""
+    """Make the five changes of an order."""
     shop.create(order_id, TOTAL)
     for trigger in STEPS:
         shop.change(order_id, trigger)

@@ -1,4 +1,4 @@
-"""`transitions`, with a machine for each order, which adds its methods to the order."""
+"""`transitions`, with a machine for each order that adds its methods to the order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`transitions`, with one machine for all orders, which is given the order with each trigger."""
+"""`transitions`, with one machine for all orders that gets the order with each trigger."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A payment gateway, and all that one may send to a shop: real requests, signed, to a shop in a process of its own.
+"""A payment gateway that sends signed requests to a shop in another process.
 
     python examples/payment_callback/gateway.py
 
-It starts `shop.py` on a temporary SQLite file and a free port, and ends it. What it prints for each request is the
-shop's answer; what the order came to stands below.
+It starts `shop.py` on a temporary SQLite file and a free port, and ends it. For each request it prints the response of
+the shop, and then the order.
 
 Needs Flask and standardwebhooks: pip install order-fsm[examples]
 """
@@ -34,14 +34,14 @@ except ModuleNotFoundError:
 SHOP = Path(__file__).with_name("shop.py")
 
 PATIENCE = 60.0
-"""Seconds after which a shop that does not answer counts as stuck."""
+"""Seconds after which a shop without a response counts as stuck."""
 
 POLL = 0.05
-"""Seconds after which a server sees that it shall end."""
+"""Seconds between checks of a server for the signal to end."""
 
 
 class Delivery(NamedTuple):
-    """What is sent to a webhook."""
+    """A request to a webhook."""
 
     body: bytes
     headers: dict[str, str]
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 
 
 def report(kind: str, order_id: str, reference: str, amount: str, currency: str = "GBP") -> dict[str, Any]:
-    """What a gateway reports of a payment."""
+    """Return the report of a gateway about a payment."""
     about = {"order_id": order_id, "reference": reference, "amount": amount, "currency": currency}
     return {"type": f"payment.{kind}", "data": about}
 
@@ -65,11 +65,11 @@ def report(kind: str, order_id: str, reference: str, amount: str, currency: str 
 
 
 class Gateway:
-    """Takes payments, reports them under its signature, and answers who asks about one.
+    """Captures payments, reports them under its signature, and serves an API.
 
     Attributes:
-        charges: the payments that were captured, by their reference.
-        address: host and port of its API, while it is open.
+        charges: the captured payments, by reference.
+        address: the host and port of the API while it is open.
     """
 
     def __init__(self, secret: str) -> None:
@@ -78,13 +78,13 @@ class Gateway:
         self.address = ""
 
     def capture(self, order_id: str, reference: str, amount: str, currency: str = "GBP") -> dict[str, Any]:
-        """Take a payment; returns what there is to report."""
+        """Capture a payment. Return its report."""
         event = report("captured", order_id, reference, amount, currency)
         self.charges[reference] = {**event["data"], "status": "captured"}
         return event
 
     def sign(self, event_id: str, event: Mapping[str, Any], at: datetime | None = None) -> Delivery:
-        """Sign a report, now or at another time."""
+        """Sign a report, at the current time or another one."""
         at = at or datetime.now(UTC)
         body = json.dumps(event)
         headers = {
@@ -97,7 +97,7 @@ class Gateway:
 
     @contextmanager
     def open(self) -> Iterator[None]:
-        """Answer `GET /charges/<reference>` on a free port of this machine."""
+        """Serve `GET /charges/<reference>` on a free local port."""
         charges = self.charges
 
         class Api(BaseHTTPRequestHandler):
@@ -110,7 +110,7 @@ class Gateway:
                 self.wfile.write(content)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Requests are not logged."""
+                """Log no requests."""
 
         class Server(ThreadingHTTPServer):
             request_queue_size = 128
@@ -130,7 +130,7 @@ class Gateway:
 
 
 class Shop:
-    """A shop as it is reached over HTTP."""
+    """A client of a shop over HTTP."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -153,7 +153,7 @@ class Shop:
 
 @contextmanager
 def running_shop(store: str, secret: str, gateway: str, log: Path) -> Iterator[Shop]:
-    """A shop in a process of its own; its log goes to a file."""
+    """Run a shop in another process, with its log in a file."""
     with (
         log.open("a", encoding="utf-8") as errors,
         subprocess.Popen(  # noqa: S603
@@ -183,11 +183,11 @@ def running_shop(store: str, secret: str, gateway: str, log: Path) -> Iterator[S
             process.kill()
 
 
-# What may come
+# The scenarios
 
 
 class Scenarios:
-    """Each is a case of what shops and gateways have got wrong."""
+    """Cases that shops and gateways have got wrong."""
 
     def __init__(self, gateway: Gateway, shop: Shop) -> None:
         self._gateway = gateway
@@ -199,15 +199,15 @@ class Scenarios:
         self._end("1001")
 
     def duplicate(self) -> None:
-        self._begin("The same again, as gateways do that had no answer")
+        self._begin("A redelivery, as after a lost response")
         event = self._gateway.capture("1001", "ch_1", "49.90")
-        self._send("captured, once more", "evt_1", event)
+        self._send("captured, redelivered", "evt_1", event)
         self._send("captured, as another event", "evt_1b", event)
         self._send("another amount under the same id", "evt_1", report("captured", "1001", "ch_1", "59.90"))
         self._end("1001")
 
     def concurrent(self) -> None:
-        self._begin("The webhook, and the browser that comes back, at once", "1002")
+        self._begin("The webhook and the returning browser at once", "1002")
         delivery = self._gateway.sign("evt_2", self._gateway.capture("1002", "ch_2", "49.90"))
         together = threading.Barrier(2)
         answers: dict[str, int] = {}
@@ -225,16 +225,16 @@ class Scenarios:
             thread.start()
         for thread in threads:
             thread.join()
-        print(f"  webhook {answers['webhook']}, redirect {answers['redirect']}, whichever was first")
+        print(f"  webhook {answers['webhook']}, redirect {answers['redirect']}, in any order")
         self._end("1002")
 
     def out_of_order(self) -> None:
-        self._begin("Out of order: two half payments, the second one first, and an attempt before them", "1003")
+        self._begin("Out of order: two half payments, the second one first, then an earlier failed attempt", "1003")
         first = self._gateway.capture("1003", "ch_3a", "24.95")
         second = self._gateway.capture("1003", "ch_3b", "24.95")
         self._send("the second half", "evt_3b", second)
         self._send("the first half", "evt_3a", first)
-        self._send("an attempt had failed", "evt_3", report("failed", "1003", "ch_3", "49.90"))
+        self._send("a failed attempt", "evt_3", report("failed", "1003", "ch_3", "49.90"))
         self._end("1003")
 
     def refund_first(self) -> None:
@@ -243,7 +243,7 @@ class Scenarios:
         refund = report("refunded", "1004", "ch_4", "9.90")
         self._send("refunded", "evt_4b", refund)
         self._send("captured", "evt_4a", payment)
-        self._send("refunded, once more", "evt_4b", refund)
+        self._send("refunded, redelivered", "evt_4b", refund)
         self._end("1004")
 
     def forged(self) -> None:
@@ -274,22 +274,22 @@ class Scenarios:
         self._end("1007")
 
     def unknown_order(self) -> None:
-        self._begin("An order that is not there yet")
+        self._begin("An order that does not exist yet")
         event = self._gateway.capture("1008", "ch_8", "49.90")
         self._send("captured, before the order", "evt_8", event)
         self._shop.check_out("1008")
-        self._send("once more, after the order", "evt_8", event)
+        self._send("redelivered, after the order", "evt_8", event)
         self._end("1008")
 
     def lying_browser(self) -> None:
-        self._begin("A browser that claims to have paid", "1009")
+        self._begin("A browser with a forged reference", "1009")
         for reference in ("ch_made_up", "ch_1"):
             answer = self._shop.thanks("1009", reference=reference, amount="49.90")
             print(f"  {'redirect with reference ' + reference:<36}{answer.status} {answer.content['state']}")
         self._end("1009")
 
     def _begin(self, title: str, order_id: str | None = None) -> None:
-        """Print a title; with an order, the customer checks out first."""
+        """Print a title. If an order is given, check it out first."""
         print(title)
         if order_id is not None:
             self._shop.check_out(order_id)

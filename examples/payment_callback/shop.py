@@ -1,15 +1,15 @@
-"""A web shop as the payment gateway and the customer's browser meet it.
+"""A web shop with a webhook for the gateway and a return page for the browser.
 
     WEBHOOK_SECRET=whsec_... python examples/payment_callback/shop.py STORE --gateway HOST:PORT
 
-STORE is sqlite:PATH or json:FOLDER; any number of shops may share it. The shop prints its address, and serves until its
-input ends. `gateway.py` beside it starts one and sends it all that a gateway may send.
+STORE is sqlite:PATH or json:FOLDER. Several shops may share it. The shop prints its address and serves until its
+standard input ends. `gateway.py` in the same folder starts a shop and sends requests to it.
 
-Whoever pays can change what the browser asks for, so nothing in the redirect's address counts as money: the shop asks
-the gateway about the payment. What it answers goes to the same `Orders.fire` that the webhook comes to, under the same
-payment reference, so that the two are one payment, whichever is first.
+A customer can change the address of the redirect, so nothing in it counts as money. The shop queries the gateway about
+the payment instead. It records the answer with the same `Orders.fire` and the same payment reference as the webhook, so
+the two are one payment in any order.
 
-The server is the one that Flask brings for trying things out; a shop runs `shop_app` under a WSGI server.
+The server is Flask's development server. A real shop runs `shop_app` under a WSGI server.
 
 Needs Flask and standardwebhooks: pip install order-fsm[examples]
 """
@@ -34,7 +34,7 @@ from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.sqlite import SqliteStore
 
 try:
-    import standardwebhooks  # noqa: F401  It is what StandardWebhooks stands on.
+    import standardwebhooks  # noqa: F401  StandardWebhooks needs it.
     from flask import Flask, request
     from werkzeug.serving import make_server
 except ModuleNotFoundError as error:
@@ -47,36 +47,36 @@ log = logging.getLogger("shop")
 
 
 def shop_app(orders: Orders, receiver: PaymentReceiver, gateway: str) -> Flask:
-    """The shop's pages.
+    """Return the shop's pages as a Flask app.
 
     Args:
-        orders: of the shop.
+        orders: the orders of the shop.
         receiver: takes the gateway's callbacks.
-        gateway: host and port of its API. A real one is asked over HTTPS, or anybody could answer in its place.
+        gateway: the host and port of the gateway's API. Use HTTPS for a real one, so that nobody else can answer.
     """
     app = Flask("shop")
     app.config["MAX_CONTENT_LENGTH"] = 64 * 1024
 
     @app.post("/orders/<order_id>")
     def check_out(order_id: str) -> Answer:
-        """The customer buys a teapot, at the shop's price. (A shop numbers its orders itself.)"""
+        """Create an order for a teapot at the shop's price. (A real shop numbers its orders itself.)"""
         try:
             orders.create(order_id, total="49.90", currency="GBP", lines=[Line("TEAPOT", 1)])
         except OrderExists:
-            return {"error": "there is such an order"}, 409
+            return {"error": "the order exists already"}, 409
         except InvalidInput as error:
             return {"error": str(error)}, 400
         return page(orders, order_id), 201
 
     @app.post("/webhook")
     def webhook() -> Answer:
-        """The gateway reports something. What is signed are the raw bytes."""
+        """Receive a callback of the gateway. The signature covers the raw bytes."""
         outcome = receiver.receive(request.get_data(), dict(request.headers))
         return {"outcome": outcome.outcome, "reason": outcome.reason}, outcome.http_status
 
     @app.get("/thanks/<order_id>")
     def thanks(order_id: str) -> Answer:
-        """The gateway sends the browser here, with the payment's reference in the address."""
+        """Show the page to which the gateway redirects the browser, with the payment's reference in the address."""
         reference = request.args.get("reference")
         if reference:
             record(orders, order_id, charge_of(gateway, reference))
@@ -89,20 +89,20 @@ def shop_app(orders: Orders, receiver: PaymentReceiver, gateway: str) -> Flask:
 
 
 def charge_of(gateway: str, reference: str) -> dict[str, Any] | None:
-    """What the gateway itself says of a payment; None where it knows none, or does not answer."""
+    """Query the gateway about a payment. Return None if it has no such payment or does not answer."""
     try:
         with closing(HTTPConnection(gateway, timeout=10)) as connection:
-            # Quoted, or the browser would choose what the gateway is asked.
+            # Quoted, so that the browser cannot choose another path of the API.
             connection.request("GET", f"/charges/{quote(reference, safe='')}")
             answer = connection.getresponse()
             return json.loads(answer.read(), parse_float=Decimal) if answer.status == 200 else None
     except (OSError, HTTPException, ValueError) as error:
-        log.warning("the gateway was not asked (%s): its webhook will tell", type(error).__name__)
+        log.warning("the gateway did not answer (%s): its webhook will report the payment", type(error).__name__)
         return None
 
 
 def record(orders: Orders, order_id: str, charge: dict[str, Any] | None) -> None:
-    """Record a payment of this very order, as the webhook does."""
+    """Record a payment if it belongs to this order, as the webhook does."""
     if charge is None or charge["status"] != "captured" or charge["order_id"] != order_id:
         return
     try:
@@ -116,13 +116,13 @@ def record(orders: Orders, order_id: str, charge: dict[str, Any] | None) -> None
             visible=True,
         )
     except OrderFsmError as error:
-        # The customer sees the order as it is. The webhook of this payment comes too: it leaves the shop a note of what
-        # cannot be recorded, and is sent again where the store failed.
-        log.warning("a payment was not recorded by the redirect (%s)", type(error).__name__)
+        # The customer sees the current order. The webhook of this payment arrives too. It leaves a note for the shop if
+        # the payment cannot be recorded, and the gateway repeats it if the store failed.
+        log.warning("the redirect did not record a payment (%s)", type(error).__name__)
 
 
 def page(orders: Orders, order_id: str) -> dict[str, Any]:
-    """An order as its page shows it. (A shop asks first who is looking.)"""
+    """Return the order for its page. (A real shop checks the user first.)"""
     order = orders.get(order_id)
     return {
         "order": order.id,
@@ -147,7 +147,7 @@ def opened(spec: str) -> Iterator[Store]:
 
 
 def serve(app: Flask) -> None:
-    """Serve on a free port of this machine until the input ends: with the program that started the shop."""
+    """Serve on a free local port until the input ends, which the program that started the shop controls."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
 
     def end_with_the_input() -> None:
@@ -162,13 +162,13 @@ def serve(app: Flask) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve a web shop to a payment gateway.")
     parser.add_argument("store", metavar="STORE", help="sqlite:PATH or json:FOLDER")
-    parser.add_argument("--gateway", required=True, metavar="HOST:PORT", help="where to ask about a payment")
+    parser.add_argument("--gateway", required=True, metavar="HOST:PORT", help="the host and port of the gateway's API")
     arguments = parser.parse_args()
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # Or it would write a line for each request.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # Flask's server would log every request.
     try:
-        # Not an argument: every user of a machine can read those.
+        # Not an argument, because every user of a machine can read arguments.
         if not (secret := os.environ.get("WEBHOOK_SECRET")):
             raise InvalidInput("WEBHOOK_SECRET must be set to the secret that the gateway signs with")
         verifier = StandardWebhooks(secret)

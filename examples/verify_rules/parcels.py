@@ -2,7 +2,7 @@
 
     python examples/verify_rules/parcels.py
 
-Paid orders are packed, and the courier's scan dispatches packed orders. Each rule is right alone, so the tests pass.
+Paid orders are packed, and the courier's scan dispatches packed orders. Each rule alone is right, so the tests pass.
 The mistake needs three rules in sequence.
 """
 
@@ -79,7 +79,7 @@ def refused(orders: Orders, trigger: str) -> None:
 
 
 def passed(workflow: Workflow) -> int:
-    """Run the tests of the shop and return their number."""
+    """Run the tests of the shop. Return their number."""
     for test in TESTS:
         orders = Orders(MemoryStore(), workflow=workflow)
         orders.create("1001", total="49.90", currency="GBP")

@@ -1,25 +1,25 @@
-"""An audit: checks each order against its history, ledger and keys, and all orders against stock and totals.
+"""Audit a store: each order against its history, ledger and keys, all orders against stock and totals.
 
 The codes of findings:
 
 corrupt        the store cannot read it, or reports a fault itself
-history        versions are not dense from 1, or an entry does not start in the state that the one before it led to
+history        versions are not dense from 1, or an entry does not start in the state that the previous one led to
 fold           the order is not the result of its history
 unknown_state  the rules do not have the order's state; see `Orders.migrate`
-counted        the order counts in totals and by the rules does not, or the other way round; see `Orders.migrate`
-reserved       the order holds stock and by the rules does not, or the other way round; see `Orders.migrate`
+counted        the order and the rules disagree on whether it counts in totals; see `Orders.migrate`
+reserved       the order and the rules disagree on whether it holds stock; see `Orders.migrate`
 ledger         a payment and the entry that records it differ, or one of the two is missing
-rule           the rules that decided this step do not take it, such as one that ticks paid without the money. An entry
-               whose rules are not known here is not judged; see `Audit.unjudged`
-erased         an entry lost its comment or facts and no later entry erases them, or has values that one erased
-keys           a key of an entry does not lead to the entries that carry it
-messages       a message is about an order that is gone, or about a version that the order has not reached
+rule           the rules that decided this step do not take it, for example ticking paid without the money. Entries
+               of unknown rules are not judged; see `Audit.unjudged`
+erased         an entry lost its comment or facts and no later entry erases them, or kept values that one erased
+keys           the record of an entry's key does not name the entries with that key
+messages       a message is about a missing order, or a version that the order has not reached
 goods          a shipment and the entry that records it differ, or the order holds more than it has left to ship
-stock          an item's held, out or lost pieces are not those of the orders, or more are missing than there ever were
+stock          an item's held, out or lost pieces are not those of the orders, or more pieces are missing than existed
 tally          the totals of the store are not those of its orders
 
-Not detected: how many pieces there were at first, so whether available, held, out and lost pieces add up to the right
-number; and anything that was removed as a whole.
+An audit does not know how many pieces existed at first, so it does not detect a wrong sum of available, held, out and
+lost pieces. It also does not detect anything that was removed as a whole, such as an order with its history.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from order_fsm.rules.workflow import Workflow
 from order_fsm.store import Marks, Need, StockLevel, Store, marks_of
 
 _DEAD_LETTERS = 10_000
-"""The number of dead letters that are checked."""
+"""The largest number of dead letters that an audit reads."""
 
 Progress = Callable[[int, int | None], object]
 _Totals = dict[tuple[str, str, Marks], tuple[int, Decimal]]
@@ -53,9 +53,9 @@ class Audit:
     Attributes:
         orders: the number of orders read.
         entries: the number of their entries.
-        findings: all faults, orders in the store's sequence.
-        unjudged: the number of entries that were decided by rules which the audit did not have. Give it the workflows
-            of before, so that it judges these entries too.
+        findings: all faults, in the sequence of the orders in the store.
+        unjudged: the number of entries whose rules the audit did not have. Give it the earlier workflows to judge these
+            entries too.
     """
 
     orders: int
@@ -72,16 +72,16 @@ class Audit:
 def audit(
     store: Store, workflow: Workflow, progress: Progress | None = None, *, workflows: Iterable[Workflow] = ()
 ) -> Audit:
-    """Check a store. Reads everything and changes nothing.
+    """Audit a store. Reads everything and changes nothing.
 
-    Others may work at the same time. A part that they change is read again before it becomes a finding. The audit keeps
-    a count for each SKU and state, and the findings. It keeps nothing for each order.
+    Other processes may write at the same time. The audit reads a part that they change again before it reports a
+    finding. Its memory grows with the SKUs, states and findings, and not with the orders.
 
     Args:
         store: the store.
-        workflow: today's rules. They say how orders must be now.
-        progress: is called after each order with the number done, and the number of all or None.
-        workflows: the rules of before. Each entry is judged by the rules whose fingerprint it has.
+        workflow: the current rules. Orders must match them.
+        progress: called after each order with the number of orders done and the number of all orders, or None.
+        workflows: earlier rules. The fingerprint of each entry names the rules that judge it.
 
     Returns:
         The findings.
@@ -134,7 +134,7 @@ class _Auditor:
             try:
                 order, history = self._snapshot(order_id)
             except OrderNotFound:
-                continue  # Another process removed it since.
+                continue  # Another process removed the order.
             except StoreCorrupt as error:
                 self._findings.append(Finding(order_id, "corrupt", str(error)))
             else:
@@ -146,7 +146,8 @@ class _Auditor:
                 self._findings += self._keys(order, history)
             if progress is not None:
                 progress(done, number)
-        if not any(finding.code == "corrupt" for finding in self._findings):  # Otherwise the sums are incomplete.
+        # An interrupted scan has incomplete sums.
+        if not any(finding.code == "corrupt" for finding in self._findings):
             self._findings += self._unlike(sums, before)
         self._findings += self._messages()
         self._findings += [Finding(None, "corrupt", fault) for fault in self._readable(self._faults())]
@@ -158,7 +159,7 @@ class _Auditor:
         return self._store.order_ids()
 
     def _readable(self, parts: Iterator[str]) -> Iterator[str]:
-        """Yield the readable part of a list. If it breaks off, that is a finding."""
+        """Yield the readable part of a list. A fault of the list is a finding."""
         try:
             yield from parts
         except StoreCorrupt as error:
@@ -168,7 +169,7 @@ class _Auditor:
         yield from self._store.faults()
 
     def _snapshot(self, order_id: str) -> tuple[Order, tuple[Entry, ...]]:
-        """Return an order and its history, both of one moment."""
+        """Return an order and its history from one moment."""
         order = self._store.load(order_id)
         while True:
             history = self._store.history(order_id)
@@ -194,13 +195,13 @@ class _Auditor:
             elif record is None:
                 yield Finding(order.id, "keys", f"the key {key!r} of entry {versions[0]} has no record")
             elif (record.order_id, [*range(record.first, record.last + 1)]) != (order.id, versions):
-                message = f"the record of key {key!r} names other entries than those that carry it"
+                message = f"the record of key {key!r} does not name the entries with that key"
                 yield Finding(order.id, "keys", message)
 
     def _messages(self) -> list[Finding]:
         strays = dict(self._stray_messages())
         if strays:
-            # Messages that were delivered or removed since are not strays.
+            # A message that was delivered or removed since is not a fault.
             again = dict(self._stray_messages())
             strays = {name: finding for name, finding in strays.items() if name in again}
         return list(strays.values())
@@ -224,7 +225,7 @@ class _Auditor:
         except OrderNotFound:
             return 0
         except StoreCorrupt:
-            return message.version  # The order itself is a finding.
+            return message.version  # The order has a finding already.
 
     # Sums
 
@@ -243,7 +244,8 @@ class _Auditor:
     def _unlike(self, sums: _Sums, before: _Totals | None) -> list[Finding]:
         """Compare the sums over all orders with the totals and the stock of the store.
 
-        A difference is summed up again, and is a finding if nothing moved in between: others may be at work.
+        Other processes may write. A difference is therefore summed up again, and is a finding if nothing moved in
+        between.
         """
         if not (self._wrong_levels(sums) or before != sums.totals):
             return []
@@ -256,14 +258,14 @@ class _Auditor:
                 continue
         found = []
         if before == self._totals() != sums.totals:
-            found.append(Finding(None, "tally", "the totals of the store are not those of its orders"))
+            found.append(Finding(None, "tally", "the totals of the store differ from those of its orders"))
         for sku, (level, message) in self._wrong_levels(sums).items():
             if levels.get(sku) == level:
                 found.append(Finding(None, "stock", message))
         return found
 
     def _levels(self, sums: _Sums) -> dict[str, StockLevel]:
-        """Return the levels of all items, also of those that an order reserved and the store does not know."""
+        """Return the levels of all items, including items that an order reserved and the store does not list."""
         try:
             skus = dict.fromkeys(chain(self._store.stock_items(), sums.held, sums.out, sums.lost))
             return dict.fromkeys(skus, StockLevel()) | self._store.stock_levels(skus)
@@ -278,8 +280,8 @@ class _Auditor:
             orders = sums.held.get(sku, 0), sums.out.get(sku, 0), sums.lost.get(sku, 0)
             if level[1:4] != orders:
                 has = "{} pieces held, {} out and {} lost"
-                wrong[sku] = level, f"{sku!r}: {has.format(*level[1:4])}, and by the orders {has.format(*orders)}"
+                wrong[sku] = level, f"{sku!r}: {has.format(*level[1:4])}, and the orders have {has.format(*orders)}"
             elif level.available is not None and level.available + sum(orders) < 0:
-                message = f"{sku!r}: {level.available} pieces are available, and the orders have only {sum(orders)}"
+                message = f"{sku!r}: {level.available} pieces are available, and the orders have {sum(orders)}"
                 wrong[sku] = level, message
         return wrong

@@ -1,4 +1,7 @@
-"""Checks of one order against its history, its ledger and the rules. Reads no store. Each function yields findings."""
+"""Check one order against its history, its ledger and the rules, without a store.
+
+Each function yields findings.
+"""
 
 from __future__ import annotations
 
@@ -30,31 +33,31 @@ from order_fsm.rules.rule import AMEND
 from order_fsm.rules.workflow import Workflow
 
 OWN_TRIGGERS = frozenset({"create", "comment", "migrate", "resend", "erase", ADOPT})
-"""Triggers of entries that no rule makes."""
+"""Triggers of entries that the library itself adds."""
 
 _RECORDS = {AMEND: "credited", ADOPT: "kind"}
 """By trigger, the fact of an entry that records a payment."""
 
 
 class Tables:
-    """The tables of rules that a shop has, or had. Each entry is judged by the one that decided it."""
+    """The current and earlier tables of a shop. Each entry is judged by the table that decided it."""
 
     def __init__(self, workflow: Workflow, earlier: Iterable[Workflow] = ()) -> None:
         """Take the tables.
 
         Args:
-            workflow: today's rules.
-            earlier: those of before.
+            workflow: the current rules.
+            earlier: earlier rules.
         """
         self.today = workflow
         self._by_fingerprint = {table.fingerprint: table for table in (*earlier, workflow)}
 
     def of(self, entry: Entry) -> Workflow | None:
-        """Return the table that decided an entry, None if it is not among these."""
+        """Return the table that decided an entry, or None if it is unknown."""
         return None if entry.rules_fingerprint is None else self._by_fingerprint.get(entry.rules_fingerprint)
 
     def unjudged(self, entries: Iterable[Entry]) -> int:
-        """Return the number of entries that rules decided which are not among these."""
+        """Return the number of entries that unknown rules decided."""
         return sum(not _is_own(entry) and self.of(entry) is None for entry in entries)
 
 
@@ -62,14 +65,14 @@ def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator
     """Yield all faults of an order.
 
     Args:
-        tables: the rules to judge it by.
+        tables: the rules that judge the order.
         order: the order now.
         entries: its history.
     """
     broken = [*_history(order, entries), *_fold(order, entries)]
     yield from broken
     if broken:
-        return  # The other checks would repeat it.
+        return  # Other checks would repeat this fault.
     yield from erasures(order, entries)
     yield from _ledger(tables, order, entries)
     yield from _shipments(order, entries)
@@ -78,9 +81,9 @@ def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator
 
 
 def _under(workflow: Workflow, order: Order) -> Iterator[Finding]:
-    """The order fits today's rules."""
+    """Check the order against the current rules."""
     if not workflow.has_state(order.state):
-        message = f"the workflow has no state {order.state!r}: it was committed under other rules; see Orders.migrate"
+        message = f"the rules have no state {order.state!r}: other rules committed it, see Orders.migrate"
         yield Finding(order.id, "unknown_state", message)
         return
     if order.counted != workflow.counts_in(order.state):
@@ -92,24 +95,24 @@ def _under(workflow: Workflow, order: Order) -> Iterator[Finding]:
 
 
 def _is_own(entry: Entry) -> bool:
-    """Return whether the library itself made an entry. A shop may have a rule with such a name."""
+    """Return whether the library itself added an entry. A shop may have a rule with the same name."""
     return entry.trigger in OWN_TRIGGERS and entry.rules_fingerprint is None
 
 
 def _history(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Versions are dense from 1, and each entry begins where the one before it ended."""
+    """Check that versions are dense from 1 and each entry starts in the state that the previous one led to."""
     state = UNFINISHED
     for version, entry in enumerate(entries, 1):
         if entry.version != version:
-            yield Finding(order.id, "history", f"entry {version} says that it is entry {entry.version}")
+            yield Finding(order.id, "history", f"entry {version} has the version {entry.version}")
         if entry.state_before != state:
-            message = f"entry {version} begins in {entry.state_before!r}, and the one before it led to {state!r}"
+            message = f"entry {version} starts in {entry.state_before!r}, and the previous one led to {state!r}"
             yield Finding(order.id, "history", message)
         state = entry.state_after
 
 
 def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """The order is what its history leads to."""
+    """Check that the order is the result of its history."""
     if not entries:
         yield Finding(order.id, "fold", "it has no history")
         return
@@ -123,14 +126,14 @@ def _fold(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
         ("time of placing", order.placed_at, _placed(order, entries)),
     ):
         if says != led:
-            yield Finding(order.id, "fold", f"its {what} is {says}, by its history {led}")
-    # Without the values: they may be personal.
+            yield Finding(order.id, "fold", f"its {what} is {says}, and by its history {led}")
+    # The values may be personal.
     for part, version in unlike_history(order, entries):
-        yield Finding(order.id, "fold", f"its {part} is not that of the amendment in entry {version}")
+        yield Finding(order.id, "fold", f"its {part} differs from the amendment in entry {version}")
 
 
 def _placed(order: Order, entries: Sequence[Entry]) -> datetime | None:
-    """Return the time of placing by the history. That of a damaged adoption is a finding of its own."""
+    """Return the time of placing by the history. A damaged adoption has its own finding."""
     try:
         return placed_at(entries)
     except (LookupError, ValueError):
@@ -138,14 +141,14 @@ def _placed(order: Order, entries: Sequence[Entry]) -> datetime | None:
 
 
 def _shipments(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Each shipment is what an entry records, and at most its pieces came from stock."""
+    """Check each shipment against its entry, and the pieces that it drew from stock."""
     for number, row in enumerate(order.shipments, 1):
         entry = entries[row.version - 1] if 1 <= row.version <= len(entries) else None
         pieces = quantities_of(row.lines)
         if number > 1 and row.version < order.shipments[number - 2].version:
-            yield Finding(order.id, "goods", f"shipment {number} stands behind a later one")
+            yield Finding(order.id, "goods", f"shipment {number} comes after a later one")
         if entry is None or entry.at != row.at or entry.facts.get("items", row.lines) != row.lines:
-            yield Finding(order.id, "goods", f"shipment {number} is not what entry {row.version} records")
+            yield Finding(order.id, "goods", f"shipment {number} differs from entry {row.version}, which records it")
         elif any(drawn > pieces.get(sku, 0) for sku, drawn in quantities_of(row.drawn).items()):
             yield Finding(order.id, "goods", f"shipment {number} drew more pieces from stock than it has")
     if any(held > order.to_ship.get(sku, 0) for sku, held in quantities_of(order.reserved or ()).items()):
@@ -153,14 +156,14 @@ def _shipments(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
 
 
 def _ledger(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Each payment is what an entry records, and each entry that records one has it."""
+    """Check each payment against its entry, and each entry against its payment."""
     recorded: dict[int, int] = {}
     for number, payment in enumerate(order.payments, 1):
         recorded[payment.version] = recorded.get(payment.version, 0) + 1
         if number > 1 and payment.version < order.payments[number - 2].version:
-            yield Finding(order.id, "ledger", f"payment {number} stands behind a later one")
+            yield Finding(order.id, "ledger", f"payment {number} comes after a later one")
         if not 1 <= payment.version <= len(entries):
-            yield Finding(order.id, "ledger", f"payment {number} is of entry {payment.version}, which is not there")
+            yield Finding(order.id, "ledger", f"payment {number} is of entry {payment.version}, which does not exist")
             continue
         entry = entries[payment.version - 1]
         differs = _differs(tables.of(entry), payment, entry)
@@ -176,7 +179,9 @@ def _ledger(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[
         most = 1 if rules and rules[0].lapses else least
         there = recorded.get(entry.version, 0)
         if not least <= there <= most:
-            message = f"entry {entry.version} ({entry.trigger}) records {most} payments, the ledger has {there} of it"
+            message = (
+                f"entry {entry.version} ({entry.trigger}) records {most} payments, and the ledger has {there} of them"
+            )
             yield Finding(order.id, "ledger", message)
 
 
@@ -187,7 +192,7 @@ def _differs(table: Workflow | None, payment: Payment, entry: Entry) -> list[str
     kind = table.ledger_of(entry.trigger) if table is not None and is_ruled else facts.get("kind")
     pairs = {
         "kind": (payment.kind, payment.kind if kind is None else kind),
-        # A row of 0 moves no money: it identifies a payment, or ends a credit.
+        # A row of 0 moves no money. It identifies a payment or ends a credit.
         "amount": (payment.amount, facts.get("amount") if payment.amount else ZERO),
         "currency": (payment.currency, facts.get("currency", payment.currency)),
         "reference": (payment.reference, facts.get("reference", payment.reference)),
@@ -198,50 +203,50 @@ def _differs(table: Workflow | None, payment: Payment, entry: Entry) -> list[str
 
 
 def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Each step is one that its table takes, for the state, the money and the request at that time.
+    """Check that its table takes each step, with the state, money and request of that time.
 
-    Whether there was enough stock is not known afterwards, so it is assumed.
+    The stock of that time is unknown, so the check assumes that it sufficed.
     """
     adoption = list(_adoption(tables.today, order, entries))
     yield from adoption
     if adoption:
-        return  # The later steps follow from it.
+        return  # Later steps would repeat the fault.
     erased = last_erasure(entries)
     for entry in entries:
         table = tables.of(entry)
         if entry.trigger == ADOPT:
             continue
         if entry.version == 1 and entry.trigger != "create":
-            yield Finding(order.id, "rule", f"the history begins with {entry.trigger} and not with create")
+            yield Finding(order.id, "rule", f"the history starts with {entry.trigger}, not with create")
         elif _is_own(entry):
             moves = entry.state_after != entry.state_before and entry.trigger != "migrate"
             if moves or (entry.trigger == "create") != (entry.version == 1):
-                yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is no step of the library")
+                yield Finding(order.id, "rule", f"entry {entry.version} ({entry.trigger}) is not a step of the library")
         elif table is not None:
             led = _led(table, tables, order, entries, entry)
             if led != entry.state_after and not (entry.version < erased and is_possible(table, entry)):
                 message = (
                     f"entry {entry.version}: {entry.trigger} led from {entry.state_before} to {entry.state_after};"
-                    f" by the rules {led}"
+                    f" by the rules: {led}"
                 )
                 yield Finding(order.id, "rule", message)
 
 
 def _led(table: Workflow, tables: Tables, order: Order, history: Sequence[Entry], entry: Entry) -> str:
-    """Return the state to which the rules lead, or why they do not, or why the ledger is another one than theirs."""
+    """Return the state that the rules lead to, or the reason of a refusal, or the difference of the ledger."""
     if not table.rules_of(entry.trigger):
         return "there is no such trigger"
     previous = next((one for one in reversed(history[: entry.version - 1]) if one.trigger != "comment"), entry)
-    # The table that decided the entry before says whether the order counted. A created or moved order has none.
+    # The table of the previous entry decides whether the order counted. A created or moved order has no table.
     counting = tables.of(previous) or table
     if entry.trigger == AMEND and not _amends(order_as_of(counting, order, history, entry.version - 1), entry):
-        return "it changes other parts than it says"
+        return "it changes other parts than it names"
     try:
         decision = decided_again(table, order, history, entry.version, counting)
     except OrderFsmError as error:
-        return f"it cannot be: {error}"
+        return f"it is impossible: {error}"
     except Exception as error:
-        # A guard of the shop: its error is about one order.
+        # A guard of the shop raised. One order must not end the audit.
         return f"it is unknown: a guard raised {type(error).__name__}"
     if isinstance(decision, Refused):
         return "it is refused: " + ", ".join(reason.code for reason in decision.reasons)
@@ -257,19 +262,19 @@ def _led(table: Workflow, tables: Tables, order: Order, history: Sequence[Entry]
 
 
 def _goods_of(order: Order, version: int) -> list[Shipment]:
-    """Return the shipments that an entry recorded. Which of their pieces came from stock is not known afterwards."""
+    """Return the shipments that an entry recorded, without the pieces drawn from stock, which are unknown."""
     return [evolve(row, drawn=()) for row in order.shipments if row.version == version]
 
 
 def _amends(then: Order, entry: Entry) -> bool:
-    """Return whether an amendment says what the parts were that it changes, and changes them."""
+    """Return whether an amendment has the old values of the parts that it changes, and changes them."""
     facts = entry.facts
     wanted = {name: value for name, value in facts.items() if not name.endswith("_before")}
     return bool(facts or entry.erased) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
 
 
 def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """An adoption follows the creation, and its boxes and payments agree. Judged by today's rules, if they can be."""
+    """Check that an adoption follows the creation, and its boxes and payments agree by the current rules."""
     adopting = [entry for entry in entries if entry.trigger == ADOPT]
     if not adopting:
         return
@@ -291,4 +296,4 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Ite
             if (then.state, then.payments, then.shipments) != (adopting[-1].state_after, rows, goods):
                 fault = f"it leads to {then.state}, or to other ledgers"
     if fault is not None:
-        yield Finding(order.id, "rule", f"the adoption cannot be: {fault}")
+        yield Finding(order.id, "rule", f"the adoption is impossible: {fault}")

@@ -1,4 +1,4 @@
-"""Erasures and the history before them: what must be blank, what may be, and what cannot be judged any more."""
+"""Check erasures: blank values, values that must be blank, and steps that can no longer be judged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from order_fsm.rules.workflow import Workflow
 
 
 def last_erasure(entries: Sequence[Entry]) -> int:
-    """Return the version of the last entry that erases, 0 if there is none."""
+    """Return the version of the last erasing entry, or 0."""
     return max((entry.version for entry in entries if entry.trigger == ERASE), default=0)
 
 
 def erasures(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Yield a finding for each value that is gone without an erasure, and for each that an erasure left."""
+    """Yield a finding for each value that vanished without an erasure, and for each that an erasure left."""
     last = last_erasure(entries)
     for entry in entries:
         if entry.version > last and entry.erased:
@@ -31,9 +31,9 @@ def erasures(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
 
 
 def is_possible(workflow: Workflow, entry: Entry) -> bool:
-    """Return whether some rule leads where an entry before an erasure led, and only erased values tell if it may.
+    """Return whether a rule may have decided an entry whose values were erased.
 
-    Those are facts of the shop's own, and the values that a guard of the shop may have read.
+    The erased values are the shop's own facts, and values that a guard of the shop may have read.
     """
     unknown_facts = entry.erased and workflow.facts_of(entry.trigger) - LASTING_FACTS
     if not unknown_facts and not _has_own_guards(workflow, entry.trigger):

@@ -1,9 +1,9 @@
-"""A workflow for people to read: a picture, a table, or one HTML page, all made from the rules.
+"""Draw a workflow as a picture, a table or an HTML page, from the rules.
 
-The diagrams of `transitions` (`extensions.diagrams`) do not serve here. They draw every transition with all
+The diagrams of `transitions` (`extensions.diagrams`) are not usable here. They draw every transition with all
 conditions, so the 93 edges of the shop have labels of hundreds of characters. They use the names of states as
-identifiers, and Mermaid allows no `+` in an identifier. They mark the state of a model, and this machine has none: the
-path of an order is in its history.
+identifiers, and Mermaid allows no `+` in an identifier. They mark the state of a model, and this machine has no model:
+the path of an order is in its history.
 """
 
 from order_fsm.diagram.graphviz import dot, picture

@@ -1,4 +1,4 @@
-"""The states and arrows of a picture, whatever draws it."""
+"""The states and arrows of a picture in any format."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TAKEN = "#c2410c"
 """The colour of an order's own path."""
 
 Rules = dict[str, list[Rule]]
-"""By trigger, the rules of the edges that it takes."""
+"""The rules of the edges of each trigger."""
 
 
 class Arrow:
-    """One arrow: everything that leads from a state to another, and back.
+    """One arrow: all edges from one state to another, and back.
 
     Attributes:
-        there, back: by trigger, the rules of the edges that it takes.
-        steps: the entries of a path that went along it, by number and trigger.
+        there, back: the rules of the edges of each trigger.
+        steps: the entries of a path along the arrow, by number and trigger.
         direction: `forward`, `back` or `both`. It follows the path, if there is one.
     """
 
@@ -50,8 +50,8 @@ class Chart:
     except on a path.
 
     Attributes:
-        entries: the path.
-        numbers: the number of each state. Pictures name states by it, so that no text becomes an identifier.
+        entries: the entries of the path.
+        numbers: the number of each state. Pictures use it as the identifier of the state.
         arrows: the arrows.
         visited: the states on the path, the last one last.
     """

@@ -1,4 +1,4 @@
-"""A workflow in DOT, the language of Graphviz, and as an SVG or PNG that Graphviz draws."""
+"""Draw a workflow in DOT, and as SVG or PNG by Graphviz."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def picture(graph: str, form: Literal["svg", "png"] = "svg") -> bytes:
     """Draw a graph with Graphviz.
 
     Args:
-        graph: in DOT, such as the answer of `dot`.
+        graph: a graph in DOT, such as `dot` returns.
         form: `svg` or `png`.
 
     Returns:
@@ -82,9 +82,7 @@ def picture(graph: str, form: Literal["svg", "png"] = "svg") -> bytes:
         raise InvalidInput(f"form must be 'svg' or 'png', not {validation.shown(form)}")
     program = shutil.which("dot")
     if program is None:
-        raise MissingDependency(
-            "pictures are drawn by the program `dot` of Graphviz: install it (apt install graphviz)"
-        )
+        raise MissingDependency("picture needs the program `dot` of Graphviz: install it (apt install graphviz)")
     done = subprocess.run(  # noqa: S603 - no shell, and the graph is its input
         [program, f"-T{form}"], input=graph.encode(), capture_output=True, check=False
     )

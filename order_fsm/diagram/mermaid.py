@@ -1,4 +1,4 @@
-"""A workflow as a Mermaid flowchart, which many wikis and code hosts show as a picture."""
+"""Draw a workflow as a Mermaid flowchart, which many wikis and code hosts render."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def mermaid(workflow: Workflow, leave_out: Iterable[str] = (), path: Iterable[En
         workflow: the rules.
         leave_out: statuses. States with one of them are not drawn, which keeps a large workflow readable.
         path: the history of an order. Its states and arrows are highlighted, and its last state is filled. Its arrows
-            show only its entries, by number and trigger, and point in its direction. It is drawn whole, also through
-            states that are left out or that the rules do not have any more.
+            show only its entries, by number and trigger, and point in its direction. The whole path is drawn, even
+            through states that are left out or that the rules no longer have.
 
     Returns:
         The text of the chart, one line for each state and each pair of states.
@@ -51,5 +51,5 @@ def mermaid(workflow: Workflow, leave_out: Iterable[str] = (), path: Iterable[En
 
 def _escaped(text: str) -> str:
     """Write characters as entity codes if they could end a label, begin a tag or format it."""
-    # Mermaid reads a backslash before an n as the end of a line, even as an entity: a blank of no width parts them.
+    # Mermaid reads a backslash before an n as a line break, even as an entity. A zero-width space separates them.
     return "".join(one if one.isalnum() or one in _PLAIN else f"#{ord(one)};" for one in text.replace("\\", "\\\u200b"))

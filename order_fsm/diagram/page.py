@@ -1,4 +1,4 @@
-"""A workflow as one HTML page that needs no network: the picture, the states, the rules, the guards and the queues."""
+"""Write a workflow as one offline HTML page: picture, states, rules, guards and queues."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MINUS, _UNCHANGED = "\N{MINUS SIGN}", "\N{BULLET}"
 
 _LEGEND = (
     f"<p>Each cell shows the boxes that the trigger ticks (+) or unticks ({_MINUS}) in this state. {_UNCHANGED} changes"
-    " no box. The first outcome whose guards hold is taken. In a state with an empty cell the trigger is refused. Point"
-    " at an outcome to see its guards.</p>\n"
+    " no box. The first outcome whose guards hold is taken. In a state with an empty cell the trigger is refused. Hover"
+    " over an outcome to see its guards.</p>\n"
 )
 
 
@@ -78,9 +78,9 @@ def _picture(workflow: Workflow, hidden: tuple[str, ...], framed: tuple[str, ...
         svg = picture(graph).decode()
     except MissingDependency:
         text = escape(mermaid(workflow, hidden, entries))
-        hint = "Install Graphviz to see the picture here. This is the same as Mermaid text."
+        hint = "Install Graphviz to see the picture here. The text below is the same chart in Mermaid."
         return f"<p>{hint}</p>\n<details><summary>Mermaid</summary><pre>{text}</pre></details>\n"
-    # The XML declaration and the document type have no place inside an HTML page.
+    # An HTML page must not contain the XML declaration and the document type.
     return f'<div class="wide">{svg[svg.index("<svg") :]}</div>\n'
 
 

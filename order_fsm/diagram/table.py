@@ -1,4 +1,4 @@
-"""The rules as a Markdown table."""
+"""Write the rules as a Markdown table."""
 
 from __future__ import annotations
 

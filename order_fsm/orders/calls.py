@@ -281,7 +281,6 @@ class Amend(NamedTuple):
 
 def amended_lines(call: Call) -> tuple[Line, ...] | None:
     """Return the lines that an order shall have after a call, None if they stay."""
-    call = call.call if isinstance(call, Apart) else call
     return call.lines if isinstance(call, Amend) else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Final, Literal
 
 from order_fsm import validation
@@ -42,7 +43,13 @@ def lines_of(lines: object) -> tuple[Line, ...]:
             raise InvalidInput(f"lines must be a list of Line(sku, quantity), not of {type(line).__name__}")
         quantity = quantities.get(line.sku, 0) + line.quantity
         quantities[line.sku] = validation.whole(quantity, f"the quantity of {line.sku!r}", 1)
-    return tuple([line if type(line) is Line else Line(line.sku, line.quantity) for line in checked])
+    return _shared(tuple([line if type(line) is Line else Line(line.sku, line.quantity) for line in checked]))
+
+
+@lru_cache(maxsize=1024)
+def _shared(lines: tuple[Line, ...]) -> tuple[Line, ...]:
+    """Return one tuple for equal lines: many orders are of the same popular item."""
+    return lines
 
 
 _CHECKS: Mapping[str, Callable[[object], Fact]] = {

@@ -315,10 +315,12 @@ class Orders(Reports, Corrections):
     def batch(self) -> Batch:
         """Return a batch: many changes in one commit, which takes little longer than one change.
 
-        with orders.batch() as batch:
-            for order_id in ready:
-                batch.fire(order_id, "dispatch", by="bob")
-        batch.results  # a Receipt, or the error, for each
+        For example::
+
+            with orders.batch() as batch:
+                for order_id in ready:
+                    batch.fire(order_id, "dispatch", by="bob")
+            batch.results  # a Receipt, or the error, for each
         """
         return Batch(self._commands, self._executor)
 

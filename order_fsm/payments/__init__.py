@@ -1,4 +1,4 @@
-"""A gateway's callbacks: verified, parsed, and recorded once."""
+"""Verify and parse a gateway's callbacks, and record each event once."""
 
 from order_fsm.currencies import minor, to_minor
 from order_fsm.payments.events import Ignore, Parsed, Parser, PaymentEvent, TryAgain, standard_event

@@ -1,4 +1,4 @@
-"""The events that a gateway reports, and the answers of a parser.
+"""The events that a gateway reports, and the results of a parser.
 
 A parser takes the decoded body, or one item of a batch, and the signed headers. It returns one `PaymentEvent`, a
 sequence of them, `Ignore` or `TryAgain`.
@@ -18,10 +18,10 @@ from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.payments.payload import MissingMember, member, optional_member
 
 MONEY_KINDS = ("captured", "refunded", "refund_failed", "reversed", "restored")
-"""The kinds that move money: the kinds of the ledger."""
+"""The kinds that move money, which are the kinds of the ledger."""
 
 KINDS = (*MONEY_KINDS, "authorised", "voided", "failed")
-"""All kinds, except notes: `note:` and any text."""
+"""All kinds except notes. A note is `note:` and any text."""
 
 
 def _kind(value: str) -> str:
@@ -73,7 +73,7 @@ def _occurred_at(value: datetime | None) -> datetime | None:
 
 
 def _reason(value: object) -> str:
-    """Return a reason as text that can be logged. Nothing is refused: that would turn it into another answer."""
+    """Return a reason as text for the log. It accepts any value, because an error here would change the result."""
     return str(value)[:1000].encode(errors="replace").decode()
 
 
@@ -83,22 +83,22 @@ class PaymentEvent:
 
     Attributes:
         kind: `captured`, `refunded`, `refund_failed`, `reversed` and `restored` move money. `authorised`, `voided` and
-            `failed` move none. `note:...` is for the order's history only.
-        order_id: the shop's order number. None if the gateway names the payment only, as disputes do.
-        reference: the gateway's id of the payment, also in an event about a refund or a dispute.
-        transaction_id: the gateway's id of the one capture, refund or dispute. It counts once.
+            `failed` move no money. `note:...` is for the order's history only.
+        order_id: the shop's order number. None if the event names only the payment, as disputes do.
+        reference: the gateway's id of the payment, even in an event about a refund or a dispute.
+        transaction_id: the gateway's id of the capture, refund or dispute. Each id counts once.
         amount: the money that moved, in whole currency units: 49.90, not 4990.
-        currency: of the amount.
-        id: the gateway's id of the event, None if it has none. Redeliveries have the same.
+        currency: the currency of the amount.
+        id: the gateway's id of the event, or None. Redeliveries have the same id.
         provider: the name of the gateway.
         live: whether real money moved, None if the gateway does not report it.
         account: the gateway's id of the receiving account, None if the gateway does not report it.
         occurred_at: the time at the gateway.
 
     Raises:
-        InvalidInput: if the kind is unknown; if the event has neither `order_id` nor `reference`; if it moves money
-            without an amount, a currency, or a reference or transaction_id; if the amount is a float, or comes without
-            a currency; if a value is not valid.
+        InvalidInput: if the kind is unknown, the event has no `order_id` and no `reference`, the kind moves money and
+            the amount, the currency, or both reference and transaction_id are missing, the amount is a float or has no
+            currency, or a value is not valid.
     """
 
     kind: str = field(converter=_kind)
@@ -115,9 +115,9 @@ class PaymentEvent:
 
     def __attrs_post_init__(self) -> None:
         if self.order_id is None and self.reference is None:
-            raise MissingMember("an event needs an order_id or a reference; this one has neither")
+            raise MissingMember("an event needs an order_id or a reference")
         if self.amount is not None and self.currency is None:
-            raise MissingMember("an amount needs a currency; the event has none")
+            raise MissingMember("an amount needs a currency")
         if self.moves_money:
             missing = [name for name in ("amount", "currency") if getattr(self, name) is None]
             if self.reference is None and self.transaction_id is None:
@@ -127,30 +127,31 @@ class PaymentEvent:
 
     @property
     def moves_money(self) -> bool:
-        """Whether the kind is one of the ledger's."""
+        """Whether the kind is a kind of the ledger."""
         return self.kind in MONEY_KINDS
 
 
 @frozen
 class Ignore:
-    """A parser's answer for a callback that is not about an order of this shop.
+    """A parser's result for a callback that is not about an order of this shop.
 
-    The callback is answered with 2xx, and nothing is recorded.
+    The receiver answers the callback with 2xx and records nothing.
 
     Attributes:
-        reason: for the log.
+        reason: the reason for the log.
     """
 
     reason: str = field(converter=_reason)
 
 
 class TryAgain(OrderFsmError):
-    """A passing fault, such as a timeout of a request to the gateway. A parser or verifier returns or raises it.
+    """A temporary fault, such as a timeout of a request to the gateway.
 
-    The callback is answered with 503, so the gateway sends it again.
+    A parser or verifier returns or raises it. The receiver answers the callback with 503, so the gateway sends it
+    again.
 
     Attributes:
-        reason: for the log.
+        reason: the reason for the log.
     """
 
     def __init__(self, reason: str) -> None:
@@ -159,10 +160,10 @@ class TryAgain(OrderFsmError):
 
 
 Parsed = PaymentEvent | Sequence[PaymentEvent] | Ignore | TryAgain
-"""Every answer of a parser."""
+"""The result of a parser."""
 
 Parser = Callable[[Any, Mapping[str, str]], Parsed]
-"""Takes the decoded body, or one item of it, and the signed headers."""
+"""Parses the decoded body, or one item of it, with the signed headers."""
 
 
 def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:
@@ -176,7 +177,7 @@ def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Igno
         headers: the signed headers.
 
     Returns:
-        The event; `Ignore` if the type is another one and the body names no order and no payment.
+        The event, or `Ignore` if the type is different and the body names no order and no payment.
 
     Raises:
         InvalidInput: if a member is missing or not valid.

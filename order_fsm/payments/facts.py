@@ -1,4 +1,4 @@
-"""An event as the engine takes it: its idempotency key, its facts, and its words in the history."""
+"""Convert an event to its idempotency key, its facts, and its comment in the history."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from order_fsm.payments.events import PaymentEvent
 def key_of(event: PaymentEvent, provider: str | None) -> str:
     """Return the idempotency key of an event.
 
-    Its prefix keeps it apart from the ids of other gateways and from the keys of forms.
+    Its prefix separates it from the ids of other gateways and the keys of forms.
 
     Args:
-        event: without an id it is known by its content.
-        provider: the gateway, if known.
+        event: the event. Without an id its content identifies it.
+        provider: the name of the gateway, if known.
     """
     prefix = provider or "gateway"
     if event.id is not None:
@@ -35,11 +35,11 @@ def key_of(event: PaymentEvent, provider: str | None) -> str:
 
 
 def related_key(purpose: str, key: str) -> str:
-    """Return the key of something else that is recorded about an event.
+    """Return the idempotency key of another record about an event.
 
     Args:
-        purpose: tells such keys of one event apart.
-        key: of the event.
+        purpose: distinguishes such keys of one event.
+        key: the key of the event.
     """
     return f"{purpose.split()[0]}:{_digest(repr((purpose, key)))}"
 
@@ -53,15 +53,15 @@ def _digest(text: str) -> str:
 
 
 def moves_money(event: PaymentEvent) -> bool:
-    """Return whether an event moves more than nothing."""
+    """Return whether an event moves an amount above zero."""
     return event.moves_money and bool(event.amount)
 
 
 def facts_of(event: PaymentEvent, provider: str | None) -> dict[str, Fact]:
-    """Return what an event says of the money.
+    """Return the facts of an event about money.
 
-    A capture without a reference is a payment of its own. A refund or reversal without a transaction_id is known by the
-    id of its event.
+    A capture without a reference is a separate payment. The id of its event identifies a refund or reversal without a
+    transaction_id.
     """
     reference, transaction_id = event.reference, event.transaction_id
     if event.kind == "captured" and reference is None:
@@ -78,7 +78,7 @@ def facts_of(event: PaymentEvent, provider: str | None) -> dict[str, Fact]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def told(event: PaymentEvent) -> str:
+def event_text(event: PaymentEvent) -> str:
     """Return an event as a comment for the shop."""
     about = [f"gateway: {event.kind.removeprefix('note:')}"]
     if event.amount is not None:

@@ -1,4 +1,4 @@
-"""The outcome of a callback: of each event, and of all together."""
+"""The outcome of a callback: of each event, and of all events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BY_WEIGHT: tuple[OutcomeName, ...] = (
     "ignored",
     "rejected",
 )
-"""The outcome of several events is that of the weightiest, so it is `rejected` only if all are."""
+"""Outcomes, heaviest first. Several events have the heaviest of their outcomes, so `rejected` needs all of them."""
 
 
 @frozen
@@ -32,20 +32,20 @@ class Outcome:
     """The outcome of a callback.
 
     Attributes:
-        outcome: what happened.
+        outcome: the result.
 
-            - `applied`: a box changed as the event says.
-            - `duplicate`: it was recorded before.
-            - `recorded`: it is a fact that changes no box, or that the shop has to look at.
-            - `parked`: the gateway must send it again, because the order, an earlier fact or the store is not there
-              yet.
-            - `ignored`: it is not for this shop. Nothing is recorded.
+            - `applied`: the event changed a box.
+            - `duplicate`: the event was recorded before.
+            - `recorded`: the event is a fact that changes no box, or that the shop has to check.
+            - `parked`: the gateway must send it again, because the order, an earlier fact or the store is not
+              available yet.
+            - `ignored`: the event is not for this shop. Nothing is recorded.
             - `unmatched`: there is still no such order after a day. Nothing is recorded, except in the log.
-            - `rejected`: it is forged or unreadable, or contradicts what was recorded under its id or payment. Nothing
-              is recorded.
-        http_status: to answer with.
-        reason: for the log and the gateway's console. It holds no value of the body.
-        receipt: of the change, if there was one. None for several events.
+            - `rejected`: the callback is forged or unreadable, or contradicts the record under its id or payment.
+              Nothing is recorded.
+        http_status: the status of the HTTP response.
+        reason: the reason for the log and the gateway's console. It holds no value of the body.
+        receipt: the receipt of the change, or None. None for several events.
         outcomes: the outcome of each event if the callback has several.
     """
 
@@ -57,13 +57,13 @@ class Outcome:
 
 
 def combined(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcome of a callback with these events.
+    """Return the outcome of a callback with several events.
 
-    Its status is 503 if one of them must come again. All others are duplicates then. It is an error if all are
-    rejected.
+    Its status is 503 if the gateway must send one of them again. The others are duplicates then. It is an error if all
+    are rejected.
     """
     if not outcomes:
-        return ignored("it holds no event")
+        return ignored("the callback holds no event")
     if len(outcomes) == 1:
         return outcomes[0]
     weightiest = min(outcomes, key=lambda one: _BY_WEIGHT.index(one.outcome))
@@ -75,25 +75,25 @@ def combined(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def rejected(http_status: int, reason: str) -> Outcome:
-    """Return the outcome, and log it."""
+    """Log the outcome and return it."""
     _log.warning("a callback was rejected: %s", reason)
     return Outcome("rejected", http_status, reason)
 
 
 def parked(reason: str) -> Outcome:
-    """Return the outcome, and log it."""
+    """Log the outcome and return it."""
     _log.warning("a callback was parked: %s", reason)
     return Outcome("parked", 503, reason)
 
 
 def unmatched(reason: str, key: str) -> Outcome:
-    """Return the outcome, and log it with the event's key: the log alone says which money it was."""
+    """Log the outcome with the event's key, which only the log has, and return it."""
     _log.error("a callback could not be matched: %s (%s)", reason, key)
     return Outcome("unmatched", 200, reason)
 
 
 def ignored(reason: str) -> Outcome:
-    """Return the outcome, and log it."""
+    """Log the outcome and return it."""
     _log.info("a callback was ignored: %s", reason)
     return Outcome("ignored", 200, reason)
 

@@ -1,4 +1,4 @@
-"""Reading a callback: its JSON without ambiguity, its members, its headers in whatever form a server gives them."""
+"""Read a callback: unambiguous JSON, its members, and headers in the form of any server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from order_fsm.errors import InvalidInput
 
 
 class Unusable(InvalidInput):
-    """A callback, or the shop's code for it, cannot be used. The message has no value of the body: it may be logged."""
+    """A callback, or the shop's code for it, is not usable. The message has no value of the body, for the log."""
 
 
 class MissingMember(Unusable):
@@ -46,23 +46,23 @@ Headers = HeaderItems | Iterable[Sequence[str] | Sequence[bytes]]
 
 
 def decode(body: bytes) -> Any:
-    """Decode JSON: fractions exactly, and no object with the same member twice.
+    """Decode JSON with exact fractions and without repeated members.
 
     Raises:
-        ValueError: if the body is not JSON, or can be read in two ways.
+        ValueError: if the body is not JSON or is ambiguous.
     """
     return json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique_members)
 
 
 def member(data: Any, *path: str) -> Any:
-    """Return a member of nested objects. It may not be null.
+    """Return a member of nested objects, not null.
 
     Args:
         data: the decoded body.
-        path: the names on the way to the member.
+        path: the names of the nested members.
 
     Raises:
-        MissingMember: if a member on the way is missing. The message has its path.
+        MissingMember: if a member of the path is missing. The message has its path.
     """
     value = optional_member(data, *path)
     if value is None:
@@ -71,7 +71,7 @@ def member(data: Any, *path: str) -> Any:
 
 
 def optional_member(data: Any, *path: str) -> Any:
-    """Return a member of nested objects, None if it or one on the way is missing or null."""
+    """Return a member of nested objects, or None if a member of its path is missing or null."""
     for name in path:
         if not isinstance(data, Mapping):
             return None
@@ -82,14 +82,14 @@ def optional_member(data: Any, *path: str) -> Any:
 def normalised(headers: Headers) -> dict[str, str]:
     """Return the headers of a request with lower-case names.
 
-    A header that comes more than once becomes one, joined by commas (RFC 9110, section 5.3). Members of a WSGI environ
-    that are not headers are left out.
+    Repeated headers are joined by commas (RFC 9110, section 5.3). Members of a WSGI environ that are not headers are
+    left out.
 
     Args:
         headers: a mapping with names in any case, pairs of str or bytes (ASGI), or a WSGI environ.
 
     Raises:
-        InvalidInput: if `headers` is none of these.
+        InvalidInput: if `headers` has another form.
     """
     items = getattr(headers, "items", None)
     pairs = items() if callable(items) else headers
@@ -110,11 +110,11 @@ def normalised(headers: Headers) -> dict[str, str]:
 
 
 def explained(error: Exception, item: object) -> str:
-    """Return why a body cannot be parsed: the missing member if it is known, and no value of the body.
+    """Return why a body cannot be parsed, without a value of the body.
 
     Args:
-        error: the parser raised it.
-        item: the parser's input.
+        error: the exception of the parser.
+        item: the input of the parser.
     """
     if isinstance(error, Unusable):
         return str(error)
@@ -125,9 +125,9 @@ def explained(error: Exception, item: object) -> str:
 
 
 def _occurs(text: str, item: object) -> bool:
-    """Return whether a text is, or may be made from, a value of a body."""
+    """Return whether a text is a value of a body or may be derived from one."""
     waiting = [item]
-    while waiting:  # Not by recursion: a body may be nested deeper than the stack.
+    while waiting:  # No recursion, because a body may be nested deeper than the stack.
         value = waiting.pop()
         if isinstance(value, Mapping):
             waiting += value.values()
@@ -141,7 +141,7 @@ def _occurs(text: str, item: object) -> bool:
 def _text(value: object) -> str | None:
     if isinstance(value, str):
         return str.__str__(value)
-    if isinstance(value, list | tuple):  # As some API gateways give headers that may come more than once.
+    if isinstance(value, list | tuple):  # Some API gateways return a list for a header that may be repeated.
         parts = [_text(part) for part in value]
         return ", ".join(part for part in parts if part is not None) if parts and None not in parts else None
     return value.decode("latin-1") if isinstance(value, bytes) else None

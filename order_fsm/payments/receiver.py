@@ -1,7 +1,7 @@
-"""The receiver of a gateway's callbacks: verifies, parses, and records each event once, in any order of arrival.
+"""The receiver of a gateway's callbacks. It records each event once, in any order of arrival.
 
-The checks come in this order: the signature over the raw bytes and its time, the shape of the body, the mode and the
-account. Then the recorder finds the order.
+It checks the signature over the raw bytes and its time, then the shape of the body, then the mode and the account. Then
+the recorder finds the order.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from order_fsm.payments.recorder import Recorder
 from order_fsm.payments.signatures import Verified, Verifier, verified
 
 _PASSING = (TryAgain, OSError, HTTPException, StoreError)
-"""Exceptions of a verifier or parser after which the gateway shall send the callback again."""
+"""Exceptions of a verifier or parser after which the gateway must send the callback again."""
 
 
 class PaymentReceiver:
@@ -47,14 +47,15 @@ class PaymentReceiver:
         Args:
             orders: records the payments.
             verifier: accepts the gateway's bodies and rejects all others.
-            parse: makes events from a decoded JSON body, or one of `Verified.items`, and the signed headers.
-            clock: returns the time that signatures are compared with, with a time zone. That of `orders` if not given.
-            live: whether real money moves. Events that report the other mode are ignored: give False in a test shop.
-                None accepts both.
+            parse: returns the events of a decoded JSON body, or of one of `Verified.items`, and the signed headers.
+            clock: returns the current time with a time zone, for the times of signatures. By default the clock of
+                `orders`.
+            live: whether real money moves. Events that report the other mode are ignored. Give False in a test shop.
+                None accepts both modes.
             account: the shop's account at the gateway. Events that report another one are ignored. None accepts all.
             provider: the name of the gateway, for events that do not have it.
             ignore_unknown_orders: whether events about no order of this shop are ignored, for an endpoint that several
-                shops share. Otherwise the gateway is asked to repeat them for a day.
+                shops share. Otherwise the gateway repeats them for a day.
             triggers: triggers of the shop's own workflow for kinds of events that move no money, such as
                 `{"authorised": "authorise"}`.
 
@@ -84,27 +85,27 @@ class PaymentReceiver:
         )
 
     def receive(self, body: bytes, headers: Headers) -> Outcome:
-        """Verify a callback and record its events. Answer with `http_status`.
+        """Verify a callback and record its events. Respond with `http_status`.
 
         Args:
             body: the raw bytes of the request.
             headers: a mapping with names in any case, pairs of str or bytes (ASGI), or a WSGI environ.
 
         Raises:
-            InvalidInput: if the call is wrong: `body` is not bytes, `headers` has another form, or the clock's time
-                has no time zone. Nothing that was sent raises. An exception of the shop's own guards does.
+            InvalidInput: if `body` is not bytes, `headers` has another form, or the clock's time has no time zone. No
+                content of a request raises. Exceptions of the shop's own guards propagate.
         """
         if not isinstance(body, bytes):
             raise InvalidInput(f"body must be the raw bytes of the request, not {type(body).__name__}")
         given = normalised(headers)
-        now = validation.instant(self._clock(), "the clock's time")
+        now = validation.instant(self._clock(), "the time of the clock")
         try:
             signed = _checked(self._verifier.verify(body, given, now))
         except _PASSING as error:
             return parked(f"the signature cannot be verified now ({_name(error)})")
         except Exception as error:
             why = str(error) if isinstance(error, Unusable) else _name(error)
-            return rejected(401, f"the signature does not hold ({why})")
+            return rejected(401, f"the signature is not valid ({why})")
         try:
             items = (decode(body),) if signed.items is None else signed.items
         except Exception as error:
@@ -112,7 +113,7 @@ class PaymentReceiver:
         return combined([outcome for item in items for outcome in self._of_item(item, signed.headers)])
 
     def record(self, *events: PaymentEvent) -> Outcome:
-        """Record events that the shop fetched from the gateway itself, as `receive` does after the signature.
+        """Record events that the shop fetched from the gateway, as `receive` does after verification.
 
         Each is recorded once, whether its callback came, comes later, or never comes.
 
@@ -125,9 +126,9 @@ class PaymentReceiver:
         return combined([self._of_event(event) for event in _checked_events(events)])
 
     def reconcile(self, fetched: Iterable[PaymentEvent]) -> Outcome:
-        """Record a gateway's own list of events, to repair what missed callbacks left out.
+        """Record a gateway's list of events, to repair missed callbacks.
 
-        A fact that waits for another one of the list is recorded after it.
+        A fact that needs another one of the list is recorded after it.
 
         Args:
             fetched: events that the shop fetched with its own key, in any order.
@@ -163,9 +164,9 @@ class PaymentReceiver:
     def _of_event(self, event: PaymentEvent) -> Outcome:
         if None not in (self._live, event.live) and event.live != self._live:
             mode = "live" if event.live else "test"
-            return ignored(f"it is of {mode} mode, and the receiver has live={self._live}")
+            return ignored(f"the event is of {mode} mode, and the receiver has live={self._live}")
         if None not in (self._account, event.account) and event.account != self._account:
-            return ignored("it is about another account")
+            return ignored("the event is about another account")
         return self._recorder.record(event)
 
 
@@ -191,7 +192,7 @@ def _own_triggers(orders: Orders, triggers: object) -> dict[str, str]:
     for kind, trigger in triggers.items():
         if kind in MONEY_KINDS:
             raise InvalidInput(f"the trigger of {kind!r} is the one whose rule has ledger={kind!r}: leave it out")
-        PaymentEvent(kind, reference="-")  # Refuses unknown kinds.
+        PaymentEvent(kind, reference="-")  # Raises for unknown kinds.
         known = orders.workflow.triggers
         if trigger not in known:
             hint = validation.did_you_mean(trigger, known) if isinstance(trigger, str) else ""
@@ -205,7 +206,7 @@ def _own_triggers(orders: Orders, triggers: object) -> dict[str, str]:
 
 
 def _kind(verifier: object) -> str:
-    """Return the kind of a value that should be a verifier. A string is not shown: it may be the secret."""
+    """Return the type of a value that should be a verifier. A string is not shown, because it may be the secret."""
     return validation.shown(verifier) if isinstance(verifier, type) else type(verifier).__name__
 
 
@@ -220,11 +221,11 @@ def _checked(answer: object) -> Verified:
 
 
 def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
-    """Return the answer of a parser.
+    """Return the events of a parser's result.
 
     Raises:
-        TryAgain: if it is that.
-        Unusable: if it is not an answer of a parser, or two events have one id.
+        TryAgain: if the result is `TryAgain`.
+        Unusable: if the result is not valid, or two events have one id.
     """
     if isinstance(answer, TryAgain):
         raise answer
@@ -233,10 +234,10 @@ def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
     if isinstance(answer, PaymentEvent):
         return (answer,)
     if inspect.iscoroutine(answer):
-        answer.close()  # Otherwise Python warns that it was never awaited.
+        answer.close()  # Without this Python warns that the coroutine was never awaited.
     if not isinstance(answer, Sequence) or not all(isinstance(event, PaymentEvent) for event in answer):
         raise Unusable(f"a parser must return PaymentEvents, Ignore or TryAgain, not {type(answer).__name__}")
     ids = [event.id for event in set(answer) if event.id is not None]
     if len(set(ids)) < len(ids):
-        raise Unusable("two events of one body have the same id: give each an id of its own")
+        raise Unusable("two events of one body have the same id: give each a unique id")
     return tuple(answer)

@@ -1,6 +1,7 @@
-"""The recorder of a gateway's facts: finds the order of an event, and records the event once, in any order of arrival.
+"""The recorder of a gateway's facts. It finds the order of an event and records the event once.
 
-The commit itself checks the event's id (its idempotency key), the identity of the fact, and its bound.
+Events may arrive in any order. The commit checks the event's id (its idempotency key), the identity of the fact, and
+its bound.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from order_fsm.errors import KeyReused, OrderNotFound, Refused, StoreError
 from order_fsm.model import Receipt
 from order_fsm.orders.service import Orders
 from order_fsm.payments.events import PaymentEvent
-from order_fsm.payments.facts import facts_of, key_of, moves_money, related_key, told
+from order_fsm.payments.facts import event_text, facts_of, key_of, moves_money, related_key
 from order_fsm.payments.outcome import Outcome, ignored, parked, recorded, rejected, unmatched
 
 WAIT = timedelta(hours=24)
-"""How long a fact waits for its order, or for an earlier fact of its payment. Then no gateway is asked to repeat it."""
+"""The time that a fact waits for its order, or for an earlier fact of its payment. Then the gateway stops repeating."""
 
 _ANNOUNCED = ("captured", "refunded")
 """The kinds whose entries the customer may read."""
@@ -31,9 +32,9 @@ class Recorder:
         """Create the recorder.
 
         Args:
-            orders: record the facts.
+            orders: records the facts.
             triggers: the trigger of each kind of event that fires one.
-            provider: the gateway, for events that do not name it.
+            provider: the name of the gateway, for events that do not have it.
             ignores_unknown: whether events about no order of this shop are ignored.
         """
         self._orders = orders
@@ -55,15 +56,15 @@ class Recorder:
         except OrderNotFound:
             return parked("the order was removed at the same time")
         except KeyReused:
-            return rejected(409, "its id or payment stands for something else already")
+            return rejected(409, "its id or payment was recorded with different content")
         except StoreError as error:
             return parked(f"the store cannot take it now ({type(error).__name__})")
 
     def _order_ids(self, event: PaymentEvent, provider: str | None) -> list[str]:
-        """Return the orders that an event is about: the one that it names, or else those that have its payment.
+        """Return the order that an event names, or else the orders that have its payment.
 
-        The payment counts too if the event names an unknown order: in refunds and disputes some gateways put another
-        number in its place, and money of a payment can only belong to the order that has the payment.
+        If the event names an unknown order, the payment decides. Some gateways put another number into refunds and
+        disputes, and the money of a payment belongs to the order that has the payment.
         """
         if event.order_id is not None:
             try:
@@ -84,7 +85,7 @@ class Recorder:
     def _of_no_order(self, key: str) -> Outcome:
         if self._ignores_unknown:
             return ignored("there is no such order in this shop")
-        # Not since the time at the gateway: an event may come late, for example after the endpoint was down.
+        # The time at the gateway does not count, because an event may come late, for example after a downtime.
         if self._orders.now() - self._orders.first_seen(related_key("first seen", key)) < WAIT:
             return parked("there is no such order yet")
         return unmatched(f"there is no such order after {WAIT}", key)
@@ -123,7 +124,7 @@ class Recorder:
                 event.kind,
                 facts_of(event, provider),
                 key,
-                told(event),
+                event_text(event),
                 trigger=self._triggers.get(event.kind),
                 comment="reversed by the bank" if event.kind == "reversed" else "",
                 visible=event.kind in _ANNOUNCED,
@@ -135,8 +136,8 @@ class Recorder:
     def _waited(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> bool:
         """Return whether a fact has waited long enough for an earlier one.
 
-        A comment tells the shop of it when it comes first, and keeps the time. The event's own key stays free for the
-        fact itself.
+        A comment reports the first arrival to the shop and stores its time. The event's own key stays free for the
+        fact.
         """
         why = "an earlier fact of its payment has not come yet"
         receipt = self._note(order_id, event, provider, related_key("early", key), why)
@@ -145,8 +146,8 @@ class Recorder:
     def _note(
         self, order_id: str, event: PaymentEvent, provider: str | None, key: str, why: str, *, unmatched: bool = False
     ) -> Receipt:
-        """Record an event as a comment alone."""
-        facts, comment = facts_of(event, provider), f"{told(event)}: {why}"
+        """Record an event only as a comment."""
+        facts, comment = facts_of(event, provider), f"{event_text(event)}: {why}"
         return self._orders.execute(
             self._orders.commands.report(order_id, event.kind, facts, key, comment, unmatched=unmatched)
         )

@@ -1,6 +1,6 @@
-"""Signatures of callbacks: whether a body is from the gateway.
+"""Verify that a body is from the gateway.
 
-Signatures are compared in constant time, and each with every live secret. A scheme that signs the time also bounds it.
+Every signature is compared with every live secret in constant time. A scheme that signs the time also limits it.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Verified:
     """A verifier's only way to accept a callback.
 
     Attributes:
-        headers: the headers that are signed with the body. Anybody may have written the others.
-        items: what the parser gets, one call per item, instead of the decoded body: the events of a batch that are
-            signed one by one, or the content of a body that is not JSON.
+        headers: the headers that are signed with the body. Other headers are not trustworthy.
+        items: the input of the parser, one call per item, instead of the decoded body. For example the events of a
+            batch that are signed one by one, or the content of a body that is not JSON.
     """
 
     headers: Mapping[str, str] = field(converter=_headers)
@@ -53,35 +53,35 @@ class Verified:
 
 
 class Verifier(Protocol):
-    """Decides whether a body is from the gateway."""
+    """Verifies that a body is from the gateway."""
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
         """Return `Verified` if the body is from the gateway.
 
         Args:
             body: the raw bytes.
-            headers: with lower-case names.
-            now: with a time zone.
+            headers: the headers, with lower-case names.
+            now: the current time, with a time zone.
 
         Raises:
-            TryAgain: if a passing fault prevents a decision.
-            Exception: any other, if the body is not from the gateway.
+            TryAgain: if a temporary fault prevents a decision.
+            Exception: if the body is not from the gateway.
         """
         ...
 
 
 def verified(answer: object) -> Verified:
-    """Return the answer of a verifier if it is `Verified`. Reject everything else.
+    """Return the result of a verifier if it is `Verified`. Reject everything else.
 
-    Helpers of some gateways return False for a forged body, and an `async` verifier returns a coroutine.
+    Some gateways' helpers return False for a forged body, and an `async` verifier returns a coroutine.
 
     Raises:
-        Unusable: if the answer is anything else than `Verified`.
+        Unusable: if the result is not `Verified`.
     """
     if isinstance(answer, Verified):
         return answer
     if inspect.iscoroutine(answer):
-        answer.close()  # Otherwise Python warns that it was never awaited.
+        answer.close()  # Without this Python warns that the coroutine was never awaited.
     raise Unusable(f"a verifier must return Verified, not {type(answer).__name__}")
 
 
@@ -94,7 +94,7 @@ class StandardWebhooks:
     """
 
     def __init__(self, *secrets: str) -> None:
-        """Take the live secrets (`whsec_...`), more than one while an old one is being replaced."""
+        """Take the live secrets (`whsec_...`), several during a rotation."""
         try:
             from standardwebhooks.webhooks import Webhook
         except ImportError as error:
@@ -103,13 +103,13 @@ class StandardWebhooks:
         try:
             self._webhooks = [Webhook(secret) for secret in secrets]
         except Exception:
-            # The library's own error would show the secret.
+            # The error of the library would show the secret.
             raise InvalidInput("a secret must be base64, and not empty, with or without 'whsec_' before it") from None
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
         """Return `Verified` if a signature is by one of the secrets and made within `TOLERANCE` of now.
 
-        The library signs and this method compares: the library's own check uses the system's clock.
+        This method compares the signatures, because the check of the library uses the system's clock.
         """
         event_id, stamp = headers["webhook-id"], headers["webhook-timestamp"]
         at = _instant(stamp)
@@ -130,7 +130,7 @@ class StripeSignature:
     """
 
     def __init__(self, *secrets: str) -> None:
-        """Take the live secrets (`whsec_...`), more than one while an old one is being replaced."""
+        """Take the live secrets (`whsec_...`), several during a rotation."""
         self._secrets = [secret.encode() for secret in _checked(secrets)]
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
@@ -148,7 +148,7 @@ class StripeSignature:
 class HmacSignature:
     """An HMAC of the raw body in one header, as most gateways send it.
 
-    The scheme signs no time, so a recorded callback verifies for ever: events need an id of their own.
+    The scheme signs no time, so a recorded callback verifies for ever. Events therefore need a unique id.
 
     Raises:
         InvalidInput: if there is no secret or header, or the algorithm or encoding is unknown.
@@ -162,15 +162,15 @@ class HmacSignature:
         encoding: Literal["hex", "base64"] = "hex",
         prefix: str = "",
     ) -> None:
-        """Take the live secrets, more than one while an old one is being replaced.
+        """Take the live secrets, several during a rotation.
 
         Args:
-            secrets: the keys of the HMAC. Bytes are taken as they are, for gateways that give a key in hexadecimal or
+            secrets: the keys of the HMAC. Bytes are used unchanged, for gateways that give a key in hexadecimal or
                 base64.
             header: the name of the header, in any case.
             algorithm: the hash.
-            encoding: of the digest in the header. Hexadecimal digits are lower-case.
-            prefix: text in front of the digest, such as `sha256=`.
+            encoding: the encoding of the digest in the header. Hexadecimal digits are lower-case.
+            prefix: the text in front of the digest, such as `sha256=`.
         """
         if algorithm not in {"sha1", "sha256", "sha384", "sha512"}:
             raise InvalidInput(f"algorithm must be sha1, sha256, sha384 or sha512, not {algorithm!r}")
@@ -201,14 +201,14 @@ def _checked(secrets: Sequence[str]) -> Sequence[str]:
 
 
 def _match(given: Sequence[str], wanted: Sequence[str]) -> None:
-    """Compare every given signature with every wanted one, in constant time. Raise if none is equal."""
+    """Compare every given signature with every wanted one in constant time. Raise if no two are equal."""
     matches = [hmac.compare_digest(one.encode(), other.encode()) for one in given for other in wanted]
     if not any(matches):
         raise ValueError("no signature matches")
 
 
 def _instant(stamp: str) -> datetime:
-    """Read a time in whole seconds. It has one spelling only, because its text was signed."""
+    """Read a time in whole seconds. It must have its usual spelling, because its text is signed."""
     seconds = int(stamp)
     if str(seconds) != stamp:
         raise ValueError("the time of the signature is not a plain number")

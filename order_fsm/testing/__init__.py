@@ -1,6 +1,6 @@
-"""Tools for the tests of a shop: a clock that stands still, paths through a workflow.
+"""Tools for the tests of a shop: a frozen clock, and paths through a workflow.
 
-`order_fsm.testing.store_contract` is for authors of stores. `StoreContract` is importable from here too.
+`order_fsm.testing.store_contract` is for authors of stores. This package exports its `StoreContract` too.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ __all__ = ["FrozenClock", "StoreContract", "paths"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the contract only when it is asked for: it brings in pytest and many modules."""
+    """Import the contract on demand, because it imports pytest and many modules."""
     if name != "StoreContract":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,4 +1,4 @@
-"""Time for tests."""
+"""A clock for tests."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from order_fsm.errors import InvalidInput
 
 
 class FrozenClock:
-    """A clock that stands still until it is moved; give it to `Orders` as `clock`.
+    """A clock that stands still until a test moves it. Give it to `Orders` as `clock`.
 
-    It begins on Monday 5 January 2026 at 9:00 UTC, so that what is written under it is the same in every run.
+    It starts on Monday 5 January 2026 at 9:00 UTC, so that every run writes the same times.
     """
 
     def __init__(self) -> None:
@@ -19,29 +19,29 @@ class FrozenClock:
 
     @property
     def now(self) -> datetime:
-        """What it shows, in UTC. It may be set to any datetime with a time zone.
+        """The current time in UTC. Set it to any datetime with a time zone.
 
         Raises:
-            InvalidInput: it is set to something else.
+            InvalidInput: if the new value is not a datetime with a time zone.
         """
         return self._now
 
     @now.setter
     def now(self, moment: datetime) -> None:
         if not isinstance(moment, datetime) or moment.utcoffset() is None:
-            raise InvalidInput(f"a clock is set to a datetime with a time zone, not to {validation.shown(moment)}")
+            raise InvalidInput(f"now must be a datetime with a time zone, not {validation.shown(moment)}")
         self._now = moment.astimezone(UTC)
 
     def __call__(self) -> datetime:
-        """The same, as `Orders` asks for it."""
+        """Return the current time, as `Orders` needs it."""
         return self._now
 
     def advance(self, by: timedelta) -> None:
-        """Move it on, or back by a negative time, as the clock of a machine may be put back.
+        """Move the clock forward, or back if the interval is negative.
 
         Raises:
-            InvalidInput: it is no timedelta.
+            InvalidInput: if `by` is not a timedelta.
         """
         if not isinstance(by, timedelta):
-            raise InvalidInput(f"a clock is moved by a timedelta, not by {validation.shown(by)}")
+            raise InvalidInput(f"by must be a timedelta, not {validation.shown(by)}")
         self._now += by

@@ -21,13 +21,13 @@ def exact(value: Any) -> Any:
 
 
 _forms: dict[type, Callable[[Any], Any]] = {}
-"""By type: whole stores are compared many times."""
+"""A cache of functions by type, because tests compare whole stores many times."""
 
 
 def _form_of(kind: type) -> Callable[[Any], Any]:
-    """Return the function that gives the values of a type their form."""
+    """Return the function that converts values of a type to their form."""
     name = kind.__name__
-    if kind is str:  # As it is: other forms are no str.
+    if kind is str:  # A string needs no tag, because no other form is a string.
         return lambda value: value
     if attrs.has(kind):
         names = [attribute.name for attribute in attrs.fields(kind)]

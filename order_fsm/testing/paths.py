@@ -1,9 +1,9 @@
-"""Paths through a table of rules: a few walks from the empty state that take every edge, with what to fire on the way.
+"""Paths through a table of rules that together take every edge, with the arguments of each step.
 
-Guards are plain functions, so no look at the table tells what passes them. The paths are found by deciding: from an
-order as it would stand, each trigger is tried with the arguments that a shop has (a reason, an override, more or less
-money, with a reference or by hand), and the edge that it takes is noted. What remains is a walk over all edges: the
-nearest one that is not taken yet is next, from here or, where it is nearer from there, from the start on a new path.
+Guards are plain functions, so the table does not show which arguments pass them. The search makes real decisions: it
+tries each trigger on an order with the arguments that a shop has (a reason, an override, more or less money, with a
+reference or by hand) and records the edge that it takes. It then walks to the nearest edge that no path has taken. If
+that edge is nearer from the empty state, a new path starts there.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ START = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
 """The time of all steps."""
 
 TOTAL = Decimal("10.00")
-"""The price of the order that the paths are made for."""
+"""The total of the order on the paths."""
 
 LINES = (Line("TEAPOT", 2),)
-"""The lines of that order. The paths are for a store that does not track the item, so it is never short."""
+"""The lines of that order. The paths assume a store that does not track the item, so stock never runs out."""
 
 LONGEST = 16
-"""How many steps a path has at the most, unless it takes more to come to an edge: what fails is named by its path."""
+"""The largest number of steps of a path, unless an edge is farther away. Short paths make readable test names."""
 
 Arguments = Mapping[str, object]
 Force = Literal["never", "last", "anywhere"]
@@ -56,11 +56,11 @@ class Step:
     """One edge of a path.
 
     Attributes:
-        trigger: what happens.
+        trigger: the trigger to fire.
         source, target: the names of the states before and after it.
-        row: which row of the table is taken, from 1: several of one trigger may be open.
-        arguments: what to call `Orders.fire` with beside the order's id and the trigger (`Orders.amend` if that is
-            `amend`); None where nothing that was tried makes the trigger take this row here.
+        row: the number of the row of the table that is taken, from 1. Several rows of one trigger may be open.
+        arguments: the arguments of `Orders.fire` after the order's id and the trigger, or of `Orders.amend` for
+            `amend`. None if no arguments that were tried make the trigger take this row here.
     """
 
     trigger: str
@@ -70,14 +70,14 @@ class Step:
     arguments: Arguments | None = field(hash=False)
 
     def play(self, orders: Orders, order_id: str) -> Receipt:
-        """Take the step with an order.
+        """Take the step on an order.
 
         Raises:
             InvalidInput: if the step has no arguments.
-            OrderFsmError: as `Orders.fire` and `Orders.amend` do.
+            OrderFsmError: if `Orders.fire` or `Orders.amend` raises it.
         """
         if self.arguments is None:
-            raise InvalidInput(f"{self.trigger}: nothing that was tried takes this row from {self.source}")
+            raise InvalidInput(f"{self.trigger}: no arguments that were tried take this row from {self.source}")
         arguments: dict[str, Any] = dict(self.arguments)
         if self.trigger == AMEND:
             return orders.amend(order_id, version=orders.get(order_id).version, **arguments)
@@ -85,7 +85,7 @@ class Step:
 
 
 class Path(tuple[Step, ...]):
-    """The steps of one path; as text the triggers, each with the row that it takes."""
+    """The steps of one path. Its text lists the triggers, each with the row that it takes."""
 
     __slots__ = ()
 
@@ -98,29 +98,31 @@ def paths(
     cover: Literal["edges", "states"] = "edges",
     facts: Mapping[str, Iterable[Arguments]] | None = None,
 ) -> list[Path]:
-    """A small set of paths, each from the empty state, that takes every edge of a workflow or comes to every state.
+    """Return a small set of paths that takes every edge or reaches every state.
 
-    They are made for `pytest.mark.parametrize("path", paths(workflow), ids=str)`. To play one, create an order over
-    `TOTAL` with `LINES`, and play each step:
+    Each path starts in the empty state. Use them with `pytest.mark.parametrize("path", paths(workflow), ids=str)`. To
+    play a path, create an order over `TOTAL` with `LINES`, and play each step::
 
         orders.create("1001", total=TOTAL, currency="GBP", lines=LINES)
         for step in path:
             assert step.play(orders, "1001").order.state == step.target
 
-    A step whose `arguments` are None cannot be fired so: its guards never hold there (only a free order is paid as soon
-    as it is placed), or they ask for facts that `facts` should give. Paths with one come after all others, and it is
-    the last step that they are there for: play them up to it, and see it refused or another row taken.
+    A step whose `arguments` are None cannot be played. Either its guards never hold there (only a free order is paid as
+    soon as it is placed), or they need facts that `facts` should have. Such a step is the last one of its path, and
+    these paths come after all others. Play the steps before it, and test that the trigger is refused or takes another
+    row.
 
     Args:
         workflow: the rules.
         cover: `edges`, or `states` for fewer and shorter paths.
-        facts: by trigger, what else to try it with, for guards that look at a shop's own facts.
+        facts: further facts to try, by trigger, for guards that read a shop's own facts.
 
     Returns:
-        The paths; the same ones for the same rules.
+        The paths. Equal rules have equal paths.
 
     Raises:
-        InvalidInput: `cover` is neither, `facts` names an unknown trigger or a fact that it does not know.
+        InvalidInput: if `cover` is not valid, or `facts` names an unknown trigger or a fact that its trigger does not
+            accept.
     """
     if cover not in ("edges", "states"):
         raise InvalidInput(f"cover must be 'edges' or 'states', not {validation.shown(cover)}")
@@ -136,17 +138,17 @@ def _known(workflow: Workflow, facts: Mapping[str, Iterable[Arguments]]) -> dict
     for trigger, several in known.items():
         if not workflow.rules_of(trigger):
             raise InvalidInput(
-                f"facts must be of one of {', '.join(workflow.triggers)}, not of {validation.shown(trigger)}"
+                f"a trigger in facts must be one of {', '.join(workflow.triggers)}, not {validation.shown(trigger)}"
             )
         unknown = sorted(frozenset().union(*several) - workflow.facts_of(trigger))
         if unknown:
-            raise InvalidInput(f"{trigger} knows no fact {unknown[0]!r}")
+            raise InvalidInput(f"{trigger} does not accept the fact {unknown[0]!r}")
     return known
 
 
 @frozen(eq=False)
 class _Move:
-    """One step from an order to the order after it; without arguments it is forced."""
+    """One step from an order to the order after it. Without arguments the step is forced."""
 
     edge: Edge
     arguments: Arguments | None
@@ -155,7 +157,7 @@ class _Move:
 
 
 class _Walk:
-    """The paths as they grow, and what is not covered yet."""
+    """The paths so far, and the edges or states that they do not cover yet."""
 
     def __init__(self, workflow: Workflow, states: bool, facts: Mapping[str, tuple[Arguments, ...]]) -> None:
         self._workflow = workflow
@@ -170,10 +172,10 @@ class _Walk:
         return edge.target if self._states else edge
 
     def cover(self, force: Force) -> None:
-        """Walk until nothing that is left can be come to.
+        """Walk until no remaining edge or state is reachable.
 
         Args:
-            force: whether steps without arguments may be taken, where nothing that is tried takes an edge.
+            force: whether to take steps without arguments if no arguments that were tried take the edge.
         """
         self._force = force
         self._moves.clear()
@@ -192,7 +194,7 @@ class _Walk:
             self.paths.append(Path(steps))
 
     def _nearest(self, order: Order, within: int | None = None) -> list[_Move] | None:
-        """The shortest way to something that is left, of at most some steps; None where there is none."""
+        """Return the shortest path to a remaining edge or state within a number of steps, or None."""
         if not self._left or within == 0:
             return None
         seen = {_look(order)}
@@ -213,7 +215,7 @@ class _Walk:
         self._left.discard(self._aim(move.edge))
         edge, arguments = move.edge, move.arguments
         if arguments is not None and "reference" in arguments:
-            # A payment of its own each time: the same reference would be the same payment.
+            # Each payment needs a new reference, because the same reference is the same payment.
             arguments = {**arguments, "reference": f"payment {number}"}
         return Step(edge.rule.trigger, edge.source, edge.target, edge.row, arguments)
 
@@ -235,7 +237,7 @@ class _Walk:
             policy = any(guard.policy for rule in self._workflow.rules_of(trigger) for guard in rule.guards)
             for arguments in self._ways(trigger, order):
                 decision = None
-                # A reason and an override are tried if it is refused without.
+                # The search adds a reason and an override only if the trigger is refused without them.
                 for said in _SAID if policy else _SAID[:2]:
                     arguments = {**arguments, **said}
                     decision = _decided(self._workflow, order, trigger, arguments)
@@ -254,7 +256,7 @@ class _Walk:
                 yield _Move(edge, None, after, _look(after))
 
     def _ways(self, trigger: str, order: Order) -> Iterator[Arguments]:
-        """What to try a trigger with, besides a reason, the plainest first."""
+        """Yield the arguments to try a trigger with, except a reason, the simplest first."""
         kind = self._workflow.ledger_of(trigger)
         totals: tuple[Arguments, ...] = _TOTALS if trigger == AMEND else ({},)
         amounts: tuple[Arguments, ...] = ({},) if kind is None else _AMOUNTS if kind == "captured" else _AMOUNTS[:2]
@@ -284,7 +286,7 @@ def _begun(workflow: Workflow) -> Order:
 
 
 def _look(order: Order) -> tuple[object, ...]:
-    """What tells orders apart on the search for a way: there is no end to the sums that may be paid and given back."""
+    """Return the key of an order in the search. Without it the sums of money would make the search endless."""
     money = order.balance
     level = (money.held > 0) + (money.held >= money.cost) + (money.held > money.cost)
     kinds = {row.kind for row in order.payments if row.amount}

@@ -1,7 +1,7 @@
-"""A shop worked out by the plainest means, for `state_machine` to compare with: dicts, lists and loops.
+"""A reference model of a shop with dicts, lists and loops, for `state_machine`.
 
-It shares the values with the engine (orders, entries, rules) and no decision: what a row of the table means, what a
-key and a reference stand for, what happens to stock and money is written here once more, from the words of the design.
+It shares the values with the engine (orders, entries, rules) and no decision. It implements the meaning of rows, keys
+and references, and the moves of stock and money, a second time from the design.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from order_fsm.testing.reference_ledger import money_facts, recorded_version, to
 
 
 class Reference:
-    """What the orders of a shop must be after some calls, and what each call must answer.
+    """The orders that a shop must have after some calls, and the result of each call.
 
     Attributes:
-        lives: by order id, each version of the order with the entry that made it.
-        on_hand: by SKU, the available pieces of the items that are tracked.
-        held: by SKU, the pieces that orders hold, of the items that were ever tracked.
-        out, lost: by SKU, the pieces from stock that were shipped, and that came back and were not put on the shelf.
-        backorder: the items of which an order may take pieces that are not available.
-        keys: what each key was used for, and the versions that it made.
+        lives: by order id, each version of the order with the entry that created it.
+        on_hand: by SKU, the available pieces of tracked items.
+        held: by SKU, the pieces that orders hold, of items that were ever tracked.
+        out, lost: by SKU, the pieces from stock that are shipped, and those that came back and were not restocked.
+        backorder: the items that an order may take without available pieces.
+        keys: the request of each idempotency key, and the versions that it created.
     """
 
     def __init__(self, workflow: Workflow) -> None:
@@ -58,7 +58,7 @@ class Reference:
         self.keys: dict[str, tuple[object, str, int, int]] = {}
 
     def create(self, new: Order, key: str | None) -> Order:
-        """Begin an order, given as it should be."""
+        """Create an order with the given values."""
         asked = ("create", new.id, new.total, new.currency, new.lines, new.customer)
         if (first := self._first(key, asked)) is not None:
             return first.order
@@ -70,7 +70,7 @@ class Reference:
     def fire(
         self, order_id: str, trigger: str, at: datetime, said: Mapping[str, Any], facts: Mapping[str, Any]
     ) -> Receipt:
-        """Let a trigger happen."""
+        """Fire a trigger."""
         money = self._kind(trigger) is not None
         engine_reads = {"items", "parcel", "restock"} if self._goods(trigger) else set()
         given = {
@@ -122,7 +122,7 @@ class Reference:
             (self.backorder.add if backorder else self.backorder.discard)(sku)
 
     def adjust_stock(self, sku: str, by: int, key: str | None) -> int:
-        """Add pieces of an item, or take some out."""
+        """Add or remove pieces of an item."""
         asked = ("adjust_stock", sku, by)
         if key in self.keys:
             if self.keys[key][0] != asked:
@@ -136,14 +136,14 @@ class Reference:
         return self.on_hand[sku]
 
     def level(self, sku: str) -> StockLevel | None:
-        """Return the numbers of an item, None if it was never set."""
+        """Return the stock level of an item, or None if it was never set."""
         if sku not in self.held:
             return None
         out, lost = self.out.get(sku, 0), self.lost.get(sku, 0)
         return StockLevel(self.on_hand.get(sku), self.held[sku], out, lost, sku in self.backorder)
 
     def erase(self, order_id: str, at: datetime, by: str | None) -> list[str]:
-        """Blank all that is personal in the past of an order."""
+        """Blank all personal values in the past of an order."""
         if order_id not in self.lives:
             raise OrderNotFound
         order, life = self.lives[order_id][-1][0], self.lives[order_id]
@@ -162,7 +162,7 @@ class Reference:
         return [order_id]
 
     def _blank(self, order: Order, entry: Entry) -> tuple[Order, Entry]:
-        """Return an order and an entry without what is personal."""
+        """Return an order and an entry without personal values."""
         order = evolve(order, customer=None, email=None, data={})
         lasting = {name: value for name, value in entry.facts.items() if name in LASTING_FACTS}
         if entry.comment or lasting != entry.facts:
@@ -194,7 +194,7 @@ class Reference:
     def assign_customer(
         self, ids: list[str], customer: str | None, at: datetime, said: Mapping[str, Any]
     ) -> list[Receipt]:
-        """Give orders a customer."""
+        """Assign a customer to orders."""
         if not set(ids) <= self.lives.keys():
             raise OrderNotFound
         return [self.amend(order_id, {"customer": customer}, None, at, said) for order_id in ids]
@@ -219,7 +219,7 @@ class Reference:
         placed: datetime,
         key: str | None,
     ) -> Order:
-        """Take over an order, given as it should be before its payments and boxes."""
+        """Adopt an order, given with its values before the payments and boxes."""
         asked = ("adopt", new.id, new.total, new.lines, new.customer, statuses, str(payments), str(placed))
         if (first := self._first(key, asked)) is not None:
             return first.order
@@ -234,11 +234,11 @@ class Reference:
         return self._keep([(order, evolve(entry, key=key)) for order, entry in life], asked).order
 
     def orders(self) -> list[Order]:
-        """All of them, oldest first by time of creation, then by id."""
+        """Return all orders by time of creation, then by id."""
         return sorted((life[-1][0] for life in self.lives.values()), key=lambda order: (order.created_at, order.id))
 
     def counts(self) -> dict[str, int]:
-        """How many stand in each queue."""
+        """Return the number of orders in each queue."""
         queues = {
             name: sum(when.matches(one.statuses) for one in self.orders())
             for name, when in self.workflow.queues.items()
@@ -249,7 +249,7 @@ class Reference:
         return queues
 
     def totals(self, customer: str | None) -> dict[str, Decimal]:
-        """What the orders come to that count, by currency."""
+        """Return the sum of the totals of counted orders, by currency."""
         totals: dict[str, Decimal] = {}
         for order in self.orders():
             if self.workflow.counts.matches(order.statuses) and customer in (None, order.customer):
@@ -257,7 +257,7 @@ class Reference:
         return totals
 
     def placed(self, since: datetime | None, until: datetime | None, customer: str | None) -> list[Order]:
-        """The orders placed in an interval, oldest placing first, by a look through their lives."""
+        """Return the orders placed in an interval, oldest placing first, from their lives."""
         placed: list[tuple[datetime, str, Order]] = []
         for order in self.orders():
             placings = [one for _, one in self.lives[order.id] if {"sent"} & one.after and not {"sent"} & one.before]
@@ -272,7 +272,7 @@ class Reference:
         return [order for _, _, order in sorted(placed, key=lambda one: one[:2])]
 
     def dated_totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
-        """What the orders of an interval come to that count, by currency."""
+        """Return the sum of the totals of counted orders of an interval, by currency."""
         totals: dict[str, Decimal] = {}
         for order in self.placed(since, until, customer):
             if self.workflow.counts.matches(order.statuses):
@@ -280,7 +280,7 @@ class Reference:
         return totals
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        """What was sold, received and given back in an interval, by currency."""
+        """Return the sales, receipts and refunds of an interval, by currency."""
         gross = self.dated_totals(since, until, None)
         counts = self.workflow.counts.matches
         rows = [
@@ -307,7 +307,7 @@ class Reference:
             )
         return report
 
-    # One call: done before, or decided and kept
+    # One call: a redelivery, or a decision
 
     def _call(
         self,
@@ -339,7 +339,7 @@ class Reference:
         if key not in self.keys:
             return None
         meant, order_id, first, last = self.keys[key]
-        if order_id != asked[1] or meant not in (None, asked):  # An erasure forgets what was asked.
+        if order_id != asked[1] or meant not in (None, asked):  # An erasure blanks the fingerprint of the request.
             raise KeyReused
         return self._receipt(order_id, first, last, duplicate=True)
 
@@ -358,16 +358,16 @@ class Reference:
         return Receipt(life[last - 1][0], tuple(entry for _, entry in life[first - 1 : last]), duplicate)
 
     def _recorded(self, order: Order, trigger: str, facts: Mapping[str, Any]) -> int | None:
-        """Return the version that recorded the same fact before."""
+        """Return the version that already recorded the same fact."""
         kind = self._kind(trigger)
         return None if kind is None else recorded_version(order, kind, facts)
 
     def part_dispatched(self, order: Order) -> bool:
-        """Return whether a part of a live order was shipped, and the rest was not."""
+        """Return whether a live order is partly shipped."""
         goods = goods_of(order)
         return order.counted and bool(goods.shipped) and bool(goods.to_ship)
 
-    # What the table means
+    # The meaning of the table
 
     def _goods(self, trigger: str) -> str | None:
         return next(rule.goods for rule in self.workflow.rules if rule.trigger == trigger)
@@ -384,7 +384,7 @@ class Reference:
         given: Mapping[str, Any],
         lacking: set[str] | None = None,
     ) -> tuple[Order, Entry]:
-        """The first row of a trigger that is open and whose guards hold; with a reason, an override passes policy."""
+        """Take the first open row of a trigger whose guards hold. With a reason, an override passes policy guards."""
         rules = [rule for rule in self.workflow.rules if rule.trigger == trigger]
         reasoned = bool(said["comment"].strip())
         gateway = said["by"] == "gateway"
@@ -470,7 +470,7 @@ class Reference:
 
     def _entry(self, order: Order, trigger: str, state: str, at: datetime, said: Mapping[str, Any]) -> Entry:
         words = {name: said[name] for name in ("comment", "visible", "notify", "key")}
-        by = None if said["by"] is None else str(said["by"])  # Of a name of the engine, its text is recorded.
+        by = None if said["by"] is None else str(said["by"])  # GATEWAY and CLOCK are recorded as text.
         return Entry(order.version + 1, trigger, order.state, state, at, by, **words)
 
     def _shortages(self, order: Order) -> set[str]:
@@ -482,7 +482,7 @@ class Reference:
     def _filled(
         self, order: Order, wanted: frozenset[str], at: datetime, said: Mapping[str, Any]
     ) -> tuple[list[tuple[Order, Entry]] | None, list[tuple[int, list[str]]]]:
-        """The first way through the differences, in declared order; or where each way ends, and why."""
+        """Return the first path through the differences, in declared order, or the end of each path and its reasons."""
         if order.statuses == wanted:
             return [], []
         refused: list[str] = []

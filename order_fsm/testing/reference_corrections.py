@@ -1,6 +1,6 @@
-"""Amendments, adoptions and messages that are sent again, worked out by the plainest means for `reference`.
+"""Amendments, adoptions and resent messages for `reference`.
 
-It shares the values with the engine, and no decision.
+It shares the values with the engine and no decision.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Life = Sequence[tuple[Order, Entry]]
 
 
 def changed(order: Order, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the facts of an amendment: each part that changes, as it is to be and as it was."""
+    """Return the facts of an amendment: each changed part, with its new and its old value."""
     facts: dict[str, Any] = {}
     for name, value in wanted.items():
         before = getattr(order, name)
@@ -43,7 +43,7 @@ def _text(data: Mapping[str, Any]) -> str:
 
 
 def with_changes(order: Order, facts: Mapping[str, Any]) -> Order:
-    """Return the order as amended, without the row of its credits."""
+    """Return the amended order without the ledger row of its credits."""
     for name in ("total", "lines", "email", "customer"):
         if name in facts:
             order = evolve(order, **{name: facts[name]})
@@ -53,7 +53,7 @@ def with_changes(order: Order, facts: Mapping[str, Any]) -> Order:
 def adopted(
     new: Order, state: str, counted: bool, holds: bool, payments: list[dict[str, Any]], at: datetime, placed: datetime
 ) -> list[tuple[Order, Entry]]:
-    """Return the life of an adopted order, or raise if its payments or boxes cannot be."""
+    """Return the life of an adopted order, or raise if its payments or boxes are impossible."""
     order = evolve(new, state=state, counted=counted)
     life = [(new, Entry(1, "create", UNFINISHED, UNFINISHED, new.created_at))]
     for payment in sorted(payments, key=lambda one: one["at"]):
@@ -96,7 +96,7 @@ def adopted(
 
 
 def was_sent(life: Life, topic: str) -> bool:
-    """Return whether a message of a topic can be made again."""
+    """Return whether a message of a topic can be resent."""
     order = life[-1][0]
     if topic == "refund.due":
         return order.refund_due > 0

@@ -1,6 +1,6 @@
-"""The rules of the goods, worked out by the plainest means for `reference`: loops over rows, and dicts of pieces.
+"""The rules of goods for `reference`, with loops over rows and dicts of pieces.
 
-It shares the values with the engine, and no decision.
+It shares the values with the engine and no decision.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def goods_of(order: Order) -> Goods:
 
 
 def goods_facts(order: Order, kind: Any, given: Mapping[str, Any], at: Any) -> dict[str, Any]:
-    """Return what guards know of the goods, and the rows that the order would have then."""
+    """Return the facts about goods that guards read, and the rows that the order would then have."""
     goods = goods_of(order)
     bound = goods.to_ship if kind == "shipped" else goods.out
     pieces: Pieces = dict(given.get("items", bound))
@@ -121,7 +121,7 @@ def reserved_after(
 
 
 def reserved_as_amended(before: Order, after: Order, holds: bool, tracked: Collection[str]) -> tuple[Line, ...] | None:
-    """Return the pieces that an order holds after its lines were amended."""
+    """Return the pieces that an order holds after an amendment of its lines."""
     if not after.lines or (before.reserved is None and (before.lines or not holds)):
         return None
     held = _counted(before.reserved or ())
@@ -133,14 +133,14 @@ def reserved_as_amended(before: Order, after: Order, holds: bool, tracked: Colle
 
 
 def missing_for(before: Order, after: Order, on_hand: Mapping[str, int]) -> set[str]:
-    """Return the items of which an order would take more pieces after an amendment than there are."""
+    """Return the items of which an amended order would take more pieces than are available."""
     had = goods_of(before).to_ship if before.reserved is not None else {}
     wanted = {sku: number - had.get(sku, 0) for sku, number in goods_of(after).to_ship.items()}
     return {sku for sku, number in wanted.items() if number > 0 and on_hand.get(sku, number) < number}
 
 
 def stock_differences(before: Order, after: Order) -> dict[str, list[int]]:
-    """Return what a call adds to the pieces of each item: available, held, out and lost."""
+    """Return the changes that a call makes to each item: available, held, out and lost."""
     sums: dict[str, list[int]] = {}
 
     def add(sku: str, *numbers: int) -> None:

@@ -1,6 +1,6 @@
-"""The rules of the money, worked out by the plainest means for `reference`: loops over rows, and sums.
+"""The rules of money for `reference`, with loops over rows and sums.
 
-It shares the values with the engine, and no decision.
+It shares the values with the engine and no decision.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ def total(rows: list[Payment], *kinds: str) -> Decimal:
 
 
 def held(rows: list[Payment]) -> Decimal:
-    """Return the money that rows leave with the shop."""
+    """Return the money that the shop holds after rows."""
     return 2 * total(rows, *COMES) - sum((row.amount for row in rows), start=Decimal(0))
 
 
 def recorded_version(order: Order, kind: str, given: Mapping[str, Any]) -> int | None:
-    """Return the version that recorded the same fact before, None if there is none.
+    """Return the version that already recorded the same fact, or None.
 
     Raises:
-        KeyReused: if it was recorded with another amount or currency.
+        KeyReused: if the fact was recorded with another amount or currency.
     """
     by = "transaction_id" if "transaction_id" in given else "reference"
     if by not in given or (by == "reference" and kind != "captured"):
@@ -50,7 +50,7 @@ def recorded_version(order: Order, kind: str, given: Mapping[str, Any]) -> int |
 
 
 def money_facts(order: Order, kind: str, given: Mapping[str, Any], gateway: bool) -> dict[str, Any]:
-    """Return what guards know of the money: amount, currency, bound, several; and the members of the new row."""
+    """Return the facts about money that guards read, and the members of the new row."""
     rows = list(order.payments)
     subjects = _subjects(rows, kind, given, order.currency)
     currency, reference, transaction_id = next(iter(subjects))

@@ -1,13 +1,13 @@
-"""The report of `--rule-coverage`: what of the rules the tests exercised, as a table.
+"""The report of `--rule-coverage`: the rules that the tests exercised.
 
-Counted are the edges (a rule, taken from a state) and the outcomes of guards (a guard of a rule held, or failed, in any
-state in which the rule is open) in what `Orders` decided in order to change an order: fire, save, expire, payments.
-A guard counts as asked where it was asked to choose a rule or to give the reasons of a refusal. What `explain` asks
-does not count, and no more does what other processes than those of pytest-xdist decide.
-A preview counts as the form that it is about.
+The report counts edges (a rule taken from a state) and outcomes of guards (a guard of a rule held or failed in a state
+in which the rule is open). It counts the decisions of `Orders` that change an order: fire, save, expire, payments. It
+counts a guard if a decision called it to choose a rule or to give the reasons of a refusal. Calls by `explain` and
+decisions in processes other than those of pytest-xdist do not count. A preview counts as its form.
 
-Equal tables are one workflow. Those of `shop_workflow` are named by their call, others by the line that builds them.
-A workflow that is built in a test file or a conftest.py belongs to the tests: it is reported, but not in the total.
+Equal tables are one workflow. Workflows of `shop_workflow` are named by their call, others by the line that builds
+them. A workflow that is built in a test file or a conftest.py belongs to the tests. It is reported and not in the
+total.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ SENT = "order_fsm_rule_coverage"
 """The name under which a worker of pytest-xdist sends its notes."""
 
 OWN_TESTS = "order_fsm.testing."
-"""The package's tests for others, whose files are not named as tests."""
+"""The contract's tests, whose files do not have names of test files."""
 
 
 @frozen
 class Line:
-    """A rule of a workflow in the report: how much of it happened, and what did not.
+    """A rule of a workflow in the report: the covered part, and the rest.
 
     Attributes:
-        taken: whether it ever was.
-        edges, outcomes: how many happened.
+        taken: whether any decision took the rule.
+        edges, outcomes: the numbers of covered ones.
         missing: the rest, in words.
     """
 
@@ -53,9 +53,9 @@ class Covered:
     """A workflow in the report.
 
     Attributes:
-        name: for people.
-        of_tests: whether the tests built it for themselves.
-        lines: one for each rule.
+        name: the name in the report.
+        of_tests: whether the tests built it.
+        lines: one line for each rule.
     """
 
     name: str
@@ -64,21 +64,21 @@ class Covered:
 
     @property
     def happened(self) -> int:
-        """How many edges and outcomes did."""
+        """The number of covered edges and outcomes."""
         return sum(line.edges + line.outcomes for line in self.lines)
 
     @property
     def possible(self) -> int:
-        """How many could."""
+        """The number of all edges and outcomes."""
         return sum(line.row.size for line in self.lines)
 
 
 class RuleCoverage:
-    """The plugin while the option is on.
+    """The pytest plugin for `--rule-coverage`.
 
     Args:
-        config: of the run.
-        floor: the percentage that the run must reach, None where any will do.
+        config: the configuration of the run.
+        floor: the percentage that the run must reach, or None.
     """
 
     def __init__(self, config: pytest.Config, floor: float | None) -> None:
@@ -90,7 +90,7 @@ class RuleCoverage:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """Take in the notes of a worker of pytest-xdist."""
+        """Merge the notes of a worker of pytest-xdist."""
         notes = getattr(node, "workeroutput", {}).get(SENT)
         if notes is None:
             self._lost.append(node.gateway.id)
@@ -99,7 +99,7 @@ class RuleCoverage:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Send the notes, or fail the run that would pass."""
+        """Send the notes, or fail a run whose coverage is too low."""
         output: dict[str, Any] | None = getattr(self._config, "workeroutput", None)
         if output is not None:
             output[SENT] = self._notes.dump()
@@ -126,7 +126,7 @@ class RuleCoverage:
                 terminalreporter.line(f"Required rule coverage of {self._floor:g} % reached: {_share(ours)}")
 
     def pytest_unconfigure(self) -> None:
-        """Leave `order_fsm` as it was."""
+        """Restore `order_fsm`."""
         self._notes.end()
 
     def _falls_short(self) -> bool:
@@ -136,7 +136,7 @@ class RuleCoverage:
         return 100 * _happened(ours) < self._floor * _possible(ours) or not ours
 
     def _covered(self) -> list[Covered]:
-        """The workflows that were used: the shop's, then others by name, then those of tests by name."""
+        """Return the used workflows: the shop's, then others by name, then those of tests by name."""
         options = list(_options())
         tables = [table_of(shop_workflow(*each)) for each in options]
         found = []
@@ -200,13 +200,13 @@ def _possible(covered: list[Covered]) -> int:
 
 
 def _share(covered: list[Covered]) -> str:
-    """The percentage in words, rounded down: 100 % is all."""
+    """Return the percentage as text, rounded down, so that 100 % is complete."""
     hundredths = 10_000 * _happened(covered) // (_possible(covered) or 1)
     return f"{hundredths / 100:.2f} %"
 
 
 def _table(covered: list[Covered]) -> Iterator[str]:
-    """The lines of the report."""
+    """Return the lines of the report."""
     if not covered:
         yield "no test changed an order"
         return
@@ -225,7 +225,7 @@ def _table(covered: list[Covered]) -> Iterator[str]:
 
 
 def _of(name: str, covered: list[Covered], width: int, missing: bool = True) -> Iterator[str]:
-    """A line for workflows, and one for each of their rules that something is missing of."""
+    """Return a line for workflows, and one for each of their rules that is not fully covered."""
     lines = [line for one in covered for line in one.lines]
     rules = f"{sum(line.taken for line in lines)}/{len(lines)}"
     edges = f"{sum(line.edges for line in lines)}/{sum(len(line.row.sources) for line in lines)}"

@@ -1,9 +1,9 @@
-"""Noting, while tests run, which edges are taken and which outcomes guards have.
+"""Record which edges the tests take, and which outcomes guards have.
 
-THE SEAM, all of it: `calls.py` and `form.py` each have the name `decide`. While notes are taken it stands for a
-function that hands the real `decide` a twin of the workflow in place of the workflow. The twin has the same table, but
-its `edges_from` and `guards_in` hand out guards that note what they answered. So deciding itself has no hook and no
-branch for it. And `Workflow.__init__` notes where the workflow is built.
+The whole patch is this: `calls.py` and `form.py` each import the name `decide`. While the tests run, a wrapper replaces
+it. The wrapper calls the real `decide` with a recording twin of the workflow. The twin has the same table, except that
+its `edges_from` and `guards_in` return guards that record their outcomes. `decide` itself therefore needs no hook. A
+second wrapper, of `Workflow.__init__`, records the line that builds the workflow.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from order_fsm.rules.rule import Edge, Facts, Guard, Rule
 from order_fsm.rules.workflow import Workflow
 
 DECIDING = (calls, form)
-"""The modules that decide in order to change an order; what only explains does not count."""
+"""The modules that decide changes of orders. Explanations do not count."""
 
 BUILDERS = frozenset({"order_fsm.rules.shop", "order_fsm.rules.workflow", __name__})
-"""The modules that build a workflow on behalf of others."""
+"""The modules that build a workflow for a caller."""
 
 Place = tuple[str, str, int]
-"""Where a workflow was built: module, file and line."""
+"""The module, file and line that built a workflow."""
 
 Dump = dict[str, tuple[list[Place], bytes]]
-"""The notes as built-in values: by table, where it was built, and a byte for everything that could happen."""
+"""The notes as built-in values: by table, the line that built it, and a byte for each edge and outcome."""
 
 
 class Row(NamedTuple):
-    """A rule as it is counted.
+    """A rule in the count.
 
     Attributes:
-        trigger: its name.
-        sources: the states in which it is open.
-        guards: the codes of those of its guards that count in any of them.
+        trigger: the name of the trigger.
+        sources: the states in which the rule is open.
+        guards: the codes of the guards that count in at least one of them.
     """
 
     trigger: str
@@ -54,17 +54,17 @@ class Row(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How much can happen: an edge from each source, and each guard holds and fails."""
+        """The number of edges and outcomes: one edge per source, and two outcomes per guard."""
         return len(self.sources) + 2 * len(self.guards)
 
 
 def rows_of(table: str) -> list[Row]:
-    """The rows of a table as `table_of` wrote it."""
+    """Return the rows of a table that `table_of` wrote."""
     return [Row(trigger, tuple(sources), tuple(guards)) for trigger, sources, guards, _ in json.loads(table)["rules"]]
 
 
 def table_of(workflow: Workflow) -> str:
-    """The table of a workflow as a text, equal for equal tables; the functions inside of guards are not part of it."""
+    """Return the table of a workflow as text, equal for equal tables. It leaves out the functions of guards."""
     return json.dumps(
         {
             "rules": [
@@ -79,7 +79,7 @@ def table_of(workflow: Workflow) -> str:
 
 
 def _expanded(workflow: Workflow) -> list[tuple[Rule, list[Edge]]]:
-    """The rules, each with its edges."""
+    """Return the rules, each with its edges."""
     expanded: list[tuple[Rule, list[Edge]]] = [(rule, []) for rule in workflow.rules]
     for edge in workflow.edges:
         expanded[edge.row - 1][1].append(edge)
@@ -87,7 +87,7 @@ def _expanded(workflow: Workflow) -> list[tuple[Rule, list[Edge]]]:
 
 
 def _counting(edges: Sequence[Edge]) -> list[Guard]:
-    """The guards of a rule that count on any of its edges: a rule that never takes stock has none for it."""
+    """Return the guards of a rule that count on an edge. A guard on stock counts only if the rule takes stock."""
     return list(dict.fromkeys(guard for edge in edges for guard in edge.guards))
 
 
@@ -102,7 +102,7 @@ def _condition(when: When) -> list[list[str]]:
 
 
 class _Twin(Workflow):
-    """A workflow that notes what is asked of it: a byte of `seen` for each edge and each outcome of a guard."""
+    """A workflow that records decisions, in a byte of `seen` for each edge and each outcome of a guard."""
 
     def __init__(self, workflow: Workflow, seen: bytearray) -> None:
         vars(self).update(vars(workflow))
@@ -118,14 +118,14 @@ class _Twin(Workflow):
             for edge, taken in zip(edges, marks, strict=True):
                 guards = (*(self._noting[rule, guard] for guard in edge.guards), taken)
                 noting = Edge(edge.row, rule, edge.source, edge.target, edge.counted, guards)
-                # By state and trigger, and in declared order, as edges are taken.
+                # The engine reads edges by state and trigger, in declared order.
                 self._edges.setdefault((edge.source, rule.trigger), []).append(noting)
 
     def edges_from(self, state: str, trigger: str) -> Sequence[Edge]:
         return self._edges.get((state, trigger), ())
 
     def guards_in(self, rule: Rule, statuses: frozenset[str]) -> tuple[Guard, ...]:
-        """The guards that a refusal tells about; those of a rule that is not open anyway prove nothing."""
+        """Return the guards that a refusal reports. Guards of a closed rule do not count as called."""
         guards = super().guards_in(rule, statuses)
         return tuple(self._noting[rule, guard] for guard in guards) if rule.opens(statuses) else guards
 
@@ -142,7 +142,7 @@ def _noting(guard: Guard, seen: bytearray, held: int, failed: int) -> Guard:
 
 
 def _taken(seen: bytearray, place: int) -> Guard:
-    """The last guard of an edge: asked when all others held, so that the edge is taken. It always holds."""
+    """Return a guard for the end of an edge. It always holds, and is called only if the edge is taken."""
 
     def taken(_: Order, __: Facts) -> object:
         seen[place] = 1
@@ -152,7 +152,7 @@ def _taken(seen: bytearray, place: int) -> Guard:
 
 
 class RuleNotes:
-    """What was decided, by table; nothing is noted before `begin` and after `end`."""
+    """The recorded decisions, by table. Recording starts with `begin` and stops with `end`."""
 
     def __init__(self) -> None:
         self._tables: dict[str, tuple[set[Place], bytearray]] = {}
@@ -161,13 +161,13 @@ class RuleNotes:
         self._before: list[tuple[Any, str, Any]] = []
 
     def begin(self) -> None:
-        """Put the seam in. Where others take notes, as when pytest runs inside of pytest, they pause until `end`."""
+        """Install the wrappers. If pytest runs inside of pytest, the outer recording pauses until `end`."""
         for module in DECIDING:
             self._put(module, "decide", self._noting_decide())
         self._put(Workflow, "__init__", self._noting_init(Workflow.__init__))
 
     def end(self) -> None:
-        """Take the seam out; what was noted stays."""
+        """Remove the wrappers and keep the notes."""
         while self._before:
             owner, name, value = self._before.pop()
             setattr(owner, name, value)
@@ -201,23 +201,23 @@ class RuleNotes:
 
     def _twin(self, workflow: Workflow) -> Workflow:
         if type(workflow) is not Workflow:
-            return workflow  # A subclass may answer otherwise than its table, so it answers for itself, unnoted.
+            return workflow  # A subclass may decide differently from its table, so the notes leave it out.
         table = table_of(workflow)
         size = sum(row.size for row in rows_of(table))
         places, seen = self._tables.setdefault(table, (set(), bytearray(size)))
         if workflow in self._places:
             places.add(self._places[workflow])
         twin = self._twins[id(workflow)] = _Twin(workflow, seen)
-        # By id, as looking up weak keys takes long; so it must go before the id belongs to another.
+        # Keyed by id, because weak keys are slow. The entry must be deleted before another object gets the id.
         weakref.finalize(workflow, self._twins.pop, id(workflow), None).atexit = False
         return twin
 
     def dump(self) -> Dump:
-        """The notes, to send to another process or to report."""
+        """Return the notes, to send them to another process or to report them."""
         return {table: (sorted(places), bytes(seen)) for table, (places, seen) in self._tables.items()}
 
     def merge(self, dump: Mapping[str, tuple[Sequence[Sequence[Any]], bytes]]) -> None:
-        """Add the notes of another process."""
+        """Merge the notes of another process."""
         for table, (places, seen) in dump.items():
             known, mine = self._tables.setdefault(table, (set(), bytearray(len(seen))))
             known.update((module, file, line) for module, file, line in places)
@@ -225,7 +225,7 @@ class RuleNotes:
 
 
 def _caller() -> Place:
-    """Where the code is that has a workflow built."""
+    """Return the line that builds a workflow."""
     frame = sys._getframe(2)
     while frame.f_globals.get("__name__") in BUILDERS and frame.f_back is not None:
         frame = frame.f_back

@@ -1,7 +1,7 @@
-"""Orders driven at random: any workflow on any stores, several in lockstep, against a `Reference` of plain dicts.
+"""Random calls on any workflow and several stores in lockstep, compared with `Reference`.
 
-Made with the stateful tests of Hypothesis (https://hypothesis.readthedocs.io/en/latest/stateful.html), which finds a
-short sequence of calls where there is one that fails.
+It uses the stateful tests of Hypothesis (https://hypothesis.readthedocs.io/en/latest/stateful.html), which shrink a
+failure to a short sequence of calls.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ except ImportError as error:
     raise MissingDependency("orders_machine needs a library: pip install 'order-fsm[testing]'") from error
 
 MakeStore = Callable[[Path], Store]
-"""Opens the store that is kept in a folder, which is empty at first."""
+"""Opens the store of a folder. The folder is empty at first."""
 
 START = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
 SKUS = ("TEAPOT", "CUP", "SPOON")
 MANY = 1_000_000
 
-# The first two are there from the start.
+# `begin` creates the first two.
 _ids = st.sampled_from(["1001", "1001", "1001", "1002", "1002", "1003"])
 _new_ids = st.sampled_from(["1003", "1004", "1005", "1001"])
 _keys = st.sampled_from([None, None, None, "k1", "k2", "k3"])
@@ -122,30 +122,30 @@ def orders_machine(
     volatile: Collection[str] = (),
     facts: Mapping[str, st.SearchStrategy[Any]] | None = None,
 ) -> type[RuleBasedStateMachine]:
-    """A state machine that does the same to orders on each of some stores, and compares every answer.
+    """Return a state machine that makes the same calls on several stores and compares every result.
 
-    It creates, adopts and erases orders, fires triggers with facts, saves forms and amends orders (stale ones too),
-    comments, moves orders to a customer, sends messages again, repeats earlier calls, uses keys and references again,
-    sets, adjusts and stops tracking stock, delivers messages, lets the clock jump a day ahead and back or stand still,
-    and closes and opens the stores in between. What a call answers (the receipt, or the kind of error and the codes of
-    its reasons) and, after each step, all orders, histories, stock, counts, totals and reports must be those of the
-    reference; the messages that are delivered must be the same ones from every store. Expiry, purges and deliveries
-    that fail are left to other tests.
+    It creates, adopts and erases orders, fires triggers with facts, saves forms and amends orders (also stale ones),
+    comments, assigns orders to a customer, resends messages, repeats earlier calls, reuses keys and references, sets,
+    adjusts and stops tracking stock, delivers messages, moves the clock a day ahead or back, and closes and reopens the
+    stores. The result of each call (the receipt, or the kind of error and the codes of its reasons) must equal that of
+    the reference. After each step all orders, histories, stock, counts, totals and reports must equal the reference.
+    Every store must deliver the same messages. Other tests cover expiry, purges and failed deliveries.
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
         TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
 
     Args:
-        stores: by a name for messages, what opens a store in an empty folder, and opens it again later.
-        workflow: the rules; `shop_workflow()` where not given.
-        volatile: names of stores that end with their process; they are not closed and opened.
-        facts: by name, what to draw for facts of the shop's own, where any short text or number will not do.
+        stores: by a name for failure messages, a function that opens a store in an empty folder, and opens it again
+            later.
+        workflow: the rules, by default `shop_workflow()`.
+        volatile: names of stores that end with their process. They are never reopened.
+        facts: strategies for the shop's own facts, by name. By default a fact is any short text or number.
 
     Returns:
-        The class; its `TestCase` is what pytest runs.
+        The class. Pytest runs its `TestCase`.
 
     Raises:
-        InvalidInput: there is no store, or `volatile` or `facts` names what there is not.
+        InvalidInput: if there is no store, or `volatile` or `facts` has an unknown name.
     """
     if not stores:
         raise InvalidInput("stores must name at least one store")
@@ -160,7 +160,7 @@ def orders_machine(
     flips = st.frozensets(st.sampled_from([status.name for status in rules.statuses]), max_size=3)
 
     class OrdersMachine(_Lockstep):
-        """The rules of the machine: what may be called, with what."""
+        """The rules of the machine: the calls and their arguments."""
 
         def __init__(self) -> None:
             super().__init__(rules, stores, frozenset(volatile))
@@ -197,7 +197,7 @@ def orders_machine(
 
         @rule(order_id=_ids, nth=st.integers(0, len(fired) - 1), said=_overridable)
         def advance(self, order_id: str, nth: int, said: dict[str, Any]) -> None:
-            """Fire a trigger that has a row in the order's state. Most triggers have none in most states."""
+            """Fire a trigger that has a row in the order's state. Most triggers have no row in most states."""
             life = self.reference.lives.get(order_id)
             state = life[-1][0].state if life else UNFINISHED
             if there := [trigger for trigger in fired if rules.edges_from(state, trigger)]:
@@ -218,7 +218,7 @@ def orders_machine(
             given=st.fixed_dictionaries({}, optional=_goods),
         )
         def move_goods(self, order_id: str, nth: int, part: int, given: dict[str, Any]) -> None:
-            """Ship, return or recall a part of an order, or all of it. Place the order first."""
+            """Place an order, then ship, return or recall a part of it or all of it."""
             life = self.reference.lives.get(order_id)
             order = life[-1][0] if life else None
             state = UNFINISHED if order is None else order.state
@@ -247,7 +247,7 @@ def orders_machine(
         def amend_lines(
             self, order_id: str, lines: tuple[Line, ...], how: str, stale: int, said: dict[str, Any]
         ) -> None:
-            """Amend the lines to any, to the shipped pieces, or to one piece more of each."""
+            """Amend the lines to any lines, to the shipped pieces, or to one more piece of each."""
             life = self.reference.lives.get(order_id)
             order = life[-1][0] if life else None
             if order is not None and how == "raised":
@@ -315,7 +315,7 @@ def orders_machine(
 
         @rule(sku=_skus, available=st.integers(0, 4), off=st.sampled_from([None, None, 0, 0, 1]), backorder=_backorder)
         def set_stock(self, sku: str, available: int, off: int | None, backorder: bool | None) -> None:
-            """Set stock, sometimes against the number that a form showed, sometimes against a stale one."""
+            """Set stock, sometimes with the expected number, sometimes with a stale one."""
             expected = None if off is None else self.reference.on_hand.get(sku, 0) + off
             self.call("set_stock", sku=sku, available=available, expected=expected, backorder=backorder)
 
@@ -359,10 +359,10 @@ def _with_facts(
 
 
 class _Lockstep(RuleBasedStateMachine):
-    """The stores and the reference, and how one call is made on all of them.
+    """The stores and the reference, and the way to make one call on all of them.
 
     Attributes:
-        kept: the calls that were made under keys which stand for something.
+        kept: the calls whose keys are used.
     """
 
     def __init__(self, workflow: Workflow, stores: Mapping[str, MakeStore], volatile: frozenset[str]) -> None:
@@ -381,7 +381,7 @@ class _Lockstep(RuleBasedStateMachine):
             self._open(name)
 
     def teardown(self) -> None:
-        """See that what is left in the outboxes agrees, and close everything."""
+        """Compare the messages that are left in the outboxes, and close the stores."""
         try:
             self.compare_messages()
         finally:
@@ -395,33 +395,33 @@ class _Lockstep(RuleBasedStateMachine):
         self.shops[name] = Orders(self._opened[name], workflow=self._workflow, clock=lambda: self.now)
 
     def reopen(self) -> None:
-        """Close the stores that outlive it, and open them again."""
+        """Close the durable stores, and open them again."""
         for name in [name for name in self._opened if name not in self._volatile]:
             self._opened[name].close()
             self._open(name)
 
     def call(self, name: str, **given: Any) -> None:
-        """Make one call on the reference and on every store, and compare what they answer."""
+        """Make one call on the reference and on every store, and compare the results."""
         wanted = _answer(lambda: getattr(self, f"_{name}_in_reference")(**given))
         for store, orders in self.shops.items():
             answer = _answer(lambda orders=orders: getattr(self, f"_{name}_in")(orders, **given))  # type: ignore[misc]
-            assert answer == wanted, f"{name} of {given} on {store!r}: {answer}\nis not what it should be: {wanted}"
+            assert answer == wanted, f"{name} of {given} on {store!r}: {answer}\nexpected: {wanted}"
         key = given.get("said", given).get("key")
         if key in self.reference.keys and (name, given) not in self.kept:
             self.kept.append((name, given))
 
     def compare_all(self) -> None:
-        """Compare everything that can be asked."""
+        """Compare the results of all reads."""
         wanted = self.reference.orders()
         for store, orders in self.shops.items():
             found = orders.find(limit=2)
             while len(found) < len(wanted) and (page := orders.find(limit=2, after=found[-1].id if found else None)):
                 found += page
-            assert exact(found) == exact(wanted), f"the orders found in {store!r} are not what was done to them"
+            assert exact(found) == exact(wanted), f"{store!r} finds other orders than the reference"
             for order in wanted:
-                assert exact(orders.get(order.id)) == exact(order), f"order {order.id!r} in {store!r} is another one"
+                assert exact(orders.get(order.id)) == exact(order), f"order {order.id!r} in {store!r} differs"
                 history = tuple(entry for _, entry in self.reference.lives[order.id])
-                assert exact(orders.history(order.id)) == exact(history), f"its history in {store!r} is another one"
+                assert exact(orders.history(order.id)) == exact(history), f"its history in {store!r} differs"
             parts = [order.id for order in wanted if self.reference.part_dispatched(order)]
             found = orders.queue("part_dispatched", limit=MANY)
             assert [order.id for order in found] == parts, f"the queue of part-dispatched orders in {store!r} is wrong"
@@ -441,7 +441,7 @@ class _Lockstep(RuleBasedStateMachine):
                 self.compare_interval(store, since, until)
 
     def compare_interval(self, store: str, since: datetime | None, until: datetime | None) -> None:
-        """Compare what a store says about an interval."""
+        """Compare the reads of an interval."""
         orders, reference = self.shops[store], self.reference
         for customer in (None, "ann"):
             wanted, found = reference.placed(since, until, customer), list[Order]()
@@ -451,13 +451,13 @@ class _Lockstep(RuleBasedStateMachine):
                 )
             ):
                 found += page
-            assert exact(found) == exact(wanted), f"{store!r} finds other orders that were placed in an interval"
+            assert exact(found) == exact(wanted), f"{store!r} finds other orders of an interval"
             totals = reference.dated_totals(since, until, customer)
             assert orders.totals(customer, since, until) == totals, f"{store!r} has other totals in an interval"
         assert orders.report(since, until) == reference.report(since, until), f"the report of {store!r} is wrong"
 
     def compare_messages(self) -> None:
-        """Deliver what waits in the outboxes, and compare it between the stores."""
+        """Deliver the messages in the outboxes, and compare them between the stores."""
         told: dict[str, dict[str, list[Message]]] = {}
         for store, orders in self.shops.items():
             delivered: list[Message] = []
@@ -469,7 +469,7 @@ class _Lockstep(RuleBasedStateMachine):
         for store, messages in told.items():
             assert messages == told[first], f"{store!r} and {first!r} deliver other messages"
 
-    # Each call, on the reference and on a store
+    # Each call on the reference and on a store
 
     def _new(self, order_id: str, total: Any, lines: tuple[Line, ...], customer: str | None, at: datetime) -> Order:
         counted = self._workflow.counts.matches(frozenset())
@@ -582,14 +582,15 @@ class _Lockstep(RuleBasedStateMachine):
 
 
 def _plain(message: Message) -> Message:
-    """Return a message without the part of its id that differs between stores."""
+    """Return a message without the part of its id that depends on the store."""
     return evolve(message, id=message.id.rpartition("-")[0])
 
 
 def _answer(call: Callable[[], object]) -> object:
-    """Return the answer of a call, or its error: the kind, and the codes of the reasons in any sequence.
+    """Return the result of a call, or its kind of error with the codes of its reasons.
 
-    The answer to a repeated call does not know which pieces the order held at that version, so these are left out.
+    The codes have no sequence. The result of a repeated call does not have the pieces that the order held at that
+    version, so the comparison leaves them out.
     """
     try:
         answer = call()

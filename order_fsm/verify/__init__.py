@@ -1,4 +1,4 @@
-"""Proofs about a table of rules: what it can never do, always does, and can always still do.
+"""Prove claims about a table of rules, over every state and every outcome of guards.
 
 from order_fsm import shop_workflow
 from order_fsm.verify import Never, assert_proof

@@ -1,4 +1,4 @@
-"""The requests that a proof makes of an order, and the moves of another buyer, within bounds."""
+"""The requests of a proof, and the moves of another buyer, within bounds."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from order_fsm.rules.rule import AMEND
 from order_fsm.verify.worlds import ITEM, NOTHING, Ask, World
 
 TOTALS = (Decimal(2), Decimal(0))
-"""The totals of new orders: one that is paid in part, in full or in excess, and a free one."""
+"""The totals of new orders: one to pay in part, in full or in excess, and one of a free order."""
 
 ROWS = {Decimal(2): 3, Decimal(1): 2, Decimal(0): 1}
-"""By total of an order, the limit of its ledger rows."""
+"""The largest number of ledger rows, by total of the order."""
 
 AMENDED = {Decimal(2): Decimal(1), Decimal(1): Decimal(2), Decimal(0): Decimal(1)}
-"""By total of an order, the total that an amendment gives it: lower, higher, and no longer free."""
+"""The total after an amendment, by total before it: lower, higher, and no longer free."""
 
 AMENDED_ROWS = {Decimal(2): 2, Decimal(1): 2, Decimal(0): 0}
-"""By total of an order, the most ledger rows with which it is amended."""
+"""The largest number of ledger rows of an amended order, by total of the order."""
 
 NEW_TOTAL = Decimal(2)
 LINES = ((), (Line(ITEM, 1),), (Line(ITEM, 2),))
-"""The lines that an amendment gives an order that costs `NEW_TOTAL` and has no ledger rows: none, one piece, two.
-Nothing is paid for other lines than those of a new order."""
+"""The lines after an amendment of an order over `NEW_TOTAL` without ledger rows: no line, one piece, two pieces.
+The order is paid only with its first lines."""
 
 CORRECTED_ROWS = 2
-"""The limit of ledger rows of an order with amended credits. The amendment records one of them."""
+"""The largest number of ledger rows of an order with amended credits. The amendment records one of them."""
 
 PAYMENTS = 2
-"""No payment is tried on an order with this many ledger rows."""
+"""An order with this many ledger rows gets no further payment."""
 
 CONTESTED_ROWS = 1
-"""The other buyer only takes the item while the order has at most this many ledger rows."""
+"""The other buyer takes the item only while the order has at most this many ledger rows."""
 
 PART, EXCESS, NO_SUCH_SUM = Decimal(1), Decimal(3), Decimal(99)
 REASON = "why"
 
 
 def asks(world: World) -> Iterator[Ask]:
-    """Yield the requests that a proof makes of the order of a world.
+    """Yield the requests of a proof in a world.
 
-    Every trigger comes bare. If a rule of it is open, it also comes with a reason and with an override, if a guard
-    reads them. A trigger that records money comes by hand and from a gateway: with all, a part, too much, nothing, and
-    another currency. The last online payment is delivered again. An amendment comes with another total, and while the
-    ledger is short with other credits. Facts of other kinds are left out.
+    Every trigger is fired without facts. If one of its rules is open, it is also fired with a reason and with an
+    override, if a guard reads them. A trigger that records money is fired by hand and by a gateway: with the whole
+    amount, a part, too much, nothing, and another currency. The last online payment is delivered again. An amendment
+    sets another total, and also other credits while the ledger is short. Other facts are not tried.
     """
     workflow = world.workflow
     full = len(world.order.payments) >= _limit(world)
@@ -64,7 +64,7 @@ def asks(world: World) -> Iterator[Ask]:
             continue
         yield Ask(trigger)
         edges = workflow.edges_from(world.order.state, trigger)
-        if not edges:  # Refused, whatever the request says.
+        if not edges:  # Every request is refused.
             continue
         guards = [guard for edge in edges for guard in edge.guards]
         if guards:  # Nothing else reads the comment.
@@ -84,7 +84,7 @@ def asks(world: World) -> Iterator[Ask]:
 
 
 def _limit(world: World) -> int:
-    """Return the number of ledger rows from which no money is recorded."""
+    """Return the number of ledger rows at which the proof stops recording money."""
     order = world.order
     if order.lines != LINES[1]:
         return 0
@@ -120,7 +120,7 @@ def _payments(trigger: str, order: Order) -> Iterator[Ask]:
 
 
 def _returns(trigger: str, kind: PaymentKind, order: Order) -> Iterator[Ask]:
-    """Yield requests about money that goes back, or that comes back."""
+    """Yield requests about refunds, reversals and their failures."""
     few = len(order.payments) <= CONTESTED_ROWS
     for amount in (PART, NO_SUCH_SUM, ZERO) if few else (PART,):
         yield Ask(trigger, {"amount": amount}, REASON)
@@ -135,7 +135,7 @@ def _returns(trigger: str, kind: PaymentKind, order: Order) -> Iterator[Ask]:
 
 
 def _once_more(trigger: str, order: Order) -> Iterator[Ask]:
-    """Yield the last online payment, delivered again."""
+    """Yield a redelivery of the last online payment."""
     for row in reversed(order.payments):
         if row.kind == "captured" and row.reference is not None:
             yield Ask(trigger, {"amount": row.amount, "currency": row.currency, "reference": row.reference})
@@ -143,7 +143,7 @@ def _once_more(trigger: str, order: Order) -> Iterator[Ask]:
 
 
 def bought_elsewhere(world: World) -> Iterator[World]:
-    """Yield the world after the other buyer takes the item, in stock or not, or returns it."""
+    """Yield the world after the other buyer takes the item, even out of stock, or returns it."""
     if world.taken:
         yield world.sold(-1)
     elif _contested(world):

@@ -1,4 +1,4 @@
-"""What a proof can be asked to prove: the base of all claims, and of those about the table of rules alone."""
+"""The base classes of claims: of all claims, and of claims about the table of rules."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def _known(value: object) -> Known:
 
 
 class Claim(ABC):
-    """What a proof can be asked to prove."""
+    """The base of all claims."""
 
     __slots__ = ()
 
     @abstractmethod
     def __str__(self) -> str:
-        """The claim as a sentence."""
+        """Return the claim as a sentence."""
 
     def check_names(self, workflow: Workflow) -> None:
-        """See that the workflow has all that the claim names.
+        """Check that the workflow has every name of the claim.
 
         Raises:
-            InvalidInput: a status or guard that it does not have.
-            UnknownTrigger: a trigger that it does not have.
+            InvalidInput: if the workflow does not have a status or guard of the claim.
+            UnknownTrigger: if the workflow does not have a trigger of the claim.
         """
         known = tuple(self._known_triggers(workflow))
         for trigger in self._triggers():
@@ -55,29 +55,29 @@ class Claim(ABC):
 
 @frozen(eq=False, repr=False, kw_only=True)
 class TableClaim(Claim):
-    """A claim about the table of rules alone: statuses, rows, and any outcome of guards.
+    """A claim about the table of rules: statuses, rows, and every outcome of guards.
 
     Attributes:
-        guards: what is known of guards, by their codes. A guard that is not named may hold and may fail at any time,
-            as an override may pass a policy guard at any time. `{"not_paid": When(has={"paid"})}` says that it holds
-            just where the order is paid; True that it always holds, False that it never does. Nobody overrides a guard
-            that is named: so the rules are proved as they are without override.
+        guards: assumptions about guards, by their codes. True: the guard always holds. False: it never holds.
+            `{"not_paid": When(has={"paid"})}`: it holds if and only if the order is paid. A guard without an assumption
+            may hold or fail at any time, because an override may pass a policy guard at any time. The proof never
+            overrides a guard that has an assumption.
     """
 
     guards: Known = field(default=MappingProxyType({}), converter=_known)
 
     @abstractmethod
     def failure(self, graph: Graph) -> Failure | None:
-        """How it fails, by the shortest way; None where it holds.
+        """Return the failure with the shortest path, or None if the claim holds.
 
         Args:
-            graph: what the workflow can do, given what the claim knows of guards.
+            graph: the states and edges of the workflow under the assumptions of the claim.
         """
 
     def check_names(self, workflow: Workflow) -> None:
         super().check_names(workflow)
-        told = [known for known in self.guards.values() if isinstance(known, When)]
-        check_statuses(self, workflow, *self._conditions(), *told)
+        assumed = [known for known in self.guards.values() if isinstance(known, When)]
+        check_statuses(self, workflow, *self._conditions(), *assumed)
         codes = {guard.code: None for rule in workflow.rules for guard in rule.guards}
         for code in self.guards:
             if code not in codes:
@@ -88,10 +88,10 @@ class TableClaim(Claim):
 
 
 def check_statuses(claim: Claim, workflow: Workflow, *conditions: When) -> None:
-    """See that a workflow has the statuses of the conditions of a claim.
+    """Check that a workflow has the statuses of a claim's conditions.
 
     Raises:
-        InvalidInput: a status that it does not have.
+        InvalidInput: if the workflow does not have one of the statuses.
     """
     for when in conditions:
         for name in sorted(when.has | when.has_any | when.lacks):
@@ -100,8 +100,8 @@ def check_statuses(claim: Claim, workflow: Workflow, *conditions: When) -> None:
                 raise InvalidInput(f"claim {str(claim)!r}: a status must be one of {known}, not {name!r}")
 
 
-def said(when: When) -> str:
-    """A condition in words."""
+def condition_text(when: When) -> str:
+    """Return a condition in words."""
     parts = [" and ".join(sorted(when.has))] if when.has else []
     if when.has_any:
         parts.append(" or ".join(sorted(when.has_any)))
@@ -110,10 +110,12 @@ def said(when: When) -> str:
     return ", ".join(parts)
 
 
-def given(guards: Known) -> str:
-    """What is known of guards, in words."""
-    told = [
-        f"{code} holds where {said(known)}" if isinstance(known, When) else f"{code} {'holds' if known else 'fails'}"
+def assumptions_text(guards: Known) -> str:
+    """Return the assumptions about guards in words."""
+    parts = [
+        f"{code} holds if {condition_text(known)}"
+        if isinstance(known, When)
+        else f"{code} {'holds' if known else 'fails'}"
         for code, known in guards.items()
     ]
-    return f" (given that {'; '.join(told)})" if told else ""
+    return f" (given that {'; '.join(parts)})" if parts else ""

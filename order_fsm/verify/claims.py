@@ -1,4 +1,4 @@
-"""Claims about a table of rules: what must be so in every state that an order can come to, and on every way there."""
+"""Claims about a table of rules, over every reachable state and every path to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.model import When, statuses_of
 from order_fsm.rules.rule import Edge
-from order_fsm.verify.claim import TableClaim, given, said
+from order_fsm.verify.claim import TableClaim, assumptions_text, condition_text
 from order_fsm.verify.failures import Failure, along, closed, lacking, named, rows_that
 from order_fsm.verify.graph import Graph
 
@@ -25,7 +25,7 @@ def _name(_: object, attribute: Attribute[str], value: object) -> None:
 
 @frozen(eq=False, repr=False)
 class _OnStatuses(TableClaim):
-    """A claim about a condition on the statuses of an order: `has` all, `has_any` at least one, `lacks` all."""
+    """A claim about statuses: the order has all of `has`, one of `has_any`, and no status of `lacks`."""
 
     has: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
     has_any: frozenset[str] = field(default=frozenset(), converter=_names, kw_only=True)
@@ -37,7 +37,7 @@ class _OnStatuses(TableClaim):
 
     @property
     def when(self) -> When:
-        """The condition."""
+        """Return the condition."""
         return When(has=self.has, has_any=self.has_any, lacks=self.lacks)
 
     def _conditions(self) -> Iterable[When]:
@@ -46,7 +46,7 @@ class _OnStatuses(TableClaim):
 
 @frozen(eq=False, repr=False)
 class _InSomeStates(_OnStatuses):
-    """A claim about a condition, in the states that meet another one."""
+    """A claim about a condition in the states that match `where`."""
 
     where: When = field(factory=When, kw_only=True)
 
@@ -56,10 +56,10 @@ class _InSomeStates(_OnStatuses):
 
 @frozen(eq=False, repr=False)
 class Never(_OnStatuses):
-    """No order ever comes to a state that meets the condition."""
+    """No order reaches a state that matches the condition."""
 
     def __str__(self) -> str:
-        return f"never {said(self.when)}{given(self.guards)}"
+        return f"never {condition_text(self.when)}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -72,11 +72,11 @@ class Never(_OnStatuses):
 
 @frozen(eq=False, repr=False)
 class Always(_InSomeStates):
-    """Every order that stands in a state meeting `where` meets the condition too; without `where`, every order."""
+    """Every state that matches `where` matches the condition too. Without `where`: every state."""
 
     def __str__(self) -> str:
-        where = "" if self.where == When() else f" where {said(self.where)}"
-        return f"always {said(self.when)}{where}{given(self.guards)}"
+        where = "" if self.where == When() else f" if {condition_text(self.where)}"
+        return f"always {condition_text(self.when)}{where}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when, where = self.when, self.where
@@ -92,10 +92,10 @@ class Always(_InSomeStates):
 
 @frozen(eq=False, repr=False)
 class Reachable(_OnStatuses):
-    """Some order can come to a state that meets the condition, if its guards let it."""
+    """An order can reach a state that matches the condition, for some outcome of the guards."""
 
     def __str__(self) -> str:
-        return f"reachable: {said(self.when)}{given(self.guards)}"
+        return f"reachable: {condition_text(self.when)}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -107,14 +107,14 @@ class Reachable(_OnStatuses):
 
 @frozen(eq=False, repr=False)
 class CanAlwaysReach(_InSomeStates):
-    """From every state that an order comes to, and that meets `where`, it can come to one that meets the condition.
+    """From every reachable state that matches `where`, an order can reach the condition.
 
-    A guard that may hold counts as one that can be made to hold.
+    The proof assumes that somebody can make a guard hold, if the guard may hold at all.
     """
 
     def __str__(self) -> str:
-        where = "" if self.where == When() else f" from {said(self.where)}"
-        return f"can always reach {said(self.when)}{where}{given(self.guards)}"
+        where = "" if self.where == When() else f" from {condition_text(self.where)}"
+        return f"can always reach {condition_text(self.when)}{where}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -127,12 +127,12 @@ class CanAlwaysReach(_InSomeStates):
 
 @frozen(eq=False, repr=False)
 class Requires(_OnStatuses):
-    """A trigger fires only in states that meet the condition."""
+    """A trigger fires only in states that match the condition."""
 
     trigger: str = field(validator=_name)
 
     def __str__(self) -> str:
-        return f"{self.trigger} requires {said(self.when)}{given(self.guards)}"
+        return f"{self.trigger} requires {condition_text(self.when)}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         when = self.when
@@ -151,12 +151,12 @@ class Requires(_OnStatuses):
 
 @frozen(eq=False, repr=False)
 class Undoes(TableClaim):
-    """Wherever a trigger changed the statuses, another one can change them back, and to nothing else.
+    """Another trigger reverts each change of statuses that a trigger makes.
 
-    It fails too where the trigger never changes any.
+    It may lead to no other statuses. The claim also fails if the trigger never changes a status.
 
     Attributes:
-        trigger: what is undone.
+        trigger: the trigger that is undone.
         by: the trigger that undoes it.
     """
 
@@ -164,7 +164,7 @@ class Undoes(TableClaim):
     by: str = field(validator=_name, kw_only=True)
 
     def __str__(self) -> str:
-        return f"{self.trigger} is undone by {self.by}{given(self.guards)}"
+        return f"{self.trigger} is undone by {self.by}{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         done = [edge for edge in graph.edges if edge.rule.trigger == self.trigger and edge.source != edge.target]
@@ -174,7 +174,7 @@ class Undoes(TableClaim):
         return min(failures, key=lambda failure: len(failure.path), default=None)
 
     def _failures(self, graph: Graph, edge: Edge) -> Iterator[Failure]:
-        """How what one edge did is not undone, or done into something else."""
+        """Yield the failures to undo one edge: no edge back, or an edge to another state."""
         undoing = [other for other in graph.edges_from(edge.target) if other.rule.trigger == self.by]
         moving = [other for other in undoing if other.target != edge.target]
         if not moving:
@@ -192,14 +192,14 @@ class Undoes(TableClaim):
 
 @frozen(eq=False, repr=False)
 class Conserves(TableClaim):
-    """Stock and totals follow the state: on every way an order takes its stock before it gives it back.
+    """Stock and totals follow the state: on every path, an order takes its stock before it returns it.
 
-    As both are derived from the state alone, taking and giving back come in turn if the state in which an order is
-    created neither holds stock nor counts: creating it moves none.
+    The engine derives both from the state alone. Taking and returning therefore alternate if an order in its first
+    state holds no stock and does not count, because creating an order then moves no stock and no totals.
     """
 
     def __str__(self) -> str:
-        return f"stock and totals are taken and given back in turn{given(self.guards)}"
+        return f"orders take and return stock and totals alternately{assumptions_text(self.guards)}"
 
     def failure(self, graph: Graph) -> Failure | None:
         workflow = graph.workflow
@@ -207,17 +207,17 @@ class Conserves(TableClaim):
         for what, has in (("holds_stock", workflow.holds), ("counts", workflow.counts_in)):
             if has(start):
                 ended = next((state for state in graph.states if not has(state)), start)
-                hint = f"{what}: it is true of a new order, so the way that ends it gives back what was never taken"
+                hint = f"{what}: true of a new order, so the path that ends it returns what no path took"
                 return along(self, ended, graph.path_to(ended), [hint])
         return None
 
 
 def _from_the_start() -> list[str]:
-    return ["the claim: it is not so of a new order already"]
+    return ["the claim: a new order does not meet the condition"]
 
 
 def _distance(when: When, state: str) -> int:
-    """How many statuses must be ticked or unticked in a state to meet a condition."""
+    """Return how many statuses must change in a state to match a condition."""
     statuses = statuses_of(state)
     return (
         len(when.has - statuses)
@@ -227,12 +227,12 @@ def _distance(when: When, state: str) -> int:
 
 
 def _in_the_way(graph: Graph, when: When, state: str) -> list[str]:
-    """What keeps an order in a state from meeting a condition: the rules that would bring it nearer."""
+    """Return why an order in a state cannot match a condition: the closed rules that lead nearer to it."""
     statuses = statuses_of(state)
     add = when.has - statuses
     if when.has_any.isdisjoint(statuses):
         add |= when.has_any
     drop = when.lacks & statuses
-    told = closed(graph.workflow, state, rows_that(graph.workflow, add=add, drop=drop))
-    told += [f"{name}: no rule unticks it" for name in sorted(drop) if not rows_that(graph.workflow, drop=[name])]
-    return told
+    hints = closed(graph.workflow, state, rows_that(graph.workflow, add=add, drop=drop))
+    hints += [f"{name}: no rule unticks it" for name in sorted(drop) if not rows_that(graph.workflow, drop=[name])]
+    return hints

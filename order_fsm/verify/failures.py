@@ -1,4 +1,4 @@
-"""How a claim fails, told so that a person sees at once what to change."""
+"""Failures of claims: the shortest path, and the rows to change."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @frozen(eq=False)
 class Failure:
-    """A claim that does not hold, shown by the shortest way to where it does not.
+    """A claim that does not hold, with the shortest path that shows it.
 
     Attributes:
         claim: the claim.
-        state: the name of the state that shows it; of a claim on a trigger, the state in which that fires.
-        path: the triggers that lead there from an unfinished order, and the one that should not fire, if any.
-        steps: the same, each with its row of the table, what was said with it, and the state after it.
-        hints: which rows to look at, and what they lack.
+        state: the name of the state that shows the failure. For a claim about a trigger, the state in which it fires.
+        path: the triggers that lead from an unfinished order to that state, then the one that should not fire, if any.
+        steps: the same, each with its row of the table, its facts, and the state after it.
+        hints: the rows to look at, and the conditions that they lack.
     """
 
     claim: object
@@ -41,7 +41,7 @@ class Failure:
 
 
 def along(claim: object, state: str, edges: Sequence[Edge], hints: Iterable[str]) -> Failure:
-    """The failure of a claim that a walk along edges shows."""
+    """Return the failure that a path of edges shows."""
     width = max((len(edge.rule.trigger) for edge in edges), default=0)
     steps = (
         f"{edge.rule.trigger:<{width}}  {f'(row {edge.row})':<8}  -> {edge.target}{_override(claim, edge)}"
@@ -75,21 +75,21 @@ def _fails(guard: Guard, edge: Edge) -> bool:
     )
     try:
         return not guard.test(order, {"comment": "", "shortages": (), "amount": Decimal(1), "currency": "GBP"})
-    except Exception:  # A guard of the shop may ask for facts. Whether it holds is not known then.
+    except Exception:  # A guard of the shop may need facts.
         return False
 
 
 def named(row: int, rule: Rule) -> str:
-    """A rule as failures name it."""
+    """Return the name of a rule in failures."""
     return f"row {row} ({rule.trigger})"
 
 
 def lacking(edge: Edge, when: When) -> list[str]:
-    """What would have closed a rule in the state from which it should not have been taken.
+    """Return the conditions that would close a rule in a state.
 
     Args:
-        edge: the rule, where it was taken.
-        when: the condition on the state in which it must not be open.
+        edge: the rule, and the state in which it was taken.
+        when: the condition on states in which the rule must not be open.
     """
     statuses = statuses_of(edge.source)
     rule = edge.rule
@@ -101,23 +101,23 @@ def lacking(edge: Edge, when: When) -> list[str]:
 
 
 def closed(workflow: Workflow, state: str, rows: Iterable[int]) -> list[str]:
-    """Why rules are not open in a state.
+    """Return why rules are not open in a state.
 
     Args:
-        workflow: whose rules.
+        workflow: has the rules.
         state: the name of the state.
-        rows: their numbers in the table, from 1.
+        rows: the numbers of the rules in the table, from 1.
     """
-    told: list[str] = []
+    hints: list[str] = []
     for row in rows:
         rule = workflow.rules[row - 1]
         reasons = "; ".join(reason.message for reason in rule.unmet(statuses_of(state)))
-        why = f"closed there: {reasons}" if reasons else "open there, but never taken or leading elsewhere"
-        told.append(f"{named(row, rule)}, {why}")
-    return told
+        why = f"closed there: {reasons}" if reasons else "open there, and never taken or leading elsewhere"
+        hints.append(f"{named(row, rule)}, {why}")
+    return hints
 
 
 def rows_that(workflow: Workflow, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> list[int]:
-    """The numbers of the rules that tick one of some statuses, or untick one of others."""
+    """Return the numbers of the rules that tick a status of `add` or untick one of `drop`."""
     adds, drops = frozenset(add), frozenset(drop)
     return [row for row, rule in enumerate(workflow.rules, start=1) if rule.adds & adds or rule.drops & drops]

@@ -1,4 +1,4 @@
-"""The requests that a proof makes of an order of several pieces, about its goods. See `order_fsm.verify.ledger`."""
+"""The requests of a proof about the goods of an order. See `order_fsm.verify.ledger`."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from order_fsm.verify.asks import REASON
 from order_fsm.verify.worlds import ITEM, NOTHING, Ask, World
 
 PIECES = 2
-"""The pieces that the shop has, and that a new order wants."""
+"""The number of pieces that the shop has and a new order wants."""
 
 GOODS_TOTAL = Decimal(3)
 """The total of that order."""
 
 AMENDED_PIECES = (1, 2, 3)
-"""By amendments, the pieces that it wants."""
+"""The numbers of pieces that the order wants after an amendment."""
 
 LOST = 1
-"""While this many pieces are lost, none is returned without `restock`."""
+"""While this many pieces are lost, every return has `restock=True`."""
 
 ONE = {"items": {ITEM: 1}}
 TOO_MANY = {"items": {ITEM: 9}}
 
 
 def goods_asks(world: World) -> Iterator[Ask]:
-    """Yield the requests that a proof makes of the order of a world.
+    """Yield the requests of a proof in a world.
 
-    Every trigger comes bare. If a rule of it is open, it also comes with a reason, and with an override if a guard
-    reads one. A trigger that records goods comes with one piece, with all, and with too many. The order is paid once,
-    and no money goes back.
+    Every trigger is fired without facts. If one of its rules is open, it is also fired with a reason, and with an
+    override if a guard reads one. A trigger that records goods is fired with one piece, with all, and with too many.
+    The order is paid once and gets no refund.
     """
     workflow, order = world.workflow, world.order
     for trigger in workflow.triggers:
@@ -49,7 +49,7 @@ def goods_asks(world: World) -> Iterator[Ask]:
             continue
         yield Ask(trigger)
         edges = workflow.edges_from(order.state, trigger)
-        if not edges:  # Refused, whatever the request says.
+        if not edges:  # Every request is refused.
             continue
         guards = [guard for edge in edges for guard in edge.guards]
         goods = workflow.goods_of(trigger)

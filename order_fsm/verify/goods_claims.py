@@ -1,4 +1,4 @@
-"""Claims about the goods of an order under the shop's rules, each in a sentence."""
+"""Claims about the goods of an order under the shop's rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _stock_is_that_of_the_order(world: World) -> bool:
     return (world.stock.held, world.stock.out) == (world.holds, drawn)
 
 
-def _holds_what_is_left(world: World) -> bool:
+def _holds_pieces_left(world: World) -> bool:
     order = world.order
     return world.holds == (sum(order.to_ship.values()) if order.counted else 0)
 
@@ -47,7 +47,7 @@ def _dispatched_is_shipped(world: World) -> bool:
 
 
 def _amended_when_not_live(world: World) -> bool:
-    """Whether the order was amended when `dispatched` could not be ticked. The next `dispatch` ticks it."""
+    """Return whether an amendment left `dispatched` unticked. The next `dispatch` ticks it."""
     amended = [entry.after for entry in world.history if entry.trigger == AMEND]
     return any("sent" not in statuses or "cancelled" in statuses for statuses in amended)
 
@@ -57,7 +57,7 @@ def _out_is_live(world: World) -> bool:
     return ("sent" in statuses and "cancelled" not in statuses) or not world.order.out
 
 
-def _part_stands_in_its_queue(world: World) -> bool:
+def _is_in_part_dispatched(world: World) -> bool:
     order = world.order
     live = "sent" in order.statuses and "cancelled" not in order.statuses
     part = live and bool(order.goods.shipped) and any(order.to_ship.values())
@@ -71,7 +71,7 @@ def _goods_stay(step: Step) -> bool:
     return step.ask.trigger in GOODS_MOVE or step.after.order.shipments is step.before.order.shipments
 
 
-def _ships_what_is_asked(step: Step) -> bool:
+def _ships_named_pieces(step: Step) -> bool:
     before, after = step.before, step.after
     asked = _asked(step, before.order.to_ship)
     return (
@@ -81,7 +81,7 @@ def _ships_what_is_asked(step: Step) -> bool:
     )
 
 
-def _returns_what_is_asked(step: Step) -> bool:
+def _returns_named_pieces(step: Step) -> bool:
     before, after = step.before, step.after
     asked = _asked(step, before.order.out)
     shelved = 0 if step.ask.facts.get("restock") is False else asked
@@ -97,13 +97,13 @@ def _changes_no_box(step: Step) -> bool:
     return step.after.order.statuses == step.before.order.statuses
 
 
-def _is_to_be_shipped_again(step: Step) -> bool:
+def _is_left_to_ship(step: Step) -> bool:
     order = step.after.order
     return not order.out and order.to_ship == order.quantities and step.after.stock.lost == step.before.stock.lost
 
 
 def _amendment_moves_the_difference(step: Step) -> bool:
-    """Whether an amendment takes the pieces that it adds, and gives back those that it removes."""
+    """Return whether an amendment takes the pieces that it adds and returns those that it removes."""
     before, after = step.before, step.after
     more = sum(after.order.to_ship.values()) - sum(before.order.to_ship.values())
     taken = more if before.order.counted else 0
@@ -111,7 +111,7 @@ def _amendment_moves_the_difference(step: Step) -> bool:
 
 
 def _on_the_shelf(world: World) -> int:
-    """Return the pieces that the order left on the shelf, those that the other buyer took since included."""
+    """Return the pieces that the order left on the shelf, including those that the other buyer took since."""
     return world.on_hand + world.taken
 
 
@@ -121,18 +121,18 @@ def _asked(step: Step, all_of: dict[str, int]) -> int:
 
 
 GOODS = (
-    EveryOrder("available, held, out and lost pieces together are constant", _stock_is_constant),
-    EveryOrder("the stock holds and misses the pieces that the order holds and has out", _stock_is_that_of_the_order),
-    EveryOrder("a live order holds what it has left to ship, and no other order holds anything", _holds_what_is_left),
-    EveryOrder("no more is out than was ordered and shipped, and no number of pieces is below zero", _out_is_ordered),
+    EveryOrder("the sum of available, held, out and lost pieces is constant", _stock_is_constant),
+    EveryOrder("the held and out pieces of the stock are those of the order", _stock_is_that_of_the_order),
+    EveryOrder("a live order holds the pieces that it has left to ship, and any other order holds no pieces", _holds_pieces_left),
+    EveryOrder("the pieces that are out were ordered and shipped, and no number of pieces is below zero", _out_is_ordered),
     EveryOrder("an order with lines is dispatched if and only if something was shipped and nothing is left", _dispatched_is_shipped),
-    EveryOrder("goods are out of orders alone that are sent and not cancelled", _out_is_live),
-    EveryOrder("a live order of which a part was shipped stands in part_dispatched, and no other does", _part_stands_in_its_queue),
-    EveryChange("goods move by dispatch, return_items and undispatch alone", _goods_stay),
-    EveryChange("dispatch ships the pieces that it names or all that are left, from those that the order holds", _ships_what_is_asked, of=("dispatch",)),
-    EveryChange("return_items takes the pieces back that it names or all that are out, for the shelf unless restock=False", _returns_what_is_asked, of=("return_items",)),
+    EveryOrder("only orders that are sent and not cancelled have goods out", _out_is_live),
+    EveryOrder("an order is in part_dispatched if and only if it is live and partly shipped", _is_in_part_dispatched),
+    EveryChange("only dispatch, return_items and undispatch move goods", _goods_stay),
+    EveryChange("dispatch ships the pieces that it names, or all that are left, from those that the order holds", _ships_named_pieces, of=("dispatch",)),
+    EveryChange("return_items takes back the pieces that it names, or all that are out, to the shelf unless restock=False", _returns_named_pieces, of=("return_items",)),
     EveryChange("return_items changes no box", _changes_no_box, of=("return_items",)),
-    EveryChange("after undispatch nothing is out, and all is to be shipped again", _is_to_be_shipped_again, of=("undispatch",)),
-    EveryChange("an amendment takes the pieces that it adds and gives back those that it removes", _amendment_moves_the_difference, of=(AMEND,)),
+    EveryChange("after undispatch no pieces are out, and all are left to ship", _is_left_to_ship, of=("undispatch",)),
+    EveryChange("an amendment takes the pieces that it adds and returns those that it removes", _amendment_moves_the_difference, of=(AMEND,)),
 )  # fmt: skip
-"""Claims about the goods of an order, under every dispatch policy."""
+"""Claims about the goods of an order under every dispatch policy."""

@@ -1,9 +1,9 @@
-"""What a workflow can really do: the states that an order comes to, and the edges that are taken to them.
+"""The reachable states of a workflow, and the edges that can be taken.
 
-A guard may hold and may fail, unless something is known of it. Of several edges of one trigger the first whose guards
-all hold is taken, and a guard that two of them share has one outcome at a time. An edge is therefore taken in some
-case if and only if no edge before it has only guards that it has itself: all of its own hold, all others fail. That
-covers overrides too, for a policy guard that is passed is one that holds.
+A guard may hold or fail, unless the claim has an assumption about it. Of several edges of one trigger, the engine takes
+the first whose guards all hold. A guard that two edges share has one outcome at a time. An edge can therefore be taken
+if and only if each edge before it has a guard that this edge does not have: then all guards of this edge hold and all
+others fail. This includes overrides, because a guard that an override passes counts as one that holds.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from order_fsm.rules.rule import Edge, Guard
 from order_fsm.rules.workflow import Workflow
 
 Known = Mapping[str, bool | When]
-"""What is known of guards, by their codes: that one always holds, that it always fails, or where it holds. Nobody
-overrides it then."""
+"""Assumptions about guards, by their codes: it always holds, never holds, or holds under a condition. The proof never
+overrides such a guard."""
 
 
 class Graph:
-    """The states and edges of a workflow, given what is known of its guards.
+    """The states and edges of a workflow under assumptions about its guards.
 
     Attributes:
-        workflow: whose they are.
-        states: the names of the states that an order can come to, nearest to the empty one first.
+        workflow: has the states and edges.
+        states: the names of the reachable states, nearest to the empty one first.
         edges: the edges that can be taken from them.
     """
 
@@ -36,7 +36,7 @@ class Graph:
         self._from: dict[str, list[Edge]] = {}
         self._by: dict[str, Edge] = {}
         found = [start]
-        for state in found:  # It grows while it is walked: breadth first.
+        for state in found:  # Breadth first: the loop appends to the list that it reads.
             self._from[state] = [edge for trigger in workflow.triggers for edge in self._taken(state, trigger)]
             for edge in self._from[state]:
                 if edge.target not in self._by and edge.target != start:
@@ -49,11 +49,11 @@ class Graph:
         return tuple(edge for state in self.states for edge in self._from[state])
 
     def edges_from(self, state: str) -> Sequence[Edge]:
-        """The edges that can be taken from a state."""
+        """Return the edges that can be taken from a state."""
         return self._from[state]
 
     def path_to(self, state: str) -> tuple[Edge, ...]:
-        """The fewest edges that lead from the empty state to this one."""
+        """Return a shortest path from the empty state to this one."""
         path: list[Edge] = []
         while state in self._by:
             path.append(self._by[state])
@@ -61,7 +61,7 @@ class Graph:
         return tuple(reversed(path))
 
     def leading_to(self, targets: set[str]) -> set[str]:
-        """The states from which one of the targets can be reached, the targets among them."""
+        """Return the states from which a target can be reached, including the targets."""
         sources: dict[str, list[str]] = {}
         for edge in self.edges:
             sources.setdefault(edge.target, []).append(edge.source)
@@ -75,7 +75,7 @@ class Graph:
         return seen
 
     def _taken(self, state: str, trigger: str) -> Iterator[Edge]:
-        """The edges of a trigger, each of which some outcome of the guards makes the first open one."""
+        """Return the edges of a trigger that are the first open one for some outcome of the guards."""
         before: list[frozenset[Guard]] = []
         for edge in self.workflow.edges_from(state, trigger):
             outcomes = {guard: self._outcome(guard, state) for guard in edge.guards}
@@ -87,6 +87,6 @@ class Graph:
             before.append(unknown)
 
     def _outcome(self, guard: Guard, state: str) -> bool | None:
-        """Whether a guard holds in a state; None where it may hold and may fail."""
+        """Return whether a guard holds in a state, or None if it may hold or fail."""
         known = self._known.get(guard.code)
         return known.matches(statuses_of(state)) if isinstance(known, When) else known

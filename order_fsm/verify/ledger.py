@@ -1,24 +1,24 @@
-"""Claims about one order with its money and goods, proved over all its histories within bounds.
+"""Claims about one order with money and goods, proved over all bounded histories.
 
-First an order of the only piece of an item, with its money:
+The first search is about the money of an order for the only piece of an item:
 
 - An order over 2.00 has up to three ledger rows: at most two payments, and refunds, reversals and their failures.
 - A free order has one row at most.
 - The total of an order with up to two rows is amended to 1.00 and back, that of a free one to 1.00. The credits of a
-  counted order with at most one row are amended too. The lines of an order without rows are amended to none, one or
-  two pieces. Goods are shipped whole, and only `undispatch` brings them back.
-- An amount is a part, all, or more, in the order's currency or in another one.
-- The shop has one piece of the item that the order wants. Another buyer takes it and returns it, also while a request
-  is decided, as long as the ledger has at most one row.
+  counted order with at most one row are amended too. The lines of an order without rows are amended to no line, one
+  piece or two pieces. Goods are shipped whole, and only `undispatch` brings them back.
+- An amount is a part of the total, the total, or more, in the order's currency or in another one.
+- The shop has one piece of the item that the order wants. Another buyer takes it and returns it, also during a
+  decision, as long as the ledger has at most one row.
 
-Then an order of both pieces of an item, with its goods:
+The second search is about the goods of an order for both pieces of an item:
 
-- The shop ships one piece, all that is left, or more. Pieces come back for the shelf or not, are recalled and shipped
-  again. At most one piece is lost.
-- The order is paid once, by hand, in full. Its lines are amended to one, two or three pieces.
+- The shop ships one piece, all that is left, or more. Pieces come back to the shelf or are lost, are recalled by
+  `undispatch`, and are shipped again. At most one piece is lost.
+- The order is paid once, in full, by hand. Its lines are amended to one, two or three pieces.
 - Another buyer takes a piece and returns it.
 
-Within these bounds `Orders.fire` and `Orders.amend` handle every request of `asks`: with the decisions, guards, stock
+Within these bounds `Orders.fire` and `Orders.amend` process every request of `asks`, with the decisions, guards, stock
 moves and messages of a real shop.
 """
 
@@ -34,7 +34,7 @@ from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
 from order_fsm.verify.claim import Claim
 from order_fsm.verify.failures import Failure, named
 from order_fsm.verify.goods_asks import GOODS_TOTAL, PIECES, goods_asks
-from order_fsm.verify.worlds import Desk, Step, World
+from order_fsm.verify.worlds import Simulator, Step, World
 
 
 @frozen(eq=False, repr=False)
@@ -68,7 +68,7 @@ def _triggers(value: Iterable[str]) -> tuple[str, ...]:
 
 @frozen(eq=False, repr=False)
 class EveryStep(LedgerClaim):
-    """A condition holds for every request, done or refused.
+    """A condition holds for every request, accepted or refused.
 
     Attributes:
         test: a pure function of the step. Its result is read as true or false.
@@ -96,7 +96,7 @@ class Ledger:
 
     def __init__(self, workflow: Workflow) -> None:
         self._workflow = workflow
-        self._desk = Desk(workflow)
+        self._simulator = Simulator(workflow)
         self._by: dict[World, Step | World] = {}
         self.worlds = 0
 
@@ -119,9 +119,9 @@ class Ledger:
             for trigger, among in by_trigger.items()
         }
         found: dict[Claim, Failure] = {}
-        worlds = [*(self._desk.new(total, 1) for total in TOTALS), self._desk.new(GOODS_TOTAL, PIECES)]
+        worlds = [*(self._simulator.new(total, 1) for total in TOTALS), self._simulator.new(GOODS_TOTAL, PIECES)]
         seen = {world.place for world in worlds}
-        for world in worlds:  # It grows while it is walked: breadth first.
+        for world in worlds:  # Breadth first: the loop appends to the list that it reads.
             if len(found) == len(claims):
                 break
             for of_order in of_orders:
@@ -144,7 +144,7 @@ class Ledger:
         """Yield the next steps of the order, and the worlds after a move of the other buyer."""
         yield from bought_elsewhere(world)
         for ask in asks(world) if world.pieces == 1 else goods_asks(world):
-            yield self._desk.take(world, ask)
+            yield self._simulator.take(world, ask)
 
     def _failure(self, claim: LedgerClaim, world: World, last: Step | None = None) -> Failure:
         path: list[str] = []
@@ -152,7 +152,7 @@ class Ledger:
         hints: list[str] = []
         if last is not None:
             path.append(last.ask.trigger)
-            steps.append(_told(last))
+            steps.append(_step_text(last))
             hints += _rows(last)
         state = world.order.state if last is None else last.after.order.state
         figures = _figures(world if last is None else last.after)
@@ -160,25 +160,25 @@ class Ledger:
             by = self._by[world]
             if isinstance(by, Step):
                 path.append(by.ask.trigger)
-                steps.append(_told(by))
+                steps.append(_step_text(by))
                 hints = hints or _rows(by)
                 world = by.before
             else:
-                steps.append("(another buyer takes the item)" if world.taken else "(the other buyer gives it back)")
+                steps.append("(another buyer takes the item)" if world.taken else "(the other buyer returns it)")
                 world = by
         item = "the only piece" if world.pieces == 1 else f"all {world.pieces} pieces"
         steps.append(f"an order over {world.order.total:.2f}, for {item} of an item")
         return Failure(claim, state, tuple(reversed(path)), tuple(reversed(steps)), (*hints, figures))
 
 
-def _told(step: Step) -> str:
+def _step_text(step: Step) -> str:
     if step.refused is not None:
         return f"{step.ask}: refused, {'; '.join(reason.message for reason in step.refused.reasons)}"
     return f"{step.ask}  -> {step.after.order.state}"
 
 
 def _rows(step: Step) -> list[str]:
-    """Return the rules that took a step, or that could have taken it."""
+    """Return the rules that took a step or could have taken it."""
     edges = step.before.workflow.edges_from(step.before.order.state, step.ask.trigger)
     rows = [edge for edge in edges if not step.done or edge.target == step.after.order.state]
     return [named(edge.row, edge.rule) for edge in rows]

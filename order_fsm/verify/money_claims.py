@@ -1,4 +1,4 @@
-"""What is true of the shop's own rules of an order with its money and stock, each in a sentence.
+"""Claims about the money and stock of an order under the shop's rules.
 
 `goods_claims` has the claims about its goods.
 """
@@ -19,13 +19,13 @@ CHANGES = {
     "cancel": ("cancelled", "reinstate"),
     "expire": ("cancelled", "reinstate"),
 }
-"""By trigger, the box that it ticks, and the trigger that unticks that."""
+"""By trigger, the box that it ticks and the trigger that unticks the box."""
 
 UNDOING = ("unplace", "uninvoice", "undispatch", "reinstate")
 MONEY_IN = ("pay", "refund_failed", "restore_payment")
 MONEY_OUT = ("refund", "unpay")
 SETTLED = {"paid", "invoiced"}
-"""The boxes that follow from the money."""
+"""The boxes that the engine derives from the money."""
 
 
 # Of every order
@@ -51,12 +51,12 @@ def _cancelled_returns_all(world: World) -> bool:
     return "cancelled" not in order.statuses or (not order.outstanding and order.refund_due == max(order.held, ZERO))
 
 
-def _money_is_for_what_is_sent(world: World) -> bool:
+def _money_is_on_sent_orders(world: World) -> bool:
     order = world.order
     return "sent" in order.statuses or not (order.held > 0 or order.unmatched)
 
 
-def _nothing_goes_back_twice(world: World) -> bool:
+def _returns_at_most_captured(world: World) -> bool:
     for row in world.order.payments:
         of_payment = [
             one for one in world.order.payments if (one.reference, one.currency) == (row.reference, row.currency)
@@ -73,17 +73,17 @@ def _credit_is_not_negative(world: World) -> bool:
     return world.order.credited >= 0
 
 
-def _mark_is_of_an_invoice(world: World) -> bool:
+def _invoice_mark_is_valid(world: World) -> bool:
     order = world.order
     lasts = {"paid", "dispatched", "cancelled"}
     return not order.invoiced_by_payment or ("invoiced" in order.statuses and not lasts.isdisjoint(order.statuses))
 
 
-def _stands_in_a_queue(world: World) -> bool:
+def _is_in_a_queue(world: World) -> bool:
     return bool(world.queues)
 
 
-def _leaves_totals(world: World) -> bool:
+def _does_not_count(world: World) -> bool:
     statuses = world.order.statuses
     live = "sent" in statuses and "cancelled" not in statuses
     return live or not (world.order.counted or world.holds)
@@ -92,7 +92,7 @@ def _leaves_totals(world: World) -> bool:
 # Of every step
 
 
-def _history_grows(step: Step) -> bool:
+def _appends_one_entry(step: Step) -> bool:
     before, after = step.before, step.after
     if step.duplicate:
         return after.history is before.history
@@ -128,13 +128,13 @@ def _no_money_moves(step: Step) -> bool:
     return not step.recorded and step.after.order.held == step.before.order.held
 
 
-def _due_is_told(step: Step) -> bool:
+def _reports_refund_due(step: Step) -> bool:
     rises = step.after.order.refund_due > step.before.order.refund_due
     fails = step.after.order.counted and any(kind == "refund_failed" for kind, _ in step.recorded) and not step.foreign
     return ("refund.due" in step.topics) == (rises or fails)
 
 
-def _short_is_told(step: Step) -> bool:
+def _reports_shortages(step: Step) -> bool:
     takes = step.after.on_hand < step.before.on_hand
     return ("stock.short" in step.topics) == (takes and step.after.on_hand < 0)
 
@@ -150,23 +150,23 @@ def _payment_is_recorded(step: Step) -> bool:
     return step.recorded == ([("captured", amount)] if amount > 0 else [])
 
 
-def _paid_online_is_told(step: Step) -> bool:
+def _reports_online_payment(step: Step) -> bool:
     ticked = "paid" in step.after.order.statuses - step.before.order.statuses
     return ("order.paid" in step.topics) == (ticked and step.after.order.held_online > 0)
 
 
-def _part_is_told(step: Step) -> bool:
+def _reports_part_payment(step: Step) -> bool:
     order = step.after.order
     part = bool(step.recorded) and not step.foreign and order.counted and order.outstanding > 0
     return ("payment.received" in step.topics) == part
 
 
-def _reversal_is_told(step: Step) -> bool:
+def _reports_reversal(step: Step) -> bool:
     row = step.after.order.payments[-1]
     return ("payment.reversed" in step.topics) == (row.reference is not None)
 
 
-def _unmatched_is_told(step: Step) -> bool:
+def _reports_unmatched_money(step: Step) -> bool:
     before, after = step.before.order.unmatched, step.after.order.unmatched
     more = any(money > before.get(currency, ZERO) for currency, money in after.items())
     return ("payment.unmatched" in step.topics) == more
@@ -215,7 +215,7 @@ def _won_dispute_restores(step: Step) -> bool:
 
 
 def _ticks_nothing_new(step: Step) -> bool:
-    """Whether paid, if it is ticked again, cannot tick an invoice that was not there before."""
+    """Return whether ticking paid again cannot tick an invoice that did not exist before."""
     return "invoiced" in step.before.order.statuses or "paid" not in step.before.order.statuses
 
 
@@ -240,7 +240,7 @@ def _is_undone(step: Step) -> bool:
         return True  # A part is taken back by `return_items`.
     undone = step.then(CHANGES[step.ask.trigger][1], REASON, override=True)
     if not undone.done:
-        # The pieces that it gave back may be sold by now.
+        # Another buyer may have the returned pieces by now.
         return step.before.holds > step.after.holds and step.after.on_hand < step.before.holds
     after = undone.after.order
     same = (before.statuses, before.held, before.outstanding, before.refund_due, before.invoiced_by_payment) == (
@@ -250,7 +250,7 @@ def _is_undone(step: Step) -> bool:
         after.refund_due,
         after.invoiced_by_payment,
     )
-    # The pieces that were shipped before come back too.
+    # Pieces that were shipped earlier come back too.
     return same and (bool(before.shipments) or step.before.holds == undone.after.holds)
 
 
@@ -276,7 +276,7 @@ def _no_money_captured(step: Step) -> bool:
     return all(row.kind != "captured" for row in step.before.order.payments)
 
 
-def _amends_what_is_asked(step: Step) -> bool:
+def _changes_named_fields(step: Step) -> bool:
     before, after = step.before.order, step.after.order
     parts = {"lines": before.lines, "total": before.total, "credited": before.credited, **step.ask.facts}
     return all(getattr(after, name) == value for name, value in parts.items()) and after.held == before.held
@@ -289,7 +289,7 @@ def _amendment_settles(step: Step) -> bool:
 
 
 def _amendment_is_undone(step: Step) -> bool:
-    """Whether the same total as before leaves the order as before. Only an invoice by payment may be new."""
+    """Return whether restoring the total restores the order. Only an invoice by payment may be new."""
     before = step.before.order
     if "total" not in step.ask.facts:
         return True
@@ -310,44 +310,44 @@ def _no_money_recorded(step: Step) -> bool:
 MONEY_AND_STOCK = (
     EveryOrder("a live order is paid if and only if nothing is outstanding", _paid_is_covered),
     EveryOrder("money is never due back and outstanding at once", _due_or_outstanding),
-    EveryOrder("no more is due back than is held, and of an order that does not count all of it", _due_is_held),
-    EveryOrder("nothing is outstanding on a cancelled order, and all that it holds is due back", _cancelled_returns_all),
-    EveryOrder("an order that holds money is sent", _money_is_for_what_is_sent),
-    EveryOrder("no more goes back than came, and no more comes back than went", _nothing_goes_back_twice),
+    EveryOrder("at most the money held is due back, and all of it if the order does not count", _due_is_held),
+    EveryOrder("nothing is outstanding on a cancelled order, and all its money is due back", _cancelled_returns_all),
+    EveryOrder("an order that holds money is sent", _money_is_on_sent_orders),
+    EveryOrder("each payment returns at most its captured money, and restores at most the money that it returned", _returns_at_most_captured),
     EveryOrder("credits are never below zero", _credit_is_not_negative),
-    EveryOrder("an invoice by payment lasts while the order is paid, dispatched or cancelled", _mark_is_of_an_invoice),
-    EveryOrder("an order stands in at least one queue", _stands_in_a_queue),
-    EveryOrder("an order that is not sent, or is cancelled, holds no stock and is in no total", _leaves_totals),
-    EveryChange("what is done is one entry that begins where the one before ended", _history_grows),
-    EveryStep("what is refused changes nothing, and has a reason", _refusal_changes_nothing),
+    EveryOrder("an invoice by payment lasts while the order is paid, dispatched or cancelled", _invoice_mark_is_valid),
+    EveryOrder("every order is in at least one queue", _is_in_a_queue),
+    EveryOrder("an order that is not sent, or is cancelled, holds no stock and does not count in totals", _does_not_count),
+    EveryChange("a change adds one entry, which starts in the state that the previous entry led to", _appends_one_entry),
+    EveryStep("a refused request changes nothing and has a reason", _refusal_changes_nothing),
     EveryChange("a redelivery under the same key changes nothing", _redelivery_changes_nothing),
     EveryChange("an override has a reason", _override_has_reason),
-    EveryChange("a message says so when more is due back or a refund of a live order fails, and only then", _due_is_told),
-    EveryChange("a message says so when an order takes missing stock, and only then", _short_is_told),
-    EveryChange("a message says so when money in another currency comes, and only then", _unmatched_is_told),
-    EveryChange("the customer is told when an order with money from online becomes paid, and only then", _paid_online_is_told),
-    EveryChange("no money moves by triggers of boxes", _no_money_moves, of=(*CHANGES, *UNDOING)),
-    EveryChange("nothing but a payment takes stock that is not there", _waits_for_stock, of=("place", "reinstate", AMEND)),
-    EveryStep("a payment reference counts once, however late it is delivered again", _reference_counts_once, of=("pay",)),
-    EveryStep("a payment of more than nothing is always recorded, once", _payment_is_recorded, of=("pay",)),
-    EveryChange("a message says what is missing after a part payment of a live order, and only then", _part_is_told, of=("pay",)),
-    EveryChange("a message says so when money that came online is reversed, and only then", _reversal_is_told, of=("unpay",)),
+    EveryChange("a message reports a refund due if and only if more is due back or a refund of a live order fails", _reports_refund_due),
+    EveryChange("a message reports missing stock if and only if an order takes it", _reports_shortages),
+    EveryChange("a message reports unmatched money if and only if money in another currency arrives", _reports_unmatched_money),
+    EveryChange("a message reports an order as paid if and only if it becomes paid with online money", _reports_online_payment),
+    EveryChange("triggers of boxes move no money", _no_money_moves, of=(*CHANGES, *UNDOING)),
+    EveryChange("only a payment takes stock that is missing", _waits_for_stock, of=("place", "reinstate", AMEND)),
+    EveryStep("a payment reference counts once, however late its redelivery", _reference_counts_once, of=("pay",)),
+    EveryStep("a payment above zero is always recorded, once", _payment_is_recorded, of=("pay",)),
+    EveryChange("a message reports the outstanding money if and only if a live order was paid in part", _reports_part_payment, of=("pay",)),
+    EveryChange("a message reports a reversal if and only if online money is reversed", _reports_reversal, of=("unpay",)),
     EveryChange("money in another currency settles nothing", _foreign_settles_nothing, of=(*MONEY_IN, *MONEY_OUT)),
-    EveryChange("money changes paid and invoiced alone, and neither of a cancelled order", _money_changes_its_boxes, of=(*MONEY_IN, *MONEY_OUT)),
-    EveryChange("money that comes unticks nothing", _money_in_unticks_nothing, of=MONEY_IN),
-    EveryChange("money that goes ticks nothing", _money_out_ticks_nothing, of=MONEY_OUT),
-    EveryChange("a refund that fails leaves money and boxes as before it", _failed_refund_restores, of=("refund",)),
-    EveryChange("a dispute that is won leaves money and boxes as before it", _won_dispute_restores, of=("unpay",)),
-    EveryChange("place, invoice, dispatch of all that is left, cancel and expire tick their own box, and place paid of a free order", _ticks_its_box, of=tuple(CHANGES)),
-    EveryChange("what undoes them unticks that box, and settles paid and invoiced", _unticks_its_box, of=UNDOING),
-    EveryChange("what they did can be undone, except a part shipment and if the stock is gone, and then all is as before", _is_undone, of=tuple(CHANGES)),
-    EveryStep("what can be dispatched without override stands in to_dispatch, and nothing else does", _queue_to_dispatch, of=("dispatch",)),
+    EveryChange("money changes only paid and invoiced, and no box of a cancelled order", _money_changes_its_boxes, of=(*MONEY_IN, *MONEY_OUT)),
+    EveryChange("incoming money unticks no box", _money_in_unticks_nothing, of=MONEY_IN),
+    EveryChange("outgoing money ticks no box", _money_out_ticks_nothing, of=MONEY_OUT),
+    EveryChange("a failed refund restores the money and boxes from before the refund", _failed_refund_restores, of=("refund",)),
+    EveryChange("a won dispute restores the money and boxes from before the dispute", _won_dispute_restores, of=("unpay",)),
+    EveryChange("place, invoice, dispatch of all goods left, cancel and expire tick their box, and place ticks paid on a free order", _ticks_its_box, of=tuple(CHANGES)),
+    EveryChange("the undoing triggers untick that box and settle paid and invoiced", _unticks_its_box, of=UNDOING),
+    EveryChange("undoing these changes restores the order, except after a part shipment or if the stock is gone", _is_undone, of=tuple(CHANGES)),
+    EveryStep("an order is in to_dispatch if and only if it can be dispatched without override", _queue_to_dispatch, of=("dispatch",)),
     EveryChange("undispatch has a reason", _has_reason, of=("undispatch",)),
-    EveryChange("a reversal has a reason, or a gateway reports it", _is_explained, of=("unpay",)),
-    EveryChange("an amendment changes what it says, and no money moves", _amends_what_is_asked, of=(AMEND,)),
-    EveryChange("an amendment changes paid, invoiced and dispatched alone, and none of an order that does not count", _amendment_settles, of=(AMEND,)),
-    EveryChange("an amendment back to the total before leaves money and boxes as before it", _amendment_is_undone, of=(AMEND,)),
-    EveryChange("no order is unplaced for which money was captured", _no_money_captured, of=("unplace",)),
-    EveryChange("no order expires for which money was recorded", _no_money_recorded, of=("expire",)),
+    EveryChange("a reversal has a reason or comes from a gateway", _is_explained, of=("unpay",)),
+    EveryChange("an amendment changes the fields that it names and moves no money", _changes_named_fields, of=(AMEND,)),
+    EveryChange("an amendment changes only paid, invoiced and dispatched, and no box of an order that does not count", _amendment_settles, of=(AMEND,)),
+    EveryChange("amending the total back restores money and boxes", _amendment_is_undone, of=(AMEND,)),
+    EveryChange("an order with captured money is never unplaced", _no_money_captured, of=("unplace",)),
+    EveryChange("an order with recorded money never expires", _no_money_recorded, of=("expire",)),
 )  # fmt: skip
-"""What is so of an order with its money and stock, whatever it costs before it may leave."""
+"""Claims about the money and stock of an order under every dispatch policy."""

@@ -1,4 +1,4 @@
-"""Claims about who may do what, proved over all orders with money and stock that the rules allow."""
+"""Claims about permissions, proved over all orders with money and stock that the rules allow."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from order_fsm.errors import InvalidInput
 from order_fsm.model import UNFINISHED, Order, When
 from order_fsm.rules.permissions import ACTIONS, OVERRIDE, Permissions
 from order_fsm.rules.workflow import Workflow
-from order_fsm.verify.claim import Claim, check_statuses, said
+from order_fsm.verify.claim import Claim, check_statuses, condition_text
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.ledger import EveryChange, EveryOrder, LedgerClaim
 from order_fsm.verify.worlds import Step, World
 
 Actors = Mapping[str, str | None]
-"""By the name of an actor in claims, the actor that `allow` is asked about."""
+"""The actors that `allow` gets, by their names in claims."""
 
 
 def _actor(value: str) -> str:
@@ -38,14 +38,14 @@ def _when(_: object, __: object, value: object) -> None:
 class PermissionClaim(Claim):
     """A claim about an actor and an action.
 
-    It is proved for the orders of `order_fsm.verify.ledger`: every state, with any money and stock within the bounds
-    there. These orders have no customer and no data, and only two totals. If `allow` reads these, test it for others
-    too.
+    The proof covers the orders of `order_fsm.verify.ledger`: every state, with any money and stock within the bounds
+    there. These orders have no customer, no data, and only two totals. If `allow` reads these fields, test it with
+    other values too.
 
     Attributes:
         actor: the name of the actor, one of `actors` of `prove`.
         action: a trigger, or `save`, `override`, `amend` or `erase`.
-        where: only orders in states that meet this condition.
+        where: the claim is only about orders in states that match this condition.
     """
 
     actor: str = field(converter=_actor)
@@ -64,13 +64,13 @@ class PermissionClaim(Claim):
 
     @property
     def place(self) -> str:
-        """The condition in words, "" if there is none."""
-        return "" if self.where == When() else f" where {said(self.where)}"
+        """Return the condition in words, or "" if the claim has no condition."""
+        return "" if self.where == When() else f" if {condition_text(self.where)}"
 
 
 @frozen(eq=False, repr=False)
 class May(PermissionClaim):
-    """The actor may do it to every order to which the rules allow it. It fails too if the rules never allow it."""
+    """The actor may take the action whenever the rules allow it. Fails too if the rules never allow it."""
 
     def __str__(self) -> str:
         return f"{self.actor} may {self.action}{self.place}"

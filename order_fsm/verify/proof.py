@@ -1,4 +1,4 @@
-"""Proving claims about a workflow, exhaustively."""
+"""Prove claims about a workflow exhaustively."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from order_fsm.verify.permission_claims import Actors, PermissionClaim, asked
 
 @frozen(eq=False)
 class Proof:
-    """What came of proving claims about a workflow.
+    """The result of proving claims about a workflow.
 
     Attributes:
-        claims: what was to be proved.
-        failures: those that do not hold, each with the shortest way that shows it; none means proved.
-        states: the names of the states that an order can come to, nearest to the empty one first.
-        edges: the rules that can be taken in them.
-        worlds: the number of orders with money and stock that were visited, 0 if no claim is about those.
+        claims: the claims to prove.
+        failures: the claims that do not hold, each with the shortest path that shows it. Empty means proved.
+        states: the names of the reachable states, nearest to the empty one first.
+        edges: the rules that can be taken in these states.
+        worlds: the number of orders with money and stock that were visited. 0 if no claim is about money or stock.
     """
 
     claims: tuple[Claim, ...]
@@ -50,26 +50,26 @@ class Proof:
 
 
 def prove(workflow: Workflow, *claims: Claim, allow: Allow | None = None, actors: Actors | None = None) -> Proof:
-    """Prove claims about a workflow over everything that can happen under it.
+    """Prove claims about a workflow over every state that it allows.
 
-    Claims about statuses are proved over every state, rule and outcome of guards; those about money and stock over
-    every order within the bounds of `order_fsm.verify.ledger`, by the real decisions.
+    Claims about statuses are proved over every state, rule and outcome of guards. Claims about money and stock are
+    proved over every order within the bounds of `order_fsm.verify.ledger`, with the real decisions.
 
     Args:
         workflow: the rules.
-        claims: what must be so, as those of `order_fsm.verify`.
-        allow: the function of `Orders(allow=...)`, for the claims `May` and `MayNot`. It is asked as a shop's service
-            asks it. If it raises, the exception goes up.
-        actors: by the name of an actor in these claims, the actor that `allow` is asked about, such as
-            `{"clerk": "bob"}`. None is a call without `by`. "gateway" and "clock" are always there.
+        claims: claims of `order_fsm.verify`, at least one.
+        allow: the function of `Orders(allow=...)`, for the claims `May` and `MayNot`. It is called as a shop's service
+            calls it. If it raises, the exception propagates.
+        actors: the actors that `allow` gets, by their names in these claims, such as `{"clerk": "bob"}`. None is a call
+            without `by`. "gateway" and "clock" are always defined.
 
     Returns:
-        The proof; its `ok` says whether all hold.
+        The proof. Its `ok` is True if all claims hold.
 
     Raises:
-        InvalidInput: no workflow, no claim, one that names a status, guard or actor that is not there, or `May` or
-            `MayNot` without `allow`.
-        UnknownTrigger: a claim names a trigger that the workflow does not have.
+        InvalidInput: if `workflow` is not a Workflow, a claim is not a Claim or names an unknown status, guard or
+            actor, or `May` or `MayNot` comes without `allow`.
+        UnknownTrigger: if a claim names a trigger that the workflow does not have.
     """
     if not isinstance(workflow, Workflow):
         raise InvalidInput(f"workflow must be a Workflow, not {validation.shown(workflow)}")
@@ -109,15 +109,16 @@ def assert_proof(workflow: Workflow, *claims: Claim, allow: Allow | None = None,
 
     Args:
         workflow: the rules.
-        claims: what must be so, at least one.
+        claims: claims of `order_fsm.verify`, at least one.
         allow, actors: as in `prove`.
 
     Returns:
         The proof.
 
     Raises:
-        AssertionError: one of them does not hold; the message shows how, and which row to look at.
-        InvalidInput, UnknownTrigger: as `prove`; and InvalidInput without a claim, as that would prove nothing.
+        AssertionError: if a claim does not hold. The message shows the path and the row to look at.
+        InvalidInput: if `prove` raises it, or no claim is given.
+        UnknownTrigger: if `prove` raises it.
     """
     if not claims:
         raise InvalidInput("give at least one claim to prove")

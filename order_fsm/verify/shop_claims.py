@@ -1,4 +1,4 @@
-"""The claims that hold for the shop's own rules. A shop that extends them can prove its own rules with them."""
+"""The claims that hold for `shop_workflow`. A shop that extends it can prove its own rules with them."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ BOXES = (
     Undoes("uninvoice", by="invoice"),
     Conserves(),
 )
-"""Claims about the boxes, whatever the guards say. `undispatch` and `reinstate` settle paid and invoiced by the ledger,
-so `MONEY_AND_STOCK` has the claim that they undo."""
+"""Claims about the boxes, for every outcome of the guards. `undispatch` and `reinstate` settle paid and
+invoiced by the ledger, so `MONEY_AND_STOCK` has the claim that they undo."""
 
 
 _LEAVES = {"on_account": frozenset({"paid", "invoiced"}), "prepaid": frozenset({"paid"}), "cod": frozenset[str]()}
 
 
 def shop_claims(dispatch: Dispatch = "on_account", invoice_on_payment: bool = True) -> tuple[Claim, ...]:
-    """What is true of `shop_workflow` under the same options, and should stay true of what extends it.
+    """Return the claims that hold for `shop_workflow` with the same options.
 
     Args:
-        dispatch: what an order needs before the goods may leave, as of `shop_workflow`.
+        dispatch: the dispatch policy of `shop_workflow`.
         invoice_on_payment: whether an online payment that covers the total ticks invoiced too.
 
     Returns:
         The claims, for `prove` and `assert_proof`.
 
     Raises:
-        InvalidInput: as `shop_workflow`.
+        InvalidInput: if an option is not valid for `shop_workflow`.
     """
     shop_workflow(dispatch, invoice_on_payment)
     claims: list[Claim] = [
@@ -63,7 +63,7 @@ def shop_claims(dispatch: Dispatch = "on_account", invoice_on_payment: bool = Tr
         *MONEY_AND_STOCK,
         *GOODS,
         EveryChange(
-            "a payment ticks sent, if nothing is outstanding then paid, and "
+            "a payment ticks sent, paid if nothing is outstanding then, and "
             + ("invoiced if paid becomes ticked and money came online" if invoice_on_payment else "never invoiced"),
             partial(_payment_ticks, invoices=invoice_on_payment),
             of=("pay",),
@@ -71,13 +71,13 @@ def shop_claims(dispatch: Dispatch = "on_account", invoice_on_payment: bool = Tr
     ]
     boxes = _LEAVES[dispatch]
     if boxes:
-        leaves = f"without override nothing is dispatched that is not {' or '.join(sorted(boxes))}"
+        leaves = f"without override only {' or '.join(sorted(boxes))} orders are dispatched"
         claims.append(EveryChange(leaves, partial(_only_when, boxes=boxes), of=("dispatch",)))
         waits = "an order in to_dispatch is covered" + (" or was invoiced by hand" if "invoiced" in boxes else "")
         claims.append(EveryOrder(waits, partial(_waits_covered, invoice="invoiced" in boxes)))
-        gone = "an order whose money has all gone back leaves to_dispatch"
+        gone = "an order leaves to_dispatch after its money has all been returned"
         claims.append(EveryChange(gone, partial(_gone, invoice="invoiced" in boxes), of=("refund", "unpay")))
-        stays = "without override a dispatched order loses its invoice only when it is paid"
+        stays = "without override a dispatched order loses its invoice only if it is paid"
         claims.append(EveryChange(stays, _stays_on_account, of=("uninvoice",)))
     return tuple(claims)
 
@@ -101,7 +101,7 @@ def _waits_covered(world: World, invoice: bool) -> bool:
 
 
 def _gone(step: Step, invoice: bool) -> bool:
-    """Whether an order that holds no money waits for dispatch only if its price was reduced to nothing."""
+    """Return whether an order without money waits for dispatch only if its price was reduced to zero."""
     order = step.after.order
     by_hand = invoice and "invoiced" in order.statuses and not order.invoiced_by_payment
     return order.held > 0 or not order.cost or by_hand or "to_dispatch" not in step.after.queues

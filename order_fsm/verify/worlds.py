@@ -1,6 +1,4 @@
-"""One order with its money and goods, and what happens to them: by the real service, on a store that can be set back
-to any of them.
-"""
+"""One order with money and goods, and its steps by the real service on a store that can be reset."""
 
 from __future__ import annotations
 
@@ -27,16 +25,16 @@ NOTHING: Facts = {}
 
 @frozen(eq=False)
 class World:
-    """An order that wants all pieces of an item, unless it is amended, and another buyer who may take one.
+    """An order for all pieces of an item, unless amended, and another buyer who may take one.
 
     Attributes:
         workflow: the rules.
-        order: as it is now.
+        order: the order now.
         history: its entries.
-        pieces: the pieces that the shop has in all, and that the new order wants. An order of one is explored with its
-            money, an order of two with its goods.
-        stock: the item as the store counts it.
-        taken: pieces that the other buyer holds, 0 or 1.
+        pieces: the number of pieces that the shop has and the new order wants. An order for one explores money, an
+            order for two explores goods.
+        stock: the stock level of the item.
+        taken: the number of pieces that the other buyer holds, 0 or 1.
     """
 
     workflow: Workflow
@@ -48,12 +46,12 @@ class World:
 
     @property
     def on_hand(self) -> int:
-        """Pieces that the shop has on hand. Below zero if somebody paid for pieces that are not there."""
+        """The number of pieces that the shop has on hand. Below zero if somebody paid for missing pieces."""
         return self.stock.available or 0
 
     @property
     def holds(self) -> int:
-        """Pieces that the order holds."""
+        """The number of pieces that the order holds."""
         return sum(line.quantity for line in self.order.reserved or ())
 
     @property
@@ -64,16 +62,16 @@ class World:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """Equal for worlds in which the same can happen.
+        """A key that is equal for worlds with the same future.
 
         Times, the sequence of rows, and the names of payments and transactions make no difference.
         """
         order = self.order
         payments: dict[str | None, list[tuple[Any, ...]]] = {}
         for row in order.payments:
-            told = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
-            payments.setdefault(row.reference, []).append(told)
-        rows = sorted((reference is None, tuple(sorted(told))) for reference, told in payments.items())
+            values = (row.kind, row.amount, row.currency, row.credit, row.transaction_id is None)
+            payments.setdefault(row.reference, []).append(values)
+        rows = sorted((reference is None, tuple(sorted(values))) for reference, values in payments.items())
         moved = [tuple(sums.items()) for sums in order.goods]
         goods = (order.lines, self.holds, self.pieces, self.stock, self.taken, *moved)
         return (order.state, order.invoiced_by_payment, order.total, tuple(rows), goods)
@@ -86,15 +84,15 @@ class World:
 
 @frozen(eq=False)
 class Ask:
-    """What somebody asks of the order.
+    """One request about the order.
 
     Attributes:
-        trigger: what shall happen.
-        facts: what it comes with.
-        comment: "" where no reason is given.
-        override: whether policy guards may be passed.
-        raced: whether the other buyer takes the item while it is decided.
-        gateway: whether a payment gateway reports it.
+        trigger: the trigger to fire.
+        facts: the facts of the trigger.
+        comment: the reason, or "".
+        override: whether the request may pass policy guards.
+        raced: whether the other buyer takes the item during the decision.
+        gateway: whether a payment gateway makes the request.
     """
 
     trigger: str
@@ -105,22 +103,22 @@ class Ask:
     gateway: bool = False
 
     def __str__(self) -> str:
-        said = [f"{name} {value}" for name, value in self.facts.items()]
-        said += ["a reason"] * bool(self.comment) + ["override"] * self.override
-        said += ["the other buyer is quicker"] * self.raced + ["by a gateway"] * self.gateway
-        return f"{self.trigger} ({', '.join(said)})" if said else self.trigger
+        parts = [f"{name} {value}" for name, value in self.facts.items()]
+        parts += ["a reason"] * bool(self.comment) + ["override"] * self.override
+        parts += ["the other buyer is quicker"] * self.raced + ["by a gateway"] * self.gateway
+        return f"{self.trigger} ({', '.join(parts)})" if parts else self.trigger
 
 
 @frozen(eq=False)
 class Step:
-    """What came of an ask.
+    """The result of one request.
 
     Attributes:
-        before, after: the world; the same one where the ask was refused.
-        ask: what was asked.
-        receipt: what the service answered; None where it refused.
-        refused: why it refused; None where it did not.
-        messages: what is told to the world.
+        before, after: the world before and after it. They are the same if the request was refused.
+        ask: the request.
+        receipt: the receipt, or None if the service refused.
+        refused: the refusal, or None if the service accepted.
+        messages: the messages that the change put into the outbox.
     """
 
     before: World
@@ -129,26 +127,26 @@ class Step:
     receipt: Receipt | None
     refused: Refused | None
     messages: tuple[Message, ...]
-    _desk: Desk
+    _simulator: Simulator
 
     @property
     def done(self) -> bool:
-        """Whether it was done, now or before, and not refused."""
+        """Whether the request was accepted, now or before."""
         return self.refused is None
 
     @property
     def duplicate(self) -> bool:
-        """Whether it was done before."""
+        """Whether the request was a redelivery."""
         return self.receipt is not None and self.receipt.duplicate
 
     @property
     def entry(self) -> Entry | None:
-        """The entry that did it; None where it was refused."""
+        """The entry that the request added, or None if it was refused."""
         return None if self.receipt is None else self.receipt.entries[-1]
 
     @property
     def overridden(self) -> bool:
-        """Whether it passed a policy guard."""
+        """Whether the request passed a policy guard."""
         return bool(self.entry and self.entry.override)
 
     @property
@@ -159,7 +157,7 @@ class Step:
 
     @property
     def foreign(self) -> bool:
-        """Whether it recorded money in another currency than the order's."""
+        """Whether the request recorded money in a currency that is not the order's."""
         new = self.after.order.payments[len(self.before.order.payments) :]
         return any(row.currency != self.before.order.currency for row in new)
 
@@ -169,17 +167,17 @@ class Step:
         return [message.topic for message in self.messages]
 
     def then(self, trigger: str, comment: str = "", override: bool = False, **facts: Fact) -> Step:
-        """What would come of another ask after this one."""
-        return self._desk.take(self.after, Ask(trigger, facts, comment, override))
+        """Return the result of another request after this one."""
+        return self._simulator.take(self.after, Ask(trigger, facts, comment, override))
 
     def again(self) -> Step:
-        """What comes of the same ask under the same key, delivered once more."""
-        self._desk.take(self.before, self.ask, key="k")
-        return self._desk.take(self._desk.world, self.ask, key="k")
+        """Return the result of a redelivery under the same key."""
+        self._simulator.take(self.before, self.ask, key="k")
+        return self._simulator.take(self._simulator.world, self.ask, key="k")
 
 
-class Desk:
-    """The service at work on one world at a time, and the part of a store that it needs for that."""
+class Simulator:
+    """Runs the service on one world at a time, and implements the part of a store that this needs."""
 
     def __init__(self, workflow: Workflow) -> None:
         self._workflow = workflow
@@ -190,20 +188,20 @@ class Desk:
         self.world: World
 
     def new(self, total: Decimal, pieces: int) -> World:
-        """Create an order of all pieces of the item."""
+        """Create an order for all pieces of the item."""
         self._orders.create(ORDER, total=total, currency="GBP", lines=[Line(ITEM, pieces)])
         return self.world
 
     def take(self, world: World, ask: Ask, key: str | None = None) -> Step:
-        """Ask something of the order of a world.
+        """Make a request in a world.
 
         Args:
-            world: as it is.
-            ask: what is asked.
-            key: an idempotency key; one that was used in this world before is a redelivery.
+            world: the world before the request.
+            ask: the request.
+            key: an idempotency key. A key that was used in this world before is a redelivery.
 
         Returns:
-            What came of it.
+            The step.
         """
         if self._keys and (key is None or world is not self.world):
             self._keys = {}
@@ -216,12 +214,12 @@ class Desk:
         return Step(world, ask, self.world, receipt, refused, self._messages, self)
 
     def _fire(self, ask: Ask, key: str | None) -> Receipt:
-        said: dict[str, Any] = {"key": key, "comment": ask.comment, "override": ask.override}
+        common: dict[str, Any] = {"key": key, "comment": ask.comment, "override": ask.override}
         if ask.trigger == AMEND:
-            return self._orders.amend(ORDER, version=self.world.order.version, **said, **ask.facts)
-        return self._orders.fire(ORDER, ask.trigger, by=GATEWAY if ask.gateway else None, **said, **ask.facts)
+            return self._orders.amend(ORDER, version=self.world.order.version, **common, **ask.facts)
+        return self._orders.fire(ORDER, ask.trigger, by=GATEWAY if ask.gateway else None, **common, **ask.facts)
 
-    # The part of `Store` that the service needs
+    # The methods of `Store` that the service needs
 
     joined = False
 
@@ -240,7 +238,7 @@ class Desk:
     def _snapshot(self, need: Need) -> Snapshot:
         record = None if need.key is None else self._keys.get(need.key)
         order = self.world.order
-        # A redelivery is answered from the record: the other buyer comes only while something is decided.
+        # A redelivery needs no decision, so the other buyer cannot interrupt one.
         decides = record is None and (order.reserved is None or need.skus)
         return Snapshot(order, record, self.stock([ITEM]) if decides else {})
 

@@ -1,6 +1,7 @@
-"""Forged callbacks, in any number: what somebody can send who knows everything except the secret.
+"""Forged callbacks of a sender who knows everything except the secret.
 
-`accepted_forgeries(GATEWAYS["stripe"], count=30_000)` tries 30,000 bodies on one verifier, and must return none.
+`accepted_forgeries(GATEWAYS["stripe"], count=30_000)` tries 30,000 bodies on one verifier. It must return an empty
+list.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Gateway(NamedTuple):
     """A verifier with one genuine callback.
 
     Attributes:
-        verifier: with the shop's secret.
-        body: as JSON.
+        verifier: the verifier with the shop's secret.
+        body: the genuine body.
         genuine: signs a body with the shop's secret.
         foreign: signs a body with another secret.
     """
@@ -139,7 +140,7 @@ GATEWAYS: dict[str, Gateway] = {
 
 
 def accepts(verifier: Verifier, callback: Callback) -> Verified | None:
-    """Return what the verifier returns, as a receiver takes it, or None if it rejects the callback."""
+    """Return the result of the verifier, or None if it rejects the callback."""
     try:
         return verified(verifier.verify(*callback, NOW))
     except Exception:
@@ -147,12 +148,12 @@ def accepts(verifier: Verifier, callback: Callback) -> Verified | None:
 
 
 def accepted_forgeries(gateway: Gateway, count: int, seed: int = 0) -> list[Callback]:
-    """Return the forged callbacks that a verifier accepted. There must be none.
+    """Return the forged callbacks that a verifier accepted. The list must be empty.
 
     Args:
         gateway: the verifier, and one genuine callback.
-        count: how many to try.
-        seed: of the choices.
+        count: the number of forgeries.
+        seed: the seed of the choices.
     """
     dice = random.Random(seed)  # noqa: S311
     forged = forgeries(gateway, dice)
@@ -165,7 +166,7 @@ def _got_through(gateway: Gateway, callback: Callback) -> bool:
         return False
     body, headers = gateway.genuine(gateway.body)
     if answer.items is not None and isinstance(gateway.body, list):
-        # Adyen signs members of the items, and not the bytes.
+        # Adyen signs members of the items, not the bytes.
         return any(_essence(item) not in [_essence(one) for one in gateway.body] for item in answer.items)
     # Padding that base64 and headers allow does not make another callback.
     return callback[0] != body or any(answer.headers[name] != headers[name] for name in answer.headers)
@@ -178,7 +179,7 @@ def _essence(item: Any) -> Any:
 
 
 def forgeries(gateway: Gateway, dice: random.Random) -> Iterator[Callback]:
-    """Yield forged callbacks without end."""
+    """Yield endless forged callbacks."""
     genuine, foreign = gateway.genuine(gateway.body), gateway.foreign(gateway.body)
     names = list(genuine[1]) or ["webhook-signature"]
     while True:
@@ -250,12 +251,12 @@ def _mutated(data: Any, dice: random.Random) -> Any:
 
 
 def mutants(data: Any, count: int, seed: int = 0) -> Iterator[Any]:
-    """Yield payloads with one to three nodes replaced, as JSON gives them.
+    """Yield payloads with one to three nodes replaced, after a round trip through JSON.
 
     Args:
         data: a valid payload.
-        count: how many.
-        seed: of the choices.
+        count: the number of payloads.
+        seed: the seed of the choices.
     """
     dice = random.Random(seed)  # noqa: S311
     for _ in range(count):

@@ -1,7 +1,7 @@
-"""Callbacks for tests: recorded ones from beside the project, and synthetic ones that are written here.
+"""Callbacks for tests: recorded ones from outside the project, and synthetic ones.
 
-The synthetic payloads have the members that the documentation of a gateway names, with values of this file. The
-signatures are computed here, independently of the library.
+The synthetic payloads have the members that the documentation of a gateway names. This module computes their signatures
+independently of the library.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PARENTS = Path(__file__).resolve().parents
 
 
 def recorded(name: str) -> Any:
-    """Return a payload that was recorded at a real gateway. Skip the test if they are not here."""
+    """Return a payload that was recorded at a real gateway. Skip the test if there are no recordings."""
     return json.loads(_file(name + ".json").read_text(encoding="utf-8"))
 
 
@@ -44,7 +44,7 @@ def _file(name: str) -> Path:
         folder = parent / "shared" / "data" / "gateways"
         if folder.is_dir():
             return folder / name
-    pytest.skip("the recorded payloads of real gateways are kept beside the project (../shared), and are not here")
+    pytest.skip("the recorded payloads of real gateways are missing: they are next to the project, in ../shared")
 
 
 def encoded(data: Any) -> bytes:
@@ -165,7 +165,7 @@ def paypal_event(name: str = "PAYMENT.CAPTURE.COMPLETED", **members: Any) -> dic
 
 
 def paypal_refund(name: str = "PAYMENT.CAPTURE.REFUNDED", **members: Any) -> dict[str, Any]:
-    """A synthetic refund of 10.00 GBP of the capture CAP1, which it names by a link only."""
+    """A synthetic refund of 10.00 GBP of the capture CAP1, which it names only in a link."""
     about = {
         "id": "REF1",
         "amount": {"currency_code": "GBP", "value": "10.00"},
@@ -188,7 +188,7 @@ def paypal_key(owner: str = "PayPal") -> rsa.RSAPrivateKey:  # noqa: ARG001
 def paypal_certificate(
     owner: str = "PayPal", host: str = "messageverificationcerts.paypal.com", valid_for: timedelta = timedelta(days=365)
 ) -> bytes:
-    """A certificate like PayPal's, signed by itself, valid from two days before NOW."""
+    """A self-signed certificate like PayPal's, valid from two days before NOW."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     begin = NOW - timedelta(days=2)
     key = paypal_key(owner)
@@ -230,7 +230,7 @@ def mollie_payment(**members: Any) -> dict[str, Any]:
 
 
 def mollie_part(own_id: str, value: str = "10.00", **members: Any) -> dict[str, Any]:
-    """A synthetic capture, refund or charge-back."""
+    """A synthetic capture, refund or chargeback."""
     return {"id": own_id, "amount": {"value": value, "currency": "EUR"}, "createdAt": "2026-01-06T09:00:00Z"} | members
 
 

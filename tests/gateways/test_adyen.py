@@ -1,4 +1,4 @@
-"""Adyen: every item of a batch is signed by itself, and `success` can be false."""
+"""Adyen: every item of a batch has its own signature, and `success` can be false."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_recorded_notification_has_its_kind(name: str, kind: str, amount: str | 
     assert event.amount == (None if amount is None else Decimal(amount))
 
 
-def test_every_live_key_is_good_and_no_other() -> None:
+def test_only_live_keys_verify_an_item() -> None:
     ours, others = encoded(adyen_body(adyen_item())), encoded(adyen_body(adyen_item(), key=ADYEN_OTHERS))
     assert accepts(ours, ADYEN_OTHERS, ADYEN_KEY)
     assert accepts(ours, ADYEN_KEY.lower())
@@ -160,7 +160,7 @@ def test_body_without_items_is_rejected(body: bytes) -> None:
 
 
 def test_item_with_a_member_twice_is_rejected() -> None:
-    """Two readers could take different ones."""
+    """Two readers could take different values."""
     body = encoded(adyen_body(adyen_item()))
     assert not accepts(body.replace(b'"success": "true"', b'"success": "false", "success": "true"'))
 
@@ -239,7 +239,7 @@ def test_event_code_and_success_give_the_kind(code: str, success: str, kind: str
 @pytest.mark.parametrize(
     ("action", "kind"), [("refund", "refunded"), ("cancel", "voided"), ("x", "note:CANCEL_OR_REFUND")]
 )
-def test_reversal_is_what_adyen_made_of_it(action: str, kind: str) -> None:
+def test_reversal_has_the_kind_of_its_outcome(action: str, kind: str) -> None:
     item = adyen_item("CANCEL_OR_REFUND", originalReference="PSP0", additionalData={"modification.action": action})
     event = parsed(item)
     assert (event.kind, event.order_id, event.reference) == (kind, None, "PSP0")
@@ -263,7 +263,7 @@ def test_dispute_lost_won_and_lost_again_is_three_facts() -> None:
 
 
 def test_authorisation_of_nothing_is_a_note() -> None:
-    """It only stores a card."""
+    """A zero amount only stores a card."""
     assert parsed(adyen_item(amount={"value": 0, "currency": "GBP"})).kind == "note:AUTHORISATION"
 
 

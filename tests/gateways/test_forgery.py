@@ -1,4 +1,4 @@
-"""Nobody without the secret gets a callback verified, and no payload breaks a parser."""
+"""Verifiers reject callbacks made without the secret, and no payload breaks a parser."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Any]] = {
 
 @pytest.mark.parametrize("gateway", GATEWAYS.values(), ids=list(GATEWAYS))
 def test_genuine_callback_is_verified(gateway: Gateway) -> None:
-    """Otherwise the tests below would prove nothing."""
+    """The control for the tests below."""
     assert accepts(gateway.verifier, gateway.genuine(gateway.body)) is not None
     assert accepts(gateway.verifier, gateway.foreign(gateway.body)) is None
 
@@ -102,8 +102,8 @@ def test_forged_callback_is_never_verified(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("gateway", GATEWAYS.values(), ids=list(GATEWAYS))
-def test_forgeries_get_past_a_verifier_that_checks_nothing(gateway: Gateway) -> None:
-    """The control: the forgeries differ from the genuine callback in what counts."""
+def test_forgeries_pass_a_verifier_that_checks_nothing(gateway: Gateway) -> None:
+    """The control: the forgeries differ from the genuine callback in signed content."""
 
     class Anything:
         def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
@@ -143,7 +143,7 @@ def test_any_json_is_refused_or_gives_valid_events(name: str, data: Any) -> None
 
 
 def assert_refused_or_valid(parser: Callable[[Any], Any], data: Any) -> None:
-    """A parser may raise a ValueError (InvalidInput is one), which says what is wrong, and TryAgain."""
+    """A parser may raise only TryAgain and ValueError, of which InvalidInput is a subclass."""
     try:
         answer = parser(data)
     except (ValueError, TryAgain):

@@ -14,7 +14,7 @@ from tests.gateways.samples import NOW, gocardless_event, recorded
 
 
 class Api:
-    """What the shop's `lookup` answers: one payment, one refund, and the history of the payment."""
+    """The results of the shop's `lookup`: one payment, one refund, and the history of the payment."""
 
     def __init__(self, *history: dict[str, Any]) -> None:
         payment = {"id": "PM1", "amount": 4990, "currency": "GBP", "metadata": {"order_id": "1001"}}
@@ -82,7 +82,7 @@ def test_debit_that_fails_late_is_reversed(before: list[str]) -> None:
 
 
 def test_debit_that_is_tried_again_counts_again() -> None:
-    """It keeps its id, so only the event tells the second confirmation from the first."""
+    """The payment keeps its id, so only the event distinguishes the second confirmation."""
     actions = ["confirmed", "failed", "resubmission_requested", "confirmed", "failed", "failed"]
     history = [gocardless_event("payments", action, f"EV{place}") for place, action in enumerate(actions, 1)]
     events = events_of(*history)
@@ -108,7 +108,7 @@ def test_cancelled_payment_is_voided() -> None:
     assert [event.kind for event in events_of(gocardless_event("payments", "cancelled"))] == ["voided"]
 
 
-def test_api_that_cannot_be_asked_is_a_passing_fault() -> None:
+def test_unreachable_api_is_a_temporary_fault() -> None:
     def lookup(path: str) -> Any:
         raise ConnectionError(path)
 

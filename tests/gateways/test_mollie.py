@@ -1,4 +1,4 @@
-"""Mollie: the callback holds only an id, so the facts come from the payment that the shop fetches."""
+"""Mollie: the callback has only an id, so the facts come from the payment that the shop fetches."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_manual_capture_without_its_captures_is_refused() -> None:
     ],
 )
 def test_refund_counts_by_its_state(status: str, kinds: list[str]) -> None:
-    """A failed one was made first, and no callback need have said so."""
+    """A failed refund was a refund first, and Mollie may have sent no callback about it."""
     events = events_of(embedded(mollie_payment(), refunds=[mollie_part("re_1", status=status)]))
     assert [event.kind for event in events] == ["captured", *kinds]
     assert {event.transaction_id for event in events[1:]} <= {"re_1"}
@@ -159,7 +159,7 @@ def test_repeated_callback_reports_the_same_ids() -> None:
     assert [event.id for event in events_of(payment)] == [event.id for event in events_of(payment)]
 
 
-def test_payment_that_cannot_be_fetched_is_a_passing_fault() -> None:
+def test_payment_that_cannot_be_fetched_is_a_temporary_fault() -> None:
     def fetch(payment_id: str) -> Any:
         raise TimeoutError(payment_id)
 

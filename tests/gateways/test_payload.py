@@ -1,4 +1,4 @@
-"""Bodies are read in one way only, and headers in every form that a server gives."""
+"""Bodies have one reading, and headers may have the form of any server."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_headers_from_a_generator_of_pairs_are_read() -> None:
 
 
 def test_header_that_comes_twice_is_joined() -> None:
-    """Taking the first or the last would let a proxy and the shop read different signatures."""
+    """With only the first or the last, a proxy and the shop could read different signatures."""
     assert normalised([("X-Signature", "one"), ("x-signature", "two")]) == {"x-signature": "one, two"}
 
 

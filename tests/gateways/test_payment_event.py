@@ -1,4 +1,4 @@
-"""A payment event is checked when it is built, so a parser cannot report a fact that is not one."""
+"""A payment event is validated when it is built, so a parser cannot report an invalid fact."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAPTURE: dict[str, Any] = {"order_id": "1001", "reference": "ch_1", "amount": "4
 
 
 class Text(str):
-    """A subclass as template engines give it."""
+    """A subclass like those of template engines."""
 
     def __str__(self) -> str:
         return "something else"
@@ -84,7 +84,7 @@ def test_transaction_id_alone_identifies_money() -> None:
     assert event.reference is None
 
 
-def test_event_about_neither_order_nor_payment_is_refused() -> None:
+def test_event_without_order_and_payment_is_refused() -> None:
     with pytest.raises(InvalidInput, match="order_id or a reference"):
         PaymentEvent("failed", transaction_id="tx_1")
 

@@ -1,4 +1,4 @@
-"""PayPal: RSA over the CRC32 of the body, and a refund that names its capture by a link only."""
+"""PayPal: RSA over the CRC32 of the body, and a refund that names its capture only in a link."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_signature_by_another_key_is_rejected() -> None:
 
 
 def test_signature_for_another_webhook_is_rejected() -> None:
-    """Another shop's callbacks are signed with the same key."""
+    """PayPal signs the callbacks of other shops with the same key."""
     assert not accepts(ours(), paypal_headers(BODY, webhook_id="7WH-OF-ANOTHER-SHOP"))
 
 
@@ -160,7 +160,7 @@ def test_certificate_is_fetched_once_and_only_kept_if_it_matched() -> None:
     assert asked == [CERT_URL, CERT_URL]
 
 
-def test_certificate_that_cannot_be_fetched_is_a_passing_fault() -> None:
+def test_certificate_that_cannot_be_fetched_is_a_temporary_fault() -> None:
     def fetch(url: str) -> bytes:
         raise TimeoutError(url)
 

@@ -1,4 +1,4 @@
-"""Razorpay: one event a body, without a signed id."""
+"""Razorpay: one event per body, without a signed id."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_dispute_moves_money_only_if_it_is_lost(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["order.paid", "invoice.paid", "settlement.processed", "refund.created"])
 def test_event_about_another_thing_is_ignored(name: str) -> None:
-    """`order.paid` reports the payment that `payment.captured` reports."""
+    """`order.paid` reports the same payment as `payment.captured`."""
     assert isinstance(parse(razorpay_event(name), {}), Ignore)
 
 

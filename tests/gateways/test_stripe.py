@@ -1,4 +1,4 @@
-"""Stripe: one event per fact, amounts as the API counts them."""
+"""Stripe: one event per fact, with the amounts of the API."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.gateways.samples import (
     stripe_refund,
 )
 
-# The kinds of the recorded payloads. Those that report money of another event again are notes.
+# The kinds of the recorded payloads. Payloads that repeat the money of another event are notes.
 RECORDED = {
     "payment_intent.succeeded": "captured",
     "payment_intent.amount_capturable_updated": "authorised",
@@ -53,7 +53,7 @@ def parsed(data: Any) -> PaymentEvent:
 
 @pytest.mark.parametrize(("name", "kind"), RECORDED.items())
 def test_recorded_event_has_its_kind(name: str, kind: str) -> None:
-    """Signed here as Stripe signs, verified, decoded and parsed."""
+    """The test signs each payload as Stripe does, then verifies, decodes and parses it."""
     body = encoded(recorded(f"stripe.{name}")["body"])
     verified(StripeSignature(SECRET).verify(body, stripe_headers(body), NOW))
     event = parsed(decode(body))
@@ -103,12 +103,12 @@ def test_expanded_charge_is_read_by_its_id() -> None:
     assert parsed(stripe_event("payment_intent.succeeded", intent)).transaction_id == "ch_1"
 
 
-def test_part_capture_counts_what_was_received() -> None:
+def test_part_capture_counts_the_received_amount() -> None:
     intent = stripe_intent(amount=4990, amount_received=2000)
     assert parsed(stripe_event("payment_intent.succeeded", intent)).amount == 20
 
 
-def test_authorisation_counts_what_can_be_captured() -> None:
+def test_authorisation_counts_the_capturable_amount() -> None:
     intent = stripe_intent(amount_capturable=2990, amount_received=0, status="requires_capture")
     event = parsed(stripe_event("payment_intent.amount_capturable_updated", intent))
     assert (event.kind, event.amount) == ("authorised", Decimal("29.90"))

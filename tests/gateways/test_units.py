@@ -1,4 +1,4 @@
-"""Amounts in the smallest unit of a currency, there and back."""
+"""Conversion of amounts to the smallest unit of a currency and back."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_units_of_a_gateway_take_precedence(units: dict[str, int], amount: int, 
 
 @pytest.mark.parametrize(("currency", "digits"), WITHDRAWN.items())
 def test_withdrawn_currency_is_still_read(currency: str, digits: int) -> None:
-    """A charge-back of last year's payment still comes in it."""
+    """A chargeback of last year's payment still has it."""
     assert fraction_digits(currency) == digits
 
 
@@ -82,7 +82,7 @@ def test_to_minor_refuses_a_finer_amount(amount: str, currency: str, smallest: s
 
 
 @given(amount=st.integers(0, 10**12), known=st.sampled_from(KNOWN))
-def test_minor_and_back_is_the_same_whatever_the_context(amount: int, known: tuple[str, int]) -> None:
+def test_minor_and_back_is_the_same_in_any_decimal_context(amount: int, known: tuple[str, int]) -> None:
     with localcontext(Context(prec=3, traps=[Inexact])):
         assert to_minor(minor(amount, known[0]), known[0]) == amount
 

@@ -1,4 +1,4 @@
-"""A verifier accepts by returning `Verified`; nothing else counts, and only the holder of the secret gets it."""
+"""A verifier accepts a callback only by returning `Verified`, and only for the holder of the secret."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_hmac_of_every_form_is_verified(algorithm: Any, encoding: Any, prefix: s
             assert not accepts(verifier, BODY, {"x-signature": text.removeprefix(prefix)})
 
 
-def test_hmac_key_in_bytes_is_taken_as_it_is() -> None:
+def test_hmac_key_in_bytes_is_used_unchanged() -> None:
     verifier = HmacSignature(SECRET.encode(), header="x-signature")
     assert accepts(verifier, BODY, {"x-signature": hex_hmac(BODY)})
 

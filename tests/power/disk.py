@@ -1,18 +1,17 @@
-"""A disk that loses its power, rebuilt from a trace: what was flushed is there, of the rest any part may be.
+"""A model of a disk that loses its power, rebuilt from a trace of system calls.
 
-What the model assumes, and what it does not:
+Flushed data survives, and any part of the rest may survive. The assumptions:
 
-- fsync and fdatasync of a file make its content and length durable, and not its name. That is less than ext4, XFS and
-  btrfs give, and what POSIX lets a file system do. fsync of a folder makes the names in it durable: what was created,
-  renamed and removed there, and no content.
-- Of what was written to a file since then any part may have reached the disk, in any sequence, in sectors of 512 bytes,
-  each whole or not at all; so may changes of its length. What lies between is zeros.
-- Of what happened to names since then any part may have reached the disk, but what happened to one name in its
-  sequence: no rename without the creation before it. A rename is atomic, between two folders as well, and durable
-  when both are flushed.
-- What fsync has answered for is there: no disk that lies, no fsync that fails, no bit that turns over later.
-- What was mapped into memory is not in the trace: it is the `-shm` file of SQLite, which holds no content.
-- A process that is killed loses no call that it made before.
+- fsync and fdatasync of a file make its content and length durable, and not its name. ext4, XFS and btrfs promise more,
+  and POSIX allows this. fsync of a folder makes its creations, renames and removals of names durable, and no content.
+- Any part of later writes to a file may reach the disk, in any sequence, in sectors of 512 bytes, each whole or not at
+  all. The same is true of changes of its length. Gaps are zeros.
+- Any part of later changes of names may reach the disk. The changes of one name keep their sequence, so there is no
+  rename without the creation before it. A rename is atomic, even between two folders, and durable when both folders are
+  flushed.
+- fsync tells the truth: no lying disk, no failing fsync, no bit rot.
+- Memory-mapped writes are not in the trace. Only the `-shm` file of SQLite is mapped, and it has no content.
+- A killed process loses no earlier call.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ Folder = dict[str, "File | Folder"]
 
 
 class File:
-    """A file: what is durable of it, and the pieces that were written, or the lengths that were set, since."""
+    """A file: its durable content, and the later writes and changes of length."""
 
     def __init__(self, durable: bytes = b"") -> None:
         self.durable = bytearray(durable)
@@ -56,17 +55,17 @@ class File:
         self.pending = []
 
     def after(self, dice: random.Random) -> bytes:
-        """What may be left of it."""
+        """Return a possible content after a power loss."""
         return bytes(_written(self.durable, _some(self.pending, dice)))
 
 
 @define(eq=False)
 class _Naming:
-    """Something that happened to names: after it, each stands for what is said, or for nothing.
+    """A change of names. After it each name has a file or folder, or nothing.
 
     Attributes:
-        names: the folder, the name and what it stands for.
-        unflushed: the ids of the folders that were not flushed since.
+        names: the folder, the name, and its file or folder.
+        unflushed: the ids of the folders that were not flushed afterwards.
     """
 
     names: list[tuple[Folder, str, File | Folder | None]]
@@ -74,18 +73,18 @@ class _Naming:
 
 
 class Disk:
-    """The files below a folder, as a program sees them, and as they may be after a power loss.
+    """The files below a folder, as a program sees them and after a power loss.
 
     Attributes:
-        said: what was written to the standard output, the acknowledgements.
+        said: the standard output, which has the acknowledgements.
     """
 
     def __init__(self, before: Path, place: str) -> None:
-        """Take what is there before the program runs as durable.
+        """Create the disk with a durable content.
 
         Args:
-            before: a folder with it.
-            place: the folder in which the program finds the same.
+            before: a folder with the content before the program runs.
+            place: the folder of this content in the program.
         """
         self._place = place
         self._root = self._found(before)
@@ -101,20 +100,20 @@ class Disk:
         return {path.name: self._found(path) if path.is_dir() else File(path.read_bytes()) for path in place.iterdir()}
 
     def _mirror(self, durable: Folder) -> None:
-        """Note what a program sees in a folder, beside what is durable of it."""
+        """Add the content of a folder, as visible and durable."""
         self._keep.append(durable)
         self._live[id(durable)] = dict(durable)
         for one in durable.values():
             if isinstance(one, dict):
                 self._mirror(one)
 
-    # What the program does
+    # Calls of the program
 
     def do(self, call: Call) -> bool:
-        """Do a call; whether it may have changed what a power loss leaves.
+        """Apply a call. Return whether it may change the result of a power loss.
 
         Raises:
-            AssertionError: it is one that the model does not know.
+            AssertionError: if the model does not have the call.
         """
         if call.name in {"open", "openat", "creat"}:
             return self._opened(call)
@@ -191,7 +190,7 @@ class Disk:
         return True
 
     def _at(self, path: bytes) -> tuple[Folder, str]:
-        """The folder and the name that a path leads to; no name where it is the whole place."""
+        """Return the folder and the name of a path. The name of the whole place is empty."""
         parts = PurePosixPath(path.decode()).relative_to(self._place).parts
         folder = self._root
         for part in parts[:-1]:
@@ -219,7 +218,7 @@ class Disk:
         self._namings = [naming for naming in self._namings if naming not in durable]
 
     def _with_those_before(self, chosen: Iterable[_Naming]) -> list[_Naming]:
-        """What happened to names, with what happened to the same names before."""
+        """Return changes of names, with earlier changes of the same names."""
         wanted = set(chosen)
         touched: set[tuple[int, str]] = set()
         for naming in reversed(self._namings):
@@ -229,10 +228,10 @@ class Disk:
                 touched |= names
         return [naming for naming in self._namings if naming in wanted]
 
-    # What a power loss leaves
+    # Power losses
 
     def lose_power(self, dice: random.Random, place: Path) -> None:
-        """Write what may be left of the files below a new folder."""
+        """Write a possible content after a power loss to a new folder."""
         left = {id(folder): dict(folder) for folder in self._keep}
         for naming in self._with_those_before(_some(self._namings, dice)):
             for folder, name, what in naming.names:
@@ -257,7 +256,7 @@ def _put(folder: Folder, name: str, what: File | Folder | None) -> None:
 
 
 def _some(pending: list[T], dice: random.Random) -> list[T]:
-    """All, none, the first, or any of what was not flushed."""
+    """Choose all, none, the first, or any of the unflushed changes."""
     how = dice.randrange(4)
     if how == 0:
         return []

@@ -1,4 +1,4 @@
-"""Power losses at random moments of a run, and whether the store recovers from the rest."""
+"""Power losses at random times of a run, and the recovery of the store."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Losses:
     """The outcome of power losses.
 
     Attributes:
-        images: their number.
-        bad: the fault of each image that has one.
+        images: the number of power losses.
+        bad: the faults of images.
     """
 
     images: int = 0
@@ -39,10 +39,10 @@ class Losses:
 
 
 def lose_power(kind: str, images: int, place: Path) -> Losses:
-    """Let the power fail many times in runs of a store, and check the rest.
+    """Simulate many power losses in runs of a store, and check the recovered content.
 
     Args:
-        kind: of the store, a key of `STORES`.
+        kind: a key of `STORES`.
         images: the number of power losses.
         place: an empty folder.
     """
@@ -80,7 +80,7 @@ def _lose_power_in_a_run(kind: str, seed: str, images: int, place: Path, losses:
 
 
 def _run(kind: str, seed: str, work: Path) -> list[tuple[Call, bool]]:
-    """Return the calls of a run, each with whether it may change the files that a power loss leaves."""
+    """Return the calls of a run, each with whether it may change the result of a power loss."""
     command = [sys.executable, "-m", "tests.power.shop", kind, str(work), seed]
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}", "PATH": os.environ["PATH"]}
     calls = traced(command, work.parent / "trace", environment)
@@ -91,7 +91,7 @@ def _run(kind: str, seed: str, work: Path) -> list[tuple[Call, bool]]:
 
 
 def _by_steps(seed: str) -> list[tuple[Expected, Step]]:
-    """Return the content that a store must have after each number of steps, and the step after that."""
+    """Return the content that a store must have after each number of steps, and the next step."""
     expected = begun()
     by_steps: list[tuple[Expected, Step]] = []
     for number in range(STEPS):
@@ -102,11 +102,11 @@ def _by_steps(seed: str) -> list[tuple[Expected, Step]]:
 
 
 def _check(kind: str, place: Path, said: list[bytes], steps: list[tuple[Expected, Step]]) -> None:
-    """Compare a store with what was acknowledged. The step under way is there whole, or not at all.
+    """Compare a store with the acknowledged steps. The step in progress is whole or absent.
 
     Raises:
-        AssertionError, pytest.fail.Exception: if it has another content.
-        OrderFsmError: if the store does not open, or fails.
+        AssertionError, pytest.fail.Exception: if the content differs.
+        OrderFsmError: if the store does not open or fails.
     """
     with STORES[whole(kind)](place) as store:
         for torn in place.glob("orders/*.torn-*"):
@@ -127,7 +127,7 @@ def _check(kind: str, place: Path, said: list[bytes], steps: list[tuple[Expected
 
 
 def _check_steps(store: Store, done: Expected, under_way: Step) -> None:
-    """Check the content, with any first part of a batch that is under way."""
+    """Check the content, with any first part of a batch in progress."""
     expected = _copy(done)
     expected.refused = list(under_way.changes)
     parts = [Step((change,)) for change in under_way.changes] or [under_way]

@@ -1,6 +1,6 @@
-"""The work in a store before the power fails, by a traced process that prints what it has done.
+"""The steps in a store before a power loss, run by a traced process that prints each one.
 
-As a program it opens the store of a place and does step after step, the first half in a process that is killed.
+The program opens the store of a place and runs step after step, the first half in a process that is killed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Step:
     compacts: bool = False
 
     def do(self, store: Store) -> None:
-        """Do it."""
+        """Run the step."""
         if len(self.changes) == 1:
             store.commit(self.changes[0])
         elif self.changes:
@@ -56,7 +56,7 @@ class Step:
             store.compact()
 
     def is_done(self, store: Store) -> bool:
-        """Return whether a killed process has done it. A batch on SQLite may be done in part: its rest is done."""
+        """Return whether a killed process has completed the step. Complete a batch that SQLite did in part."""
         if self.changes:
             rest = tuple(one for one in self.changes if one.key is None or record_under(store, one.key) is None)
             if 0 < len(rest) < len(self.changes):
@@ -70,7 +70,7 @@ class Step:
         return False
 
     def note(self, expected: Expected) -> None:
-        """Note that it was done."""
+        """Record that the step was done."""
         for change in self.changes:
             expected.commit(change)
         if self.delivered is not None:
@@ -80,7 +80,7 @@ class Step:
 
 
 def next_step(expected: Expected, number: int, seed: str) -> Step:
-    """Return the step with a number in the run with a seed: the same in every process."""
+    """Return the step of a number and seed, which is the same in every process."""
     dice = seeded(f"{seed} step {number}")
     kind = dice.randrange(8)
     if kind == 0 and expected.messages:
@@ -116,7 +116,7 @@ def _sqlite_without_full_sync(place: Path) -> Store:
 
 
 def _json_without_flush(*names: str) -> Callable[[Path], Store]:
-    """Return a store that does not flush files whose names end so."""
+    """Return a store that does not flush files with a suffix."""
 
     def sync(file: DiskFile) -> None:
         if not str(file.name).endswith(names):
@@ -152,11 +152,11 @@ STORES: dict[str, Callable[[Path], Store]] = {
     "json without flush of the folder": _json_without_folder_flush,
     "json without flush of the parent": _json_without_parent_flush,
 }
-"""By kind. Those `without` something are weak: a power loss must show it."""
+"""The stores by kind. A power loss must reveal the fault of a store `without` a flush."""
 
 
 def whole(kind: str) -> str:
-    """Return the kind as which the files of a kind are opened after the power loss."""
+    """Return the kind that opens the files of a kind after the power loss."""
     return kind.split()[0]
 
 
@@ -165,9 +165,9 @@ def _say(text: bytes) -> None:
 
 
 def _work(kind: str, place: Path, seed: str, first: int, last: int, told: int) -> None:
-    """Open the store and do some steps, each printed, and told to the parent.
+    """Open the store and run some steps. Print each one and report it to the parent.
 
-    A first step that the process before was doing when it was killed is not repeated if it is done.
+    The first step may have been in progress when the previous process was killed. If it is done, it is not repeated.
     """
     store = STORES[kind](place)
     if set(store.stock(SKUS)) != set(SKUS[:2]):
@@ -197,7 +197,7 @@ def begun() -> Expected:
 
 
 def _die_at_a_flush(seed: str) -> None:
-    """Kill this process just before one of its next flushes."""
+    """Kill this process before one of its next flushes."""
     left = seeded(f"{seed} dies").randint(1, 25)
     flush = os.fsync
 
@@ -212,7 +212,7 @@ def _die_at_a_flush(seed: str) -> None:
 
 
 def main(kind: str, place: Path, seed: str) -> None:
-    """Do all steps: some in a process that is killed, the rest in another."""
+    """Run all steps: some in a process that is killed, the rest in another one."""
     told, telling = os.pipe()
     child = os.fork()
     if child == 0:

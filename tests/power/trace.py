@@ -1,6 +1,6 @@
-"""What a program asked of the disk, call by call, from a system-call trace of an unmodified run of it.
+"""The disk calls of an unmodified program, from a trace of its system calls.
 
-One process at a time may write: the trace tells the sequence of the calls of one process, not that of several at once.
+Only one process at a time may write, because the trace has no sequence of the calls of several processes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _DESCRIPTOR = re.compile(r"^(\d+)(?:<((?:\\x[0-9a-f]{2})*)>)?")
 
 @frozen
 class Call:
-    """A call that was made, and succeeded.
+    """A successful call.
 
     Attributes:
-        pid: of the process.
-        name: of the call.
-        given: its arguments as the trace writes them.
-        texts: those of them that are text or data, in their sequence.
-        answer: what it returned.
+        pid: the id of the process.
+        name: the name of the call.
+        given: the arguments in the form of the trace.
+        texts: the arguments that are text or data, in their sequence.
+        answer: the returned value.
     """
 
     pid: int
@@ -43,29 +43,29 @@ class Call:
 
     @property
     def descriptor(self) -> tuple[int, str]:
-        """The file descriptor that is its first argument, and the path that it was opened by."""
+        """Return the file descriptor in the first argument, and the path of the file."""
         found = _DESCRIPTOR.match(self.given)
         assert found is not None, self
         return int(found[1]), _bytes(found[2] or "").decode()
 
     def number(self, place: int) -> int:
-        """The number that is the argument at a place, from the end if it is below zero."""
+        """Return the number in the argument at an index."""
         return int(_TEXT.sub("", self.given).split(", ")[place])
 
 
 def traced(command: Sequence[str], output: Path, environment: dict[str, str]) -> list[Call]:
-    """Run a command, and give the calls by which it and its children changed files, in their sequence.
+    """Run a command. Return the calls by which it and its children changed files, in sequence.
 
     Args:
-        command: to be run.
-        output: a file for the trace.
+        command: the command.
+        output: the file of the trace.
         environment: the variables of the command.
 
     Raises:
-        AssertionError: the command failed, or the trace holds what is not understood.
+        AssertionError: if the command fails, or the trace has an unknown call.
     """
     calls = "trace=" + ",".join(f"?{call}" for call in _CALLS.split())
-    # The kernel stops the program at the traced calls alone.
+    # The kernel stops the program only at traced calls.
     strace = ["strace", "-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", "10000000", "-e", "signal=none", "-e", calls]
     done = subprocess.run(
         [*strace, "-o", str(output), *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -89,7 +89,7 @@ def _calls(lines: Iterator[str]) -> Iterator[Call]:
             continue
         texts = []
         for text in _TEXT.finditer(call["given"]):
-            assert not text[2], "the trace cuts what was written"
+            assert not text[2], "the trace truncates written data"
             texts.append(_bytes(text[1]))
         yield Call(int(call["pid"]), call["call"], call["given"], tuple(texts), int(call["answer"]))
 

@@ -1,5 +1,5 @@
-"""Callbacks of real payment gateways: one module per gateway, each with a verifier and a parser.
+"""Verifiers and parsers for the callbacks of payment gateways, one module per gateway.
 
-`docs/gateways.md` has the shop's code for each of them. A parser reports one event per fact: of several events of the
-gateway about the same money, it takes one.
+`docs/gateways.md` has the shop's code for each gateway. A parser reports one event per fact. If a gateway sends several
+events about the same money, the parser reports one of them.
 """

@@ -1,11 +1,12 @@
-"""Adyen: HMAC signatures per item, and a parser for standard webhooks.
+"""Adyen: HMAC signatures of items, and a parser for standard webhooks.
 
-Use the order number as the payment's `reference`. Adyen answers a refund or capture with `received` only: record it
-when its notification arrives. Enable `CAPTURE_FAILED`, `REFUND_FAILED`, `REFUNDED_REVERSED` and the dispute webhooks.
+Use the order number as the payment's `reference`. Adyen answers the request of a refund or capture only with
+`received`, so record the fact when its notification arrives. Enable `CAPTURE_FAILED`, `REFUND_FAILED`,
+`REFUNDED_REVERSED` and the dispute webhooks.
 
-The signature covers eight members of an item: pspReference, originalReference, merchantAccountCode,
-merchantReference, amount.value, amount.currency, eventCode and success. `live` and `eventDate` are not signed; live and
-test endpoints have different keys.
+The signature covers eight members of an item: pspReference, originalReference, merchantAccountCode, merchantReference,
+amount.value, amount.currency, eventCode and success. `live` and `eventDate` are not signed. Live and test endpoints
+have different keys.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from order_fsm_adapters.gateways.reading import text_of, text_to_instant
 __all__ = ["UNITS", "AdyenEvents", "AdyenSignature", "parse"]
 
 UNITS = {"CLP": 2, "CVE": 0, "IDR": 0, "ISK": 2}
-"""The currencies whose amounts at Adyen have other fraction digits than in ISO 4217.
+"""The currencies with other fraction digits at Adyen than in ISO 4217.
 
-(docs.adyen.com/development-resources/currency-codes: for these four the table on that page counts, not the standard.)
+(docs.adyen.com/development-resources/currency-codes: the table on that page differs from the standard for these four.)
 """
 
 _SUCCEEDED = {
@@ -39,18 +40,20 @@ _SUCCEEDED = {
     "CHARGEBACK_REVERSED": "restored",
 }
 _OWN_REFERENCE = {"CANCEL_OR_REFUND", "REFUND", "REFUND_FAILED", "REFUNDED_REVERSED"}
-"""The events whose merchantReference is that of the refund, which need not be the order number."""
+"""The events with the merchantReference of a refund, which may differ from the order number."""
 
 
 class AdyenSignature:
-    """HMAC-SHA256 of each item, in `additionalData.hmacSignature`. A body with one forged item is rejected as a whole.
+    """HMAC-SHA256 of each item, in `additionalData.hmacSignature`.
+
+    One forged item rejects the whole body.
 
     Raises:
-        InvalidInput: if there is no key, or one is not hexadecimal.
+        InvalidInput: if there is no key, or a key is not hexadecimal.
     """
 
     def __init__(self, *keys: str) -> None:
-        """Take the HMAC keys in hexadecimal, more than one while an old one is being replaced."""
+        """Take the HMAC keys in hexadecimal, several during a key rotation."""
         try:
             raw = [bytes.fromhex(key) for key in keys]
             self._signature = HmacSignature(*raw, header="hmacsignature", encoding="base64")
@@ -58,7 +61,7 @@ class AdyenSignature:
             raise InvalidInput("give at least one HMAC key in hexadecimal, as Adyen's Customer Area shows it") from None
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
-        """Return `Verified` with the items if every one of them is signed by one of the keys."""
+        """Return `Verified` with the items if each has a signature by one of the keys."""
         items = _items_of(decode(body))
         for item in items:
             given = text_of(member(item, "additionalData", "hmacSignature"), "hmacSignature")
@@ -67,14 +70,14 @@ class AdyenSignature:
 
 
 class AdyenEvents:
-    """A parser for one item, or for a whole body of items."""
+    """A parser for one item or a whole body of items."""
 
     def __init__(self, *, automatic_capture: bool = False) -> None:
-        """Set which event reports the money.
+        """Create a parser for the capture mode of the merchant account.
 
         Args:
-            automatic_capture: True if the merchant account captures at once: then AUTHORISATION is the capture, and
-                Adyen sends no other. False if captures are requested: then each CAPTURE is one.
+            automatic_capture: True if the merchant account captures at once: AUTHORISATION is then the capture, and
+                Adyen sends no other event. False if the shop requests captures: each CAPTURE is then a capture.
         """
         self._automatic_capture = automatic_capture
 
@@ -82,7 +85,7 @@ class AdyenEvents:
         """Parse an item.
 
         Returns:
-            The events; `Ignore` if no item names an order or a payment, as reports do.
+            The events, or `Ignore` if no item names an order or a payment, as in reports.
 
         Raises:
             InvalidInput: if a member is missing or not valid.
@@ -106,7 +109,7 @@ class AdyenEvents:
             kind,
             order_id=order_id,
             reference=payment,
-            # Both charge-backs of one dispute have its pspReference.
+            # Both chargebacks of one dispute have the same pspReference.
             transaction_id=None if kind.startswith("note:") else f"{psp}:2" if code == "SECOND_CHARGEBACK" else psp,
             amount=minor(member(item, "amount", "value"), currency, UNITS) if currency else None,
             currency=currency,
@@ -122,7 +125,7 @@ class AdyenEvents:
             if not success:
                 return "failed"
             if not member(item, "amount", "value"):
-                return f"note:{code}"  # It only stores a card.
+                return f"note:{code}"  # A zero amount only stores a card.
             return "captured" if self._automatic_capture else "authorised"
         if code == "CAPTURE" and success and self._automatic_capture:
             return f"note:{code}"
@@ -130,7 +133,7 @@ class AdyenEvents:
             action = optional_member(item, "additionalData", "modification.action")
             return {"refund": "refunded", "cancel": "voided"}.get(str(action), f"note:{code}")
         if not success:
-            # The request failed: no money moved, so a failed REFUND is not the failure of one that counts.
+            # The request failed and no money moved, so a failed REFUND is not a failure of a recorded refund.
             return "failed" if code in {"CAPTURE", "REFUND", "CANCELLATION"} else f"note:{code}:false"
         return _SUCCEEDED.get(code, f"note:{code}")
 
@@ -151,7 +154,7 @@ def _items_of(data: Any) -> list[Any]:
 
 
 def _signed_text(item: Any) -> str:
-    """Join the signed members. Only merchantReference may hold the separator, so the text splits in one way."""
+    """Join the signed members. Only merchantReference may contain the separator, so the text is unambiguous."""
     value = member(item, "amount", "value")
     if type(value) is not int:
         raise InvalidInput("amount.value must be a whole number")
@@ -159,7 +162,7 @@ def _signed_text(item: Any) -> str:
     currency = text_of(member(item, "amount", "currency"), "amount.currency")
     after = [str(value), currency, text_of(member(item, "eventCode"), "eventCode"), member(item, "success")]
     if any(":" in text_of(part, "a signed member") for part in (*before, *after)):
-        raise InvalidInput("a signed member holds the separator")
+        raise InvalidInput("a signed member contains the separator")
     return ":".join((*before, _text_or_empty(item, "merchantReference"), *after))
 
 

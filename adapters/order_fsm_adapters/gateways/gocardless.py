@@ -1,10 +1,11 @@
 """GoCardless: HMAC signatures, and a parser for batches of events about payments and refunds.
 
-The events hold no amounts, so the parser asks the API through the shop's `lookup`. Give the payment the metadata
+The events have no amounts, so the parser calls the API through the shop's `lookup`. Give the payment the metadata
 `order_id`.
 
 A payment counts when it is `confirmed`. It may fail days later, even after it was paid out. A failure takes the money
-back if the payment was confirmed before. Otherwise it is a failed attempt. Events that are not about money are ignored.
+back if the payment was confirmed before. Otherwise it is a failed attempt. The parser ignores events that are not about
+money.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _KINDS = {
     ("payments", "failed"): "failed",
     ("payments", "charged_back"): "reversed",
     ("payments", "chargeback_cancelled"): "restored",
-    ("refunds", "created"): "refunded",  # Counts at once, under its id. `failed` takes it back.
+    ("refunds", "created"): "refunded",  # A refund counts at once, under its id. `failed` takes it back.
     ("refunds", "paid"): "refunded",
     ("refunds", "failed"): "refund_failed",
     ("refunds", "bounced"): "refund_failed",
@@ -52,16 +53,16 @@ class GoCardlessSignature(HmacSignature):
     """HMAC-SHA256 of the body in the header `webhook-signature`, in hexadecimal."""
 
     def __init__(self, *secrets: str) -> None:
-        """Take the secrets of the webhook endpoint, more than one while an old one is being replaced."""
+        """Take the secrets of the webhook endpoint, several during a rotation."""
         super().__init__(*secrets, header="webhook-signature")
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
-        """Return `Verified` with each event of the batch as an item, so that a bad one does not stop the others."""
+        """Return `Verified` with each event of the batch as an item, so that a bad event does not block the others."""
         whole = super().verify(body, headers, now)
         try:
             return Verified({}, [{"events": [event]} for event in _batch(decode(body))])
         except (ValueError, RecursionError):
-            return whole  # It is not a batch. The receiver says so.
+            return whole  # The body is not a batch. The receiver rejects it.
 
 
 class GoCardlessEvents:
@@ -71,9 +72,9 @@ class GoCardlessEvents:
         """Take the shop's request to the API.
 
         Args:
-            lookup: takes a path such as `payments/PM123` or `events?payment=PM123`. It returns the decoded JSON of
-                `GET https://api.gocardless.com/{path}`, or None if GoCardless answers 404. It may raise anything: the
-                callback is then answered with 503.
+            lookup: takes a path such as `payments/PM123` or `events?payment=PM123`. It returns the decoded JSON of `GET
+                https://api.gocardless.com/{path}`, or None if GoCardless answers 404. It may raise any exception. The
+                receiver then answers the callback with 503.
         """
         self._lookup = lookup
 
@@ -81,10 +82,10 @@ class GoCardlessEvents:
         """Parse a batch.
 
         Returns:
-            The events; `Ignore` if none is about money.
+            The events, or `Ignore` if no event is about money.
 
         Raises:
-            TryAgain: if the API cannot be asked.
+            TryAgain: if the API is not reachable.
             InvalidInput: if a member is missing or not valid.
         """
         events = [event for one in _batch(data) if (event := self._event(one)) is not None]
@@ -107,10 +108,11 @@ class GoCardlessEvents:
         currency = text_of(member(about, "currency"), "currency") if moves else None
         return PaymentEvent(
             kind,
-            # A refund has metadata of its own; its payment names the order.
+            # A refund has separate metadata. Its payment names the order.
             order_id=order_number(optional_member(about, "metadata"), "order_id") if resource == "payments" else None,
             reference=payment,
-            # A payment may be confirmed again after a failure, and charged back twice: the event tells them apart.
+            # A payment may be confirmed again after a failure, and charged back twice. The id of the event
+            # distinguishes them.
             transaction_id=own_id if resource == "refunds" else event_id,
             amount=minor(member(about, "amount"), currency) if currency else None,
             currency=currency,
@@ -121,7 +123,7 @@ class GoCardlessEvents:
         )
 
     def _was_confirmed(self, payment: str, event_id: str) -> bool:
-        """Return whether the shop held the money when the event with this id took place."""
+        """Return whether the shop held the money at the time of the event with this id."""
         listed = optional_member(self._asked(f"events?payment={payment}"), "events")
         events = listed if isinstance(listed, list) else []
         confirmed = False
@@ -138,7 +140,7 @@ class GoCardlessEvents:
         except OrderFsmError:
             raise
         except Exception as error:
-            raise TryAgain(f"GoCardless cannot be asked ({type(error).__name__})") from error
+            raise TryAgain(f"GoCardless is not reachable ({type(error).__name__})") from error
 
 
 def _batch(data: Any) -> list[Any]:
@@ -149,7 +151,7 @@ def _batch(data: Any) -> list[Any]:
 
 
 def _checked_id(value: Any) -> str:
-    """Return an id that can be part of a path."""
+    """Return an id that is safe in a path."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise InvalidInput("the id is not one of GoCardless")
+        raise InvalidInput("the id is not a GoCardless id")
     return value

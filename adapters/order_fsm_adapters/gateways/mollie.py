@@ -1,9 +1,9 @@
-"""Mollie: a callback that holds only an id, and a parser for the payment that the shop fetches.
+"""Mollie: a callback with only an id, and a parser for the payment that the shop fetches.
 
-Mollie does not sign these callbacks. Nothing in them is trusted: the facts come from the payment that the shop fetches
-with its own API key. Give the payment the metadata `order_id`.
+Mollie does not sign these callbacks, so their content is not trusted. The facts come from the payment that the shop
+fetches with its API key. Give the payment the metadata `order_id`.
 
-The parser reports all facts of the payment's present state each time. Each has an id of its own, so it counts once.
+The parser reports all facts of the payment's current state each time. Each has a unique id, so it counts once.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ __all__ = ["MollieBody", "MollieEvents"]
 _ID = re.compile(r"[a-z]{2,8}_[A-Za-z0-9]{1,60}", re.ASCII)
 _STATUSES = {"authorized": "authorised", "canceled": "voided", "expired": "failed", "failed": "failed"}
 _MOVED = ("processing", "refunded")
-"""The states of a refund on its way to the bank. A queued or pending one can still be cancelled."""
+"""The states of a refund that can no longer be cancelled. A queued or pending one can be."""
 
 
 class MollieBody:
-    """Reads the id from the form-encoded body. It stands in for a verifier: there is no signature."""
+    """Reads the id from the form-encoded body in place of a verifier, because there is no signature."""
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
         """Return `Verified` with `{"id": "tr_..."}` as the only item.
 
         Raises:
-            ValueError: if the body does not hold exactly one id.
+            ValueError: if the body does not have exactly one id.
         """
         (payment_id,) = parse_qs(body.decode("ascii"), strict_parsing=True, max_num_fields=8)["id"]
         return Verified({}, [{"id": _checked_id(payment_id)}])
 
 
 class MollieEvents:
-    """A parser that fetches the payment and reports its captures, refunds and charge-backs."""
+    """A parser that fetches the payment and reports its captures, refunds and chargebacks."""
 
     def __init__(self, fetch: Callable[[str], Any]) -> None:
         """Take the shop's request for a payment.
 
         Args:
-            fetch: takes the id of a payment. It returns the JSON of
-                `GET /v2/payments/{id}?embed=captures,refunds,chargebacks`, decoded, or None if Mollie answers 404. It
-                may raise anything: the callback is then answered with 503.
+            fetch: takes the id of a payment. It returns the JSON of `GET
+                /v2/payments/{id}?embed=captures,refunds,chargebacks`, decoded, or None if Mollie answers 404. It may
+                raise any exception. The receiver then answers the callback with 503.
         """
         self._fetch = fetch
 
@@ -58,10 +58,10 @@ class MollieEvents:
         """Parse `{"id": "tr_..."}`.
 
         Returns:
-            The events; `Ignore` if there is no such payment, or it is still open.
+            The events, or `Ignore` if the payment does not exist or is still open.
 
         Raises:
-            TryAgain: if the payment cannot be fetched.
+            TryAgain: if `fetch` raises.
             InvalidInput: if a member of the payment is missing or not valid.
         """
         payment_id = _checked_id(text_of(member(data, "id"), "id"))
@@ -93,7 +93,7 @@ def _captures(payment: Any) -> list[PaymentEvent]:
         return []
     if optional_member(payment, "captureMode") == "manual":
         raise InvalidInput("a payment with manual capture needs its captures: fetch it with embed=captures")
-    # Without an id of the capture: if Mollie shows one later, it is the same money.
+    # The event has no id of the capture, because Mollie may show a capture of the same money later.
     return [evolve(_event(payment, "captured", payment), transaction_id=None)]
 
 
@@ -106,7 +106,7 @@ def _refunds(payment: Any) -> list[PaymentEvent]:
     events = []
     for refund in _embedded(payment, "refunds"):
         status = optional_member(refund, "status")
-        # A failed refund was made first. The state in between may have come with no callback.
+        # A failed refund was a refund first. Mollie may have sent no callback in between.
         if status in _MOVED or status == "failed":
             events.append(_event(payment, "refunded", refund))
         if status == "failed":
@@ -149,5 +149,5 @@ def _event(payment: Any, kind: str, about: Any) -> PaymentEvent:
 
 def _checked_id(payment_id: str) -> str:
     if not _ID.fullmatch(payment_id):
-        raise InvalidInput("the id is not one of Mollie")
+        raise InvalidInput("the id is not a Mollie id")
     return payment_id

@@ -3,8 +3,8 @@
 Give the purchase unit the `custom_id` (or `invoice_id`) of the order number. Subscribe the webhook to
 `PAYMENT.CAPTURE.*`, `PAYMENT.REFUND.*`, `PAYMENT.AUTHORIZATION.*` and `CUSTOMER.DISPUTE.*`.
 
-The payment's reference is the id of its capture, because a refund names nothing else, and that by a link only. A won
-dispute releases a hold and moves no money; PayPal has no event for a reversal that is taken back.
+The payment's reference is the id of its capture, because a refund names only the capture, and only in a link. A won
+dispute releases a hold and moves no money. PayPal has no event for a cancelled reversal.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CAPTURE_LINK = re.compile(r"/payments/captures/([A-Za-z0-9]+)\Z")
 
 
 class PayPalSignature:
-    """SHA256withRSA over the transmission's id and time, the webhook's id, and the CRC32 of the body.
+    """SHA256withRSA over the id and time of the transmission, the webhook's id and the body's CRC32.
 
     Raises:
         MissingDependency: if the library `cryptography` is not installed.
@@ -61,10 +61,10 @@ class PayPalSignature:
         """Take the webhook's id and the source of PayPal's certificate.
 
         Args:
-            webhook_id: as the developer's dashboard shows it. It is part of what PayPal signs.
-            certificate: the certificate in PEM, if the shop keeps it. PayPal replaces it about once a year.
-            fetch: gets a URL and returns the certificate in PEM. It must check TLS and follow no redirect. URLs are at
-                paypal.com only, and a certificate is remembered once a signature matched it.
+            webhook_id: the id in the developer's dashboard. PayPal signs it.
+            certificate: the certificate in PEM, if the shop stores it. PayPal replaces it about once a year.
+            fetch: takes a URL and returns the certificate in PEM. It must check TLS and follow no redirect. It gets
+                only URLs at paypal.com. The certificate is cached after a signature matched it.
         """
         try:
             import cryptography  # noqa: F401
@@ -80,7 +80,7 @@ class PayPalSignature:
         self._known: dict[str, Certificate] = {}
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
-        """Return `Verified` if the signature is PayPal's, for this webhook, and made within `TOLERANCE` of now.
+        """Return `Verified` if PayPal signed the body for this webhook within `TOLERANCE` of now.
 
         Raises:
             TryAgain: if the certificate cannot be fetched.
@@ -122,7 +122,7 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
     """Parse an event of PayPal.
 
     Returns:
-        The event; `Ignore` if the event names no order and no payment.
+        The event, or `Ignore` if it names no order and no payment.
 
     Raises:
         InvalidInput: if a member is missing or not valid.
@@ -140,7 +140,7 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
     moves = kind in {"captured", "authorised", *_ABOUT_A_CAPTURE}
     return PaymentEvent(
         kind,
-        # A refund has an invoice_id of its own, which may be another text than that of the order.
+        # A refund has its own invoice_id, which may differ from that of the order.
         order_id=None if kind in _ABOUT_A_CAPTURE else order_id,
         reference=reference,
         transaction_id=own_id if kind == "captured" or kind in _ABOUT_A_CAPTURE else None,
@@ -180,7 +180,7 @@ def _links(about: Any) -> list[str]:
 
 
 def _live(data: Any) -> bool | None:
-    """Return whether the event is of the live system, by the host of its own links."""
+    """Return whether the event is from the live system, by the host of its links."""
     hosts = [urlsplit(link).hostname or "" for link in _links(data)]
     if not hosts or not all(host.endswith(".paypal.com") for host in hosts):
         return None
@@ -197,7 +197,7 @@ def _check_certificate_url(url: str) -> None:
     if parts.scheme != "https" or parts.netloc != host or not (host == "paypal.com" or host.endswith(".paypal.com")):
         raise ValueError("the URL of the certificate is not at paypal.com")
     if not re.fullmatch(re.escape(_CERTIFICATE_PATH) + r"[A-Za-z0-9_-]+", parts.path) or parts.query or parts.fragment:
-        raise ValueError("the URL of the certificate is not that of a certificate")
+        raise ValueError("the URL is not that of a certificate")
 
 
 def _loaded(pem: bytes) -> Certificate:
@@ -207,8 +207,8 @@ def _loaded(pem: bytes) -> Certificate:
         certificate = load_pem_x509_certificate(pem)
         alternatives = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
     except Exception:
-        raise InvalidInput("the certificate is not one in PEM with the name of its host") from None
+        raise InvalidInput("the certificate is not valid PEM with the name of its host") from None
     names = alternatives.get_values_for_type(DNSName)
     if not any(name.startswith(_CERTIFICATE_NAME) and name.endswith(".paypal.com") for name in names):
-        raise InvalidInput("the certificate is not one that PayPal signs messages with")
+        raise InvalidInput("the certificate is not a signing certificate of PayPal")
     return certificate

@@ -1,11 +1,12 @@
 """Razorpay: HMAC signatures, and a parser for events about payments, refunds and disputes.
 
-Give the payment the note `order_id` (or `merchant_order_id`): Razorpay's own `order_id` is another number. Subscribe
-the webhook to `payment.authorized`, `payment.captured`, `payment.failed`, `refund.created`, `refund.processed`,
-`refund.failed` and `payment.dispute.*`. `order.paid` reports the same money as `payment.captured` and is ignored.
+Give the payment the note `order_id` (or `merchant_order_id`), because Razorpay's own `order_id` is another number.
+Subscribe the webhook to `payment.authorized`, `payment.captured`, `payment.failed`, `refund.created`,
+`refund.processed`, `refund.failed` and `payment.dispute.*`. `order.paid` reports the same money as `payment.captured`
+and is ignored.
 
-An event has no signed id, so its id is made of its type and the id of its payment, refund or dispute. Razorpay does not
-report the mode; live and test mode have different webhook secrets.
+An event has no signed id, so the parser makes one from its type and the id of its payment, refund or dispute. Razorpay
+does not report the mode. Live and test mode have different webhook secrets.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _KINDS = {
     "payment.authorized": "authorised",
     "payment.captured": "captured",
     "payment.failed": "failed",
-    "refund.created": "refunded",  # Counts at once, under its id. `refund.failed` takes it back.
+    "refund.created": "refunded",  # A refund counts at once, under its id. `refund.failed` takes it back.
     "refund.processed": "refunded",
     "refund.failed": "refund_failed",
     "payment.dispute.lost": "reversed",
@@ -33,7 +34,7 @@ class RazorpaySignature(HmacSignature):
     """HMAC-SHA256 of the body in the header `x-razorpay-signature`, in hexadecimal."""
 
     def __init__(self, *secrets: str) -> None:
-        """Take the webhook secrets, more than one while an old one is being replaced."""
+        """Take the webhook secrets, several during a rotation."""
         super().__init__(*secrets, header="x-razorpay-signature")
 
 
@@ -41,7 +42,7 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
     """Parse an event of Razorpay.
 
     Returns:
-        The event; `Ignore` if it is not about a payment, a refund or a dispute.
+        The event, or `Ignore` if it is not about a payment, a refund or a dispute.
 
     Raises:
         InvalidInput: if a member is missing or not valid.
@@ -75,5 +76,5 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
 
 
 def _amount(about: Any) -> Any:
-    """Return the amount. Of a dispute it is the part that was deducted."""
+    """Return the amount. The amount of a dispute is the deducted part."""
     return optional_member(about, "amount_deducted") or member(about, "amount")

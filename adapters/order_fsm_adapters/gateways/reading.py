@@ -1,4 +1,4 @@
-"""Values that payloads of several gateways hold in the same form."""
+"""Values that have the same form in the payloads of several gateways."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from order_fsm.errors import InvalidInput
 
 
 def order_number(labels: Any, *names: str) -> str | None:
-    """Return the shop's order number from the labels (metadata, notes) that it gave to a payment.
+    """Return the shop's order number from the labels (metadata, notes) of a payment.
 
     Args:
-        labels: a mapping. Anything else has no order number: an empty one is a list at some gateways.
-        names: of the label, in order of preference.
+        labels: a mapping. Any other value has no order number, because some gateways send an empty mapping as a list.
+        names: the names of the label, in order of preference.
     """
     if not isinstance(labels, Mapping):
         return None
@@ -31,7 +31,7 @@ def text_of(value: Any, what: str) -> str:
     """Return a text of a payload.
 
     Raises:
-        InvalidInput: if it is not a string.
+        InvalidInput: if the value is not a string.
     """
     if not isinstance(value, str):
         raise InvalidInput(f"{what} must be a string, not {type(value).__name__}")
@@ -39,7 +39,7 @@ def text_of(value: Any, what: str) -> str:
 
 
 def seconds_to_instant(value: Any) -> datetime | None:
-    """Return the time of seconds since 1970, None if it cannot be read: no payment is lost for its time."""
+    """Return the time of seconds since 1970, or None. An unreadable time must not lose a payment."""
     if not isinstance(value, int) or isinstance(value, bool):
         return None
     try:
@@ -49,7 +49,7 @@ def seconds_to_instant(value: Any) -> datetime | None:
 
 
 def text_to_instant(value: Any) -> datetime | None:
-    """Return the time of an ISO 8601 text, None if it cannot be read or has no time zone."""
+    """Return the time of an ISO 8601 text, or None if it is unreadable or has no time zone."""
     if not isinstance(value, str):
         return None
     try:

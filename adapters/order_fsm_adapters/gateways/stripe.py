@@ -1,13 +1,14 @@
 """Stripe: `StripeSignature`, and a parser for events about payment intents, refunds and disputes.
 
-Give the payment intent (not only the checkout session) the metadata `order_id`. Subscribe the endpoint to:
+Give the payment intent, not only the checkout session, the metadata `order_id`. Subscribe the endpoint to:
 
 - `payment_intent.succeeded`, `.amount_capturable_updated`, `.canceled`, `.payment_failed`
 - `refund.created`, `.updated`, `.failed`
 - `charge.dispute.created`, `.funds_withdrawn`, `.funds_reinstated`, `.closed`
 
-All other events about a payment become notes. `charge.refunded` is one of them, because its amount is cumulative;
-`charge.succeeded` and `checkout.session.completed` report the same money as `payment_intent.succeeded`.
+All other events about a payment become notes. `charge.refunded` is a note because its amount is cumulative.
+`charge.succeeded` and `checkout.session.completed` are notes because they report the same money as
+`payment_intent.succeeded`.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from order_fsm_adapters.gateways.reading import order_number, seconds_to_instant
 __all__ = ["UNITS", "StripeSignature", "parse"]
 
 UNITS = {"ISK": 2, "MGA": 0, "UGX": 2}
-"""The currencies whose amounts at Stripe have other fraction digits than in ISO 4217.
+"""The currencies with other fraction digits at Stripe than in ISO 4217.
 
-ISK and UGX lost their fraction, but the API keeps two digits; MGA counts whole ariary. HUF and TWD have two digits in
-payments and none in payouts, which move no money of an order. (docs.stripe.com/currencies, "Zero-decimal currencies"
-and "Special cases".)
+ISK and UGX have no fraction any more, and the API keeps two digits. MGA counts whole ariary. HUF and TWD have two
+digits in payments and no digits in payouts, which move no money of an order. (docs.stripe.com/currencies, "Zero-decimal
+currencies" and "Special cases".)
 """
 
 _MOVED = ("pending", "succeeded")
-"""The states of a refund whose money has left the shop's balance. A pending one counts at once, under its id."""
+"""The states of a refund whose money has left the shop's balance. A pending refund counts at once, under its id."""
 
 
 def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # noqa: ARG001
@@ -74,13 +75,13 @@ def _refund(data: Any, name: str, refund: Any) -> PaymentEvent | Ignore:
         kind = "refunded"
     elif (status == "failed" and before != "requires_action") or (status == "canceled" and before in _MOVED):
         kind = "refund_failed"
-    else:  # A refund that waits for the customer, and is cancelled or fails then, has moved nothing.
+    else:  # A refund that waits for the customer, and then fails or is cancelled, moved no money.
         return _note(data, name, refund)
     return _event(data, kind, refund, _payment_of(refund), _id_of(refund), member(refund, "amount"))
 
 
 def _dispute(data: Any, kind: str, dispute: Any) -> PaymentEvent | Ignore:
-    """Make the event of a withdrawal or reinstatement. Its balance transaction tells it from a later one."""
+    """Return the event of a withdrawal or reinstatement. Its balance transaction identifies it."""
     sign = -1 if kind == "reversed" else 1
     transaction, amount = _id_of(dispute), member(dispute, "amount")
     movements = optional_member(dispute, "balance_transactions")
@@ -88,7 +89,7 @@ def _dispute(data: Any, kind: str, dispute: Any) -> PaymentEvent | Ignore:
         moved = optional_member(movement, "amount")
         if isinstance(moved, int) and moved * sign > 0:
             transaction = _id_of(movement)
-            # A part may come back. The balance may be in another currency than the payment.
+            # Only a part may come back. The balance may have another currency than the payment.
             same_currency = optional_member(movement, "currency") == member(dispute, "currency")
             amount = abs(moved) if same_currency else member(dispute, "amount")
     return _event(data, kind, dispute, _payment_of(dispute), transaction, amount)
@@ -130,5 +131,5 @@ def _payment_of(about: Any) -> str | None:
 
 
 def _id_of(thing: Any) -> str | None:
-    """Return the id of an object, which the API gives alone or with the whole object."""
+    """Return the id of an object. The API sends the id or the whole object."""
     return None if thing is None else text_of(thing if isinstance(thing, str) else member(thing, "id"), "id")

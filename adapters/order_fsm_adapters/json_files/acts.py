@@ -1,4 +1,4 @@
-"""The acts of the log as JSON. An act is the result of a call: applying it takes no decision."""
+"""The acts of the log as JSON. An act is the result of a call, so replaying it needs no decision."""
 
 from __future__ import annotations
 
@@ -14,27 +14,25 @@ from order_fsm_adapters import wire
 from order_fsm_adapters.memory.projection import Projection
 
 Content = Projection[bytes]
-"""A projection whose histories are JSON arrays of entries, decoded when they are asked for."""
-
-_NO_ENTRIES = msgspec.Raw(b"[]")
+"""A projection whose histories are JSON arrays of entries, decoded on demand."""
 
 
 class Wait(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """How a message waits: until when, after how many failed deliveries."""
+    """The time until which a message waits, and its number of failed deliveries."""
 
     due: datetime
     attempts: int
 
 
 class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """What one call changed.
+    """The changes of one call.
 
     Attributes:
         order, entries: an order after a commit, and the entries to append to its history.
-        keys: the records of keys.
+        keys: the records of idempotency keys.
         stock: the levels of items.
         messages: rows to append to the outbox.
-        remaining: recipients still to be reached, by the id of the message.
+        remaining: the remaining recipients, by the id of the message.
         waits: messages that are leased or postponed, by id.
         dead: messages that became dead letters, by id, with their attempts.
         dead_letters: dead letters of a compacted log.
@@ -44,7 +42,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     """
 
     order: wire.OrderForm | None = None
-    entries: msgspec.Raw = _NO_ENTRIES
+    entries: msgspec.Raw = msgspec.Raw(b"[]")
     keys: dict[str, IdempotencyRecord] = {}
     stock: dict[str, StockLevel] = {}
     messages: list[wire.MessageForm] = []
@@ -58,7 +56,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     erases: bool = False
 
     def apply(self, content: Content) -> None:
-        """Apply the act, once, to a content that has all acts before it."""
+        """Apply the act once to a content that has all earlier acts."""
         outbox = content.outbox
         content.levels.update(self.stock)
         for key, record in self.keys.items():
@@ -88,11 +86,14 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
 
 
 def of_change(change: Change, stock: dict[str, StockLevel]) -> msgspec.Raw:
-    """Return the act of a checked commit, with the levels after it. InvalidInput if JSON cannot hold it."""
-    act = Act(stock=stock, erases=change.erases and change.expected_version > 0)
+    """Return the act of a checked commit, with the stock levels after it.
+
+    Raises:
+        InvalidInput: if JSON cannot hold the change.
+    """
+    keys = {} if change.key is None else {change.key: record_of(change)}
+    act = Act(keys=keys, stock=stock, erases=change.erases and change.expected_version > 0)
     try:
-        if change.key is not None:
-            act.keys = {change.key: record_of(change)}
         if change.order is not None:
             act.order = wire.order_form(change.order)
             act.entries = msgspec.Raw(wire.encode([wire.entry_form(entry) for entry in change.entries]))
@@ -103,7 +104,7 @@ def of_change(change: Change, stock: dict[str, StockLevel]) -> msgspec.Raw:
 
 
 def of_content(content: Content) -> Iterator[Act]:
-    """Yield the acts that make up a content, those of the orders first."""
+    """Yield the acts that recreate a content, those of the orders first."""
     for order_id, order in content.orders.items():
         keys = {key: content.records[key] for key in content.keys_of(order_id)}
         history = b",".join([part[1:-1] for part in content.histories[order_id] if len(part) > 2])
@@ -116,13 +117,3 @@ def of_content(content: Content) -> Iterator[Act]:
         yield Act(messages=[wire.message_form(message, due)])
     for message in content.outbox.dead():
         yield Act(dead_letters=[wire.message_form(message)])
-
-
-def exported(content: Content) -> Iterator[tuple[str, bytes]]:
-    """Yield the id of each order, and its document for people."""
-    messages: dict[str, list[wire.MessageForm]] = {}
-    for message, due in content.outbox.rows():
-        messages.setdefault(message.order_id, []).append(wire.message_form(message, due))
-    for order_id, order in content.orders.items():
-        history = wire.to_entries(content.histories[order_id])
-        yield order_id, wire.document(order, history, content.keys_of(order_id), messages.get(order_id, []))

@@ -1,4 +1,4 @@
-"""The log: one chain of sealed lines, a head that says how far it is flushed, recovery and compaction.
+"""The append-only log: a chain of sealed lines, a head with the flushed length, recovery and compaction.
 
 A line is `{"seal": ..., "do": [acts]}`. Its seal is the SHA-256 of the seal before it and of the bytes after the seal.
 """
@@ -20,7 +20,7 @@ import msgspec
 
 from order_fsm.errors import StoreCorrupt, StoreUnavailable
 from order_fsm.model import Message
-from order_fsm_adapters.files import DiskFile, disk_error, flush_folder, replace, write_file
+from order_fsm_adapters.files import DiskFile, flush_folder, replace, write_file
 from order_fsm_adapters.json_files.acts import Act, Content, of_content
 from order_fsm_adapters.wire import collector_paused, encode
 
@@ -62,7 +62,7 @@ class Place(NamedTuple):
 
     @property
     def head(self) -> bytes:
-        """The content of a head that says: flushed up to here."""
+        """The content of a head: the log is flushed up to this place."""
         text = b'{"header":"%b","length":%20d,"seal":"%b"' % self
         return b'%b,"check":"%b"}\n' % (text, sha256(text).hexdigest().encode())
 
@@ -75,13 +75,13 @@ class _Header(NamedTuple):
 
 
 class Log:
-    """The files of a store, and its content as far as they were read.
+    """The files of a store, and the content that was read from them.
 
-    If a call raises anywhere, the files and the content are as a later call needs them.
+    If a call raises at any point, a later call can continue with the files and the content.
     """
 
     def __init__(self, folder: str) -> None:
-        """Open nothing yet."""
+        """Create the log without opening a file."""
         self._folder = folder
         self.path, self._head_path = os.path.join(folder, LOG), os.path.join(folder, HEAD)
         self._header = _Header(Place(b"", 0, b""), b"", b"", 0)
@@ -90,14 +90,13 @@ class Log:
         self._forget()
 
     def close(self) -> None:
-        """Close the files. No append is in progress."""
-        for file in (self._file, self._head):
-            if file is not None:
-                file.close()
+        """Close the files. No append may be in progress."""
+        for file in filter(None, (self._file, self._head)):
+            file.close()
         self._file = self._head = None
 
     def refresh(self) -> bool | None:
-        """Read up to the head. Return whether that is the whole log, None if only `settle` can tell."""
+        """Read up to the head. Return whether that is the whole log, or None if only `settle` can decide."""
         head = self._published()
         if not self._whole or head is None or self._file is None:
             return None
@@ -115,22 +114,22 @@ class Log:
             self._head = None
         head = self._published()
         status = None if self._file is None else self._file.status()
-        # A log that was compacted or removed has no name any more. Looking its name up would take far longer.
+        # A compacted or removed log has no links. Looking up its name would take far longer.
         if status is None or not status.st_nlink:
             if not os.path.exists(self.path):
                 if os.path.exists(self._head_path):
-                    raise self._corrupt("it is gone")
-                # The first log of a store follows none.
+                    raise self._corrupt("the file is missing")
+                # The first log of a store has no predecessor.
                 self._replace((), uuid4().hex.encode(), b"0" * 64, self._folder)
             status = self._open()
         if not self._whole:
             self._forget()
         if head is not None and head.header != self._header.start.header:
             if head.seal != self._header.follows:
-                raise self._corrupt("it is not the log that was there before")
+                raise self._corrupt("the file was replaced by another log")
             head = None
         if head is None:
-            # The process that renamed the log may have been killed before it flushed the name.
+            # A process may have been killed between renaming the log and flushing the name.
             flush_folder(self._folder)
         length = status.st_size
         known = max(self.place.length, self._header.length, 0 if head is None else head.length)
@@ -146,11 +145,11 @@ class Log:
     def _forget(self) -> None:
         self._whole = False
         self._erases = False
-        """Whether an act after the compacted part erases values, so that the log still has them."""
+        """Whether an act after the compacted part erases values that the log still has."""
         self.content: Content = Content()
         self.place: Place = self._header.start
         self._whole = True
-        """Whether the content is that of `place`. False while it is changed."""
+        """Whether the content is that of `place`. False during a change."""
 
     def _open(self) -> os.stat_result:
         file = DiskFile(self.path, "r+")
@@ -177,7 +176,7 @@ class Log:
         return _Header(Place(found[1], _HEADER_WIDTH, found[3] + found[4]), found[3], found[4], int(found[5]))
 
     def _published(self) -> Place | None:
-        """Return what the head says, None if it is missing or damaged."""
+        """Return the place in the head, or None if the head is missing or damaged."""
         if self._head is None:
             with suppress(FileNotFoundError):
                 self._head = DiskFile(self._head_path, "r+")
@@ -188,15 +187,16 @@ class Log:
 
     def _read_to(self, stop: int) -> None:
         """Apply the lines up to an offset, or up to the first bad one."""
-        with collector_paused(stop - self.place.length > _BLOCK):
-            for line in _chained(self._used_file().lines(self.place.length, stop), self.place.seal):
-                self._take(line)
+        if stop > self.place.length:
+            with collector_paused(stop - self.place.length > _BLOCK):
+                for line in _chained(self._used_file().lines(self.place.length, stop), self.place.seal):
+                    self._take(line)
 
     def _take(self, line: bytes) -> None:
         try:
             acts = _decode(line).do
         except (msgspec.MsgspecError, ValueError) as error:
-            raise self._corrupt(f"its line at byte {self.place.length} holds no known acts ({error})") from error
+            raise self._corrupt(f"its line at byte {self.place.length} has unknown acts ({error})") from error
         self._whole = False
         for act in acts:
             act.apply(self.content)
@@ -205,18 +205,18 @@ class Log:
         self._whole = True
 
     def claimable(self, now: datetime, limit: int) -> list[Message]:
-        """Return the messages that can be claimed. Looking for them changes the content's index."""
+        """Return the messages that can be claimed. The search changes the index of the content."""
         self._whole = False
         found = self.content.outbox.claimable(now, limit)
         self._whole = True
         return found
 
     def flushed(self) -> tuple[DiskFile, Place]:
-        """Return the file, opened once more, and the place up to which it is flushed."""
+        """Open the file again. Return it with the place up to which it is flushed."""
         return DiskFile(os.dup(self._used_file().fileno()), "r"), self.place
 
     def verified(self, file: DiskFile, place: Place) -> Iterator[bytes]:
-        """Yield the content of a log up to a place, once each line is checked. Close the file."""
+        """Check each line of a log up to a place, then yield the content. Close the file."""
         with file:
             seal = self._header_of(file).start.seal
             yield file.read_at(0, _HEADER_WIDTH)
@@ -224,7 +224,7 @@ class Log:
                 seal = line[_SEAL]
                 yield line + b"\n"
         if seal != place.seal:
-            raise self._corrupt("a line is damaged or gone")
+            raise self._corrupt("a line is damaged or missing")
 
     def _used_file(self) -> DiskFile:
         if self._file is None:
@@ -232,7 +232,7 @@ class Log:
         return self._file
 
     def _recover(self, length: int, *, flushed_before: bool) -> None:
-        """Adopt whole lines after the place, and set a torn end aside."""
+        """Adopt whole lines after the place, and move a torn end to another file."""
         file, start = self._used_file(), self.place.length
         tail = file.read_at(start, length - start)
         lines = list(_chained(tail.split(b"\n")[:-1], self.place.seal))
@@ -242,7 +242,7 @@ class Log:
             raise self._corrupt(f"its line at byte {start + good} is damaged")
         if lines:
             if not flushed_before:
-                # After a failed flush the system may take the pages for clean, and flush them no more.
+                # After a failed flush the system may mark the pages as clean and never flush them.
                 file.write_at(start, tail[:good])
             file.sync()
             for line in lines:
@@ -255,11 +255,11 @@ class Log:
             _log.warning("%s: a torn end of %d bytes was moved to %s", self.path, len(torn), path)
 
     def faults(self, file: DiskFile, place: Place) -> Iterator[str]:
-        """Yield the faults of a log up to a place, and the torn ends that were set aside."""
+        """Yield the faults of a log up to a place, and the files of torn ends."""
         for name in sorted(os.listdir(self._folder)):
             if name.startswith(TORN):
                 path = os.path.join(self._folder, name)
-                yield f"{path} holds a torn end of the log, of a change that was not acknowledged: read and delete it"
+                yield f"{path} holds a torn end of the log, from an unacknowledged change: read it, then delete it"
         try:
             for _ in self.verified(file, place):
                 pass
@@ -267,35 +267,19 @@ class Log:
             yield str(error)
 
     def append(self, acts: bytes, place: Place) -> bytes:
-        """Write a line with some acts at the end of the log, under the lock, and flush it. Return it for `apply`."""
-        file = self._used_file()
+        """Append a line with some acts to the log, under the lock, and flush it. Return it for `apply`."""
         line = _sealed(place.seal, _ACTS % acts)
-        unknown = False
-        try:
-            file.write_at(place.length, line)
-            unknown = True
-            file.sync()
-        except OSError as error:
-            try:
-                file.cut(place.length)
-            except OSError:
-                unknown = True
-            if not unknown:
-                raise disk_error(error, self.path) from error
-            raise StoreUnavailable(
-                f"{self.path} cannot be flushed ({error.strerror}), so it is unknown whether the change is written:"
-                " repeat the call with the same key"
-            ) from error
+        self._used_file().append(place.length, line)
         self._publish(place._replace(length=place.length + len(line), seal=line[_SEAL]))
         return line
 
     def apply(self, line: bytes, place: Place) -> None:
-        """Apply a line that was appended at a place, unless another thread has read it, or was interrupted there."""
+        """Apply a line appended at a place, unless another thread has read it or was interrupted there."""
         if self._whole and self.place == place:
             self._take(line[:-1])
 
     def _publish(self, place: Place) -> None:
-        """Write the head. Errors are ignored: the lines are flushed, and the next process finds them."""
+        """Write the head. Ignore errors, because the lines are flushed and the next process finds them."""
         with suppress(OSError):
             self._write_head(place)
 
@@ -305,17 +289,18 @@ class Log:
         return head
 
     def compact_if_large(self) -> None:
-        """Compact a log of which less than half is needed, or that still has erased values.
+        """Compact a log if less than half of it is needed, or if it still has erased values.
 
-        The store works without it, for example on a full disk.
+        The store works without compaction, for example on a full disk.
         """
         if self._erases or self.place.length > 2 * self._header.length + _BLOCK:
             with suppress(OSError):
                 self.compact()
 
     def scrub(self) -> None:
-        """Remove erased values from the folder, under the lock. The log was settled."""
-        # Older torn ends and drafts may hold them. Once the log is compacted, nothing shows any more that it had them.
+        """Remove erased values from the folder, under the lock, after `settle`."""
+        # Older torn ends and drafts may hold erased values. Delete them first: a compacted log does not show that it
+        # had some.
         for name in os.listdir(self._folder):
             if name == DRAFT or name.startswith(TORN):
                 os.unlink(os.path.join(self._folder, name))
@@ -324,8 +309,8 @@ class Log:
             self.compact()
 
     def compact(self) -> None:
-        """Replace the log by a short one, under the lock. It was settled."""
-        # Without this the new log could meet an older head after a power loss, which it does not follow.
+        """Replace the log by a short one, under the lock, after `settle`."""
+        # Otherwise, after a power loss, the new log could come with an older head that does not belong to it.
         self._write_head(self.place).sync()
         self._replace(of_content(self.content), self._header.store, self.place.seal, self.path)
         self._open()
@@ -338,7 +323,7 @@ class Log:
                 length = draft.write_all(_HEADER_WIDTH, _compacted(acts, store + follows))
                 draft.write_at(0, _sealed(b"", _HEADER_REST % (_FORMAT, store, follows, length)))
                 draft.sync()
-            # Windows replaces no file that is open.
+            # Windows cannot replace an open file.
             self._file = None
             replace(path, self.path)
         except BaseException:
@@ -348,11 +333,11 @@ class Log:
         flush_folder(self._folder)
 
     def _corrupt(self, why: str) -> StoreCorrupt:
-        return StoreCorrupt(f"{self.path} is not as it was written: {why}; restore it and its head from a backup")
+        return StoreCorrupt(f"{self.path} is damaged: {why}; restore it and its head from a backup")
 
 
 def _chained(lines: Iterable[bytes], seal: bytes) -> Iterator[bytes]:
-    """Yield lines up to the first that does not follow the one before it."""
+    """Yield lines up to the first that does not continue the chain."""
     for line in lines:
         if not _is_sealed(line, seal):
             break
@@ -361,7 +346,7 @@ def _chained(lines: Iterable[bytes], seal: bytes) -> Iterator[bytes]:
 
 
 def _compacted(acts: Iterable[Act], seal: bytes) -> Iterator[bytes]:
-    """Yield the lines of a compacted part, one for each act, and the empty one."""
+    """Yield the lines of a compacted part, one for each act, then the empty line."""
     for one in chain(([act] for act in acts), [[]]):
         line = _sealed(seal, _ACTS % encode(one))
         seal = line[_SEAL]

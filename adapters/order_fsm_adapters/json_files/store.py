@@ -1,4 +1,4 @@
-"""A store in a folder: the log, its content in memory, and the locks around both."""
+"""A store in a folder: the log, its content in memory, and the locks of both."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from order_fsm.store import Change
 from order_fsm_adapters import copies
 from order_fsm_adapters.file_locks import LockFile, ThreadLock
 from order_fsm_adapters.files import disk_errors, flush_folder, folder_of
-from order_fsm_adapters.json_files.acts import Act, Content, Wait, exported, of_change
+from order_fsm_adapters.json_files.acts import Act, Content, Wait, of_change
 from order_fsm_adapters.json_files.log import HEAD, LOCK, LOG, Log
 from order_fsm_adapters.memory.projection import CommitCheck, T
 from order_fsm_adapters.memory.reading import ProjectionReader
-from order_fsm_adapters.wire import encode, to_entries
+from order_fsm_adapters.wire import documents, encode, to_entries
 
 Acts = list[Act | Raw]
-"""What one line of the log holds."""
+"""The acts of one line of the log."""
 
 
 class JsonStore(ProjectionReader[bytes]):
-    """A store in a folder, for the threads and processes of one machine. All guarantees hold.
+    """A store in a folder, for the threads and processes of one machine, with all guarantees.
 
-    The folder holds `orders.jsonl`, the log; `orders.head`, which says how far the log is flushed; and `orders.lock`.
-    A torn end of the log, of a change that was not acknowledged, is moved to a file `orders.jsonl.torn-...` and
-    reported by `faults`. An erasure deletes such files.
+    The folder holds `orders.jsonl` (the log), `orders.head` (the flushed length of the log) and `orders.lock`. The
+    store moves a torn end of the log, from an unacknowledged change, to a file `orders.jsonl.torn-...`. `faults`
+    reports such files, and an erasure deletes them.
 
     Limits:
         - Every process reads the log when it opens the store, and keeps the orders in memory. Use it for up to 25,000
           orders, and SQLite for more.
-        - One machine: network file systems keep neither the locks nor the sequence of the flushes.
-        - A process that is stopped while it writes blocks the writers of all processes.
+        - One machine: network file systems do not guarantee the locks or the sequence of the flushes.
+        - A process that is suspended during a write blocks the writers of all processes.
         - Restore a backup only while no process has the store open.
-        - Two faults cannot be detected: damage to the last lines while the head is missing or older than they are, as
-          it may be after a power loss; and an older log restored together with its head.
+        - Two faults are not detected. One is damage to the last lines while the head is missing or older than these
+          lines, as it may be after a power loss. The other is an older log that was restored together with its head.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         """Open or create the store, and repair the end of the log.
 
         Args:
-            folder: of this store alone. Its parent folder must exist.
+            folder: a folder for this store alone. Its parent folder must exist.
 
         Raises:
             InvalidInput: if `folder` is not a path, or holds other files.
@@ -131,30 +131,30 @@ class JsonStore(ProjectionReader[bytes]):
             return list(self._log.faults(*self._read(lambda content: self._log.flushed())))
 
     def compact(self) -> None:
-        """Rewrite the log without what is not needed any more, such as removed orders."""
+        """Rewrite the log without obsolete acts, such as those of removed orders."""
         self._locked(lambda: self._settled(lambda _: self._log.compact()))
 
     def scrub(self) -> None:
-        """Rewrite the log without erased values, and delete torn ends, which may hold some."""
+        """Rewrite the log without erased values, and delete torn ends, which may hold such values."""
         self._locked(lambda: self._settled(lambda _: self._log.scrub()))
 
     def export(self, folder: str | os.PathLike[str]) -> None:
         """Write one indented JSON file per order into a new folder, for people. The store never reads them.
 
         Raises:
-            InvalidInput: if there is something at `folder`.
+            InvalidInput: if `folder` exists.
         """
-        documents = self._read(lambda content: list(exported(content)))
-        files = ((copies.file_name(order_id), [document]) for order_id, document in documents)
+        exported = self._read(lambda content: list(documents(content)))
+        files = ((copies.file_name(order_id), [document]) for order_id, document in exported)
         copies.publish_folder(folder_of(folder), files, self._log.path, durable=False)
 
     def backup(self, folder: str | os.PathLike[str]) -> None:
-        """Copy the store to a new folder, which appears when it is complete. Other calls go on.
+        """Copy the store to a new folder, which appears when it is complete. Other calls continue.
 
-        To restore the copy, put it in the place of the store's folder while no process has the store open.
+        To restore the copy, replace the store's folder with it while no process has the store open.
 
         Raises:
-            InvalidInput: if there is something at `folder`.
+            InvalidInput: if `folder` exists.
             StoreCorrupt: if the log is damaged.
         """
         file, place = self._read(lambda content: self._log.flushed())
@@ -169,14 +169,14 @@ class JsonStore(ProjectionReader[bytes]):
         self._lock.hold(lambda: self._appending.hold(self._log.close))
 
     def _read(self, ask: Callable[[Content], T]) -> T:
-        """Ask the content, read up to the head. No lock of the file is waited for unless the log was replaced."""
+        """Query the content, read up to the head. Wait for the file lock only if the log was replaced."""
         answers: list[T] = []
 
         def at_head() -> None:
             self._check_open()
             is_all = self._log.refresh()
             if is_all is False:
-                # A writer is at work, or was killed. If this fails, the content up to the head is right.
+                # A writer is active or was killed. If this fails, the content up to the head is still right.
                 with suppress(StoreFull, StoreUnavailable):
                     self._locked(self._log.settle, wait=False)
             if is_all is not None:
@@ -189,7 +189,7 @@ class JsonStore(ProjectionReader[bytes]):
         return answers[0]
 
     def _write(self, decide: Callable[[Content], Acts]) -> None:
-        """Decide, append, then apply. The threads read on while the disk writes."""
+        """Decide, append, then apply. Other threads can read during the disk write."""
 
         def write() -> None:
             acts, place = self._settled(lambda content: (decide(content), self._log.place))
@@ -200,7 +200,7 @@ class JsonStore(ProjectionReader[bytes]):
         self._locked(write)
 
     def _settled(self, work: Callable[[Content], T]) -> T:
-        """Work on the whole content. The caller holds the lock of the file."""
+        """Run a block on the whole content. The caller holds the file lock."""
 
         def settled() -> T:
             self._check_open()
@@ -210,11 +210,11 @@ class JsonStore(ProjectionReader[bytes]):
         return self._lock.hold(settled)
 
     def _locked(self, work: Callable[[], object], *, wait: bool = True) -> None:
-        """Work under the lock of the file. It comes before the other one, unless it is not waited for."""
+        """Run a block under the file lock. Take it before the other lock, unless the call does not wait for it."""
         try:
             with disk_errors(self._folder), LockFile(os.path.join(self._folder, LOCK), self._like) as file:
                 file.hold(work, wait=wait)
         finally:
             if sys.platform == "win32" and wait:
-                # Windows renames no log that is open.
+                # Windows cannot rename an open log.
                 self._close_files()

@@ -1,4 +1,4 @@
-"""Mails for the customer and the merchant."""
+"""Mail the customer and the merchant."""
 
 from order_fsm_adapters.mail.mailer import Mailer
 

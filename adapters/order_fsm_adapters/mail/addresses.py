@@ -1,4 +1,4 @@
-"""Addresses and header lines: nothing that a customer wrote may add a header or a recipient."""
+"""Addresses and header lines. Input of a customer must not add a header or a recipient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NOT_IN_LINE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 
 
 def address_of(value: object, what: str) -> str:
-    """Return a bare address as it may stand in a header and in SMTP, its domain in ASCII if that is the same domain.
+    """Return a bare address for headers and SMTP, with its domain in ASCII if possible.
 
     Raises:
         InvalidInput: if the value is not a bare address.
@@ -25,9 +25,9 @@ def address_of(value: object, what: str) -> str:
 
 
 def _ascii(domain: str) -> str:
-    """Return the form of a domain that all servers know.
+    """Return the ASCII form of a domain.
 
-    The codec is of IDNA 2003. A domain that it would change into another one (ß into ss) is left to the server.
+    The codec is IDNA 2003. A domain that it would change into another one (ß into ss) is returned unchanged.
     """
     try:
         encoded = domain.encode("idna")
@@ -37,9 +37,9 @@ def _ascii(domain: str) -> str:
 
 
 def header_line(text: str) -> str:
-    """Return text as a header may hold it: one line, without control characters.
+    """Return text for a header: one line, without control characters.
 
-    `email` decodes encoded words (`=?utf-8?q?=0AX?=`) when a header is set, line breaks included. An invisible
-    character between the first two keeps text from looking like one.
+    `email` decodes encoded words (`=?utf-8?q?=0AX?=`) and their line breaks when a header is set. An invisible
+    character after the `=` prevents that.
     """
     return _NOT_IN_LINE.sub(" ", text).strip().replace("=?", "=\u2060?")

@@ -1,15 +1,14 @@
-"""A handler for `Orders.deliver` that mails the customer about the order, and the merchant about orders and money.
+"""A handler for `Orders.deliver` that mails the customer and the merchant.
 
-Each mail is made of three Jinja templates: `<mail>.subject.txt`, `<mail>.txt` and `<mail>.html`. They extend
-`customer.txt`, `customer.html`, `merchant.txt`, `merchant.html`, and these `frame.html`. `wording.txt` has the
-sentences for the customer. A shop puts templates of its own into a folder, and the package's are used for the others.
-Templates are trusted like code. The values that they show are data: escaped in HTML, one line in a subject.
+Each mail has three Jinja templates: `<mail>.subject.txt`, `<mail>.txt` and `<mail>.html`. They extend `customer.txt`,
+`customer.html`, `merchant.txt` and `merchant.html`. The HTML ones extend `frame.html`. `wording.txt` has the sentences
+for the customer. A shop puts its own templates into a folder, and the package's templates replace missing ones.
+Templates are trusted like code. Their values are data: escaped in HTML, one line in a subject.
 
-A template may name the values of `rendering.ALWAYS` and, by topic, `rendering.VALUES`. Amounts are text with their
-currency. `statuses`, `added` and `dropped` are lists of words for the reader, and `name` of a word is the status.
-`goods` has the pieces that left or came back and their parcels: see `parcels.Parcels`.
-`order` is the order as it is at delivery, `is_latest` whether it is unchanged since the message. `message.payload` has
-the facts of a shop's own rules.
+A template may use the values of `rendering.ALWAYS` and, by topic, `rendering.VALUES`. Amounts are text with their
+currency. `statuses`, `added` and `dropped` are lists of labels, and `name` of a label is the status. `goods` has the
+pieces that left or came back and their parcels: see `parcels.Parcels`. `order` is the order at delivery. `is_latest`
+tells whether it is unchanged since the message. `message.payload` has the facts of a shop's own rules.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ class Word(str):
 
 
 class Mailer:
-    """Mails each message to the people whom it concerns. Give it to `Orders.deliver`.
+    """Mails messages to the customer and the merchant. Give it to `Orders.deliver`.
 
-    The order, its address and its comment are read at delivery. If the order is gone, nobody is mailed. An order
-    without an email has no mails to the customer.
+    The mailer reads the order, its address and its comment at delivery. If the order is gone, it sends no mail. Without
+    an email of the order it does not mail the customer.
 
-    Every recipient is mailed by itself. If a mail to one fails, only that one is repeated, and no other message of the
-    order waits. If the server refuses a recipient for good (5xx), the message becomes a dead letter at once: correct
-    the address, then `Orders.requeue` it. A mail is repeated with the same Message-ID.
+    Every recipient gets a separate mail. If one fails, only that one is retried, with the same Message-ID, and no other
+    message of the order waits. If the server refuses a recipient permanently (5xx), the message becomes a dead letter
+    at once: correct the address, then call `Orders.requeue`.
 
-    A domain with letters beyond ASCII is written in its ASCII form if that is certain to be the same domain. Other
-    letters beyond ASCII in an address need a mail server that supports SMTPUTF8.
+    A domain with non-ASCII letters is written in its ASCII form if that is certain to be the same domain. Other
+    non-ASCII letters in an address need a mail server that supports SMTPUTF8.
     """
 
     def __init__(
@@ -65,18 +64,18 @@ class Mailer:
         """Create the mailer and load all templates.
 
         Args:
-            orders: the orders that the messages are about. Their workflow has the words for statuses.
+            orders: the orders of the messages. Their workflow has the labels of statuses.
             connect: opens a connection to the mail server, with TLS and login if it needs them, such as
-                `partial(smtplib.SMTP, "localhost", timeout=30)`. Every mail opens one. Set a timeout, or a server that
-                does not answer blocks the delivery.
-            sender: the address that mails come from.
+                `partial(smtplib.SMTP, "localhost", timeout=30)`. Every mail opens one. Set a timeout, because a server
+                that does not answer blocks the delivery.
+            sender: the address in From.
             merchant: the address of the merchant's mails.
-            shop: the name that mails come from and are signed with.
+            shop: the name in From and in the signature.
             templates: a folder of the shop's own templates, read once.
 
         Raises:
             MissingDependency: if Jinja2 is not installed.
-            InvalidInput: if an argument is not valid, or a template is not valid or names an unknown value.
+            InvalidInput: if an argument or a template is not valid, or a template uses an unknown value.
         """
         if not isinstance(orders, Orders):
             raise InvalidInput(f"orders must be an Orders, not {validation.shown(orders)}")
@@ -92,16 +91,17 @@ class Mailer:
         self._merchant = address_of(merchant, "merchant")
         self._shop = validation.name(shop, "shop")
         self._templates = package_templates() if templates is None else Templates(templates)
-        # By message, recipient and address. While another recipient is still to be reached, a refused one is not asked
-        # again, unless the message was requeued or the address corrected.
+        # By message, recipient and address. While another recipient remains, a refused one is not retried, unless the
+        # message was requeued or the address corrected.
         self._refused: dict[tuple[str, str, str], Exception] = {}
 
     def __call__(self, message: Message) -> None:
         """Send the mails of a message, if it has any.
 
         Raises:
-            Undelivered: if some recipients were not reached. It names them as `customer` or `merchant`.
-            OSError, smtplib.SMTPException: if the mail server cannot be reached, so that nobody was mailed.
+            Undelivered: if the mail did not reach some recipients. It names them as `customer` or `merchant`.
+            OSError: if the mail server is not reachable. No mail was sent.
+            smtplib.SMTPException: if the mail server is not usable. No mail was sent.
         """
         mails = {mail.partition(".")[0]: mail for mail in MAILS.get(message.topic, ())}
         if message.remaining:
@@ -134,30 +134,30 @@ class Mailer:
         errors = list(failures.values())
         for failure in errors:
             if isinstance(failure, _UnreachableError) and not is_mailed:
-                raise failure.error  # Nobody was mailed, so the message keeps its place among those of its order.
+                raise failure.error  # No mail was sent, so the message keeps its place among those of its order.
         if errors:
-            # A permanent refusal is a dead letter only if nothing else is left to repeat: none may get lost.
+            # A permanent refusal is a dead letter only if no other recipient remains, so that no mail is lost.
             permanent = all(map(_is_permanent, errors))
             raise Undelivered(list(failures), ", ".join(map(_reason, errors)), permanent=permanent) from errors[-1]
 
     def _note_refused(self, asked: tuple[str, str, str], error: Exception) -> None:
         if len(self._refused) >= _MOST_REFUSED:
             self._refused.clear()
-        self._refused[asked] = error.with_traceback(None)  # Its frames hold the mail and the order.
+        self._refused[asked] = error.with_traceback(None)  # The frames of the exception hold the mail and the order.
 
     def _read(self, message: Message) -> tuple[Order | None, str, Parcels]:
-        """Return the order, the comment that the customer may read and the goods, or None if there is nothing to tell.
+        """Return the order, the comment for the customer and the goods, or None if no mail is due.
 
-        There is nothing if the id is another order's now.
+        No mail is due if the id now belongs to another order.
         """
         history = self._orders.history(message.order_id)
         entry = history[message.version - 1] if 0 < message.version <= len(history) else None
-        if entry is None or entry.at > message.created_at:  # One that is sent again is later than its entry.
+        if entry is None or entry.at > message.created_at:  # A resent message is later than its entry.
             return _NOTHING
         order = self._orders.get(message.order_id)
         rows = [row.kind for row in order.payments if row.version == entry.version]
         if message.topic == "order.paid" and "refund_failed" in rows:
-            return _NOTHING  # The order is paid again, but no payment came. `refund.due` tells the merchant.
+            return _NOTHING  # The order is paid again without a payment. `refund.due` informs the merchant.
         return order, entry.comment if entry.visible else "", parcels_of(message, order, history)
 
     def _written(
@@ -171,11 +171,11 @@ class Mailer:
         written["From"] = Address(header_line(self._shop), name, domain)
         written["To"] = address_of(to, "the order's email")
         written["Date"] = message.created_at
-        # The same for every delivery. A digest, because an order's id may hold what a header may not.
+        # The same for every delivery. A digest, because an order's id may have characters that a header must not have.
         written["Message-ID"] = f"<{hashlib.sha256(f'{mail} {message.id}'.encode()).hexdigest()[:40]}@{domain}>"
         # RFC 3834: keeps vacation responders quiet.
         written["Auto-Submitted"] = "auto-generated"
-        # This encoding holds everything that a comment may hold: long lines, control characters, leading dots.
+        # This encoding allows long lines, control characters and leading dots in comments.
         written.set_content(text, cte="quoted-printable")
         written.add_alternative(html, subtype="html", cte="quoted-printable")
         return written
@@ -184,7 +184,7 @@ class Mailer:
         self, message: Message, order: Order, comment: str, goods: Parcels, *, for_customer: bool
     ) -> dict[str, Any]:
         facts = message.payload
-        # A free order is paid, but nobody paid for it.
+        # A free order is paid without a payment.
         unpaid = for_customer and not any(row.amount for row in order.payments)
 
         def words(names: Iterable[str]) -> list[Word]:
@@ -221,24 +221,24 @@ class Mailer:
         except Exception as error:
             raise _UnreachableError(error) from error
         try:
-            # Not `send_message`, which writes ">From" if a line begins with "From".
+            # Not `send_message`, which writes ">From" if a line starts with "From".
             server.sendmail(self._sender, [address], content, ["SMTPUTF8"] if utf8 else [])
         finally:
-            # The mail is sent, or has failed. A server that then hangs up changes nothing.
+            # The mail is sent or has failed, so a failure of QUIT changes nothing.
             with suppress(OSError, smtplib.SMTPException):
                 server.quit()
             server.close()
 
 
 _NOTHING: tuple[Order | None, str, Parcels] = None, "", Parcels()
-"""Nothing to tell."""
+"""The result if no mail is due."""
 
 _MOST_REFUSED = 1000
-"""How many refusals are remembered."""
+"""The number of refusals in the cache."""
 
 
 class _UnreachableError(Exception):
-    """No connection could be opened, because of an error."""
+    """The connection could not be opened."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -246,7 +246,7 @@ class _UnreachableError(Exception):
 
 
 def _words(statuses: Iterable[Status], names: set[str], for_customer: bool) -> list[Word]:
-    """Return the labels of statuses in declared order. A status that the workflow lacks now has its name."""
+    """Return the labels of statuses in declared order. The label of an unknown status is its name."""
     known = {status.name: status for status in statuses}
     found = []
     for status in [*known.values(), *(Status(name) for name in sorted(names - known.keys()))]:
@@ -259,28 +259,28 @@ def _words(statuses: Iterable[Status], names: set[str], for_customer: bool) -> l
 
 def _money(amount: Decimal | str, currency: str) -> str:
     """Return money as people write it: 20 GBP is `20.00 GBP`."""
-    with suppress(InvalidInput):  # A currency of the shop's own is shown as it was given.
+    with suppress(InvalidInput):  # An amount in a currency of the shop's own keeps its form.
         given = f"{Decimal(amount):f}"
         padded = f"{Decimal(amount):.{fraction_digits(currency)}f}"
-        amount = max(given, padded, key=len)  # Never rounded.
+        amount = max(given, padded, key=len)  # The text is never rounded.
     return f"{amount} {currency}"
 
 
 def _code(error: Exception) -> int | None:
-    """Return the code with which the server refused a mail, if it did."""
+    """Return the code of the server's refusal, or None."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         return next(code for code, _ in error.recipients.values())
     return error.smtp_code if isinstance(error, smtplib.SMTPResponseException) else None
 
 
 def _reason(error: Exception) -> str:
-    """Return a text for the log. The server's own text may hold the address."""
+    """Return a text for the log, without the server's text, which may hold the address."""
     code = _code(error)
     return type(error.error if isinstance(error, _UnreachableError) else error).__name__ + (f" {code}" if code else "")
 
 
 def _is_permanent(error: Exception) -> bool:
-    """Return whether the recipient cannot be mailed. A refused sender or login is for the shop to correct."""
+    """Return whether the server refused the recipient. A refused sender or login is a fault of the shop."""
     if isinstance(error, smtplib.SMTPRecipientsRefused | smtplib.SMTPDataError):
         return (_code(error) or 0) >= 500
     return isinstance(error, smtplib.SMTPNotSupportedError | InvalidInput)

@@ -1,6 +1,6 @@
-"""The goods in a mail about a change: the pieces that left or came back, their parcels, and those still to come.
+"""The goods in a mail: pieces that left or came back, their parcels, and pieces to come.
 
-They are read from the order and its history at delivery. So a parcel number that was erased is not mailed.
+They come from the order and its history at delivery, so an erased parcel number is not mailed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Parcels(NamedTuple):
         shipped, returned: the pieces of each item.
         numbers: the numbers of the parcels.
         is_rest: whether parts of the order were shipped before.
-        to_come: the pieces that the order has left to ship at delivery.
+        to_come: the pieces that the order still has to ship at delivery of the mail.
     """
 
     shipped: Sequence[Line] = ()
@@ -34,9 +34,9 @@ def parcels_of(message: Message, order: Order, history: Sequence[Entry]) -> Parc
     """Return the goods that the commit of a message moved.
 
     Args:
-        message: about a change of the order.
-        order: as it is at delivery.
-        history: all of its entries.
+        message: a message about a change of the order.
+        order: the order at delivery.
+        history: all entries of the order.
     """
     payload = message.payload
     last = message.version

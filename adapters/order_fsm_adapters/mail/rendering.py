@@ -1,4 +1,4 @@
-"""The mails: which topic leads to which mail, what its templates may name, and the loaded templates."""
+"""The mails of each topic, the values of their templates, and the loaded templates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAILS = {
     "refund.due": ("merchant.refund_due",),
     "stock.short": ("merchant.stock_short",),
 }
-"""By topic, the mails of a message, in their sequence: the recipient, a dot, a name. Other topics have no mails."""
+"""By topic, the mails of a message in their sequence: recipient, dot, name. Other topics have no mails."""
 
 ALWAYS = frozenset(
     {
@@ -32,7 +32,7 @@ ALWAYS = frozenset(
         *("statuses", "total", "cost", "outstanding", "refund_due", "is_latest", "goods"),
     }
 )
-"""The values that every template may name."""
+"""The values that every template may use."""
 
 VALUES: Mapping[str, frozenset[str]] = {
     "order.placed": frozenset(),
@@ -44,7 +44,7 @@ VALUES: Mapping[str, frozenset[str]] = {
     "refund.due": frozenset({"amount"}),
     "stock.short": frozenset({"items"}),
 }
-"""By topic, the further values."""
+"""By topic, the additional values."""
 
 PARTS = ("subject.txt", "txt", "html")
 _SHARED = ("frame.html", "customer.html", "customer.txt", "merchant.html", "merchant.txt", "wording.txt")
@@ -53,7 +53,7 @@ _OWN_TEMPLATES = Path(__file__).parent / "templates"
 
 @cache
 def package_templates() -> Templates:
-    """Return the package's own templates, loaded once for all mailers.
+    """Return the package's templates, loaded once for all mailers.
 
     Raises:
         MissingDependency: if Jinja2 is not installed.
@@ -62,7 +62,7 @@ def package_templates() -> Templates:
 
 
 class Templates:
-    """All templates: the shop's, and the package's if the shop has none of that name."""
+    """All templates. A template of the shop replaces the package's template of the same name."""
 
     def __init__(self, folder: str | PathLike[str] | None) -> None:
         """Load and check all templates.
@@ -72,7 +72,7 @@ class Templates:
 
         Raises:
             MissingDependency: if Jinja2 is not installed.
-            InvalidInput: if the folder is not a folder, or a template is not valid or names an unknown value.
+            InvalidInput: if `folder` is not a folder, or a template is not valid or uses an unknown value.
         """
         self._loader, self._environment = _environment(folder)
         for name in _SHARED:
@@ -102,7 +102,7 @@ class Templates:
         except UnicodeDecodeError as error:
             raise InvalidInput(f"the template {name} must be text in UTF-8: {error}") from error
         if unknown:
-            raise InvalidInput(f"the template {path} names {min(unknown)!r}; it may name {', '.join(sorted(known))}")
+            raise InvalidInput(f"the template {path} uses {min(unknown)!r}; it may use {', '.join(sorted(known))}")
         return template
 
 

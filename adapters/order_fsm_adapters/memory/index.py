@@ -1,14 +1,13 @@
-"""Finding and counting orders in memory: by state and age, for all orders and for each customer."""
+"""Finding and counting orders in memory: by state and age, by customer, and by reference."""
 
 from __future__ import annotations
 
 import heapq
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from itertools import compress
-from typing import cast
 
 from order_fsm.model import Order, statuses_of
 from order_fsm.money import ZERO, minus, plus
@@ -31,14 +30,27 @@ class OrderIndex:
             orders: the store's orders by id. An indexed order must be in it.
         """
         self._orders = orders
-        self._all = _Section(orders)
-        self._customers: dict[str, _Section] = {}
+        self._by_state: dict[str, _ByAge] = {}
+        self._queues = (_ByAge(), _ByAge(), _ByAge())
+        """The orders in the queues of `Marks`."""
+        self._marks: dict[str, Marks] = {}
+        """By id, the marks of the orders in these queues."""
+        self._sums: dict[_Group, tuple[int, Decimal]] = {}
+        # A customer has few orders. To keep them by state and age would take as much memory as a tenth of the orders.
+        self._customers: dict[str, list[str]] = {}
         # Most payments belong to one order. A set of one would take as much memory as half of the order.
         self._references: dict[str, str | set[str]] = {}
 
     def put(self, before: Order | None, order: Order) -> None:
         """Index an order in place of its former version, if there is one."""
-        self._all.put(before, order)
+        place = order.created_at, order.id
+        former = self._marks.get(order.id, NO_MARKS)
+        marks = former if before is not None and _same_facts(before, order) else marks_of(order)
+        moved = before is None or before.state != order.state
+        if before is None or moved or former != marks or before.total != order.total:
+            if before is not None:
+                self._take_out(before, place, moved=moved)
+            self._add(order, place, marks, moved=moved)
         # No row of a ledger is ever removed.
         for row in order.payments[0 if before is None else len(before.payments) :]:
             if row.reference is not None:
@@ -47,18 +59,16 @@ class OrderIndex:
                     known.add(order.id)
                 elif known != order.id:
                     self._references[row.reference] = {known, order.id}
-        if before is not None and before.customer != order.customer:
-            self._forget_customer(before)
-            before = None
-        if order.customer is not None:
-            section = self._customers.get(order.customer)
-            if section is None:
-                section = self._customers[order.customer] = _Section(self._orders)
-            section.put(before, order)
+        if before is None or before.customer != order.customer:
+            if before is not None:
+                self._forget_customer(before)
+            if order.customer is not None:
+                self._customers.setdefault(order.customer, []).append(order.id)
 
     def remove(self, order: Order) -> None:
         """Drop an order."""
-        self._all.remove(order)
+        place = order.created_at, order.id
+        self._take_out(order, place, moved=True)
         for reference in order.references:
             known = self._references[reference]
             if isinstance(known, set):
@@ -67,105 +77,80 @@ class OrderIndex:
                 del self._references[reference]
         self._forget_customer(order)
 
-    def _forget_customer(self, order: Order) -> None:
-        if order.customer is not None:
-            section = self._customers[order.customer]
-            section.remove(order)
-            if not section.sums:
-                del self._customers[order.customer]
-
-    def found(self, query: Query) -> Iterator[Order]:
-        """Yield the orders that match a query, oldest first. Its limit is not applied."""
-        if query.reference is not None:
-            return self._with_reference(query.reference, query)
-        section = self._section(query.customer)
-        if section is None:
-            return iter(())
-        return section.found(query)
-
-    def _with_reference(self, reference: str, query: Query) -> Iterator[Order]:
-        known = self._references.get(reference, set())
-        orders = [self._orders[order_id] for order_id in ((known,) if isinstance(known, str) else known)]
-        return (
-            order
-            for order in sorted(orders, key=_place)
-            if (query.after is None or _place(order) > query.after) and query.matches(order)
-        )
-
-    def tally(self, customer: str | None) -> list[Tally]:
-        """Answer `Store.tally`."""
-        section = self._section(customer)
-        return [] if section is None else section.tally()
-
-    def _section(self, customer: str | None) -> _Section | None:
-        return self._all if customer is None else self._customers.get(customer)
-
-
-class _Section:
-    """The index of all orders, or of those of one customer."""
-
-    __slots__ = ("_by_state", "_marked", "_orders", "sums")
-
-    def __init__(self, orders: Mapping[str, Order]) -> None:
-        self._orders = orders
-        self._by_state: dict[str, _ByAge] = {}
-        self._marked: tuple[_ByAge | None, ...] = _NONE_MARKED
-        self.sums: dict[_Group, tuple[int, Decimal]] = {}
-
-    def put(self, before: Order | None, order: Order) -> None:
-        group = (order.state, order.currency, marks_of(order))
-        if before is not None:
-            was = (before.state, before.currency, group[2] if _same_facts(before, order) else marks_of(before))
-            if was == group and before.total == order.total:
-                return
-            self._take_out(before, was, moved=was[0] != group[0])
-        place = _place(order)
-        if before is None or before.state != order.state:
+    def _add(self, order: Order, place: _Place, marks: Marks, *, moved: bool) -> None:
+        if moved:
             by_age = self._by_state.get(order.state)
             if by_age is None:
                 by_age = self._by_state[order.state] = _ByAge()
             by_age.add(place)
-        if group[2] is not NO_MARKS:
-            if self._marked is _NONE_MARKED:
-                self._marked = tuple([_ByAge() for _ in group[2]])
-            for queue in compress(self._marked, group[2]):
-                cast(_ByAge, queue).add(place)
-        orders, total = self.sums.get(group, (0, ZERO))
-        self.sums[group] = (orders + 1, plus(total, order.total))
+        if marks is not NO_MARKS:
+            self._marks[order.id] = marks
+            for queue in compress(self._queues, marks):
+                queue.add(place)
+        _count(self._sums, order, marks)
 
-    def remove(self, order: Order) -> None:
-        self._take_out(order, (order.state, order.currency, marks_of(order)), moved=True)
-
-    def _take_out(self, order: Order, group: _Group, *, moved: bool) -> None:
+    def _take_out(self, order: Order, place: _Place, *, moved: bool) -> None:
+        marks = self._marks.pop(order.id, NO_MARKS)
         if moved:
-            self._by_state[order.state].remove(_place(order))
-        for queue in compress(self._marked, group[2]):
-            cast(_ByAge, queue).remove(_place(order))
-        orders, total = self.sums.pop(group)
+            self._by_state[order.state].remove(place)
+        if marks is not NO_MARKS:
+            for queue in compress(self._queues, marks):
+                queue.remove(place)
+        group = order.state, order.currency, marks
+        orders, total = self._sums.pop(group)
         if orders > 1:
-            self.sums[group] = (orders - 1, minus(total, order.total))
+            self._sums[group] = orders - 1, minus(total, order.total)
 
-    def tally(self) -> list[Tally]:
-        return [
-            Tally(state, currency, marks.refund_due, *sums, marks.unmatched, marks.part_dispatched)
-            for (state, currency, marks), sums in self.sums.items()
-        ]
+    def _forget_customer(self, order: Order) -> None:
+        if order.customer is not None:
+            of_customer = self._customers[order.customer]
+            of_customer.remove(order.id)
+            if not of_customer:
+                del self._customers[order.customer]
 
     def found(self, query: Query) -> Iterator[Order]:
+        """Yield the orders that match a query, oldest first. Its limit is not applied."""
         when, orders = query.when, self._orders
+        if query.reference is not None:
+            known = self._references.get(query.reference, ())
+            return self._among((known,) if isinstance(known, str) else known, query)
+        if query.customer is not None:
+            return self._among(self._customers.get(query.customer, ()), query)
         wanted = query.marks
         if any(wanted):
-            queue = next(compress(self._marked, wanted), None)
-            found = queue.after(query.after) if queue is not None else iter(())
-            queued = (order for one in found if when.matches((order := orders[one[1]]).statuses))
-            return filter(query.matches, queued) if sum(wanted) > 1 else queued
+            queue = next(compress(self._queues, wanted))
+            return filter(query.matches, (orders[order_id] for _, order_id in queue.after(query.after)))
         lists = [
             by_age.after(query.after) for state, by_age in self._by_state.items() if when.matches(statuses_of(state))
         ]
         return (orders[one[1]] for one in (lists[0] if len(lists) == 1 else heapq.merge(*lists)))
 
+    def _among(self, ids: Iterable[str], query: Query) -> Iterator[Order]:
+        orders = self._orders
+        places = [(orders[order_id].created_at, order_id) for order_id in ids]
+        places.sort()
+        start = 0 if query.after is None else bisect_right(places, query.after)
+        return filter(query.matches, (orders[order_id] for _, order_id in places[start:]))
 
-_NONE_MARKED: tuple[None, ...] = (None, None, None)
+    def tally(self, customer: str | None) -> list[Tally]:
+        """Answer `Store.tally`."""
+        if customer is None:
+            sums = self._sums
+        else:
+            sums = {}
+            for order_id in self._customers.get(customer, ()):
+                order = self._orders[order_id]
+                _count(sums, order, marks_of(order))
+        return [
+            Tally(state, currency, marks.refund_due, *counted, marks.unmatched, marks.part_dispatched)
+            for (state, currency, marks), counted in sums.items()
+        ]
+
+
+def _count(sums: dict[_Group, tuple[int, Decimal]], order: Order, marks: Marks) -> None:
+    group = order.state, order.currency, marks
+    orders, total = sums.get(group, (0, ZERO))
+    sums[group] = orders + 1, plus(total, order.total)
 
 
 def _same_facts(before: Order, order: Order) -> bool:
@@ -177,10 +162,6 @@ def _same_facts(before: Order, order: Order) -> bool:
         and before.counted == order.counted
         and before.total == order.total
     )
-
-
-def _place(order: Order) -> _Place:
-    return order.created_at, order.id
 
 
 class _ByAge:

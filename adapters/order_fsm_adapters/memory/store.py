@@ -27,7 +27,7 @@ class MemoryStore(ProjectionReader[Entry]):
         self._content: Projection[Entry] = Projection()
 
     def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
-        return tuple(self._read(lambda content: content.history(order_id))[after:][:limit])
+        return self._read(lambda content: content.history(order_id))[after:][:limit]
 
     def commit(self, change: Change) -> None:
         self._check_open()

@@ -5,23 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import psycopg
 from psycopg import Connection
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from order_fsm.errors import StoreUnavailable
+from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.sql.database import Row
 from order_fsm_adapters.sql.statements import translated
 
 TIMEOUT = 10.0
 """For how many seconds a call waits for a free connection."""
 
-_UNCERTAIN = {"57014", "57P01"}
-"""The codes of the warnings that a commit did not wait for its standby: it may not be there after a failover."""
+_WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
+"""The function of the server that warns, in the server's language, if a commit has stopped waiting for its standby."""
 
 
 class PsycopgLink:
@@ -45,27 +46,41 @@ class PsycopgLink:
         cursor = self._run(statement, values, quote)
         return cursor.fetchall() if cursor.description else []
 
-    def run(self, statement: str, values: Row, quote: str) -> int:
-        return self._run(statement, values, quote).rowcount
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        self._run(statement, values, quote)
 
     def _run(self, statement: str, values: Row, quote: str) -> psycopg.Cursor[Row]:
-        cursor = self.connection.cursor(row_factory=tuple_row)
-        if values:
-            return cursor.execute(translated(statement, "format", quote).encode(), values, prepare=False)
-        return cursor.execute(statement.encode(), prepare=False)
+        connection = self.connection
+        if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+            raise InvalidInput("leave the pipeline of the connection first: each call needs its answer")
+        # Not connection.cursor(): the class of the host's cursors may want other placeholders.
+        cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+        warnings: list[str] = []
+
+        def warned(notice: psycopg.errors.Diagnostic) -> None:
+            if notice.source_function == _WAITS_FOR_STANDBY:
+                warnings.append(f"{notice.message_primary}")
+
+        connection.add_notice_handler(warned)
+        try:
+            if values:
+                cursor.execute(translated(statement, "format", quote).encode(), values, prepare=False)
+            else:
+                cursor.execute(statement.encode(), prepare=False)
+        finally:
+            connection.remove_notice_handler(warned)
+        if warnings:
+            # It is committed here, and may not be there after a failover.
+            raise psycopg.errors.TransactionResolutionUnknown(warnings[0])
+        return cursor
 
 
 class _Connection(Connection[Row]):
-    """Collects the warnings that a commit is not certain to outlast the server."""
+    """Knows when it was opened."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self.warnings: list[str] = []
-        self.add_notice_handler(self._collect)
-
-    def _collect(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.sqlstate in _UNCERTAIN and notice.message_primary is not None:
-            self.warnings.append(notice.message_primary)
+        self.opened_at = monotonic()
 
 
 class PsycopgPool:
@@ -82,22 +97,18 @@ class PsycopgPool:
         self._conninfo = conninfo
         self._size = size
         self._pools: dict[int, ConnectionPool[_Connection]] = {}
+        self._lost_at = 0.0
         self._closed = False
 
     @contextmanager
     def lent(self) -> Iterator[PsycopgLink]:
         pool = self._pool()
-        try:
-            connection = pool.getconn(TIMEOUT)
-        except (PoolTimeout, PoolClosed) as error:
-            raise StoreUnavailable(f"{self.where}: no connection within {TIMEOUT:.0f} s: {error}") from error
+        connection = self._borrowed(pool)
         try:
             yield PsycopgLink(connection)
-            if connection.warnings:
-                raise StoreUnavailable(
-                    f"{self.where}: {connection.warnings.pop()}: it is unknown whether it is written"
-                )
         finally:
+            if connection.closed:
+                self._lost_at = monotonic()
             pool.putconn(connection)
 
     def close(self) -> None:
@@ -112,8 +123,21 @@ class PsycopgPool:
         pid = os.getpid()
         pool = self._pools.get(pid)
         if pool is None:
-            pool = self._pools.setdefault(pid, self._opened())
+            mine = self._opened()
+            pool = self._pools.setdefault(pid, mine)
+            if pool is not mine:  # Another thread was faster.
+                mine.close()
         return pool
+
+    def _borrowed(self, pool: ConnectionPool[_Connection]) -> _Connection:
+        """Return a connection that was opened after the last one was lost: a restart of the server ends all."""
+        try:
+            while (connection := pool.getconn(TIMEOUT)).opened_at < self._lost_at:
+                connection.close()
+                pool.putconn(connection)
+        except (PoolTimeout, PoolClosed) as error:
+            raise StoreUnavailable(f"{self.where}: no connection within {TIMEOUT:.0f} s: {error}") from error
+        return connection
 
     def _opened(self) -> ConnectionPool[_Connection]:
         try:
@@ -127,5 +151,7 @@ class PsycopgPool:
             kwargs={"autocommit": True, "prepare_threshold": None},
             min_size=0,
             max_size=self._size,
+            # Its pauses between attempts double. It begins again with the next call.
+            reconnect_timeout=TIMEOUT,
             open=True,
         )

@@ -43,8 +43,10 @@ class PostgresDialect(Dialect):
     """PostgreSQL. Each store has one of its own, which remembers that it checked the version of the tables."""
 
     name = "PostgreSQL"
-    for_update = " FOR UPDATE"
-    skip_locked = " FOR UPDATE SKIP LOCKED"
+    # A row of the shop that refers to an order locks its key, and must not wait for the order, nor the order for it.
+    for_update = " FOR NO KEY UPDATE"
+    skip_locked = " FOR NO KEY UPDATE SKIP LOCKED"
+    lock_order = "SELECT id FROM order_fsm_order WHERE id = ? FOR NO KEY UPDATE"
     begin_reading = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     # No call waits for ever for a row that another transaction has locked.
     begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL lock_timeout = '10s'")

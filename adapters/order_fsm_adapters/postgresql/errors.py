@@ -13,6 +13,8 @@ _BROKEN = {"57P01", "57P02", "57P03", "57P05"}  # the server ends the connection
 _NOT_INSTALLED = {"42P01", "42883", "3F000", "42703", "42P02"}  # no such table, function, schema, column
 _DISK_FULL = "53100"
 _UNIQUE = "23505"
+_REFERRED_TO = "23503"
+_NOT_PERMITTED = "42501"
 
 
 def store_error(sqlstate: str | None, text: str, where: str, *, joined: bool) -> StoreError:
@@ -27,6 +29,14 @@ def store_error(sqlstate: str | None, text: str, where: str, *, joined: bool) ->
     about = f"{where}: {text}" + (f" (SQLSTATE {sqlstate})" if sqlstate else "")
     if sqlstate in _NOT_INSTALLED:
         return StoreUnavailable(f"{about}: are the tables of order_fsm installed? Call install()")
+    if sqlstate == _DISK_FULL:
+        return StoreFull(f"{about}: make room, then retry")
+    if sqlstate == _NOT_PERMITTED:
+        return StoreUnavailable(f"{about}: grant the rights to the user of the connection")
+    if sqlstate == _REFERRED_TO:
+        return StoreUnavailable(f"{about}: delete the rows of the shop that refer to it first")
+    if sqlstate is not None and sqlstate != _UNIQUE and sqlstate.startswith(("XX", "22", "23")):
+        return StoreCorrupt(f"{about}: a table is damaged or was edited: restore it from a backup")
     if joined:
         return TransactionLost(f"{about}: nothing is written: restart the transaction")
     if sqlstate is None or sqlstate in _BROKEN or sqlstate.startswith("08"):
@@ -34,8 +44,4 @@ def store_error(sqlstate: str | None, text: str, where: str, *, joined: bool) ->
     if sqlstate in _REPEATABLE or sqlstate == _UNIQUE:
         # Another transaction inserted the row first: the repetition finds it.
         return Repeatable(f"{about}: nothing is written: repeat it")
-    if sqlstate == _DISK_FULL:
-        return StoreFull(f"{about}: make room, then retry")
-    if sqlstate.startswith(("XX", "22", "23")):
-        return StoreCorrupt(f"{about}: a table is damaged or was edited: restore it from a backup")
     return StoreUnavailable(about)

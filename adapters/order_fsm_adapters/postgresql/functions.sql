@@ -2,7 +2,8 @@
 -- release of order_fsm that still runs keeps calling its own.
 --
 -- A plan that was made while a table was small must not last when it has grown, so none may scan a whole table. bytea
--- goes into JSON as hexadecimal digits.
+-- goes into JSON as hexadecimal digits. Rows are locked without their keys: a row of the shop that refers to an order
+-- locks its key, and two transactions with such rows would wait for each other.
 
 CREATE OR REPLACE FUNCTION order_fsm_stock_seal_1(
     sku text, available bigint, held bigint, shipped bigint, lost bigint, backorder smallint
@@ -19,7 +20,7 @@ LANGUAGE plpgsql SET enable_seqscan = off SET bytea_output = hex SET lock_timeou
 BEGIN
     IF locking THEN
         PERFORM FROM order_fsm_order WHERE id IN (SELECT value->>0 FROM jsonb_array_elements(needs))
-        ORDER BY id FOR UPDATE;
+        ORDER BY id FOR NO KEY UPDATE;
     END IF;
     RETURN QUERY
     SELECT json_build_array(row_to_json(one), (
@@ -36,6 +37,13 @@ BEGIN
     FROM jsonb_array_elements(needs) WITH ORDINALITY AS need (value, place)
     LEFT JOIN LATERAL (SELECT * FROM order_fsm_order WHERE id = need.value->>0 OFFSET 0) AS one ON true
     ORDER BY need.place;
+    -- A commit whose wait for the standby was cancelled is visible and may be lost. The receipt of a repetition waits
+    -- until it is there: this statement writes to the log, so its own commit waits.
+    IF current_setting('synchronous_standby_names') <> '' AND EXISTS (
+        SELECT FROM order_fsm_key WHERE key IN (SELECT value->>1 FROM jsonb_array_elements(needs))
+    ) THEN
+        PERFORM pg_logical_emit_message(true, 'order_fsm', '');
+    END IF;
 END
 $$;
 
@@ -55,7 +63,7 @@ DECLARE
 BEGIN
     -- First of all, even without an order: while an upgrade adds columns this waits, and so no row is made with the old
     -- ones.
-    SELECT * INTO present FROM order_fsm_order WHERE id = change->'order'->>'id' FOR UPDATE;
+    SELECT * INTO present FROM order_fsm_order WHERE id = change->'order'->>'id' FOR NO KEY UPDATE;
     wanted := jsonb_populate_record(NULL::order_fsm_order, change->'order');
     identified := jsonb_populate_record(NULL::order_fsm_key, change->'key');
     -- After the wait for the order: the same change may have been committed while it lasted.
@@ -79,7 +87,7 @@ BEGIN
     IF jsonb_array_length(change->'stock') > 0 THEN
         PERFORM FROM order_fsm_stock
         WHERE sku = ANY (ARRAY(SELECT value->>0 FROM jsonb_array_elements(change->'stock')))
-        ORDER BY sku FOR UPDATE;
+        ORDER BY sku FOR NO KEY UPDATE;
         SELECT ARRAY[fault, moves.sku] INTO refused FROM (
             SELECT move.sku, move.place, CASE
                 WHEN item.seal <> order_fsm_stock_seal_1(
@@ -179,12 +187,14 @@ BEGIN
         FROM order_fsm_moves_1(change->'stock') AS move WHERE item.sku = move.sku;
     END IF;
     FOR message IN SELECT * FROM jsonb_populate_recordset(NULL::order_fsm_message, change->'messages') LOOP
+        -- In a transaction that sees an older moment, the lock fails if a relay has deleted that message since: the new
+        -- one would wait for it for ever.
+        PERFORM FROM order_fsm_message AS other
+        WHERE other.order_id = message.order_id AND other.remaining = '' AND message.remaining = ''
+        ORDER BY number DESC LIMIT 1 FOR KEY SHARE;
         INSERT INTO order_fsm_message (id, order_id, topic, payload, created_at, remaining, seal, attempts, due, head)
         VALUES (message.id, message.order_id, message.topic, message.payload, message.created_at, message.remaining,
-            message.seal, message.attempts, '', CASE WHEN message.remaining = '' AND EXISTS (
-                SELECT FROM order_fsm_message AS other
-                WHERE other.order_id = message.order_id AND other.remaining = ''
-            ) THEN 0 ELSE 1 END);
+            message.seal, message.attempts, '', CASE WHEN FOUND THEN 0 ELSE 1 END);
     END LOOP;
     RETURN '{done}';
 END
@@ -202,11 +212,11 @@ BEGIN
     -- In one sequence, so that two batches with the same orders and items do not wait for each other.
     PERFORM FROM order_fsm_order
     WHERE id = ANY (ARRAY(SELECT value->'order'->>'id' FROM jsonb_array_elements(changes)))
-    ORDER BY id FOR UPDATE;
+    ORDER BY id FOR NO KEY UPDATE;
     PERFORM FROM order_fsm_stock
     WHERE sku = ANY (ARRAY(SELECT move->>0 FROM jsonb_array_elements(changes) AS one (value),
         jsonb_array_elements(value->'stock') AS move))
-    ORDER BY sku FOR UPDATE;
+    ORDER BY sku FOR NO KEY UPDATE;
     FOR change IN SELECT value FROM jsonb_array_elements(changes) LOOP
         IF jsonb_array_length(change->'after') > 0 AND NOT EXISTS (
             SELECT FROM jsonb_array_elements(change->'after') AS place WHERE is_done[place::integer + 1]
@@ -231,13 +241,17 @@ LANGUAGE sql IMMUTABLE AS $$
 $$;
 
 -- Adds steps to the counters of the tally. Does nothing while another call does, or if there are fewer steps than that.
-CREATE OR REPLACE FUNCTION order_fsm_fold_1(enough integer) RETURNS void LANGUAGE plpgsql AS $$
+-- 0 waits for the other call: erased values may be in steps that it does not see.
+CREATE OR REPLACE FUNCTION order_fsm_fold_1(enough integer) RETURNS void LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
 BEGIN
+    IF enough = 0 THEN
+        PERFORM FROM order_fsm_schema FOR NO KEY UPDATE;
+    END IF;
     PERFORM FROM (SELECT FROM order_fsm_tally_step LIMIT enough) AS steps HAVING count(*) < enough;
     IF FOUND THEN
         RETURN;
     END IF;
-    PERFORM FROM order_fsm_schema FOR UPDATE SKIP LOCKED;
+    PERFORM FROM order_fsm_schema FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN;
     END IF;

@@ -37,7 +37,7 @@ _HAS_REFERENCE = "SELECT 1 FROM order_fsm_reference WHERE reference = ? AND orde
 _REFERENCES = """
     SELECT of_payment.reference, of_payment.order_id, one.payments FROM order_fsm_reference AS of_payment
     LEFT JOIN order_fsm_order AS one ON one.id = of_payment.order_id
-    WHERE (of_payment.reference, of_payment.order_id) > (?, ?)
+    WHERE (of_payment.reference, of_payment.order_id) > (?, ?) AND of_payment.reference >= ?
     ORDER BY of_payment.reference, of_payment.order_id LIMIT ?
 """
 _ITEMS = "SELECT sku FROM order_fsm_stock WHERE sku > ? ORDER BY sku LIMIT ?"
@@ -130,7 +130,7 @@ def _references(transaction: Transaction) -> Iterator[str]:
                 yield f"the payment {reference!r} does not lead to order {order_id!r}, which has it"
         yield from ledger.lost(transaction, order_id, payments)
     place = "", ""
-    while page := transaction.rows(_REFERENCES, (*place, _PAGE)):
+    while page := transaction.rows(_REFERENCES, (*place, place[0], _PAGE)):
         for reference, order_id, payments in page:
             # A walk along a damaged index might never end.
             if not isinstance(reference, str) or not isinstance(order_id, str) or (reference, order_id) <= place:

@@ -43,14 +43,10 @@ _INSERT_REFERENCE = "INSERT INTO order_fsm_reference (reference, order_id) VALUE
 _DELETE_REFERENCE = "DELETE FROM order_fsm_reference WHERE reference = ? AND order_id = ?"
 
 # The entries committed under a key carry it, so its row is found without an index on order_id.
-_REMOVE = (
-    """
-    DELETE FROM order_fsm_key
-    WHERE order_id = ? AND "key" IN (SELECT "key" FROM order_fsm_entry WHERE order_id = ?)
-    """,
-    "DELETE FROM order_fsm_entry WHERE order_id = ?",
-    "DELETE FROM order_fsm_order WHERE id = ?",
-)
+_KEYS = 'SELECT DISTINCT "key" FROM order_fsm_entry WHERE order_id = ? AND "key" IS NOT NULL'
+_DELETE_KEY = 'DELETE FROM order_fsm_key WHERE "key" = ? AND order_id = ?'
+_DELETE_ENTRIES = "DELETE FROM order_fsm_entry WHERE order_id = ?"
+_DELETE_ORDER = "DELETE FROM order_fsm_order WHERE id = ?"
 
 
 def write(transaction: Transaction, change: Change) -> None:
@@ -81,10 +77,10 @@ def write(transaction: Transaction, change: Change) -> None:
             ledger.add(transaction, order, change.expected_version)
     if key is not None:
         transaction.run(_INSERT_KEY, record_row(key, record_of(change)))
-    for sku, level in levels.items():
-        stock.put(transaction, sku, level)
+    for sku, (present, level) in levels.items():
+        stock.put(transaction, sku, present, level)
     for message in change.messages:
-        outbox.add(transaction, message)
+        outbox.add(transaction, message, "" if before is None else transaction.latest or transaction.for_update)
 
 
 def remove(transaction: Transaction, order: Order) -> None:
@@ -97,10 +93,10 @@ def remove(transaction: Transaction, order: Order) -> None:
         transaction.run(_DELETE_REFERENCE, (reference, order.id))
     ledger.remove(transaction, present)
     tallies.note(transaction, before, None)
-    keys, *others = _REMOVE
-    transaction.run(keys, (order.id, order.id))
-    for statement in others:
-        transaction.run(statement, (order.id,))
+    for (key,) in transaction.rows(_KEYS + transaction.latest, (order.id,)):
+        transaction.run(_DELETE_KEY, (key, order.id))
+    transaction.run(_DELETE_ENTRIES, (order.id,))
+    transaction.run(_DELETE_ORDER, (order.id,))
     outbox.forget(transaction, order.id)
 
 

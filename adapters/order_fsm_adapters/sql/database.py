@@ -20,6 +20,9 @@ class Transaction(Protocol):
         connection: of the driver, for the shop's own statements in the same transaction.
         for_update: ends a SELECT to lock its rows. Empty if a transaction that writes is alone anyway.
         skip_locked: the same, and the rows that others have locked are left out.
+        latest: ends a SELECT that a change depends on, so that it sees the latest commits if the transaction has an
+            older snapshot. It may lock rows and the gaps between them.
+        lock_order: the statement by which a relay locks an order. Empty if a transaction that writes is alone anyway.
         has_triggers: whether triggers of the database keep the tallies.
         sees_one_moment: whether all its statements see the database as it was at one moment.
     """
@@ -29,7 +32,11 @@ class Transaction(Protocol):
     @property
     def for_update(self) -> str: ...
     @property
+    def lock_order(self) -> str: ...
+    @property
     def skip_locked(self) -> str: ...
+    @property
+    def latest(self) -> str: ...
     @property
     def has_triggers(self) -> bool: ...
     @property
@@ -39,8 +46,8 @@ class Transaction(Protocol):
         """Run a statement and return all its rows."""
         ...
 
-    def run(self, statement: str, values: Row) -> int:
-        """Run a statement and return the number of rows that it changed."""
+    def run(self, statement: str, values: Row) -> None:
+        """Run a statement that returns no rows. It may be sent with the next one that does, or with the commit."""
         ...
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:

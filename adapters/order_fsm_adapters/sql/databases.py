@@ -8,7 +8,7 @@ from typing import Protocol
 
 from order_fsm.errors import StoreError, StoreUnavailable
 from order_fsm_adapters.sql.database import Result, Row, Transaction
-from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect, Repeatable
+from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect, NotBegun, Repeatable
 from order_fsm_adapters.sql.sessions import Link, Session
 
 _ATTEMPTS = 20
@@ -65,8 +65,7 @@ class OwnDatabase:
 
     def install(self, work: Callable[[Transaction], None]) -> None:
         """Do work in a transaction, whatever tables there are."""
-        with self._pool.lent() as link:
-            _alone(self._session(link), self._dialect.begin_writing, work)
+        self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), Repeatable, checked=False)
 
     def close(self) -> None:
         self._pool.close()
@@ -75,14 +74,19 @@ class OwnDatabase:
         return Session(link, self._dialect, self._pool.where, joined=False, sees_one_moment=True)
 
     def _repeated(
-        self, work: Callable[[Session], Result], passing: type[StoreError] | tuple[type[StoreError], ...]
+        self,
+        work: Callable[[Session], Result],
+        passing: type[StoreError] | tuple[type[StoreError], ...],
+        *,
+        checked: bool = True,
     ) -> Result:
         """Do work in a session, and repeat it if it raises one of the passing errors."""
         for left in range(_ATTEMPTS - 1, -1, -1):
             try:
                 with self._pool.lent() as link:
                     session = self._session(link)
-                    self._dialect.check(session)
+                    if checked:
+                        self._dialect.check(session)
                     return work(session)
             except passing:
                 if not left:
@@ -175,4 +179,4 @@ def _begin(session: Session, begin: tuple[str, ...]) -> None:
         for statement in begin:
             session.run(statement)
     except ConnectionBroken as error:
-        raise Repeatable(str(error)) from error
+        raise NotBegun(str(error)) from error

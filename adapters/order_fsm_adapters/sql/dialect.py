@@ -24,6 +24,10 @@ class ConnectionBroken(StoreUnavailable):
     """The connection is lost. It is unknown whether its last statement was done."""
 
 
+class NotBegun(Repeatable, ConnectionBroken):
+    """The connection is lost, and was before the transaction began. Nothing is written."""
+
+
 class Changes(Protocol):
     """How changes are prepared and committed.
 
@@ -56,14 +60,17 @@ class Dialect:
     Attributes:
         name: of the database, for messages.
         quote: goes around names.
-        for_update, skip_locked, has_triggers: as in `Transaction`.
+        for_update, lock_order, skip_locked, has_triggers: as in `Transaction`.
+        latest: as in `Transaction`, for the transactions of a host.
         begin_reading, begin_writing: the statements that begin a transaction, in one round trip each.
     """
 
     name = ""
     quote = '"'
     for_update = ""
+    lock_order = ""
     skip_locked = ""
+    latest = ""
     has_triggers = False
     counts_stock = True
     begin_reading: tuple[str, ...] = ("BEGIN",)
@@ -98,23 +105,31 @@ class Dialect:
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         """Answer `Store.prepare_many`."""
         lock = self.for_update if database.joined else ""
-        return database.read(lambda transaction: [orders.snapshot(transaction, need, lock) for need in needs])
+        return database.read(lambda transaction: orders.snapshots(transaction, needs, lock))
 
     def commit(self, database: Database, change: Change) -> None:
         """Answer `Store.commit`."""
-        database.write(lambda transaction: commits.write(transaction, change))
+        database.write(lambda transaction: self.write(transaction, change))
 
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         """Answer `Store.commit_all`."""
 
         def write(transaction: Transaction) -> list[OrderFsmError | None]:
-            return one_by_one(lambda change: transaction.part(partial(commits.write, change=change)), changes)
+            return one_by_one(lambda change: transaction.part(partial(self.write, change=change)), changes)
 
         return database.write(write)
 
     def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
         """Answer `Store.stock_levels`."""
         return stock.levels(transaction, skus)
+
+    def write(self, transaction: Transaction, change: Change) -> None:
+        """Write a change. If it is refused, nothing of it is written.
+
+        Raises:
+            OrderFsmError: as `commits.write` does.
+        """
+        commits.write(transaction, change)
 
     def scrub(self, database: Database) -> None:
         """Answer `Store.scrub`. The files are those of the host or of the server."""

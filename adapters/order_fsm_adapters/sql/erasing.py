@@ -36,9 +36,10 @@ def erase(transaction: Transaction, before: OrderRow) -> None:
     Raises:
         StoreCorrupt: if an entry, a message or a key of the order is damaged.
     """
-    entries = history_of(before, transaction.rows(orders.ENTRIES, (before.id, -orders.LIMIT, orders.LIMIT - 1)))
+    rows = transaction.rows(orders.ENTRIES + transaction.latest, (before.id, -orders.LIMIT, orders.LIMIT - 1))
+    entries = history_of(before, rows)
     transaction.run(_ERASE_ENTRIES, (before.id,))
-    for row in transaction.rows(_RECORDS, (before.id, before.id)):
+    for row in transaction.rows(_RECORDS + transaction.latest, (before.id, before.id)):
         record = record_of(row)
         if not is_lasting(entries[record.first - 1 : record.last]):
             *_, fingerprint, seal = record_row(row[0], record._replace(request_fingerprint=""))

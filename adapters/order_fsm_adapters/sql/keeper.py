@@ -96,7 +96,7 @@ class KeptStock:
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         def prepare(transaction: Transaction) -> list[Snapshot]:
             lock = transaction.for_update if database.joined else ""
-            found = [orders.snapshot(transaction, need, lock) for need in needs]
+            found = orders.snapshots(transaction, needs, lock)
             wanted = [_wanted(need, snapshot) for need, snapshot in zip(needs, found, strict=True)]
             kept = self._available(transaction, {sku for skus in wanted for sku in skus})
             return [

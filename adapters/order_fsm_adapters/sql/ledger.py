@@ -36,7 +36,7 @@ _ROW = f"""
 _ROWS = f"""
     SELECT {", ".join(f"paid.{column}" for column in COLUMNS)}, one.payments FROM order_fsm_payment AS paid
     LEFT JOIN order_fsm_order AS one ON one.id = paid.order_id
-    WHERE (paid.at, paid.order_id, paid.number, paid.kind) > (?, ?, ?, ?)
+    WHERE (paid.at, paid.order_id, paid.number, paid.kind) > (?, ?, ?, ?) AND paid.at >= ?
     ORDER BY paid.at, paid.order_id, paid.number, paid.kind LIMIT ?
 """  # noqa: S608
 _PAGE = 500
@@ -106,7 +106,7 @@ def strays(transaction: Transaction) -> Iterator[str]:
         StoreCorrupt: if the table is damaged.
     """
     place: Row = ("", "", -1, "")
-    while page := transaction.rows(_ROWS, (*place, _PAGE)):
+    while page := transaction.rows(_ROWS, (*place, place[0], _PAGE)):
         for row in page:
             try:
                 follows = row[:4] > place

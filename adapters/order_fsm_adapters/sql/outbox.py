@@ -25,7 +25,7 @@ _COLUMNS = ", ".join(MESSAGE_COLUMNS)
 _INSERT = f"""
     INSERT INTO order_fsm_message ({_COLUMNS}, due, head) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?)
 """  # noqa: S608
-_HAS_HEAD = "SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = '' LIMIT 1"
+_HAS_HEAD = "SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = '' ORDER BY number DESC LIMIT 1"
 _IS_LEASED = "SELECT number FROM order_fsm_message WHERE id = ? AND due = ?"
 _MESSAGE = f"SELECT {_COLUMNS} FROM order_fsm_message WHERE number = ?"  # noqa: S608
 _CLAIMABLE = """
@@ -51,13 +51,18 @@ _DEAD = "SELECT number FROM order_fsm_dead_letter ORDER BY created_at, number LI
 _ALL_DEAD = "SELECT number FROM order_fsm_dead_letter"
 _DEAD_LETTER = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE number = ?"  # noqa: S608
 _DEAD_LETTER_OF = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE id = ?"  # noqa: S608
-_ORDER = "SELECT id FROM order_fsm_order WHERE id = ?"
 _DIG_UP = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
 
 
-def add(transaction: Transaction, message: Message) -> None:
-    """Append a message, behind all others."""
-    _append(transaction, (*message_row(message), message.attempts))
+def add(transaction: Transaction, message: Message, lock: str) -> None:
+    """Append a message, behind all others.
+
+    Args:
+        transaction: has locked the order.
+        message: of the order.
+        lock: ends the statement that reads the messages before it. A new order has none.
+    """
+    _append(transaction, (*message_row(message), message.attempts), lock)
 
 
 def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) -> list[Message]:
@@ -72,17 +77,17 @@ def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) 
 def delivered(transaction: Transaction, message: Message, until: datetime) -> None:
     """Answer `Store.delivered`."""
     _lock_order(transaction, message.order_id)
-    for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
+    for number in _leased(transaction, message, until):
         _drop(transaction, number, message.order_id)
 
 
 def retry_later(transaction: Transaction, message: Message, until: datetime, due: datetime | None) -> None:
     """Answer `Store.retry_later`."""
     _lock_order(transaction, message.order_id)
-    for (number,) in transaction.rows(_IS_LEASED, (message.id, time_text(until))):
+    for number in _leased(transaction, message, until):
         if message.remaining:
             # An erasure may have changed the payload since the claim.
-            for row in transaction.rows(_MESSAGE, (number,)):
+            for row in transaction.rows(_MESSAGE + transaction.latest, (number,)):
                 narrowed = evolve(message_of(row), remaining=message.remaining)
                 transaction.run(_NARROW, (*remaining_columns(narrowed), number))
             _make_head(transaction, message.order_id)
@@ -113,9 +118,9 @@ def damaged_dead_letters(transaction: Transaction) -> list[str]:
 def requeue(transaction: Transaction, message: Message) -> None:
     """Answer `Store.requeue`."""
     _lock_order(transaction, message.order_id)
-    for row in transaction.rows(_DEAD_LETTER_OF, (message.id,)):
+    for row in transaction.rows(_DEAD_LETTER_OF + transaction.latest, (message.id,)):
         transaction.run(_DIG_UP, (message.id,))
-        _append(transaction, (*row[:-1], 0))
+        _append(transaction, (*row[:-1], 0), transaction.latest or transaction.for_update)
 
 
 def forget(transaction: Transaction, order_id: str) -> None:
@@ -131,22 +136,35 @@ def erase(transaction: Transaction, order_id: str) -> None:
         StoreCorrupt: if one of them is damaged.
     """
     for numbers, select, update in ((_OF_ORDER, _MESSAGE, _EDIT), (_DEAD_OF_ORDER, _DEAD_LETTER, _EDIT_DEAD)):
-        for (number,) in transaction.rows(numbers, (order_id,)):
-            for row in transaction.rows(select, (number,)):
+        for (number,) in transaction.rows(numbers + transaction.latest, (order_id,)):
+            for row in transaction.rows(select + transaction.latest, (number,)):
                 edited = message_row(erased_message(message_of(row)))
                 transaction.run(update, (edited[3], edited[6], number))
 
 
 def _lock_order(transaction: Transaction, order_id: str) -> None:
     """Keep commits away from an order, so that no message comes while another one becomes its head."""
-    if transaction.for_update:
-        transaction.rows(_ORDER + transaction.for_update, (order_id,))
+    if transaction.lock_order:
+        transaction.run(transaction.lock_order, (order_id,))
 
 
-def _append(transaction: Transaction, columns: Row) -> None:
-    """Insert a message, behind all others."""
+def _leased(transaction: Transaction, message: Message, until: datetime) -> list[int]:
+    """Return the number of a message if a lease is its last one. Another relay cannot claim it then."""
+    statement = _IS_LEASED + transaction.for_update
+    return [number for (number,) in transaction.rows(statement, (message.id, time_text(until)))]
+
+
+def _append(transaction: Transaction, columns: Row, lock: str) -> None:
+    """Insert a message, behind all others.
+
+    Args:
+        transaction: has locked the order.
+        columns: of the message.
+        lock: ends the statement that looks for earlier messages: a transaction that sees an older moment must not wait
+            for a head that a relay has deleted since.
+    """
     order_id, remaining = columns[1], columns[5]
-    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD, (order_id,))
+    is_head = bool(remaining) or not transaction.rows(_HAS_HEAD + lock, (order_id,))
     transaction.run(_INSERT, (*columns, 1 if is_head else 0))
 
 
@@ -157,7 +175,7 @@ def _drop(transaction: Transaction, number: int, order_id: str) -> None:
 
 
 def _make_head(transaction: Transaction, order_id: str) -> None:
-    for oldest in transaction.rows(_OLDEST, (order_id,)):
+    for oldest in transaction.rows(_OLDEST + transaction.latest, (order_id,)):
         transaction.run(_MAKE_HEAD, oldest)
 
 
@@ -175,17 +193,18 @@ def _readable(
     """
     found: list[tuple[int, Message]] = []
     seen: set[int] = set()
-    while wanted := limit - len(found):
-        page = [number for (number,) in transaction.rows(numbers, (*values, wanted, len(seen)))]
-        # A message that was committed since the last page may have shifted this one.
-        for number in [one for one in page if one not in seen]:
+    while True:
+        wanted = limit - len(found)
+        page = transaction.rows(numbers, (*values, wanted, len(seen)))
+        # Rows that others released since the page before move the rows behind them into this one.
+        new = [number for (number,) in page if number not in seen]
+        seen.update(new)
+        for number in new:
             message = _message(transaction, statement, number)
             if message is not None:
                 found.append((number, message))
-        seen.update(page)
-        if len(page) < wanted:
-            break
-    return found
+        if len(found) == limit or len(page) < wanted or not new:
+            return found
 
 
 def _message(transaction: Transaction, statement: str, number: int) -> Message | None:

@@ -46,10 +46,13 @@ def _states(condition: str) -> str:
 
 
 def _page(condition: str, time: str = "created_at") -> str:
-    """Return a statement for a page of places."""
+    """Return a statement for a page of places.
+
+    MariaDB cannot begin to read at a pair, so a bound of its first part follows.
+    """
     return f"""
         SELECT {time}, id FROM order_fsm_order
-        WHERE {condition} AND ({time}, id) > (?, ?) ORDER BY {time}, id LIMIT ?
+        WHERE {condition} AND ({time}, id) > (?, ?) AND {time} >= ? ORDER BY {time}, id LIMIT ?
     """  # noqa: S608
 
 
@@ -71,7 +74,8 @@ def _of_reference(condition: str, time: str = "created_at") -> str:
     return f"""
         SELECT one.{time}, one.id FROM order_fsm_reference AS of_payment
         JOIN order_fsm_order AS one ON one.id = of_payment.order_id
-        WHERE {condition} AND (one.{time}, one.id) > (?, ?) ORDER BY one.{time}, one.id LIMIT ?
+        WHERE {condition} AND (one.{time}, one.id) > (?, ?) AND one.{time} >= ?
+        ORDER BY one.{time}, one.id LIMIT ?
     """  # noqa: S608
 
 
@@ -150,7 +154,7 @@ def _dated_places(transaction: Transaction, query: Query, after: Place) -> Itera
 
 
 def _paged(transaction: Transaction, statement: str, values: Row, after: Place, size: int) -> Iterator[Place]:
-    while page := transaction.rows(statement, (*values, *after, size)):
+    while page := transaction.rows(statement, (*values, *after, after[0], size)):
         for row in page:
             # A walk along a damaged index might never end.
             if not isinstance(row[0], str) or not isinstance(row[1], str) or row <= after:

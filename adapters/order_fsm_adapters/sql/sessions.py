@@ -40,8 +40,8 @@ class Link(Protocol):
         """Run a statement and return all its rows."""
         ...
 
-    def run(self, statement: str, values: Row, quote: str) -> int:
-        """Run a statement and return the number of rows that it met."""
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        """Run a statement that returns no rows. A change of rows may be sent with a later statement."""
         ...
 
 
@@ -61,7 +61,9 @@ class Session:
         self.link = link
         self.connection = link.connection
         self.for_update = dialect.for_update
+        self.lock_order = dialect.lock_order
         self.skip_locked = dialect.skip_locked
+        self.latest = dialect.latest if joined else ""
         self.has_triggers = dialect.has_triggers
         self.sees_one_moment = sees_one_moment
         self._dialect = dialect
@@ -76,10 +78,10 @@ class Session:
             # Its details may quote a whole row, and a traceback would show them.
             raise self._failure(error) from None
 
-    def run(self, statement: str, values: Row = ()) -> int:
+    def run(self, statement: str, values: Row = ()) -> None:
         dialect = self._dialect
         try:
-            return self.link.run(statement, dialect.sent(values), dialect.quote)
+            self.link.run(statement, dialect.sent(values), dialect.quote)
         except self.link.failures as error:
             raise self._failure(error) from None
 
@@ -98,8 +100,8 @@ class Session:
 
     def _failure(self, error: Exception) -> StoreError:
         """Return the store's error for one of the driver."""
-        failure = self._dialect.failure(error, self._where, joined=self.joined)
-        if self.joined and not self.link.in_transaction:
-            # SQLite rolls back on some errors, and MariaDB after a deadlock.
-            return TransactionLost(f"{failure}: the database rolled back: restart the transaction")
-        return failure
+        found = self._dialect.failure(error, self._where, joined=self.joined)
+        if self.joined and not self.link.in_transaction and not isinstance(found, TransactionLost):
+            # SQLite does so if the disk is full, and MariaDB after a deadlock.
+            return TransactionLost(f"{found}: the database rolled back: restart the transaction")
+        return found

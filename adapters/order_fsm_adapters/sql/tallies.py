@@ -13,7 +13,9 @@ GROUP = "state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit"
 """The columns that a tally groups by."""
 
 _COLUMNS = f'customer, {GROUP}, "orders", units'
-_INSERT = f"INSERT INTO order_fsm_tally_step ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT = f"INSERT INTO order_fsm_tally_step ({_COLUMNS}) VALUES {_ROW}"  # noqa: S608
+_INSERT_BOTH = f"{_INSERT}, {_ROW}"
 
 
 def note(transaction: Transaction, before: OrderRow | None, after: OrderRow | None) -> None:
@@ -29,10 +31,12 @@ def note(transaction: Transaction, before: OrderRow | None, after: OrderRow | No
     left = None if before is None else (_group(before), before.units)
     entered = None if after is None else (_group(after), after.units)
     if left != entered:
+        steps: Row = ()
         if left is not None:
-            transaction.run(_INSERT, (*left[0], -1, -left[1]))
+            steps += (*left[0], -1, -left[1])
         if entered is not None:
-            transaction.run(_INSERT, (*entered[0], 1, entered[1]))
+            steps += (*entered[0], 1, entered[1])
+        transaction.run(_INSERT_BOTH if left and entered else _INSERT, steps)
 
 
 def _group(row: OrderRow) -> Row:

@@ -72,8 +72,8 @@ class SqlAlchemyLink:
             for row in (result.fetchall() if result.returns_rows else ())
         ]
 
-    def run(self, statement: str, values: Row, quote: str) -> int:
-        return self._run(statement, values, quote).rowcount
+    def run(self, statement: str, values: Row, quote: str) -> None:
+        self._run(statement, values, quote)
 
     def _run(self, statement: str, values: Row, quote: str) -> CursorResult[Any]:
         connection = self.connection

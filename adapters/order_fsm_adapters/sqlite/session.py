@@ -21,7 +21,9 @@ class Session:
     __slots__ = ("__weakref__", "connection", "is_joined", "where")
 
     for_update = ""
+    lock_order = ""
     skip_locked = ""
+    latest = ""
     has_triggers = True
     sees_one_moment = True
 
@@ -44,9 +46,9 @@ class Session:
         except FAILURES as error:
             raise self.failure(error) from error
 
-    def run(self, statement: str, values: Row = ()) -> int:
+    def run(self, statement: str, values: Row = ()) -> None:
         try:
-            return Cursor(self.connection).execute(statement, values).rowcount
+            Cursor(self.connection).execute(statement, values)
         except FAILURES as error:
             raise self.failure(error) from error
 

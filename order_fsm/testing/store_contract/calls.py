@@ -1,4 +1,4 @@
-"""The calls by which a store reaches its disk or its server, and how they fail."""
+"""The calls of a store to its disk or server, and the ways in which they fail."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 
 
 class Failing(Enum):
-    """How calls fail."""
+    """The ways in which calls fail."""
 
     BEFORE = "one call fails before it takes effect"
-    AFTER = "one call takes effect, and fails all the same: its answer is lost"
+    AFTER = "one call takes effect, and its answer is lost"
     FROM_THEN_ON = "one call and all after it fail before they take effect"
 
 
 class Calls:
-    """Counts calls, and lets the one of a number fail.
+    """Counts calls, and makes the call of a given number fail.
 
     Attributes:
-        how: calls fail.
-        count: how many were made.
-        failed: how many of them failed.
+        how: the way in which calls fail.
+        count: the number of calls.
+        failed: the number of failed calls.
     """
 
     def __init__(self, number: int | None = None, how: Failing = Failing.BEFORE) -> None:
-        """Say which call is to fail, if any.
+        """Choose the call that fails, if any.
 
         Args:
-            number: of the call, from 1 on; None where none fails.
-            how: it fails.
+            number: the number of the call, from 1. None if no call fails.
+            how: the way in which it fails.
         """
         self._number = number
         self.how = how
@@ -37,12 +37,12 @@ class Calls:
         self.failed = 0
 
     def made(self, call: Callable[[], Any], error: Callable[[], Exception], *, takes_effect: bool = False) -> Any:
-        """Make a call, or let it fail.
+        """Make a call, or make it fail.
 
         Args:
-            call: makes it.
-            error: makes what it raises where it fails.
-            takes_effect: it takes effect even where it fails, as closing a file does.
+            call: makes the call.
+            error: creates the exception if the call fails.
+            takes_effect: whether the call takes effect even if it fails, as closing a file does.
         """
         self.count += 1
         if self._number is None or self.count < self._number:

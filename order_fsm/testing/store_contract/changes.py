@@ -34,12 +34,12 @@ START = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
 
 
 def moment(seconds: float) -> datetime:
-    """Return the time that is this many seconds after `START`."""
+    """Return the time a number of seconds after `START`."""
     return START + timedelta(seconds=seconds)
 
 
 def seeded(seed: int | str) -> random.Random:
-    """Return a random generator that draws the same in every run."""
+    """Return a random generator that is the same in every run."""
     return random.Random(seed)  # noqa: S311 - it draws test values, no secrets
 
 
@@ -55,7 +55,7 @@ def taken(sku: str, quantity: int, *, strict: bool = True) -> StockMove:
 
 
 def given_back(sku: str, quantity: int) -> StockMove:
-    """Return the move of an order that gives pieces of an item back."""
+    """Return the move of an order that returns pieces of an item."""
     return StockMove(sku, quantity, held=-quantity)
 
 
@@ -74,7 +74,7 @@ def told(order: Order, *topics: str, payload: Mapping[str, Any] | None = None) -
 
 
 def order_of(change: Change) -> Order:
-    """Return the order after a change that has one."""
+    """Return the order of a change."""
     assert change.order is not None
     return change.order
 
@@ -154,8 +154,8 @@ def step(
         entries: the number of entries. The last one leads to the state.
         at: the time. By default a second after the last change.
         by, comment, facts: of the entries.
-        payments: kinds and amounts of new rows in the ledger.
-        reference: of these rows.
+        payments: kinds and amounts of new ledger rows.
+        reference: the reference of these rows.
         stock, topics, key: as in `creation`.
     """
     state = order.state if state is None else state
@@ -181,12 +181,12 @@ def step(
 
 
 def stock_change(*stock: StockMove, key: str | None = None) -> Change:
-    """Return a commit that is about stock alone."""
+    """Return a commit that only moves stock."""
     return Change(None, 0, (), stock, (), key, _fingerprint(key))
 
 
 def reserving(change: Change, reserved: Iterable[Line] | None) -> Change:
-    """Return a change after which its order holds these pieces, or no stock (None)."""
+    """Return a change after which the order holds these pieces, or no stock (None)."""
     held = None if reserved is None else tuple(reserved)
     return evolve(change, order=evolve(order_of(change), reserved=held))
 

@@ -1,4 +1,4 @@
-"""S1, S2, S4 and S5: a commit is whole or absent, from one version one wins, and a key commits once."""
+"""S1, S2, S4 and S5: commits are whole or absent, one per version wins, keys commit once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from order_fsm.testing.store_contract.traffic import two_orders
 
 
 class Commits(StoreHarness):
-    """A commit is whole or absent; versions; keys."""
+    """Tests of atomic commits, versions and keys."""
 
-    def test_s1_a_commit_is_there_whole(self, store: Store) -> None:
-        """Order, entries, payments, stock, messages and key of one commit are there once it has returned."""
+    def test_s1_a_commit_is_stored_whole(self, store: Store) -> None:
+        """After a commit the store has its order, entries, payments, stock, messages and key."""
         expected = two_orders(store)
         change = step(
             expected.orders["1001"],
@@ -32,7 +32,7 @@ class Commits(StoreHarness):
         expected.check(store)
 
     def test_s1_a_version_conflict_leaves_nothing(self, store: Store) -> None:
-        """A commit from a stale version leaves no order, entry, payment, stock, message or key behind."""
+        """A commit from a stale version stores no order, entry, payment, stock, message or key."""
         expected = two_orders(store)
         stale = order_of(creation("1001"))
         change = step(
@@ -46,7 +46,7 @@ class Commits(StoreHarness):
         refused(store, expected, change, VersionConflict, "the order is at version 2, the change was decided on 1")
 
     def test_s1_a_reused_key_leaves_nothing(self, store: Store) -> None:
-        """A commit under a key that was used before, on this order or another, leaves nothing behind."""
+        """A commit under a used key, of this order or another, stores nothing."""
         expected = two_orders(store)
         for key in ("key of 1001", "key of 1002", "second of 1001"):
             change = step(
@@ -61,8 +61,8 @@ class Commits(StoreHarness):
         new = creation("1003", stock=[taken("CUP", 1)], topics=["order.updated"], key="key of 1001")
         refused(store, expected, new, KeyReused, "the key of another order was committed before")
 
-    def test_s1_stock_that_is_short_on_the_second_move_leaves_nothing(self, store: Store) -> None:
-        """Where the second of two strict moves falls short, the first is undone with all the rest."""
+    def test_s1_a_shortage_on_the_second_move_leaves_nothing(self, store: Store) -> None:
+        """If the second of two strict moves finds too few pieces, the whole commit is rolled back."""
         expected = two_orders(store)
         moves = [taken("TEAPOT", 1), taken("CUP", 4)]
         change = step(
@@ -73,28 +73,28 @@ class Commits(StoreHarness):
             topics=["order.updated"],
             key="of the short commit",
         )
-        refused(store, expected, change, VersionConflict, "a strict move takes 4 pieces where there are 3")
+        refused(store, expected, change, VersionConflict, "a strict move takes 4 of 3 pieces")
         new = creation("1003", stock=moves, topics=["order.updated"], key="of the short order")
-        refused(store, expected, new, VersionConflict, "a strict move takes 4 pieces where there are 3")
+        refused(store, expected, new, VersionConflict, "a strict move takes 4 of 3 pieces")
 
-    def test_s1_an_order_that_exists_is_not_created_again(self, store: Store) -> None:
-        """Creating an order whose id is taken raises OrderExists and leaves the old order as it was."""
+    def test_s1_an_existing_order_is_not_created_again(self, store: Store) -> None:
+        """A creation under a used id raises OrderExists and does not change the old order."""
         expected = two_orders(store)
         again = creation(
             "1001", total="1.00", customer="eve", stock=[taken("CUP", 1)], topics=["order.updated"], key="of the second"
         )
         refused(store, expected, again, OrderExists, "there is an order 1001")
 
-    def test_s1_a_change_of_a_missing_order_makes_none(self, store: Store) -> None:
-        """A change of an order that is not there raises OrderNotFound and makes no part of it."""
+    def test_s1_a_change_of_a_missing_order_creates_nothing(self, store: Store) -> None:
+        """A change of a missing order raises OrderNotFound and stores nothing."""
         expected = two_orders(store)
         change = step(order_of(creation("1003")), stock=[taken("CUP", 1)], topics=["order.updated"], key="of nobody")
         refused(store, expected, change, OrderNotFound, "there is no order 1003")
         with pytest.raises(OrderNotFound):
             store.history("1003")
 
-    def test_s1_a_value_that_cannot_be_written_leaves_nothing(self, store: Store) -> None:
-        """Where writing fails halfway, whatever raises, nothing is left and the store works on."""
+    def test_s1_an_unwritable_value_leaves_nothing(self, store: Store) -> None:
+        """If a write fails halfway with any exception, nothing is stored and the store still works."""
         expected = two_orders(store)
         change = step(expected.orders["1001"], state="sent+paid", stock=[taken("CUP", 1)], key="unwritable")
         broken = evolve(change, messages=told(order_of(change), "order.updated", payload={"not JSON": object()}))
@@ -105,20 +105,20 @@ class Commits(StoreHarness):
             committed(store, expected, step(expected.orders["1001"], state="sent+paid"))
             expected.check(store)
         else:
-            assert store.load("1001") == change.order, "the commit returned, so it must be there whole"
+            assert store.load("1001") == change.order, "the commit returned, so all of it must be stored"
 
-    def test_s2_of_two_commits_from_one_version_one_wins(self, store: Store) -> None:
-        """The second commit from a version raises VersionConflict, and the next one from the new version is taken."""
+    def test_s2_one_of_two_commits_from_a_version_wins(self, store: Store) -> None:
+        """The second commit from a version raises VersionConflict. A commit from the new version succeeds."""
         expected = Expected()
         committed(store, expected, creation())
         seen = expected.orders["1001"]
         committed(store, expected, step(seen, state="sent", by="the first"))
         second = step(seen, state="cancelled", by="the second")
-        refused(store, expected, second, VersionConflict, "somebody else committed from that version")
+        refused(store, expected, second, VersionConflict, "another commit from that version succeeded")
         committed(store, expected, step(expected.orders["1001"], state="sent+cancelled", by="the second"))
         expected.check(store)
 
-    def test_s2_a_version_that_never_was_is_a_conflict(self, store: Store) -> None:
+    def test_s2_a_version_ahead_of_the_order_is_a_conflict(self, store: Store) -> None:
         """A commit that expects a version ahead of the order's raises VersionConflict."""
         expected = Expected()
         committed(store, expected, creation())
@@ -126,8 +126,8 @@ class Commits(StoreHarness):
         refused(store, expected, step(ahead), VersionConflict, "the order is at version 1, the change expects 5")
 
     def test_s4_a_key_has_the_record_of_its_commit(self, store: Store) -> None:
-        """The record is absent before the commit, and names the order, its entries and the request after it."""
-        assert record_under(store, "key") is None, "no commit had this key yet"
+        """Before the commit the key has no record. After it the record names the order, its entries and the request."""
+        assert record_under(store, "key") is None, "no commit had this key before"
         change = creation()
         store.commit(change)
         assert record_under(store, "key") is None, "the commit had no key"
@@ -139,16 +139,16 @@ class Commits(StoreHarness):
         assert record_under(store, "key") == wanted, "later commits without the key do not change its record"
 
     def test_s4_a_key_commits_once(self, store: Store) -> None:
-        """A second commit under a key raises KeyReused, whatever its order and content."""
+        """A second commit under a key raises KeyReused, for any order and request."""
         expected = Expected()
         committed(store, expected, creation("1001", key="key"), creation("1002"))
         here = step(expected.orders["1001"], state="sent", key="key")
         there = step(expected.orders["1002"], state="sent", key="key")
         for change in (here, there, creation("1003", key="key")):
-            refused(store, expected, change, KeyReused, "the key was committed before, on whatever order")
+            refused(store, expected, change, KeyReused, "the key was committed before")
 
     def test_s4_a_key_without_an_order_commits_once(self, store: Store) -> None:
-        """The key of a stock move alone has a record without an order, and is taken for every order, and back."""
+        """A key of a stock move has a record without an order. Orders and stock moves share all keys."""
         expected = two_orders(store)
         change = stock_change(given_back("CUP", 5), key="delivery")
         committed(store, expected, change)
@@ -161,14 +161,14 @@ class Commits(StoreHarness):
             creation("1003", topics=["order.updated"], key="delivery"),
         ]
         for change in reusing:
-            refused(store, expected, change, KeyReused, "the key was committed before, on an order or on none")
+            refused(store, expected, change, KeyReused, "the key was committed before, with or without an order")
         short = stock_change(taken("CUP", 1), taken("TEAPOT", 99), key="of the short move")
-        refused(store, expected, short, VersionConflict, "a strict move takes 99 pieces, and there are fewer")
+        refused(store, expected, short, VersionConflict, "a strict move takes 99 pieces of fewer")
         committed(store, expected, stock_change(taken("CUP", 1)), stock_change(taken("CUP", 1)))
         expected.check(store)
 
     def test_s4_a_key_without_an_order_survives_removals(self, store: Store) -> None:
-        """Removing all orders keeps the keys that belong to none."""
+        """The removal of all orders keeps the keys without an order."""
         expected = two_orders(store)
         committed(store, expected, stock_change(given_back("CUP", 5), key="delivery"))
         for order_id in list(expected.orders):
@@ -176,8 +176,8 @@ class Commits(StoreHarness):
             expected.remove(order_id)
         expected.check(store)
 
-    def test_s4_keys_that_only_look_alike_are_different(self, store: Store) -> None:
-        """Keys that differ by case, by blanks or by the spelling of one letter each commit."""
+    def test_s4_similar_keys_are_different(self, store: Store) -> None:
+        """Keys that differ in case, blanks or the encoding of one letter commit separately."""
         keys = ("evt_1", "EVT_1", "evt_1 ", " evt_1", "evt-1", "evt%1", "1", "01", "1.0", "\u00e9", "e\u0301", "\u00c9")
         expected = Expected()
         for number, key in enumerate(keys):
@@ -185,7 +185,7 @@ class Commits(StoreHarness):
         expected.check(store)
 
     def test_s5_versions_are_dense_from_one(self, store: Store) -> None:
-        """Commits of one or more entries leave a history numbered 1, 2, 3 … that leads to the order's state."""
+        """After commits of one or more entries the versions are 1, 2, 3 …, and the history leads to the state."""
         change = creation()
         store.commit(change)
         for entries, state in ((1, "sent"), (3, "sent+paid"), (2, "sent"), (12, "sent+dispatched")):
@@ -194,7 +194,7 @@ class Commits(StoreHarness):
         assert len(consistent(store, "1001")) == 19
 
     def test_s5_an_order_may_be_created_with_many_entries(self, store: Store) -> None:
-        """A creation with a history from elsewhere returns all of it, numbered from 1, and grows from there."""
+        """A creation with many entries stores them all, numbered from 1. Later commits append to them."""
         expected = two_orders(store)
         change = creation("old", entries=40, state="sent", topics=["order.updated"], key="import", customer="ann")
         committed(store, expected, change)

@@ -1,6 +1,6 @@
-"""S2, S4, S5, S8 and S9 where eight workers want the same few orders, keys and pieces all the time.
+"""S2, S4, S5, S8 and S9 when eight workers compete for a few orders, keys and pieces.
 
-They do what a shop does, through `Orders`. So a conflict is decided again, and it shows whether everybody has a turn.
+The workers call `Orders` as a shop does. `Orders` retries conflicts, so the tests show whether any worker starves.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from order_fsm.testing.store_contract.harness import StoreHarness, stressed
 
 WORKERS = 8
 THREADS = 8
-"""How many threads each worker has where one key comes from all of them."""
+"""The number of threads per worker in the test of one key."""
 
 HOT = tuple(f"hot {number}" for number in range(5))
-"""The orders that half of all changes are about."""
+"""The orders of half of all changes."""
 
 LINES = (Line("TEAPOT", 1), Line("CUP", 2))
 PIECES = 1_000_000
-"""What there is at first of each item: enough, so that no change is refused for want of it."""
+"""The first stock of each item: enough for all changes."""
 
 ENOUGH = 400
-"""After so many changes each it must show that all have their turns. Where it does not after fewer, they begin again
-with more: of a quick store, or on a machine that is busy with other things, a short time shows little."""
+"""The number of changes per worker at which starvation fails the test. With fewer changes the test starts again with
+more, because a short run shows little on a fast store or a busy machine."""
 
 TOTAL = "1000000"
-"""What the orders cost that are paid in parts: more than all parts of a long run."""
+"""The total of orders that are paid in parts: more than all parts of a long run."""
 
 
 _Answer = tuple[bool | None, str]
-"""Whether a receipt was a duplicate, and all that it says; or None, and the error."""
+"""Whether a receipt is a duplicate, and its content. Or None and the error."""
 
 
 class _Made(NamedTuple):
-    """A change that a worker made: where it is, its key, and when its receipt came, in ns of the system's clock."""
+    """A change of a worker: its order, version and key, and the time of its receipt in ns."""
 
     order_id: str
     version: int
@@ -59,7 +59,7 @@ class _Made(NamedTuple):
 
 
 def _begin(ids: Iterable[str], total: str, placed: bool, store: Store) -> None:
-    """Create orders, and place them where they are to hold their stock."""
+    """Create orders, and place them if they are to hold their stock."""
     orders = Orders(store)
     for order_id in ids:
         orders.create(order_id, total=total, currency="GBP", lines=LINES)
@@ -68,7 +68,7 @@ def _begin(ids: Iterable[str], total: str, placed: bool, store: Store) -> None:
 
 
 def _call(orders: Orders, order_id: str, choice: float, key: str) -> Receipt:
-    """One of the things that happen to an order: a comment, a part of its money, a cancel or what undoes it."""
+    """Make one change of an order: a comment, a part payment, a cancellation or a reinstatement."""
     if choice < 0.25:
         return orders.comment(order_id, key, key=key, notify=choice < 0.1)
     if choice < 0.5:
@@ -78,7 +78,7 @@ def _call(orders: Orders, order_id: str, choice: float, key: str) -> Receipt:
 
 
 def _work(name: str, changes: int, cold: Sequence[str], store: Store) -> list[_Made]:
-    """Change cold and hot orders in turn. What another has done may be in the way of a change, and nothing else."""
+    """Change cold and hot orders in turn. Only another worker's change may cause a refusal."""
     orders, dice = Orders(store), seeded(name)
     made: list[_Made] = []
     for number in range(changes):
@@ -86,19 +86,19 @@ def _work(name: str, changes: int, cold: Sequence[str], store: Store) -> list[_M
         with suppress(Refused):
             receipt = _call(orders, order_id, dice.random(), key)
             made.append(_Made(order_id, receipt.order.version, key, time.monotonic_ns()))
-        time.sleep(0)  # As a server that waits for the next request gives way.
+        time.sleep(0)  # Yields the processor, as a server does that waits for a request.
     return made
 
 
 def _progress(of_workers: Iterable[Sequence[_Made]]) -> list[int]:
-    """How many changes each worker had made at the moment when the first one had made its last."""
+    """Return the number of changes of each worker at the time when the first worker ended."""
     moments = [[change.at for change in made] for made in of_workers]
     first = min(at[-1] for at in moments)
     return [sum(one <= first for one in at) for at in moments]
 
 
-def _to_tell(history: Iterable[Entry]) -> Iterator[str]:
-    """The topics of the messages that the commits of a history were to leave, each with its version."""
+def _expected_topics(history: Iterable[Entry]) -> Iterator[str]:
+    """Yield the topics of the messages that a history must have, each with its version."""
     captured = due = 0
     for entry in history:
         if entry.trigger == "pay":
@@ -112,29 +112,29 @@ def _to_tell(history: Iterable[Entry]) -> Iterator[str]:
             yield f"{entry.version} refund.due"
 
 
-def _told(store: Store) -> dict[str, list[str]]:
-    """The same of what the outbox holds, by order."""
-    told: dict[str, list[str]] = {}
+def _outbox_topics(store: Store) -> dict[str, list[str]]:
+    """Return the topics and versions of the messages in the outbox, by order."""
+    outbox_topics: dict[str, list[str]] = {}
     for message in drained(store):
-        told.setdefault(message.order_id, []).append(f"{message.version} {message.topic}")
-    return told
+        outbox_topics.setdefault(message.order_id, []).append(f"{message.version} {message.topic}")
+    return outbox_topics
 
 
-def _answered(gate: Barrier, call: Callable[[], Receipt]) -> _Answer:
-    """What came of a call that others make at the same moment."""
+def _answer_of(gate: Barrier, call: Callable[[], Receipt]) -> _Answer:
+    """Return the answer of a call that other workers make at the same time."""
     gate.wait()
     try:
         receipt = call()
-    except Exception as error:  # To be told, and not to keep the others waiting at the gate.
+    except Exception as error:  # A raised error would leave the others waiting at the barrier.
         return None, repr(error)
     return receipt.duplicate, json.dumps(exact((receipt.order, receipt.entries)), sort_keys=True)
 
 
 class Contention(StoreHarness):
-    """Many who want the same."""
+    """Tests of workers that compete."""
 
-    def test_s5_contention_loses_nothing_and_starves_nobody(self, crew: Crew) -> None:
-        """Where half of all changes are about five orders, each is there once, and the slowest worker keeps up."""
+    def test_s5_contention_loses_no_change_and_starves_no_worker(self, crew: Crew) -> None:
+        """If half of all changes are about five orders, each change is stored once and the slowest worker keeps up."""
         cold = [f"cold {number}" for number in range(4 * self._changes)]
         self._prepare(crew, [*HOT, *cold], TOTAL)
         made: list[_Made] = []
@@ -161,14 +161,14 @@ class Contention(StoreHarness):
                 if entry.trigger != "create"
             ]
             wanted = [(change.order_id, change.version, change.key) for change in made]
-            assert sorted(there) == sorted(wanted), "each change that has a receipt must be there once, and no other"
-            to_tell = {order_id: list(_to_tell(history)) for order_id, history in histories.items()}
-            assert _told(store) == {order_id: topics for order_id, topics in to_tell.items() if topics}
+            assert sorted(there) == sorted(wanted), "each change with a receipt must be stored once, and no other"
+            expected_topics = {order_id: list(_expected_topics(history)) for order_id, history in histories.items()}
+            assert _outbox_topics(store) == {order_id: topics for order_id, topics in expected_topics.items() if topics}
             self._check_stock(store, sum(shop_workflow().holds(order.state) for order in found))
-        assert fair, f"the first worker was done when all had made {progress} changes: who waits must have a turn"
+        assert fair, f"a worker starved: when the first one ended, they had made {progress} changes"
 
-    def test_s4_contention_for_a_key_applies_it_once(self, crew: Crew) -> None:
-        """Where a key comes from all threads of all workers at once, one applies it, and all have the same receipt."""
+    def test_s4_contention_for_a_key_applies_one_change(self, crew: Crew) -> None:
+        """If all threads of all workers use one key at once, one call applies and all get the same receipt."""
         ids = [f"order {number}" for number in range(2 * self._changes // 5)]
         self._prepare(crew, ids, "49.90")
         gate = crew.gate(WORKERS * THREADS)
@@ -179,7 +179,7 @@ class Contention(StoreHarness):
             return orders.fire(ids[number], "pay", reference="ch_1", key=f"key {number}")
 
         def thread(store: Store) -> list[_Answer]:
-            return [_answered(gate, partial(call, number, Orders(store))) for number in range(len(ids))]
+            return [_answer_of(gate, partial(call, number, Orders(store))) for number in range(len(ids))]
 
         def work(store: Store) -> list[Counter[_Answer]]:
             return list(map(Counter, zip(*Threads(store).run([thread] * THREADS, self._patience), strict=True)))
@@ -188,17 +188,17 @@ class Contention(StoreHarness):
         for order_id, counters in zip(ids, zip(*of_workers, strict=True), strict=True):
             answers = sum(counters, Counter[_Answer]())
             receipts = {receipt for _, receipt in answers}
-            assert len(receipts) == 1, f"{order_id!r}: all must have the first receipt, they have {receipts}"
+            assert len(receipts) == 1, f"{order_id!r}: all calls must get the first receipt, not {receipts}"
             (receipt,) = receipts
             assert answers == {(False, receipt): 1, (True, receipt): WORKERS * THREADS - 1}
         with crew.opened() as store:
             assert Orders(store).audit().findings == ()
             topics = (["2 order.paid"], ["2 order.placed", "2 order.updated"])
-            assert _told(store) == {order_id: topics[number % 2] for number, order_id in enumerate(ids)}
+            assert _outbox_topics(store) == {order_id: topics[number % 2] for number, order_id in enumerate(ids)}
             self._check_stock(store, len(ids))
 
-    def test_s8_contention_of_cancel_and_pay_gives_stock_back_once(self, crew: Crew) -> None:
-        """Where one worker cancels what another is paid for, stock comes back once, and the money is due back once."""
+    def test_s8_contention_of_cancel_and_pay_returns_stock_once(self, crew: Crew) -> None:
+        """If one worker cancels an order while another pays it, stock returns once and the money is due back once."""
         ids = [f"order {number}" for number in range(4 * self._changes)]
         self._prepare(crew, ids, "49.90", placed=True)
         pairs = WORKERS // 2
@@ -207,7 +207,7 @@ class Contention(StoreHarness):
         def work(pair: int, trigger: str, facts: Callable[[str], dict[str, Any]], store: Store) -> list[_Answer]:
             orders = Orders(store)
             return [
-                _answered(gates[pair], partial(orders.fire, order_id, trigger, **facts(order_id)))
+                _answer_of(gates[pair], partial(orders.fire, order_id, trigger, **facts(order_id)))
                 for order_id in ids[pair::pairs]
             ]
 
@@ -218,20 +218,20 @@ class Contention(StoreHarness):
         ]
         answers = chain(*crew.run(jobs, self._patience))
         failed = [said for duplicate, said in answers if duplicate is not False]
-        assert not failed, f"whoever comes second must be decided again; this reached a caller: {failed[0]}"
+        assert not failed, f"the second change must be decided again, and its caller got: {failed[0]}"
         ways = {
             ("cancel", "pay"): ["2 order.placed", "4 refund.due"],
             ("pay", "cancel"): ["2 order.placed", "3 order.paid", "4 refund.due"],
         }
         with crew.opened() as store:
             assert Orders(store).audit().findings == ()
-            told = _told(store)
+            outbox_topics = _outbox_topics(store)
             for order_id in ids:
                 order, history = store.load(order_id), store.history(order_id)
                 assert order.statuses >= {"sent", "cancelled"}
                 assert ("paid" in order.statuses) == (history[2].trigger == "pay"), "a cancelled order keeps its boxes"
                 assert order.refund_due == order.total
-                assert told[order_id] == ways[history[2].trigger, history[3].trigger]
+                assert outbox_topics[order_id] == ways[history[2].trigger, history[3].trigger]
             self._check_stock(store, 0)
 
     @property
@@ -243,7 +243,7 @@ class Contention(StoreHarness):
         return PATIENCE * (1 + max(self._changes, ENOUGH) // 100)
 
     def _prepare(self, crew: Crew, ids: list[str], total: str, placed: bool = False) -> None:
-        """Create the orders of a test, and what they are about."""
+        """Create the orders of a test and set their stock."""
         with crew.opened() as store:
             for line in LINES:
                 store.set_stock(line.sku, PIECES)
@@ -251,7 +251,7 @@ class Contention(StoreHarness):
 
     @staticmethod
     def _check_stock(store: Store, held: int) -> None:
-        """See that so many orders hold their stock, and that the rest is on hand."""
+        """Check that a number of orders hold their stock and the rest is on hand."""
         pieces = {line.sku: held * line.quantity for line in LINES}
         levels = {sku: StockLevel(PIECES - number, held=number) for sku, number in pieces.items()}
         assert store.stock_levels(pieces) == levels, "available + held must be constant"

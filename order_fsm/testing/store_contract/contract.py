@@ -1,4 +1,4 @@
-"""The contract as one class."""
+"""The class `StoreContract`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class StoreContract(
 ):
     """The guarantees S1 to S10 and S12 of `order_fsm.store` as tests, named by their numbers.
 
-    A subclass in a test module that gives a factory has them all, also the races of threads and processes and the
+    A subclass in a test module gives a factory and inherits all tests, including races of threads and processes and
     killed processes:
 
         class TestMyStore(StoreContract):

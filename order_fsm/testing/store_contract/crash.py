@@ -1,4 +1,4 @@
-"""S3: what was committed outlives the process, however it ends, and is seen by others at once."""
+"""S3: commits outlive the process, and other processes see them at once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from order_fsm.testing.store_contract.harness import StoreHarness
 from order_fsm.testing.store_contract.traffic import is_there, next_change, settle, stocked
 
 KILLED = (0.004, 0.030)
-"""Between how many seconds after its first commit a process that writes is killed."""
+"""The range of seconds after its first commit in which a writing process is killed."""
 
 
 def _write(expected: Expected, number: int, store: Store, pipe: Connection) -> None:
-    """Commit one change after the other, and say so each time one has returned; it ends when it is killed."""
+    """Commit one change after the other, and report each one that has returned, until killed."""
     while True:
         committed(store, expected, next_change(expected, number))
         number += 1
@@ -30,7 +30,7 @@ def _write(expected: Expected, number: int, store: Store, pipe: Connection) -> N
 
 
 def _write_when_asked(store: Store, pipe: Connection) -> None:
-    """Commit a change each time one is asked for, until the pipe is closed."""
+    """Commit a change for each request, until the pipe is closed."""
     expected = Expected()
     number = 0
     try:
@@ -43,16 +43,16 @@ def _write_when_asked(store: Store, pipe: Connection) -> None:
 
 
 def _due(store: Store, seconds: float) -> list[tuple[str, int]]:
-    """Claim at a moment, until that moment. Return ids and attempts of the messages of `relayed` and `other`."""
+    """Claim messages with leases that end at once. Return the ids and attempts of `relayed` and `other`."""
     claimed = store.claim(moment(seconds), moment(seconds), 1000)
     return sorted((one.id, one.attempts) for one in claimed if one.order_id in {"relayed", "other"})
 
 
 class Crash(StoreHarness):
-    """Processes that end, and others that look. Skipped if `durable` is False."""
+    """Tests of ended processes, and of other processes that read. Skipped if `durable` is False."""
 
-    def test_s3_everything_committed_outlives_the_store(self, durable_place: Path) -> None:
-        """A store that is closed and opened again has everything: orders, keys, stock, messages, leases."""
+    def test_s3_all_content_outlives_the_store(self, durable_place: Path) -> None:
+        """A reopened store has all orders, keys, stock, messages and leases."""
         with self.opened(durable_place) as store:
             expected = stocked(store)
             store.commit(creation("relayed", topics=["order.updated"] * 3))
@@ -68,7 +68,7 @@ class Crash(StoreHarness):
             store.retry_later(second, moment(21), moment(30))
             store.delivered(other, moment(20))
         with self.opened(durable_place) as store:
-            why = "the pause after a failed delivery must outlast a restart, and a delivered message is gone"
+            why = "the pause after a failed delivery must outlast a restart, and a delivered message must not return"
             assert _due(store, 29) == [("other#1.2", 0)], why
             assert _due(store, 30) == [("other#1.2", 0), ("relayed#1.2", 1)]
         with self.opened(durable_place) as store:
@@ -85,7 +85,7 @@ class Crash(StoreHarness):
             expected.check(store)
 
     def test_s3_dead_letters_and_removals_outlive_the_store(self, durable_place: Path) -> None:
-        """A store that is closed and opened again has the same dead letters, and no removed order."""
+        """A reopened store has the same dead letters and no removed order."""
         with self.opened(durable_place) as store:
             store.commit(creation("removed", topics=["order.updated"], key="key"))
             store.commit(creation("relayed", topics=["order.updated"] * 3))
@@ -105,17 +105,17 @@ class Crash(StoreHarness):
             assert [(one.id, one.attempts) for one in drained(store)] == [("relayed#1.3", 0), ("relayed#1.1", 0)]
 
     def test_s3_another_store_sees_a_commit_at_once(self, durable_place: Path) -> None:
-        """Two stores opened at one place see each other's commits at once, whatever they have read before."""
+        """Two stores opened at one place see each other's commits at once, even after earlier reads."""
         with self.opened(durable_place) as one, self.opened(durable_place) as other:
             expected = stocked(one)
             for number in range(24):
                 writer, reader = (one, other) if number % 3 else (other, one)
                 committed(writer, expected, next_change(expected, number))
                 expected.check(reader)
-                assert set(reader.tally(None)) == expected.tally(None), "tally is that of an earlier moment"
+                assert set(reader.tally(None)) == expected.tally(None), "tally is out of date"
 
     def test_s3_another_process_sees_a_commit_at_once(self, durable_place: Path) -> None:
-        """A commit of another process is seen as soon as it has returned there, by a store opened before."""
+        """An open store sees a commit of another process as soon as the commit has returned."""
         opened = partial(self.opened, durable_place)
         with opened() as store:
             expected = stocked(store)
@@ -131,10 +131,10 @@ class Crash(StoreHarness):
             worker.end()
 
     def test_s3_a_killed_process_loses_nothing(self, durable_place: Path) -> None:
-        """After kill -9 all that was acknowledged is there, whole, and at most the one change that was under way.
+        """After kill -9 the store has every acknowledged change, and at most the one that was in progress.
 
-        Everything is compared: orders, histories, payments, stock, messages and keys. The next process goes on from
-        there, so that what a crash leaves behind meets the crash after it.
+        The test compares orders, histories, payments, stock, messages and keys. The next process continues with the
+        same store, so that each crash meets the remains of the crash before it.
         """
         for era, rounds in self.eras(durable_place):
             opened = partial(self.opened, era)
@@ -151,7 +151,7 @@ class Crash(StoreHarness):
                         with opened() as store:
                             number = self._survived(store, expected, number, acknowledged[-1])
                     else:
-                        # A store that was open all the time must recover as one that is opened afterwards does.
+                        # An open store must recover as well as a newly opened one.
                         with opened() as store:
                             store.stock(expected.stock)
                             acknowledged += worker.kill(dice.uniform(*KILLED))
@@ -160,7 +160,7 @@ class Crash(StoreHarness):
                     worker.end()
 
     def _survived(self, store: Store, expected: Expected, number: int, acknowledged: int) -> int:
-        """Compare a store with the changes that were acknowledged, and go on with it; gives how many are there."""
+        """Compare a store with the acknowledged changes. Return the number of stored changes."""
         while number < acknowledged:
             expected.commit(next_change(expected, number))
             number += 1

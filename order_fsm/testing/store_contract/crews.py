@@ -1,4 +1,4 @@
-"""Who works on one store at once: threads that share an instance, or processes that each open their own."""
+"""Workers on one store: threads that share an instance, or processes that each open their own."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from order_fsm.store import Store
 
 T = TypeVar("T")
 Opened = Callable[[], AbstractContextManager[Store]]
-"""Opens the store of a test, and closes it."""
+"""Opens the store of a test for a `with` block."""
 
 PATIENCE = 120.0
-"""Seconds after which somebody who does not answer counts as stuck."""
+"""Seconds after which a worker without an answer counts as stuck."""
 
-STUCK = "a worker does not come back: look for a lock that is never given back, or taken in two different sequences"
+STUCK = "a worker is stuck: look for a lock that is never released, or locks taken in two different orders"
 
 
 def _seconds(patience: float | None) -> float:
@@ -35,35 +35,35 @@ class Crew(Protocol):
     """Workers on one store.
 
     Attributes:
-        size: how many there are.
+        size: the number of workers.
     """
 
     size: int
 
     def opened(self) -> AbstractContextManager[Store]:
-        """The store, to prepare it and to look what became of it."""
+        """Open the store, to prepare it or to check its content."""
         ...
 
     def gate(self, size: int) -> Barrier:
-        """Where so many wait until all of them have come, whatever workers they are in.
+        """Return a barrier for jobs in any workers.
 
         Args:
-            size: how many.
+            size: the number of jobs that wait for each other.
         """
         ...
 
     def run(self, jobs: Sequence[Callable[[Store], T]], patience: float | None = None) -> list[T]:
-        """Do all jobs at once, each by a worker of its own.
+        """Run all jobs at once, each in its own worker.
 
         Args:
-            jobs: what to do.
-            patience: seconds after which a worker that does not answer counts as stuck. `PATIENCE` by default.
+            jobs: the jobs.
+            patience: seconds after which a worker without an answer counts as stuck. `PATIENCE` by default.
 
         Returns:
-            What the jobs returned, in the sequence of the jobs.
+            The results, in the sequence of the jobs.
 
         Raises:
-            pytest.fail.Exception: a job raised, or does not come back.
+            pytest.fail.Exception: if a job raises or gets stuck.
         """
         ...
 
@@ -78,15 +78,15 @@ class Threads:
 
     @contextmanager
     def opened(self) -> Iterator[Store]:
-        """The instance that they share."""
+        """Return the shared instance."""
         yield self._store
 
     def gate(self, size: int) -> Barrier:
-        """A barrier of threads."""
+        """Return a barrier of threads."""
         return Barrier(size, timeout=PATIENCE)
 
     def run(self, jobs: Sequence[Callable[[Store], T]], patience: float | None = None) -> list[T]:
-        """Do all jobs at once; the interpreter changes between them as often as it can."""
+        """Run all jobs at once, with the shortest switch interval of the interpreter."""
         start = Barrier(len(jobs))
         done: dict[int, T] = {}
         failed: list[str] = []
@@ -116,7 +116,7 @@ class Threads:
 
 
 class Processes:
-    """Processes that each open the store for themselves."""
+    """Processes that each open their own instance of a store."""
 
     size = 4
 
@@ -124,11 +124,11 @@ class Processes:
         self.opened = opened
 
     def gate(self, size: int) -> Barrier:
-        """A barrier of processes: those that are forked after it was made."""
+        """Return a barrier of processes that are forked later."""
         return _forking().Barrier(size, timeout=PATIENCE)
 
     def run(self, jobs: Sequence[Callable[[Store], T]], patience: float | None = None) -> list[T]:
-        """Do all jobs at once: every process opens its store first, then all are let loose."""
+        """Run all jobs at once, after every process has opened its store."""
         workers = [Worker(self.opened, _after_the_start(job)) for job in jobs]
         try:
             for worker in workers:
@@ -142,21 +142,21 @@ class Processes:
 
 
 class Worker(Generic[T]):
-    """A process with a store of its own, or whatever else it works on, at the other end of a pipe.
+    """A process with its own store, or another resource, at the other end of a pipe.
 
-    It is forked, so that a job may be any function of a test. No store of the same place should be open here at that
-    moment, as its files would be open in both; unless it is just that which is tried.
+    The process is forked, so that a job may be any function of a test. No store of the same place should be open in the
+    parent at that time, because both processes would share its files, unless the test is about that.
 
     Attributes:
-        pipe: this end.
+        pipe: the parent's end of the pipe.
     """
 
     def __init__(self, opened: Callable[[], AbstractContextManager[T]], job: Callable[[T, Connection], object]) -> None:
-        """Start it.
+        """Start the process.
 
         Args:
-            opened: opens its store.
-            job: is given the store and the other end of the pipe.
+            opened: opens the store.
+            job: gets the store and the other end of the pipe.
         """
         context = _forking()
         self.pipe, theirs = context.Pipe()
@@ -166,35 +166,35 @@ class Worker(Generic[T]):
         theirs.close()
 
     def receive(self, patience: float | None = None) -> Any:
-        """The next thing that it sends.
+        """Return the next value that the process sends.
 
         Args:
-            patience: seconds after which it counts as stuck. `PATIENCE` by default.
+            patience: seconds after which the process counts as stuck. `PATIENCE` by default.
 
         Raises:
-            pytest.fail.Exception: it failed, or sends nothing.
+            pytest.fail.Exception: if the process failed or sends nothing.
         """
         if not self._ahead:
             if not self.pipe.poll(_seconds(patience)):
                 pytest.fail(STUCK)
             if not self._sent_within(0.0):
-                pytest.fail("a process ended before it had done its job")
+                pytest.fail("a process ended before its job was done")
         sent = self._ahead.pop()
         if isinstance(sent, _Failed):
             pytest.fail(f"a process failed:\n{sent.trace}")
         return sent
 
     def kill(self, after: float = 0.0) -> list[Any]:
-        """Kill it (SIGKILL).
+        """Kill the process (SIGKILL).
 
         Args:
-            after: let it work on for so many seconds.
+            after: seconds to wait before the kill.
 
         Returns:
-            What it had sent by then and nobody had received.
+            The values that the process had sent and nobody had received.
 
         Raises:
-            pytest.fail.Exception: it failed before.
+            pytest.fail.Exception: if the process failed before the kill.
         """
         end = monotonic() + after
         sent = []
@@ -207,7 +207,7 @@ class Worker(Generic[T]):
         return sent
 
     def _sent_within(self, seconds: float) -> bool:
-        """Whether there is something to receive, or soon will be; a process that has ended sends no more."""
+        """Return whether a value arrives within some seconds. An ended process sends no more."""
         if not self.pipe.poll(seconds):
             return False
         try:
@@ -217,7 +217,7 @@ class Worker(Generic[T]):
         return True
 
     def end(self) -> None:
-        """Wait for its end; kill it where it does not come."""
+        """Wait until the process ends. Kill it if it does not."""
         self.pipe.close()
         self._process.join(PATIENCE)
         if self._process.is_alive():
@@ -228,12 +228,12 @@ class Worker(Generic[T]):
 
 def _forking() -> ForkContext:
     if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("this system cannot fork processes, and this test needs several")
+        pytest.skip("this test needs several processes, and this system cannot fork")
     return multiprocessing.get_context("fork")
 
 
 class _Failed:
-    """What a process sends where its job raised."""
+    """The value that a process sends if its job raised."""
 
     def __init__(self, trace: str) -> None:
         self.trace = trace

@@ -1,8 +1,8 @@
-"""S1, S3 and S4 on a disk that is full or read-only, and where no more files can be opened.
+"""S1, S3 and S4 on a full or read-only disk, and without free file descriptors.
 
-A call that meets this returns, or raises StoreFull or StoreUnavailable. Then the same store, and one that is opened
-anew, go on as soon as they can. A change that was refused is absent or whole; after StoreFull it is absent. Under its
-key it is committed once.
+Under such a limit a call returns, or raises StoreFull or StoreUnavailable. When the limit is lifted, the same store and
+a newly opened one work again. A failed change is absent or whole. After StoreFull it is absent. A repeated call under
+its key commits it once.
 """
 
 from __future__ import annotations
@@ -42,47 +42,47 @@ FULL = pytest.mark.parametrize("kind", [SmallFiles, FewBlocks, FewFiles], ids=la
 PROTECTED = pytest.mark.parametrize("kind", [ReadOnlyMount, NoPermission], ids=lambda kind: kind.__name__)
 
 CHANGES = 12
-"""What is tried on a full disk."""
+"""The limits of space."""
 
 THREADS = 4
-"""How many commit at once where descriptors are short."""
+"""The number of concurrent commits in the test of file descriptors."""
 
 ENOUGH = 100
-"""Descriptors for all of them."""
+"""A number of descriptors that is enough for all of them."""
 
 SPARE = "spare"
-"""The id of an order that is removed where there is no room."""
+"""The id of an order that is removed on the full disk."""
 
 
 class Disks(StoreHarness):
-    """Disks that are full or read-only, and descriptors that run out. Skipped if `durable` or `local_disk` is False.
+    """Tests of limits of the disk and of descriptors. Skipped if `durable` or `local_disk` is False.
 
     Attributes:
-        full_disks: at how many sizes a disk is full under stress. A third otherwise.
+        full_disks: the number of sizes at which a disk is full under stress. A third otherwise.
     """
 
     full_disks: ClassVar[int] = 24
 
     @FULL
-    def test_s1_a_change_without_room_is_absent_or_whole(self, local_place: Path, kind: type[FullDisk]) -> None:
-        """On a disk that is full at every size, nothing is there by half, all can be read, and it goes on with room."""
+    def test_s1_a_change_on_a_full_disk_is_absent_or_whole(self, local_place: Path, kind: type[FullDisk]) -> None:
+        """On a full disk of any size every change is whole or absent, all reads work, and commits work again later."""
         apart(kind, local_place, self._fill)
 
     @PROTECTED
-    def test_s1_a_read_only_disk_stays_as_it_was(self, local_place: Path, kind: type[ProtectedDisk]) -> None:
-        """Who reads has the right answer, or is told that it cannot be had; who writes is told so; then it goes on."""
+    def test_s1_a_read_only_disk_is_unchanged(self, local_place: Path, kind: type[ProtectedDisk]) -> None:
+        """On a read-only disk a read returns the right answer or raises, and a write raises. Later both work again."""
         apart(kind, local_place, self._protect)
 
-    def test_s1_a_change_without_descriptors_is_absent_or_whole(self, local_place: Path) -> None:
-        """With no file left to open, with one, two … : nothing is there by half, and none is left open."""
+    def test_s1_a_change_without_free_descriptors_is_absent_or_whole(self, local_place: Path) -> None:
+        """With 0, 1, 2 … free descriptors every change is whole or absent, and no file stays open."""
         apart(FewDescriptors, local_place, self._run_out)
 
-    # What follows runs in a process of its own.
+    # These functions run in a separate process.
 
     def _fill(self, disk: FullDisk) -> Iterator[None]:
         to_open, to_change = self._room_for_all(disk)
         rounds = self.full_disks if stressed() else self.full_disks // 3
-        # Small rooms are tried more closely: most files are small.
+        # Most files are small, so small sizes are closer together.
         shares = [(turn / rounds) ** 3 for turn in range(rounds)]
         before = open_descriptors()
         for to_open_in, to_change_in in sorted({(int(to_open * share), int(to_change * share)) for share in shares}):
@@ -99,12 +99,12 @@ class Disks(StoreHarness):
                 expected.check(store)
             with self.opened(place) as another:
                 expected.check(another)
-            assert open_descriptors() == before, "a store that is closed leaves no file open"
+            assert open_descriptors() == before, "a closed store must have no open file"
             shutil.rmtree(place)
             yield
 
     def _room_for_all(self, disk: FullDisk) -> tuple[int, int]:
-        """How much room is used to open a store, and to make all changes."""
+        """Return the space that a store uses when it is opened, and after all changes."""
         place = disk.place / "enough"
         place.mkdir()
         with self.opened(place) as store:
@@ -118,7 +118,7 @@ class Disks(StoreHarness):
         return to_open, to_change
 
     def _change_until_full(self, store: Store, expected: Expected, disk: FullDisk, room: int, place: Path) -> None:
-        """Commit changes until there is no room, look, and commit on with room."""
+        """Commit changes until the disk is full, compare, and commit the rest with free space."""
         refused: list[tuple[Change, StoreError | None]] = []
         removal: StoreError | None = None
         number = 0
@@ -154,7 +154,7 @@ class Disks(StoreHarness):
                 _fork_a_child()
                 protected.enter_context(disk.read_only())
             except OSError:
-                # What the store has open to write keeps the disk from being made read-only.
+                # A file that is open for writing prevents a read-only mount.
                 stores.pop().close()
                 protected.enter_context(disk.read_only())
             errors = [_tried(lambda: stores.append(self.make_store(disk.place)))]
@@ -167,7 +167,7 @@ class Disks(StoreHarness):
                 refused.append((change, _tried(partial(store.commit, change))))
             removals = [_write_otherwise(store, expected) for store in stores[-1:]]
         errors += [*removals, *(error for _, error in refused)]
-        assert not any(isinstance(error, StoreFull) for error in errors), "it is not for want of room"
+        assert not any(isinstance(error, StoreFull) for error in errors), "the disk is not full"
         with self.opened(disk.place) as store:
             for removal in removals:
                 _settle_removal(store, expected, removal)
@@ -191,7 +191,7 @@ class Disks(StoreHarness):
                     errors = [self._try_to_open(disk.place), _tried(partial(_read, store, expected))]
                     refusals = crew.run([partial(_commit, change) for change in changes])
                 errors += refusals
-                assert not any(isinstance(error, StoreFull) for error in errors), "it is not for want of room"
+                assert not any(isinstance(error, StoreFull) for error in errors), "the disk is not full"
                 _settle(store, expected, zip(changes, refusals, strict=True))
                 for own, change in zip(everybody.values(), changes, strict=True):
                     own.commit(change)
@@ -199,20 +199,20 @@ class Disks(StoreHarness):
                 if step and errors == [None] * len(errors):
                     break
             else:
-                pytest.fail("it wants more and more files")
-        assert open_descriptors() == before, "a store that is closed leaves no file open"
+                pytest.fail("the call needs more and more files")
+        assert open_descriptors() == before, "a closed store must have no open file"
 
     def _try_to_open(self, place: Path) -> StoreError | None:
         return _tried(lambda: self.make_store(place).close())
 
 
 def _fork_a_child() -> None:
-    """Fork a child that does nothing: a store may let go of the files that it has open, and must open them again."""
+    """Fork a child that does nothing. A store may close its files at a fork, and must reopen them."""
     os.waitpid(os.fork() or os._exit(0), 0)
 
 
 def _tried(call: Callable[[], object]) -> StoreError | None:
-    """Make a call that may be refused for want of room, leave or descriptors, and for nothing else; gives the error."""
+    """Make a call that may fail only because of the limit. Return the error."""
     try:
         call()
     except (StoreFull, StoreUnavailable) as error:
@@ -225,11 +225,11 @@ def _commit(change: Change, store: Store) -> StoreError | None:
 
 
 def _settle(store: Store, expected: Expected, tried: Iterable[tuple[Change, StoreError | None]]) -> None:
-    """See that each change that was refused is absent or whole, and commit those that are absent."""
+    """Check that each failed change is absent or whole, and commit the absent ones."""
     missing = []
     for change, error in tried:
         if error is not None and is_there(store, change):
-            assert not isinstance(error, StoreFull), "StoreFull says that nothing has changed, and the change is there"
+            assert not isinstance(error, StoreFull), "the change must be absent after StoreFull"
             with pytest.raises(KeyReused):
                 store.commit(change)
         if error is None or is_there(store, change):
@@ -243,12 +243,12 @@ def _settle(store: Store, expected: Expected, tried: Iterable[tuple[Change, Stor
 
 
 def _read(store: Store, expected: Expected, but: str | None = None) -> None:
-    """See that what was committed can be read, without a look at the messages: to claim them is to write.
+    """Check that all commits are readable, except the messages, because a claim writes.
 
     Args:
-        store: in which it is.
-        expected: what was committed.
-        but: the id of an order of which that is not known.
+        store: the store.
+        expected: the committed content.
+        but: the id of an order that may be present or absent.
     """
     known = expected.orders.keys() - {but}
     for order_id in known:
@@ -263,18 +263,18 @@ def _read(store: Store, expected: Expected, but: str | None = None) -> None:
 
 
 def _write_otherwise(store: Store, expected: Expected) -> StoreError | None:
-    """Try all that writes beside a commit; gives the error of the removal of the order `SPARE`."""
+    """Try all writes except commits. Return the error of the removal of the order `SPARE`."""
     _tried(partial(store.set_stock, "CUP", expected.stock["CUP"]))
     _tried(partial(store.claim, moment(1000), moment(2000), 1))
     return _tried(partial(store.remove, expected.orders[SPARE]))
 
 
 def _settle_removal(store: Store, expected: Expected, error: StoreError | None) -> None:
-    """See that the order `SPARE` is there or not, as the error of its removal says."""
+    """Check that the order `SPARE` is present or absent, according to the error of its removal."""
     try:
         store.load(SPARE)
     except OrderNotFound:
-        assert not isinstance(error, StoreFull), "StoreFull says that nothing has changed, and the order is gone"
+        assert not isinstance(error, StoreFull), "the order must be present after StoreFull"
         expected.remove(SPARE)
     else:
-        assert error is not None, "an order that was removed is there"
+        assert error is not None, "a removed order must be absent"

@@ -1,4 +1,4 @@
-"""S1, S2, S4, S9, S10 and S12 when orders are erased: all personal values of the past are blank, or none is."""
+"""S1, S2, S4, S9, S10 and S12 of erasures: an erasure blanks all personal values of the past or changes nothing."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from order_fsm.testing.store_contract.harness import StoreHarness
 from order_fsm.testing.store_contract.traffic import next_change, stocked
 
 PERSONAL = "Ann Example"
-"""Is in every personal value of these orders."""
+"""A text in every personal value of these orders."""
 
 LIVED = 5
 """The version of an order after `life`."""
 
 
 def life(order_id: str) -> list[Change]:
-    """Return the changes of an order with something personal in every place, and something lasting next to it."""
+    """Return the changes of an order with a personal value in every field that has one, and lasting values."""
     data = {"phone": f"{PERSONAL} 1", "nested": [{"name": PERSONAL}]}
     new = creation(
         order_id, customer=f"{PERSONAL} of {order_id}", email=f"{PERSONAL}@x", data=data, key=f"n {order_id}"
@@ -73,7 +73,7 @@ def files_with(place: Path, text: str) -> list[str]:
 
 
 def _erase_all(orders: list[Order], store: Store, pipe: Connection) -> None:
-    """Erase one order after the other, and send each id when its commit has returned."""
+    """Erase one order after the other, and send each id after its commit."""
     for order in orders:
         store.commit(erasure(order))
         pipe.send(order.id)
@@ -81,18 +81,18 @@ def _erase_all(orders: list[Order], store: Store, pipe: Connection) -> None:
 
 
 class Erasures(StoreHarness):
-    """Orders that are erased."""
+    """Tests of erasures."""
 
     def test_s1_an_erasure_blanks_the_past_of_one_order(self, store: Store) -> None:
-        """The customer, email, data, comments, and all facts but the lasting ones; nothing else, and no other order."""
+        """It blanks the customer, email, data, comments and all facts except the lasting ones, of this order alone."""
         expected = _shop(store)
         committed(store, expected, erasure(expected.orders["1001"]))
         assert [entry.erased for entry in store.history("1001")] == [False, True, True, False, True, False]
         assert PERSONAL not in str((store.load("1001"), store.history("1001")))
         expected.check(store)
 
-    def test_s1_an_erasure_keeps_what_is_written_with_it_and_after_it(self, store: Store) -> None:
-        """Only earlier entries are blanked. The order may have a customer again."""
+    def test_s1_an_erasure_keeps_values_written_with_it_and_after_it(self, store: Store) -> None:
+        """It blanks only earlier entries. The order may get a customer again."""
         expected = _shop(store)
         committed(store, expected, erasure(expected.orders["1001"], comment="as she asked"))
         later = step(expected.orders["1001"], comment="later", facts={"parcel": "new"}, topics=["order.updated"])
@@ -103,7 +103,7 @@ class Erasures(StoreHarness):
         assert store.history("1001")[LIVED].comment == ""
 
     def test_s1_an_erasure_among_changes_committed_together(self, store: Store) -> None:
-        """It blanks those before it, and not those after it."""
+        """It blanks only the changes before it."""
         expected = _shop(store)
         before = step(expected.orders["1001"], comment=PERSONAL, facts={"parcel": PERSONAL}, topics=["order.updated"])
         erases = erasure(order_of(before))
@@ -118,14 +118,14 @@ class Erasures(StoreHarness):
         expected.check(store)
 
     def test_s2_an_erasure_from_another_version_blanks_nothing(self, store: Store) -> None:
-        """A conflict leaves all values as they are."""
+        """A conflict changes no value."""
         expected = _shop(store)
         stale = erasure(expected.orders["1001"])
         committed(store, expected, step(expected.orders["1001"], comment="since"))
         refused(store, expected, stale, VersionConflict, "the order has changed since")
 
     def test_s4_an_erasure_blanks_the_fingerprints_of_personal_requests(self, store: Store) -> None:
-        """The keys stay used. The fingerprints of a gateway's facts stay, so that a changed redelivery is detected."""
+        """The keys stay used. The fingerprints of a gateway's facts stay, to detect a changed redelivery."""
         expected = _shop(store)
         committed(store, expected, erasure(expected.orders["1001"]))
         found = {key: record_under(store, f"{key} 1001") for key in "nfg"}
@@ -135,8 +135,8 @@ class Erasures(StoreHarness):
             change = step(expected.orders["1001"], key=f"{key} 1001")
             refused(store, expected, change, KeyReused, "the key was used before the erasure")
 
-    def test_s7_an_erased_entry_returns_as_it_was_written(self, store: Store) -> None:
-        """Also as a part of the history with which an order is created."""
+    def test_s7_an_erased_entry_is_returned_unchanged(self, store: Store) -> None:
+        """This includes erased entries in the history of a creation."""
         lived, expected = life("1001"), Expected()
         entries = [entry for change in lived for entry in change.entries]
         blank = order_of(erasure(order_of(lived[-1])))
@@ -145,7 +145,7 @@ class Erasures(StoreHarness):
         expected.check(store)
 
     def test_s9_an_erasure_blanks_messages_and_dead_letters(self, store: Store) -> None:
-        """It leaves their places, leases, attempts and remaining recipients. A relay at work goes on."""
+        """It keeps their places, leases, attempts and remaining recipients. A relay with a lease can continue."""
         for change in (*life("1001"), *life("1002")):
             store.commit(change)
         first = _claimed(store, 10)
@@ -171,8 +171,8 @@ class Erasures(StoreHarness):
         assert exact(left) == exact([evolve(gone, attempts=0)])
         assert store.faults() == []
 
-    def test_s10_an_erased_customer_is_found_no_more(self, store: Store) -> None:
-        """Find and tally do not know the customer. The order counts as before."""
+    def test_s10_an_erased_customer_is_not_found(self, store: Store) -> None:
+        """`find` and `tally` return nothing for the customer. The order counts as before."""
         expected = _shop(store)
         customer = f"{PERSONAL} of 1001"
         committed(store, expected, erasure(expected.orders["1001"]))
@@ -183,7 +183,7 @@ class Erasures(StoreHarness):
         assert [order.id for order in store.find(Query(When(), customer))] == ["1003"]
 
     def test_s12_a_scrub_changes_no_content(self, store: Store) -> None:
-        """It may be called at any time, and again."""
+        """A scrub may run at any time, and repeatedly."""
         expected = _shop(store)
         for message in store.claim(moment(10), moment(20), 1):
             store.retry_later(message, moment(20), None)
@@ -198,7 +198,7 @@ class Erasures(StoreHarness):
         expected.check(store)
 
     def test_s3_an_erasure_outlives_the_store(self, durable_place: Path) -> None:
-        """A store that is closed and opened again has the same, with and without a scrub."""
+        """A reopened store has the same content, with and without a scrub."""
         with self.opened(durable_place) as store:
             expected = _shop(store)
             committed(store, expected, erasure(expected.orders["1001"]))
@@ -209,7 +209,7 @@ class Erasures(StoreHarness):
             expected.check(store)
 
     def test_s12_no_byte_of_an_erased_value_is_left(self, local_place: Path) -> None:
-        """Also if the store was closed, or another one was open, between the erasure and the scrub."""
+        """This holds if the store was closed, or another one was open, between the erasure and the scrub."""
         self._skip_unless_it_scrubs()
         with self.opened(local_place) as store, self.opened(local_place) as another:
             expected = _shop(store)
@@ -229,7 +229,7 @@ class Erasures(StoreHarness):
             assert files_with(local_place, PERSONAL) == [], "a store opened later must complete the scrub"
 
     def test_s1_a_killed_process_leaves_an_order_whole_or_erased(self, durable_place: Path) -> None:
-        """After kill -9 the orders whose erasure was acknowledged are blank, the others untouched."""
+        """After kill -9 the orders with an acknowledged erasure are blank, and the others are unchanged."""
         for era, rounds in self.eras(durable_place, share=8):
             opened = partial(self.opened, era)
             with opened() as store:
@@ -276,10 +276,10 @@ def _claimed(store: Store, seconds: float) -> Message:
 
 
 def _settled(store: Store, order: Order) -> None:
-    """Erase an order whose erasure was under way on a server when its process died, unless it is done."""
+    """Erase an order if its erasure was in progress when its process died and is not done."""
     try:
         store.commit(erasure(order))
     except VersionConflict:
         return
     except StoreUnavailable as error:
-        raise StoreError("the server still works on the erasure") from error
+        raise StoreError("the server has not ended the erasure") from error

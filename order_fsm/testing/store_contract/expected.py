@@ -1,4 +1,4 @@
-"""The content that a store must have after some commits, computed with dicts, lists and loops."""
+"""The content that a store must have after some commits, in dicts and lists."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from order_fsm.store import Change, Cursor, IdempotencyRecord, Need, Query, Stor
 from order_fsm.testing.exact import exact
 
 LATE = datetime.max.replace(tzinfo=UTC)
-"""A time at which all leases have ended."""
+"""A time after all leases."""
 
 ALL = Query(When(), limit=1_000_000)
 """A query that finds every order."""
@@ -33,23 +33,23 @@ def record_under(store: Store, key: str) -> IdempotencyRecord | None:
 
 
 def cursor_at(order: Order, *, dated: bool = False) -> Cursor:
-    """Return the cursor after which a page continues if an order was the last one of the page before."""
+    """Return the cursor of an order, after which the next page starts."""
     at = order.placed_at if dated else order.created_at
     assert at is not None
     return Cursor(at, order.id)
 
 
 def drained(store: Store) -> list[Message]:
-    """Deliver all messages of a store at the end of time, and return them in the sequence of their delivery.
+    """Deliver all messages of a store after all leases. Return them in the sequence of delivery.
 
     Raises:
-        AssertionError: if a message comes again after its delivery.
+        AssertionError: if a delivered message is claimed again.
     """
     found: list[Message] = []
     ids: set[str] = set()
     while claimed := store.claim(LATE, LATE, ALL.limit):
         for message in claimed:
-            assert message.id not in ids, f"message {message.id!r} was delivered, and is claimed again"
+            assert message.id not in ids, f"message {message.id!r} is claimed again after its delivery"
             ids.add(message.id)
             found.append(message)
             store.delivered(message, LATE)
@@ -62,10 +62,10 @@ class Expected:
     Attributes:
         orders, histories, records: by id or key.
         stock: the available pieces of each tracked item.
-        others: the pieces of each item that are held, out and lost.
-        messages: the undelivered ones, oldest first.
-        refused: changes of which nothing may be found.
-        removed: the ids of removed orders, with the keys that they had.
+        others: the held, out and lost pieces of each item.
+        messages: the undelivered messages, oldest first.
+        refused: changes that must have stored nothing.
+        removed: the ids of removed orders, with their keys.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Expected:
         self.removed: dict[str, set[str]] = {}
 
     def commit(self, change: Change) -> None:
-        """Note a change that was committed."""
+        """Record a committed change."""
         order = change.order
         if order is not None:
             if change.erases:
@@ -104,7 +104,7 @@ class Expected:
                 self.records[key] = record._replace(request_fingerprint="")
 
     def remove(self, order_id: str) -> None:
-        """Note an order that was removed."""
+        """Record a removed order."""
         del self.orders[order_id], self.histories[order_id]
         self.messages = [message for message in self.messages if message.order_id != order_id]
         keys = {key for key, record in self.records.items() if record.order_id == order_id}
@@ -113,7 +113,7 @@ class Expected:
         self.removed[order_id] = self.removed.get(order_id, set()) | keys
 
     def find(self, query: Query) -> list[Order]:
-        """Return what `Store.find` must return."""
+        """Return the expected result of `Store.find`."""
         present = self.orders.values()
         placed = [order for order in present if _is_in(order.placed_at, query.since, query.until)]
         cursor = partial(cursor_at, dated=query.is_dated)
@@ -131,7 +131,7 @@ class Expected:
         return list(matching)[: query.limit]
 
     def tally(self, customer: str | None) -> set[Tally]:
-        """Return what `Store.tally` must return, in any sequence."""
+        """Return the expected result of `Store.tally`, in any sequence."""
         groups: dict[tuple[str, str, bool, bool, bool], list[Decimal]] = {}
         for order in self.orders.values():
             if customer is None or order.customer == customer:
@@ -140,7 +140,7 @@ class Expected:
         return {Tally(*group[:3], len(totals), sum(totals, ZERO), *group[3:]) for group, totals in groups.items()}
 
     def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
-        """Return what `Store.totals` must return."""
+        """Return the expected result of `Store.totals`."""
         totals: dict[str, Decimal] = {}
         for order in self.orders.values():
             mine = customer is None or order.customer == customer
@@ -149,7 +149,7 @@ class Expected:
         return totals
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        """Return what `Store.report` must return."""
+        """Return the expected result of `Store.report`."""
         money: dict[str, dict[str, Decimal]] = {}
         for order in self.orders.values():
             for row in order.payments:
@@ -179,12 +179,11 @@ class Expected:
         return report
 
     def check(self, store: Store, *, after_kill: bool = False) -> None:
-        """Compare the whole content of a store. The oldest message of each order is leased until `LATE` for it.
+        """Compare the whole content of a store. This leases the oldest message of each order until `LATE`.
 
         Args:
             store: to compare.
-            after_kill: whether a process was killed. Then the store may report what is left of a change that was not
-                acknowledged.
+            after_kill: whether a process was killed. The store may then report remains of an unacknowledged change.
 
         Raises:
             AssertionError: if the store has another content.
@@ -192,13 +191,13 @@ class Expected:
         for order_id in self.orders:
             self.check_order(store, order_id)
         found = [order.id for order in store.find(ALL)]
-        assert found == [order.id for order in self.find(ALL)], "find gives other orders than were committed"
-        assert store.report(None, None) == self.report(None, None), "the report is not that of the orders"
-        assert sorted(store.order_ids()) == sorted(self.orders), "order_ids must yield each order once"
+        assert found == [order.id for order in self.find(ALL)], "find must return the committed orders"
+        assert store.report(None, None) == self.report(None, None), "the report must agree with the orders"
+        assert sorted(store.order_ids()) == sorted(self.orders), "order_ids must return each order once"
         for key, record in self.records.items():
             assert record_under(store, key) == record, f"the record under {key!r} must be that of its commit"
         available = store.stock(self._skus())
-        assert available == self.stock, "the stock is not the outcome of the commits that returned"
+        assert available == self.stock, "the stock must be the result of the commits that returned"
         self.check_levels(store)
         self._check_messages(store)
         for change in self.refused:
@@ -207,25 +206,27 @@ class Expected:
         for removed_id, keys in self.removed.items():
             self._check_absent(store, removed_id, keys)
         faults = list(store.faults())
-        assert after_kill or faults == [], "a store that was not damaged has no fault"
+        assert after_kill or faults == [], "an undamaged store must report no fault"
 
     def check_order(self, store: Store, order_id: str) -> None:
         """Compare one order and its history, exactly."""
         order = self.orders[order_id]
-        assert exact(store.load(order_id)) == exact(order), f"load({order_id!r}) must give the order as last committed"
+        assert exact(store.load(order_id)) == exact(order), (
+            f"load({order_id!r}) must return the order of the last commit"
+        )
         history = store.history(order_id)
-        assert exact(history) == exact(self.histories[order_id]), f"history({order_id!r}) must give every entry, once"
+        assert exact(history) == exact(self.histories[order_id]), f"history({order_id!r}) must return every entry once"
 
     def check_levels(self, store: Store) -> None:
-        """Compare all numbers of the stock."""
+        """Compare all stock levels."""
         levels = store.stock_levels(self._skus())
         tracked = {sku: level.available for sku, level in levels.items() if level.available is not None}
-        assert tracked == self.stock, "stock_levels gives another number of available pieces than stock"
+        assert tracked == self.stock, "stock_levels and stock must return the same available pieces"
         others = {sku: level[1:4] for sku, level in levels.items() if any(level[1:4])}
         assert others == {sku: pieces for sku, pieces in self.others.items() if any(pieces)}, (
-            "the pieces that are held, out and lost are not the outcome of the commits that returned"
+            "held, out and lost pieces must be the result of the commits that returned"
         )
-        assert set(others) <= set(store.stock_items()), "stock_items lacks an item"
+        assert set(others) <= set(store.stock_items()), "stock_items must return every item"
 
     def _skus(self) -> list[str]:
         return [*self.stock, *self.others, *(move.sku for change in self.refused for move in change.stock)]
@@ -233,21 +234,21 @@ class Expected:
     def _check_messages(self, store: Store) -> None:
         present = sorted(store.messages(), key=_id)
         assert exact(present) == exact(sorted(self.messages, key=_id)), (
-            "the outbox must hold the messages whose commits returned, and no others"
+            "the outbox must hold the messages of the commits that returned, and no others"
         )
         heads: dict[str, Message] = {}
         for message in self.messages:
             heads.setdefault(message.order_id, message)
         claimed = sorted(store.claim(LATE, LATE, ALL.limit), key=_id)
         assert exact(claimed) == exact(sorted(heads.values(), key=_id)), (
-            "when all leases have ended, claim must give the oldest message of each order, and no others"
+            "after all leases, claim must return the oldest message of each order, and no others"
         )
 
     def _check_absent(self, store: Store, order_id: str | None, keys: Iterable[str]) -> None:
-        """Check that an order and keys are absent, unless other commits have made them."""
+        """Check that an order and keys are absent, unless other commits created them."""
         for key in keys:
             if key not in self.records:
-                assert record_under(store, key) is None, f"the key {key!r} is there, its commit is not"
+                assert record_under(store, key) is None, f"the key {key!r} is stored without its commit"
         if order_id is not None and order_id not in self.orders:
             with pytest.raises(OrderNotFound):
                 store.load(order_id)
@@ -264,18 +265,18 @@ def _id(message: Message) -> str:
 
 
 def committed(store: Store, expected: Expected, *changes: Change) -> None:
-    """Commit changes, and note them."""
+    """Commit changes and record them."""
     for change in changes:
         store.commit(change)
         expected.commit(change)
 
 
 def refused(store: Store, expected: Expected, change: Change, error: type[OrderFsmError], why: str) -> None:
-    """Try a commit that must raise, and check that nothing of it is there.
+    """Try a commit that must raise, and check that it stored nothing.
 
     Raises:
-        AssertionError: if something of it is there.
-        pytest.fail.Exception: if it did not raise.
+        AssertionError: if the commit stored something.
+        pytest.fail.Exception: if the commit did not raise.
     """
     try:
         store.commit(change)
@@ -287,15 +288,17 @@ def refused(store: Store, expected: Expected, change: Change, error: type[OrderF
 
 
 def consistent(store: Store, order_id: str) -> tuple[Entry, ...]:
-    """Return the history of an order, after checking that it is dense from 1 and leads to the order's state.
+    """Check the history of an order, and return it.
 
     Raises:
-        AssertionError: if it is not or does not.
+        AssertionError: if its versions are not dense from 1, or it does not lead to the order's state.
     """
     order, history = store.load(order_id), store.history(order_id)
     versions = [entry.version for entry in history]
     assert versions == list(range(1, order.version + 1)), f"S5: the versions of order {order_id!r} must be dense from 1"
     for before, after in pairwise(history):
-        assert before.state_after == after.state_before, f"an entry of order {order_id!r} does not follow on the last"
+        assert before.state_after == after.state_before, (
+            f"an entry of order {order_id!r} does not start in the state that the last one led to"
+        )
     assert history[-1].state_after == order.state, f"the history of order {order_id!r} does not lead to its state"
     return history

@@ -1,7 +1,7 @@
-"""S1, S3 and S4 when calls fail: each call that a store makes, before and after it takes effect, COMMIT included.
+"""S1, S3 and S4 when calls of a store fail, before or after they take effect.
 
-If a call fails, the store raises an error of its own or has done what it was asked. Then it works on, in the same
-instance and in a new one. The repeated request, under the same key, leaves one entry and one effect.
+This includes COMMIT. If a call fails, the store raises an error of `order_fsm.errors` or completes the operation.
+Afterwards the same instance and a new one work. The repeated request under the same key has one entry and one effect.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from order_fsm.testing.store_contract.expected import ALL, record_under
 from order_fsm.testing.store_contract.harness import StoreHarness
 
 PIECES = 1_000_000
-"""Of the two items that the orders take: always enough."""
+"""The first stock of the two items that the orders take: enough for all orders."""
 
 HELD_UNTIL = moment(20)
-"""The end of the lease in the tests of a relay."""
+"""The end of leases in the tests of a relay."""
 
 LINES = (Line("TEAPOT", 2), Line("CUP", 1))
 
 _Shown = tuple[str, int]
-"""A message's id and its number of attempts."""
+"""The id of a message and its number of attempts."""
 
 _Do = Callable[[Store, str], object]
-"""An operation on an order of this id."""
+"""An operation on the order of an id."""
 
 
 def _tried(call: Callable[[], object]) -> StoreError | None:
-    """Make a call that may fail with an error of the store's, and with no other. Return the error."""
+    """Make a call that may fail only with an error of the store. Return the error."""
     try:
         call()
     except (StoreUnavailable, StoreFull, StoreCorrupt) as error:
@@ -57,7 +57,7 @@ def _tried(call: Callable[[], object]) -> StoreError | None:
 
 
 def _requested(store: Store, order_id: str, key: str, change: Callable[[Order | None], Change]) -> None:
-    """Commit a change as the engine does: not again if its key was committed."""
+    """Commit a change as the engine does: only if its key was not committed."""
     (snapshot,) = store.prepare_many([Need(order_id, key)])
     if snapshot.fault is not None:
         raise snapshot.fault
@@ -67,8 +67,8 @@ def _requested(store: Store, order_id: str, key: str, change: Callable[[Order | 
 
 
 def _pay(order: Order | None) -> Change:
-    """Return a change with everything that a commit can have: entry, payment, stock of two items, message and key."""
-    assert order is not None, "an order that was committed is missing in the snapshot"
+    """Return a change with an entry, payment, stock of two items, message and key."""
+    assert order is not None, "the snapshot must have the committed order"
     change = step(
         order,
         state="sent+paid",
@@ -82,12 +82,12 @@ def _pay(order: Order | None) -> Change:
 
 def _tick(order: Order | None) -> Change:
     """Return a change of several entries."""
-    assert order is not None, "an order that was committed is missing in the snapshot"
+    assert order is not None, "the snapshot must have the committed order"
     return step(order, state="sent+invoiced", entries=3, topics=["order.updated"], key=f"form {order.id}")
 
 
 def _seen(store: Store, order_id: str) -> tuple[Any, Any, list[_Shown], list[_Shown]]:
-    """Return all that there is of an order, and the stock."""
+    """Return all content of an order, and the stock."""
     try:
         order = exact((store.load(order_id), store.history(order_id)))
     except OrderNotFound:
@@ -100,10 +100,10 @@ def _seen(store: Store, order_id: str) -> tuple[Any, Any, list[_Shown], list[_Sh
 
 
 class FailingCommits(StoreHarness):
-    """Every call of a commit fails. Skipped if `boundary` is not given."""
+    """Tests in which every call of a commit fails. Skipped without `boundary`."""
 
-    def test_s4_a_creation_whose_calls_fail_is_made_once(self, durable_place: Path, how: Failing) -> None:
-        """An order that is created again under its key is there once."""
+    def test_s4_a_creation_with_failing_calls_is_committed_once(self, durable_place: Path, how: Failing) -> None:
+        """An order whose creation is repeated under its key is stored once."""
 
         def do(store: Store, order_id: str) -> None:
             key = f"create {order_id}"
@@ -115,8 +115,8 @@ class FailingCommits(StoreHarness):
             assert len(store.history(order_id)) == 1, "the repeated call must not add an entry"
             assert [one.id for one in store.find(ALL)].count(order_id) == 1
 
-    def test_s4_a_payment_whose_calls_fail_is_made_once(self, durable_place: Path, how: Failing) -> None:
-        """A repeated payment is one entry, one row of the ledger and one message, and takes its stock once."""
+    def test_s4_a_payment_with_failing_calls_is_committed_once(self, durable_place: Path, how: Failing) -> None:
+        """A repeated payment has one entry, one ledger row and one message, and takes its stock once."""
 
         def prepare(store: Store, order_id: str) -> None:
             store.commit(creation(order_id, total="20", lines=LINES))
@@ -126,17 +126,17 @@ class FailingCommits(StoreHarness):
 
         for store, order_id in self._failing(durable_place, how, do, prepare):
             do(store, order_id)
-            assert [entry.version for entry in store.history(order_id)] == [1, 2], "it must be done once"
+            assert [entry.version for entry in store.history(order_id)] == [1, 2], "the payment must have one entry"
             payments = store.load(order_id).payments
-            assert [str(payment.amount) for payment in payments] == ["20"], "the money came once"
+            assert [str(payment.amount) for payment in payments] == ["20"], "the payment must have one ledger row"
             told = [one.topic for one in store.messages() if one.order_id == order_id]
-            assert told == ["order.paid"], "one message for one payment"
+            assert told == ["order.paid"], "the payment must have one message"
             assert store.stock(["TEAPOT", "CUP"]) == {"TEAPOT": PIECES - 2, "CUP": PIECES - 1}, (
-                "S8: an order takes its pieces once, and with its commit"
+                "S8: an order takes its pieces once, in its commit"
             )
 
-    def test_s4_a_form_whose_calls_fail_is_saved_once(self, durable_place: Path, how: Failing) -> None:
-        """A repeated change of several entries has each entry once, and no more."""
+    def test_s4_a_form_with_failing_calls_is_saved_once(self, durable_place: Path, how: Failing) -> None:
+        """A repeated change of several entries stores each entry once."""
 
         def prepare(store: Store, order_id: str) -> None:
             store.commit(creation(order_id))
@@ -150,8 +150,8 @@ class FailingCommits(StoreHarness):
             assert store.load(order_id).statuses == {"sent", "invoiced"}
             assert sum(one.order_id == order_id for one in store.messages()) == 1
 
-    def test_s1_a_refused_commit_whose_calls_fail_leaves_nothing(self, durable_place: Path, how: Failing) -> None:
-        """If undoing a commit fails as well, nothing of it is there."""
+    def test_s1_a_refused_commit_with_failing_calls_leaves_nothing(self, durable_place: Path, how: Failing) -> None:
+        """If the rollback of a commit fails too, nothing is stored."""
 
         def prepare(store: Store, order_id: str) -> None:
             store.commit(creation(order_id))
@@ -166,8 +166,8 @@ class FailingCommits(StoreHarness):
             assert (store.load(order_id).currency, len(store.history(order_id))) == ("GBP", 1)
             assert not any(one.order_id == order_id for one in store.messages())
 
-    def test_s8_a_stock_setting_whose_calls_fail_is_whole(self, durable_place: Path, how: Failing) -> None:
-        """An item that was to be set has the old number or the new one. After the repeated call it has the new one."""
+    def test_s8_a_stock_setting_with_failing_calls_is_whole(self, durable_place: Path, how: Failing) -> None:
+        """The item has the old or the new number. After the repeated call it has the new one."""
 
         def do(store: Store, order_id: str) -> None:
             store.set_stock(order_id, 7)
@@ -180,15 +180,16 @@ class FailingCommits(StoreHarness):
     def _failing(
         self, place: Path, how: Failing, do: _Do, prepare: _Do = lambda store, order_id: None
     ) -> Iterator[tuple[Store, str]]:
-        """Yield for each call of an operation the store in which it failed, or another one, and the order's id.
+        """Yield, for each call of an operation, a store after its failure and the order's id.
 
-        The operation raises only errors of the store. After any except StoreUnavailable, nothing has changed.
+        The store is the one that failed or a new one. The operation may raise only errors of the store. After any error
+        except StoreUnavailable nothing may have changed.
 
         Args:
-            place: of the store.
-            how: its calls fail.
-            do: the operation.
-            prepare: comes before it.
+            place: the folder of the store.
+            how: the way in which calls fail.
+            do: runs the operation.
+            prepare: runs before it.
         """
         with self.opened(place) as store:
             _prepare(store)
@@ -197,7 +198,7 @@ class FailingCommits(StoreHarness):
             with self.boundary(do_nothing):
                 do(store, "counted")
             _forget(store, "counted")
-            assert do_nothing.count, "the operation makes calls that go through the boundary"
+            assert do_nothing.count, "the operation must make calls through the boundary"
             for number in range(1, 10 * do_nothing.count):
                 order_id = f"order {number}"
                 prepare(store, order_id)
@@ -210,11 +211,13 @@ class FailingCommits(StoreHarness):
                 if number % 2 or error is None:
                     after = _seen(store, order_id)
                     if error is not None and not isinstance(error, StoreUnavailable):
-                        assert after == before, f"{type(error).__name__} says that nothing has changed"
+                        assert after == before, f"nothing may have changed after {type(error).__name__}"
                     yield store, order_id
                     done = _seen(store, order_id)
-                    assert after in (before, done), "S1: if a call failed, all must be done, or nothing"
-                    assert after == done or error is not None, "nothing was raised, and not all was done"
+                    assert after in (before, done), (
+                        "S1: if a call failed, the operation must be complete or without effect"
+                    )
+                    assert after == done or error is not None, "an operation that returns must be complete"
                 with self.opened(place) as another:
                     yield another, order_id
                 yield store, order_id
@@ -224,11 +227,13 @@ class FailingCommits(StoreHarness):
 
 
 class Failures(FailingCommits):
-    """Every call of every operation fails."""
+    """Tests in which every call of every operation fails."""
 
     @pytest.mark.parametrize("doing", ["claim", "delivered", "retry later", "give up", "requeue"])
-    def test_s9_a_relay_whose_calls_fail_loses_no_message(self, durable_place: Path, doing: str, how: Failing) -> None:
-        """What was asked for a message is done or not. No message is lost or doubled, and no attempt counted twice."""
+    def test_s9_a_relay_with_failing_calls_loses_no_message(
+        self, durable_place: Path, doing: str, how: Failing
+    ) -> None:
+        """An operation on a message happens or does not. No message is lost or doubled. No attempt counts twice."""
         first: dict[str, Message] = {}
 
         def prepare(store: Store, order_id: str) -> None:
@@ -262,8 +267,8 @@ class Failures(FailingCommits):
             shown = [[(one.removeprefix(f"{order_id}#"), tries) for one, tries in some] for some in found]
             assert tuple(shown) == after[doing]
 
-    def test_s1_a_removal_whose_calls_fail_is_whole(self, durable_place: Path, how: Failing) -> None:
-        """An order whose removal failed is there or gone, with all of it. After the repeated call it is gone."""
+    def test_s1_a_removal_with_failing_calls_is_whole(self, durable_place: Path, how: Failing) -> None:
+        """An order whose removal failed is whole or absent. After the repeated call it is absent."""
 
         def prepare(store: Store, order_id: str) -> None:
             store.commit(creation(order_id, topics=["order.updated"], key=f"key {order_id}"))
@@ -278,8 +283,8 @@ class Failures(FailingCommits):
             levels = dict.fromkeys(("TEAPOT", "CUP"), StockLevel(PIECES))
             assert _seen(store, order_id) == (None, levels, [], [])
 
-    def test_s1_an_erasure_whose_calls_fail_is_whole(self, durable_place: Path, how: Failing) -> None:
-        """An order whose erasure failed is blank or untouched. After the repeated call and scrub no byte is left."""
+    def test_s1_an_erasure_with_failing_calls_is_whole(self, durable_place: Path, how: Failing) -> None:
+        """An order whose erasure failed is blank or unchanged. After the repeated call and a scrub no byte is left."""
 
         def prepare(store: Store, order_id: str) -> None:
             store.commit(creation(order_id, customer=PERSONAL, topics=["order.updated"], key=f"key {order_id}"))
@@ -300,8 +305,8 @@ class Failures(FailingCommits):
             if self.local_disk and self.scrubs:
                 assert files_with(durable_place, PERSONAL) == []
 
-    def test_s10_an_answer_whose_calls_fail_is_right_or_an_error(self, durable_place: Path, how: Failing) -> None:
-        """If a store cannot read an order, item or key, it does not answer that there is none."""
+    def test_s10_a_read_with_failing_calls_is_right_or_raises(self, durable_place: Path, how: Failing) -> None:
+        """If a store cannot read an order, item or key, it does not report it as missing."""
         with self.opened(durable_place) as store:
             _prepare(store)
             for order_id in ("1001", "1002"):
@@ -326,13 +331,13 @@ class Failures(FailingCommits):
                     answers: list[object] = []
                     with self.boundary(calls):
                         error = _tried(lambda: answers.append(ask()))  # noqa: B023 - called at once
-                    assert error is not None or answers == [answer], f"call {number} failed, and the answer is wrong"
-                    assert ask() == answer, "the store must answer again"
+                    assert error is not None or answers == [answer], f"call {number} failed, and the result is wrong"
+                    assert ask() == answer, "the store must work again"
                     if not calls.failed:
                         break
 
-    def test_s3_an_opening_whose_calls_fail_harms_nothing(self, durable_place: Path, how: Failing) -> None:
-        """If a store, new or not, cannot be opened, it raises an error of its own, and can be opened later."""
+    def test_s3_an_opening_with_failing_calls_does_no_harm(self, durable_place: Path, how: Failing) -> None:
+        """If a new or used store cannot be opened, it raises an error of `order_fsm.errors` and opens later."""
         for number in count(1):
             place = durable_place / f"{number}"
             place.mkdir()
@@ -352,7 +357,7 @@ class Failures(FailingCommits):
 
 
 def _prepared(store: Store) -> list[tuple[object, ...]]:
-    """Return the answers to several needs, with their faults raised."""
+    """Return the snapshots of several needs. Raise their faults."""
     snapshots = store.prepare_many([Need("1001", "key 1002", ("CUP",)), Need("missing", "key 1001"), Need("1002")])
     for snapshot in snapshots:
         if snapshot.fault is not None:
@@ -366,7 +371,7 @@ def _prepare(store: Store) -> None:
 
 
 def _forget(store: Store, order_id: str) -> None:
-    """Leave the store as it was before an operation, so that the next round makes as many calls."""
+    """Restore the store from before an operation, so that the next round makes as many calls."""
     with suppress(OrderNotFound):
         store.remove(store.load(order_id))
     _prepare(store)

@@ -1,4 +1,4 @@
-"""S10: find and tally agree with the orders."""
+"""S10: `find` and `tally` agree with the orders."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOP = ("paid", "sent", "dispatched", "cancelled")
 
 
 def _shop(store: Store, dice: Random) -> Expected:
-    """Forty orders at a few moments, not created in the sequence of these, and what happened to them."""
+    """Return forty orders at a few times, not created in the sequence of these, and their changes."""
     expected = Expected()
     for number in dice.sample(range(40), 40):
         at = START + timedelta(microseconds=dice.choice([-1, 0, 1, 876544, 876545]))
@@ -65,7 +65,7 @@ def _shop(store: Store, dice: Random) -> Expected:
 
 
 def _queries() -> Iterator[Query]:
-    """Conditions on every status, on two, on customers and on money, alone and together."""
+    """Return queries on every status, on two statuses, on customers and on money, alone and combined."""
     whens = [When(), *(When(has={name}) for name in (*SHOP, "prepaid", "pre", "nothing"))]
     whens += [When(lacks={name}) for name in (*SHOP, "prepaid")]
     whens += [When(has={"sent"}, lacks={one}) for one in SHOP]
@@ -84,18 +84,18 @@ def _queries() -> Iterator[Query]:
 
 
 class Found(StoreHarness):
-    """Queries and sums."""
+    """Tests of queries and sums."""
 
     def test_s10_find_agrees_with_the_orders(self, store: Store) -> None:
-        """Every query gives the orders that a look at all of them gives, oldest first by (created_at, id)."""
+        """Every query returns the orders that a scan of all orders returns, oldest first by (created_at, id)."""
         expected = _shop(store, seeded("find"))
         for query in _queries():
             found, wanted = store.find(query), expected.find(query)
             assert [order.id for order in found] == [order.id for order in wanted], f"find is wrong for {query}"
-            assert found == wanted, "find must give the orders as they were last committed"
+            assert found == wanted, "find must return the orders of the last commits"
 
     def test_s10_pages_give_every_order_once(self, store: Store) -> None:
-        """Going on after the last order of a page gives every order once, for every query and size of page."""
+        """Pages return every order once, for every query and page size."""
         expected = _shop(store, seeded("pages"))
         conditions = [When(), When(has={"sent"}), When(lacks={"cancelled"}), When(has_any={"paid", "prepaid"})]
         marks = ((False, False), (True, False), (False, True), (True, True))
@@ -104,14 +104,14 @@ class Found(StoreHarness):
             pages: list[str] = []
             after: Cursor | None = None
             while page := store.find(query._replace(after=after)):
-                assert len(page) <= limit, "a page has at most `limit` orders"
+                assert len(page) <= limit, "a page must have at most `limit` orders"
                 pages += [order.id for order in page]
                 after = cursor_at(page[-1])
             wanted = [order.id for order in expected.find(query._replace(limit=1000))]
             assert pages == wanted, f"the pages of {query} lose or repeat orders"
 
     def test_s10_a_page_continues_after_an_order_that_no_longer_matches(self, store: Store) -> None:
-        """A cursor is a position among all orders, whether the query finds the order at that position or not."""
+        """A cursor is a position among all orders, even if the query does not match the order at that position."""
         expected = Expected()
         for number in range(6):
             committed(store, expected, creation(f"{number}", state="sent", at=moment(number), customer="ann"))
@@ -122,7 +122,7 @@ class Found(StoreHarness):
         assert store.find(Query(When(), customer="eve", after=cursor)) == []
 
     def test_s10_a_page_continues_after_an_order_that_was_removed(self, store: Store) -> None:
-        """A cursor stays valid if its order is gone, or never was: the orders behind its position follow."""
+        """A cursor stays valid if its order is removed or never existed. The orders after its position follow."""
         expected = Expected()
         for number in range(8):
             committed(store, expected, creation(f"{number}", state="sent", at=moment(number // 3), customer="ann"))
@@ -135,18 +135,20 @@ class Found(StoreHarness):
             assert store.find(query) == expected.find(query), f"find is wrong after {after}"
         assert [order.id for order in store.find(Query(When(), after=cursor))] == ["5", "6", "7"]
 
-    def test_s10_orders_of_one_moment_come_by_id(self, store: Store) -> None:
-        """Orders created at the same microsecond come by their ids, compared character by character."""
+    def test_s10_orders_of_one_moment_are_sorted_by_id(self, store: Store) -> None:
+        """Orders created in the same microsecond are sorted by id, compared by code point."""
         ids = ["10", "9", "1", "a", "B", "Z", "z", "\u00e9", "e\u0301", "\uffff", "\U00010000", "~", "a b", "a-b", "a"]
         expected = Expected()
         for order_id in seeded("ids").sample(sorted(set(ids)), len(set(ids))):
             committed(store, expected, creation(order_id))
         committed(store, expected, creation("first", at=START - timedelta(microseconds=1)))
         found = [order.id for order in store.find(Query(When()))]
-        assert found == ["first", *sorted(set(ids))], "ids are compared by code point, without regard to a language"
+        assert found == ["first", *sorted(set(ids))], (
+            "ids must be compared by code point, not by the rules of a language"
+        )
 
-    def test_s10_an_order_is_found_where_it_stands_now(self, store: Store) -> None:
-        """Each commit moves an order from what it was found by to what it is found by."""
+    def test_s10_an_order_is_found_by_its_current_state(self, store: Store) -> None:
+        """After each commit an order matches the queries for its new state and no longer those for its old one."""
         expected = Expected()
         committed(store, expected, creation("1001", customer="ann", total="10"), creation("1002", customer="ann"))
         life: list[tuple[str, list[tuple[PaymentKind, str]]]] = [
@@ -165,7 +167,7 @@ class Found(StoreHarness):
             assert set(store.tally(None)) == expected.tally(None), f"tally is wrong after {state}"
 
     def test_s10_an_amended_order_is_found_and_counted_as_amended(self, store: Store) -> None:
-        """Another customer, total, address, lines or data replace those that it was created with."""
+        """An amended customer, total, address, lines or data replace those of the creation."""
         expected = Expected()
         committed(store, expected, creation("1001", customer="ann", total="10", email="ann@example.com", lines=LINES))
         committed(store, expected, creation("1002", customer="ben", total="7"))
@@ -189,7 +191,7 @@ class Found(StoreHarness):
             assert store.find(Query(When(), refund_due=True)) == expected.find(Query(When(), refund_due=True))
         expected.check(store)
 
-    def test_s10_an_order_is_found_while_a_part_of_its_goods_is_shipped(self, store: Store) -> None:
+    def test_s10_a_partly_shipped_order_is_found(self, store: Store) -> None:
         """Shipments, amended lines, a cancellation and a recall change whether an order is part-dispatched."""
         expected = Expected()
         for order_id, customer in (("1001", "ann"), ("1002", None)):
@@ -227,8 +229,8 @@ class Found(StoreHarness):
         assert store.find(Query(When(), part_dispatched=True)) == []
         assert set(store.tally(None)) == expected.tally(None)
 
-    def test_s10_a_payment_leads_to_its_orders(self, store: Store) -> None:
-        """A reference finds the orders with a payment under it, oldest first, alone and with other conditions."""
+    def test_s10_a_payment_reference_finds_its_orders(self, store: Store) -> None:
+        """A reference finds the orders with its payments, oldest first, alone and with other conditions."""
         expected = Expected()
         names = ("ch_1", "CH_1", "ch_1 ", "ch_2", "ch/%2", "c_1", "\u00e9", "e\u0301", "0", "x" * 200)
         for number in range(12):
@@ -250,20 +252,22 @@ class Found(StoreHarness):
             assert store.find(query) == expected.find(query), f"find is wrong for {query}"
         assert [order.id for order in store.find(Query(When(), reference="ch_1"))] == ["10", "0"]
         after = Query(When(), after=cursor_at(expected.orders["10"]), reference="ch_1")
-        assert store.find(after) == expected.find(after), "a page of a reference continues after its cursor"
+        assert store.find(after) == expected.find(after), "a page of a reference must continue after its cursor"
         for query in (Query(When(), refund_due=True, reference="ch_1"), Query(When(), limit=1, reference="ch_1")):
             assert store.find(query) == expected.find(query), f"find is wrong for {query}"
         store.remove(expected.orders["0"])
         expected.remove("0")
         for name in ("ch_1", "second"):
             query = Query(When(), reference=name)
-            assert store.find(query) == expected.find(query), "a removed order is found by none of its payments"
+            assert store.find(query) == expected.find(query), "no payment reference may find a removed order"
         committed(store, expected, creation("0"))
-        assert store.find(Query(When(), reference="second")) == [], "a new order has no payment of a removed one"
-        assert list(store.faults()) == [], "a store that was not damaged has no fault"
+        assert store.find(Query(When(), reference="second")) == [], (
+            "a new order must not have the payments of a removed one"
+        )
+        assert list(store.faults()) == [], "an undamaged store must report no fault"
 
-    def test_s10_a_removed_order_is_found_no_more(self, store: Store) -> None:
-        """Every query, the sums and the pages are those of the orders that are left."""
+    def test_s10_a_removed_order_is_not_found(self, store: Store) -> None:
+        """All queries, sums and pages are those of the remaining orders."""
         expected = _shop(store, seeded("removed"))
         gone = [expected.orders[f"{number}"] for number in range(0, 40, 2)]
         for order in gone:
@@ -278,11 +282,11 @@ class Found(StoreHarness):
             assert store.find(query) == expected.find(query), "a cursor must stay valid after the removal of its order"
 
     def test_s10_tally_agrees_with_the_orders(self, store: Store) -> None:
-        """Numbers and sums by state, currency and refund due are those of the orders, for all and for each customer."""
-        assert store.tally(None) == [], "there is nothing to count yet"
+        """Numbers and sums by state, currency and refund due agree with the orders, for all and for each customer."""
+        assert store.tally(None) == [], "an empty store must have an empty tally"
         expected = _shop(store, seeded("tally"))
         for customer in (None, *CUSTOMERS, "nobody"):
             tally = store.tally(customer)
-            why = f"tally({customer!r}) must have one row for each group that has orders, and the sums of their totals"
+            why = f"tally({customer!r}) must have one row with the right sums for each group that has orders"
             assert set(tally) == expected.tally(customer), why
             assert len(tally) == len(set(tally)), why

@@ -1,4 +1,4 @@
-"""S1, S4 and S8 of changes that are committed together: each is whole or absent, and builds on those before it."""
+"""S1, S4 and S8 of `commit_all`: each change is whole or absent, and builds on those before it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from order_fsm.testing.store_contract.traffic import two_orders
 
 
 class Groups(StoreHarness):
-    """Several changes in one `commit_all`."""
+    """Tests of several changes in one `commit_all`."""
 
-    def test_s1_of_changes_that_are_committed_together_each_is_whole_or_absent(self, store: Store) -> None:
-        """One that is refused leaves nothing and undoes no other; a later one of an order finds the earlier one."""
+    def test_s1_each_change_of_a_group_is_whole_or_absent(self, store: Store) -> None:
+        """A refused change stores nothing and rolls back no other. A later change of an order sees the earlier one."""
         expected = two_orders(store)
         first = step(expected.orders["1001"], stock=[taken("CUP", 2)], topics=["order.updated"], key="first")
         other = expected.orders["1002"]
@@ -41,8 +41,8 @@ class Groups(StoreHarness):
         expected.check(store)
         assert store.commit_all([]) == []
 
-    def test_s1_changes_of_one_order_committed_together_build_on_each_other(self, store: Store) -> None:
-        """Several changes of one order in one `commit_all` are all there, without the one that is refused between."""
+    def test_s1_changes_of_one_order_in_a_group_build_on_each_other(self, store: Store) -> None:
+        """All changes of one order in one `commit_all` are stored, except the refused one between them."""
         expected = two_orders(store)
         first = step(expected.orders["1001"], topics=["order.updated"], key="first", payments=[("captured", "1.00")])
         stale = step(expected.orders["1001"], topics=["order.paid"], key="stale", stock=[taken("CUP", 1)])
@@ -57,7 +57,7 @@ class Groups(StoreHarness):
         consistent(store, "1001")
 
     def test_s2_changes_that_build_on_a_refused_one_are_conflicts(self, store: Store) -> None:
-        """Another change led the order to the version that they were decided on. They would overwrite it."""
+        """They expect a version that another change has led to. To store them would overwrite it."""
         expected = two_orders(store)
         order = expected.orders["1001"]
         first = step(order, payments=[("captured", "1.00")])
@@ -71,8 +71,8 @@ class Groups(StoreHarness):
         expected.refused += [first, second, third]
         expected.check(store)
 
-    def test_s8_a_strict_move_counts_what_earlier_changes_of_its_group_took(self, store: Store) -> None:
-        """Of changes committed together, each takes from what those before it left, and a refused one takes nothing."""
+    def test_s8_a_strict_move_counts_earlier_moves_of_its_group(self, store: Store) -> None:
+        """Each change of a group takes from the stock that earlier changes left. A refused change takes nothing."""
         expected = Expected()
         store.set_stock("CUP", 3)
         expected.stock["CUP"] = 3
@@ -86,7 +86,7 @@ class Groups(StoreHarness):
         errors = store.commit_all(changes)
         kinds = [type(error) for error in errors]
         wanted = [type(None), VersionConflict, type(None), VersionConflict, type(None), type(None)]
-        assert kinds == wanted, "a strict move must be checked against the outcome of the changes before it"
+        assert kinds == wanted, "a strict move must be checked against the stock after the changes before it"
         for change, error in zip(changes, errors, strict=True):
             if error is None:
                 expected.commit(change)
@@ -96,7 +96,7 @@ class Groups(StoreHarness):
         assert store.stock(["CUP"]) == {"CUP": 0}
 
     def test_s4_a_key_used_twice_in_one_group_commits_once(self, store: Store) -> None:
-        """Of changes committed together under one key, the first is there and the others are refused."""
+        """If several changes of a group have one key, the first is stored and the others are refused."""
         expected = two_orders(store)
         first = step(expected.orders["1001"], key="key", topics=["order.updated"])
         others = [

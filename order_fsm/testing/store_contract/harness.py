@@ -1,4 +1,4 @@
-"""The base of all parts of the contract: the factory that a test class gives, and the fixtures made from it."""
+"""The base of all parts of the contract: the factory of the test class, and the fixtures."""
 
 from __future__ import annotations
 
@@ -17,29 +17,30 @@ from order_fsm.testing.store_contract.calls import Calls, Failing
 from order_fsm.testing.store_contract.crews import Crew, Processes, Threads
 
 STRESS = "ORDER_FSM_STRESS"
-"""The environment variable that, set to 1, runs the long tests at full size."""
+"""The environment variable that runs the long tests at full size if it is 1."""
 
 _ROUNDS_PER_STORE = 10
-"""Every round compares the whole content, so a new store is made after this many."""
+"""A store is replaced after this many rounds, because every round compares its whole content."""
 
 
 def stressed() -> bool:
-    """Return whether the long tests run at full size: in CI, and before a release of a store."""
+    """Return whether the long tests run at full size, as in CI and before a release of a store."""
     return os.environ.get(STRESS, "0") not in {"", "0"}
 
 
 class StoreHarness:
-    """The factory of the store under test, and the fixtures made from it.
+    """The factory of the store under test, and the fixtures.
 
     Attributes:
-        durable: whether the store outlives its process. If not, the tests of S3 and of several processes are skipped.
+        durable: whether the content outlives the process. If not, the tests of S3 and of several processes are skipped.
         local_disk: whether the store keeps its content in files under `place`. If not (a server), the tests of full
             and read-only disks, of file descriptors and of forks are skipped.
-        scrubs: whether the store removes erased values from the files under `place`. If not, the tests of that are
+        scrubs: whether the store removes erased values from the files under `place`. If not, the tests of scrubs are
             skipped.
-        kill_rounds: how often a writing process is killed under stress. A tenth of it otherwise. Other processes are
+        kill_rounds: the number of kills of a writing process under stress. A tenth of it otherwise. Other processes are
             killed an eighth as often.
-        contention: how many changes each of eight workers makes on a few orders under stress. A fifth otherwise.
+        contention: the number of changes that each of eight workers makes on a few orders under stress. A fifth
+            otherwise.
     """
 
     durable: ClassVar[bool] = True
@@ -49,14 +50,16 @@ class StoreHarness:
     contention: ClassVar[int] = 25
 
     def make_store(self, place: Path) -> Store:
-        """Open the store that belongs to a folder. Your test class gives this method.
+        """Open the store of a folder. Implement this method in your test class.
 
         Args:
-            place: a folder of this test, empty at first. A durable store is opened there several times, also by several
-                processes at once, and must have the same content each time. A store on a server makes the name of
-                its database or schema from it.
+            place: a folder of this test, empty at first. Tests open a durable store there several times, also in
+                several processes at once. It must have the same content each time. A store on a server makes the name
+                of its database or schema from it.
         """
-        raise NotImplementedError("give your class make_store(self, place): it opens the store of that folder")
+        raise NotImplementedError(
+            "implement make_store(self, place) in your test class: it opens the store of that folder"
+        )
 
     def opened(self, place: Path) -> AbstractContextManager[Store]:
         """Open the store of a folder for a `with` block."""
@@ -65,21 +68,23 @@ class StoreHarness:
     def boundary(self, calls: Calls) -> AbstractContextManager[object]:
         """Route every call of the store to its disk or server through `calls.made` within a block.
 
-        Give this method to run the tests of failing calls. Without it they are skipped.
+        Implement this method to run the tests of failing calls. Without it they are skipped.
 
         Args:
             calls: counts the calls, and makes one or some of them fail.
         """
-        raise NotImplementedError(f"give your class boundary(self, calls) to make calls fail ({calls.how.value})")
+        raise NotImplementedError(
+            f"implement boundary(self, calls) in your test class to make calls fail ({calls.how.value})"
+        )
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run the tests of failing calls in every way in which calls fail, and those of several workers with each crew.
+        """Parametrize the tests of failing calls by way of failing, and those of workers by crew.
 
         A test that does not apply is skipped once, not once per way.
         """
         if "how" in metafunc.fixturenames:
             given = type(self).boundary is not StoreHarness.boundary
-            reason = "the test class has no boundary(self, calls), so the calls of this store cannot be made to fail"
+            reason = "the test class does not implement boundary(self, calls), so the calls of this store cannot fail"
             skipped = pytest.param(None, id="not given", marks=pytest.mark.skip(reason=reason))
             ways = [pytest.param(how, id=how.name.lower()) for how in Failing]
             metafunc.parametrize("how", ways if given else [skipped])
@@ -87,7 +92,7 @@ class StoreHarness:
             metafunc.parametrize("crew", ["threads", "processes"] if self.durable else ["threads"], indirect=True)
 
     def eras(self, place: Path, share: int = 1) -> Iterator[tuple[Path, range]]:
-        """Yield folders for new stores, one after the other, each with its rounds of kills.
+        """Yield folders for new stores, each with its rounds of kills.
 
         Args:
             place: a folder of this test.
@@ -102,34 +107,34 @@ class StoreHarness:
 
     @pytest.fixture
     def place(self, tmp_path: Path) -> Path:
-        """An empty folder for a store."""
+        """Return an empty folder for a store."""
         place = tmp_path / "store"
         place.mkdir()
         return place
 
     @pytest.fixture
     def durable_place(self, place: Path) -> Path:
-        """The same, for tests of content that outlives a process."""
+        """Return an empty folder for tests of content that outlives a process."""
         if not self.durable:
             pytest.skip("the content of this store ends with its process (durable = False)")
         return place
 
     @pytest.fixture
     def local_place(self, durable_place: Path) -> Path:
-        """The same, for tests of a local disk and its limits."""
+        """Return an empty folder for tests of a local disk and its limits."""
         if not self.local_disk:
             pytest.skip("this store is not on a local disk (local_disk = False)")
         return durable_place
 
     @pytest.fixture
     def store(self, place: Path) -> Iterator[Store]:
-        """A new store."""
+        """Open a new store."""
         with self.opened(place) as store:
             yield store
 
     @pytest.fixture
     def crew(self, request: pytest.FixtureRequest) -> Iterator[Crew]:
-        """Workers on a new store: threads or processes."""
+        """Return workers on a new store: threads or processes."""
         if request.param == "threads":
             with self.opened(request.getfixturevalue("place")) as store:
                 yield Threads(store)

@@ -1,4 +1,4 @@
-"""S3 in hosts that fork and have threads: a store that was opened before a fork works on in parent and children."""
+"""S3 in hosts that fork and have threads: a store opened before a fork works in parent and children."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from order_fsm.testing.store_contract.expected import ALL, consistent, record_un
 from order_fsm.testing.store_contract.harness import StoreHarness
 
 SHARED = ("shared 0", "shared 1")
-"""The orders that everybody changes."""
+"""The orders that all workers change."""
 
 PIECES = 10_000
-"""Of the item of which every other order takes one."""
+"""The first stock of the item. Every created order takes one piece."""
 
 CHILDREN = 4
 THREADS = 3
 TURNS = 2
-"""How many children end, one after the other."""
+"""The number of children that end, one after the other."""
 
 KILLED = (0.001, 0.012)
-"""Between how many seconds after its first answer a child is killed."""
+"""The range of seconds after its first answer in which a child is killed."""
 
 _Job = Callable[[str, Store, Connection], object]
-"""What a child does under a name."""
+"""The job of a child. It gets a name."""
 
 forks_with_threads = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 class Hosts(StoreHarness):
-    """Stores that were opened before a fork. Skipped if `durable` or `local_disk` is False."""
+    """Tests of stores opened before a fork. Skipped if `durable` or `local_disk` is False."""
 
     @forks_with_threads
     def test_s3_a_store_opened_before_a_fork_works_in_every_child(self, local_place: Path) -> None:
-        """Children that are forked while threads write, each with threads, change the same orders as their parent."""
+        """Children with threads, forked while threads write, change the same orders as their parent."""
         with self.opened(local_place) as store:
             _prepare(store)
             answered = Event()
@@ -71,7 +71,7 @@ class Hosts(StoreHarness):
                 return done
 
             crew = Threads(store)
-            # They have written before, so that the store has open whatever it needs for several of them.
+            # The threads have written before, so that the store has opened its resources for several threads.
             done = list(chain(*crew.run([partial(_serve, f"thread {number}") for number in range(THREADS)])))
             jobs: list[Callable[[Store], list[str]]] = [fork]
             jobs += [partial(write, f"parent {number}") for number in range(THREADS - 1)]
@@ -82,8 +82,8 @@ class Hosts(StoreHarness):
 
     @forks_with_threads
     @pytest.mark.parametrize("ending", ["leaves", "closes", "forks", "is killed"])
-    def test_s3_a_child_that_ends_takes_nothing_along(self, local_place: Path, ending: str) -> None:
-        """Whatever a child does in the end with the store that it was forked with, parent and siblings go on."""
+    def test_s3_a_child_that_ends_disturbs_no_other_process(self, local_place: Path, ending: str) -> None:
+        """A child may close its inherited store, exit or be killed. Parent and siblings continue."""
         ways: dict[str, _Job] = {"leaves": _leave, "closes": self._close, "forks": _fork_again, "is killed": _go_on}
         done: list[str] = []
         under_way: set[str] = set()
@@ -117,14 +117,14 @@ class Hosts(StoreHarness):
             _check(another, done, under_way)
 
     def _close(self, name: str, store: Store, pipe: Connection) -> None:
-        """Serve, close the store, and end as a process does that has nothing left to do."""
+        """Serve, close the store, and end normally."""
         done = _serve(name, store)
         store.close()
         pipe.send(done)
 
 
 def _forked(store: Store, job: Callable[[Store, Connection], object]) -> Worker[Store]:
-    """A child that works on the store that it inherits."""
+    """Fork a child that works on the inherited store."""
     return Worker(lambda: nullcontext(store), job)
 
 
@@ -135,7 +135,7 @@ def _prepare(store: Store) -> None:
 
 
 def _serve(name: str, store: Store, first: int = 0, pieces: int = 2) -> list[str]:
-    """Change an order that others change too, and make one, several times; gives what was done."""
+    """Change a shared order and create one, several times. Return the comments and ids."""
     done = [f"{name}, {number}" for number in range(first, first + pieces)]
     for number, what in enumerate(done, first):
         _comment(store, SHARED[number % len(SHARED)], what)
@@ -144,7 +144,7 @@ def _serve(name: str, store: Store, first: int = 0, pieces: int = 2) -> list[str
 
 
 def _comment(store: Store, order_id: str, what: str) -> None:
-    """Add an entry to an order, again after each conflict."""
+    """Add an entry to an order. Retry after each conflict."""
     while True:
         try:
             store.commit(step(store.load(order_id), comment=what, key=what))
@@ -154,55 +154,55 @@ def _comment(store: Store, order_id: str, what: str) -> None:
 
 
 def _serve_with_threads(name: str, store: Store, pipe: Connection) -> None:
-    """What a worker of a web server does: several requests at a time."""
+    """Serve several requests at a time, as a worker of a web server does."""
     jobs = [partial(_serve, f"{name}.{number}") for number in range(THREADS)]
     pipe.send(list(chain(*Threads(store).run(jobs))))
 
 
 def _serve_when_asked(store: Store, pipe: Connection) -> None:
-    """Serve each time a name is given, until the pipe is closed."""
+    """Serve for each received name, until the pipe is closed."""
     with suppress(EOFError):
         while True:
             pipe.send(_serve(pipe.recv(), store))
 
 
 def _leave(name: str, store: Store, pipe: Connection) -> None:
-    """Serve, and end with nothing put away."""
+    """Serve, and exit without closing the store."""
     pipe.send(_serve(name, store))
     os._exit(0)
 
 
 def _fork_again(name: str, store: Store, pipe: Connection) -> None:
-    """Serve, have a child of one's own do so, and serve on."""
+    """Serve, fork a child that serves, and serve again."""
     first = _serve(name, store)
     child = os.fork()
     if not child:
-        # It is nobody's to be waited for where it is stuck.
+        # The alarm ends a stuck grandchild, which no test can wait for.
         signal.alarm(int(crews.PATIENCE))
         _serve(name, store, 2)
         os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0, "a child of a child does not come to its end"
+    assert os.waitpid(child, 0)[1] == 0, "a grandchild did not end normally"
     pipe.send([*first, *(f"{name}, {number}" for number in (2, 3)), *_serve(name, store, 4)])
 
 
 def _go_on(name: str, store: Store, pipe: Connection) -> None:
-    """Serve on and on, and say so each time."""
+    """Serve repeatedly, and report each time."""
     for number in range(10_000):
         pipe.send(_serve(name, store, number, 1))
 
 
 def _check(store: Store, done: list[str], under_way: set[str] | None = None) -> None:
-    """See that a store holds all that was done, once, and nothing but what was under way beside it."""
+    """Check that a store has each change once, and no others except those in progress."""
     allowed = set(done) | (under_way or set())
     comments = Counter(entry.comment for order_id in SHARED for entry in consistent(store, order_id)[1:])
-    assert set(done) <= comments.keys() <= allowed, "changes of the orders that all change are lost"
-    assert set(comments.values()) == {1}, "a change is there twice"
+    assert set(done) <= comments.keys() <= allowed, "changes of the shared orders are lost"
+    assert set(comments.values()) == {1}, "a change is stored twice"
     made = {order.id for order in store.find(ALL)} - set(SHARED)
     assert set(done) <= made <= allowed, "orders are lost"
     levels = {"TEAPOT": StockLevel(PIECES - len(made), held=len(made))}
-    assert store.stock_levels(["TEAPOT"]) == levels, "S8: every order has taken one piece"
+    assert store.stock_levels(["TEAPOT"]) == levels, "S8: every order must take one piece"
     told = Counter(message.order_id for message in store.messages())
-    assert told == Counter(made), "S9: every order has its message"
+    assert told == Counter(made), "S9: every order must have its message"
     for what in done:
         record = record_under(store, what)
         assert record is not None, "S4: a key is lost"

@@ -1,4 +1,4 @@
-"""S1, S3 and S9 when processes are killed (SIGKILL) that work side by side, deliver messages, or open a store."""
+"""S1, S3 and S9 when processes are killed that write concurrently, deliver messages or open a store."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from order_fsm.testing.store_contract.harness import StoreHarness
 from order_fsm.testing.store_contract.traffic import is_there, next_change, settle, stocked
 
 SHARE = 8
-"""By how much fewer these kills are than those of `Crash`."""
+"""The number of kills of `Crash` per kill of these tests."""
 
 KILLED = (0.001, 0.012)
-"""Between how many seconds after its first answer a process is killed."""
+"""The range of seconds after its first answer in which a process is killed."""
 
 PREFIXES: tuple[str, ...] = ("ann", "bob", "eve")
-"""Whose orders several workers change, each their own; the stock is everybody's."""
+"""The prefixes of the workers. Each worker changes its own orders, and all share the stock."""
 
 
 def _write(expected: Expected, number: int, prefix: str, store: Store, pipe: Connection) -> None:
-    """Commit one change after the other under a prefix, and say so each time one has returned."""
+    """Commit one change after the other under a prefix, and report each one that has returned."""
     while True:
         committed(store, expected, next_change(expected, number, prefix))
         number += 1
@@ -35,7 +35,7 @@ def _write(expected: Expected, number: int, prefix: str, store: Store, pipe: Con
 
 
 def _relay(mailbox: _Mailbox, number: int, store: Store, pipe: Connection) -> None:
-    """Do one thing after the other with the messages of an outbox, and say so each time one has returned."""
+    """Change one message of an outbox after the other, and report each call that has returned."""
     while mailbox.waiting:
         doing, message_id = mailbox.next(number)
         if doing == "requeue":
@@ -45,11 +45,11 @@ def _relay(mailbox: _Mailbox, number: int, store: Store, pipe: Connection) -> No
         mailbox.do(doing, message_id)
         number += 1
         pipe.send(number)
-    pipe.recv()  # It waits to be killed.
+    pipe.recv()  # Wait for the kill.
 
 
 def _repeat(mailbox: _Mailbox, number: int, store: Store) -> None:
-    """Do what was under way when its process died, unless it is done: a server may still work on it."""
+    """Repeat an operation that was in progress when its process died, unless it is done. A server may still run it."""
     doing, message_id = mailbox.next(number)
     dead = [one for one in store.dead_letters(ALL.limit) if one.id == message_id]
     if doing == "requeue":
@@ -74,11 +74,11 @@ def _found(messages: list[Message], message_id: str) -> Message:
 
 
 class _Mailbox:
-    """The content that an outbox must have, of one message per order.
+    """The content that an outbox must have, with one message per order.
 
     Attributes:
         waiting: the number of failed deliveries of each undelivered message, by id.
-        dead: the same of dead letters.
+        dead: the number of failed deliveries of each dead letter, by id.
     """
 
     def __init__(self, messages: list[Message]) -> None:
@@ -86,7 +86,7 @@ class _Mailbox:
         self.dead: dict[str, int] = {}
 
     def next(self, number: int) -> tuple[str, str]:
-        """Return what to do next, and with which message: drawn by a number, the same in every process."""
+        """Return the next operation and its message. A number seeds the choice, so all processes agree."""
         dice = seeded(f"relay {number}")
         doing = dice.choice(["delivered", "retry later", "give up", "requeue"])
         if doing == "requeue" and self.dead:
@@ -94,7 +94,7 @@ class _Mailbox:
         return "retry later" if doing == "requeue" else doing, dice.choice(sorted(self.waiting))
 
     def do(self, doing: str, message_id: str) -> None:
-        """Note what was done."""
+        """Record an operation."""
         if doing == "requeue":
             del self.dead[message_id]
             self.waiting[message_id] = 0
@@ -106,17 +106,17 @@ class _Mailbox:
             self.dead[message_id] = attempts + 1
 
     def held_by(self, store: Store) -> bool:
-        """Return whether an outbox has this content."""
+        """Return whether an outbox has the content."""
         waiting = {message.id: message.attempts for message in store.claim(LATE, LATE, ALL.limit)}
         dead = {message.id: message.attempts for message in store.dead_letters(ALL.limit)}
         return (waiting, dead) == (self.waiting, self.dead)
 
 
 class Kills(StoreHarness):
-    """Killed processes that do more than to write alone. Skipped if `durable` is False."""
+    """Tests of killed workers, openers and relays. Skipped if `durable` is False."""
 
     def test_s3_killed_workers_lose_nothing(self, durable_place: Path) -> None:
-        """Of several processes that write at once, each killed at a moment of its own, all that was said is there."""
+        """After kills of several writing processes at different times, the store has all reported changes."""
         for opened, rounds in self._stores(durable_place):
             with opened() as store:
                 expected = stocked(store)
@@ -153,8 +153,8 @@ class Kills(StoreHarness):
                             expected.refused.append(under_way)
                     expected.check(store, after_kill=True)
 
-    def test_s3_a_process_killed_as_it_opens_loses_nothing(self, durable_place: Path) -> None:
-        """Neither one that opens a new store, nor one that finds what a killed process has left, does any harm."""
+    def test_s3_a_process_killed_while_opening_loses_nothing(self, durable_place: Path) -> None:
+        """The process may open a new store, or recover the store of a killed process."""
         for opened, rounds in self._stores(durable_place):
             slowest = 0.0
             expected: Expected | None = None
@@ -193,7 +193,7 @@ class Kills(StoreHarness):
                     expected.check(store, after_kill=True)
 
     def test_s9_a_killed_relay_loses_no_message(self, durable_place: Path) -> None:
-        """Each message that a killed relay delivered, postponed, gave up or requeued is so. The others stay."""
+        """Messages that a killed relay delivered, postponed, gave up or requeued stay so. The others are unchanged."""
         for opened, rounds in self._stores(durable_place):
             number = 0
             for turn in rounds:
@@ -215,16 +215,16 @@ class Kills(StoreHarness):
                     if not self.local_disk and mailbox.waiting:
                         _repeat(mailbox, number, store)
                     if not mailbox.held_by(store):
-                        assert mailbox.waiting, "the outbox must be empty: all was delivered or given up"
+                        assert mailbox.waiting, "the outbox must be empty after all messages were delivered or given up"
                         mailbox.do(*mailbox.next(number))
                         assert mailbox.held_by(store), (
-                            "the outbox must be as the calls that returned have left it, or the one under way as well"
+                            "the outbox must match the calls that returned, with or without the one in progress"
                         )
                     for message in store.dead_letters(ALL.limit):
                         store.requeue(message)
                     drained(store)
 
     def _stores(self, place: Path) -> Iterator[tuple[Opened, range]]:
-        """New stores, and the rounds for each."""
+        """Yield new stores, and the rounds for each."""
         for era, rounds in self.eras(place, SHARE):
             yield partial(self.opened, era), rounds

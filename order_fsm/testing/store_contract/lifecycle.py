@@ -1,4 +1,4 @@
-"""S3 and S10 of what a store is asked outside of commits: to close, and to list what it has."""
+"""S3 and S10 of a store without commits: closing it, and listing its content."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from order_fsm.testing.store_contract.harness import StoreHarness
 
 
 class Lifecycle(StoreHarness):
-    """Closing and inspecting a store."""
+    """Tests of closing and listing."""
 
     def test_s3_a_closed_store_raises_store_unavailable(self, place: Path) -> None:
-        """Every method of a closed store says that it cannot be used. Closing it again does nothing."""
+        """Every method of a closed store raises StoreUnavailable. Closing it again does nothing."""
         store = self.make_store(place)
         change = creation(topics=["order.updated"])
         order = order_of(change)
@@ -54,7 +54,7 @@ class Lifecycle(StoreHarness):
         store.close()
 
     def test_s3_a_store_is_closed_at_the_end_of_its_block(self, place: Path) -> None:
-        """A `with` block gives the store itself, and closes it, also if the block raises."""
+        """A `with` block returns the store itself. It closes the store even if the block raises."""
         made = self.make_store(place)
 
         def fail() -> None:
@@ -68,8 +68,8 @@ class Lifecycle(StoreHarness):
         with pytest.raises(StoreUnavailable):
             made.load("1001")
 
-    def test_s10_ids_and_messages_are_listed_whole_while_orders_change(self, store: Store) -> None:
-        """An order that is there all the time is listed once, whatever is created or removed during the listing."""
+    def test_s10_listings_are_complete_while_orders_change(self, store: Store) -> None:
+        """A listing returns every lasting order once, even if others are created or removed during it."""
         expected = Expected()
         for number in range(20):
             committed(store, expected, creation(f"{number}", topics=["order.updated"]))
@@ -82,7 +82,7 @@ class Lifecycle(StoreHarness):
         listed += ids
         waiting += [message.order_id for message in messages]
         kept = {f"{number}" for number in range(20) if number % 4}
-        assert kept <= set(listed), "an order that is there all the time must be listed"
+        assert kept <= set(listed), "an order that exists during the whole listing must be listed"
         assert len(listed) == len(set(listed)), "an order must be listed once"
-        assert kept <= set(waiting), "a message that waits all the time must be listed"
+        assert kept <= set(waiting), "a message that waits during the whole listing must be listed"
         assert len(waiting) == len(set(waiting)), "a message must be listed once"

@@ -1,7 +1,7 @@
-"""What a store can run out of, for one process alone: room on a disk, leave to write there, file descriptors.
+"""Limits for one process: disk space, write permission, file descriptors.
 
-Disks are mounted in memory, in a mount namespace of the process (Linux): nobody else sees them, and they go with it
-however it ends. That takes a privileged user, or a system on which others may make namespaces of their own.
+Disks are mounted in memory, in a mount namespace of the process (Linux). No other process sees them, and they vanish
+when the process ends. This needs a privileged user, or a system that allows user namespaces.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _GOING_ON = "going on"
 
 
 class Limit:
-    """Something that a process can be short of, in a folder.
+    """A limit in a folder.
 
     Attributes:
-        needs: the permission that its user needs, for the reason of a skip.
+        needs: the permission that the user needs, as the reason of a skip.
         place: an empty folder under the limit.
     """
 
@@ -47,7 +47,7 @@ class Limit:
         """Prepare the limit.
 
         Raises:
-            OSError: if the user may not.
+            OSError: if the user does not have the permission.
         """
         self.place = folder
 
@@ -56,16 +56,16 @@ D = TypeVar("D", bound=Limit)
 
 
 def apart(kind: type[D], folder: Path, job: Callable[[D], Iterator[object]]) -> None:
-    """Work on a disk in a process of its own, so that nobody else is short of what that one is.
+    """Run a job under a limit in a separate process.
 
     Args:
-        kind: makes the disk.
-        folder: where.
-        job: does it, one step after the other.
+        kind: creates the limit.
+        folder: the folder of the limit.
+        job: runs one step after the other.
 
     Raises:
-        pytest.skip.Exception: the system does not let this user make such a disk.
-        pytest.fail.Exception: the job raised, or a step does not come to its end.
+        pytest.skip.Exception: if the system does not allow this user to create the limit.
+        pytest.fail.Exception: if the job raises or a step gets stuck.
     """
 
     def work(_: None, pipe: Connection) -> None:
@@ -89,11 +89,11 @@ def apart(kind: type[D], folder: Path, job: Callable[[D], Iterator[object]]) -> 
 
 
 class SmallFiles(Limit):
-    """No file may grow beyond a size (RLIMIT_FSIZE): what is written up to there is there, torn off.
+    """A limit of the file size (RLIMIT_FSIZE). A write beyond it is torn.
 
     Attributes:
-        readable: whether all that is there can be read without room. Here it may not be: a reader of SQLite's must have
-            a file of 32 KB.
+        readable: whether reads must work without free space. Here they may fail, because a SQLite reader needs a file
+            of 32 KB.
     """
 
     needs = "limit the size of files"
@@ -105,18 +105,18 @@ class SmallFiles(Limit):
         _wait_for_no_flush(folder)
 
     def used(self) -> int:
-        """The size of the largest file."""
+        """Return the size of the largest file."""
         return max((path.stat().st_size for path in self.place.rglob("*")), default=0)
 
     @contextmanager
     def only(self, room: int) -> Iterator[None]:
-        """Let no file grow beyond so many bytes. Python ignores the signal that comes with the error."""
+        """Let no file grow beyond a number of bytes. Python ignores the signal that comes with the error."""
         with _limit(resource.RLIMIT_FSIZE, room):
             yield
 
 
 class _SmallDisk(Limit):
-    """A disk in memory, with what fills it up beside the stores."""
+    """A disk in memory with a folder for ballast next to the stores."""
 
     needs = "mount a small disk"
 
@@ -133,13 +133,13 @@ class FewBlocks(_SmallDisk):
     """A small disk on which blocks run out."""
 
     def used(self) -> int:
-        """How many blocks are in use."""
+        """Return the number of used blocks."""
         disk = os.statvfs(self.place)
         return disk.f_blocks - disk.f_bfree
 
     @contextmanager
     def only(self, room: int) -> Iterator[None]:
-        """Leave so many blocks."""
+        """Leave a number of blocks free."""
         disk = os.statvfs(self.place)
         size = (disk.f_bfree - room) * disk.f_frsize
         with self._ballast.open("wb") as ballast:
@@ -151,16 +151,16 @@ class FewBlocks(_SmallDisk):
 
 
 class FewFiles(_SmallDisk):
-    """A small disk with room in blocks, on which the number of files runs out."""
+    """A small disk with free blocks, on which the number of files runs out."""
 
     def used(self) -> int:
-        """How many files and folders there are."""
+        """Return the number of files and folders."""
         disk = os.statvfs(self.place)
         return disk.f_files - disk.f_ffree
 
     @contextmanager
     def only(self, room: int) -> Iterator[None]:
-        """Leave so many files."""
+        """Leave a number of files free."""
         self._ballast.mkdir()
         for number in range(os.statvfs(self.place).f_ffree - room):
             (self._ballast / f"{number}").touch()
@@ -181,10 +181,10 @@ class ReadOnlyMount(Limit):
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """Let nobody write.
+        """Make the disk read-only.
 
         Raises:
-            OSError: somebody has a file open to write to it.
+            OSError: if a file is open for writing.
         """
         _mount(b"none", self.place, _REMOUNT | _READ_ONLY)
         try:
@@ -194,7 +194,7 @@ class ReadOnlyMount(Limit):
 
 
 class NoPermission(Limit):
-    """A folder that its owner has no leave to write to within a block."""
+    """A folder to which its owner may not write within a block."""
 
     needs = "give up its privileges"
 
@@ -205,7 +205,7 @@ class NoPermission(Limit):
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """Take the leave to write away from all that is there, and give it back."""
+        """Remove the write permission of all files and folders, and restore it afterwards."""
         paths = [self.place, *self.place.rglob("*")]
         modes = {path: path.stat().st_mode for path in paths}
         for path, mode in modes.items():
@@ -218,7 +218,7 @@ class NoPermission(Limit):
 
 
 class FewDescriptors(Limit):
-    """Few files can be opened (RLIMIT_NOFILE)."""
+    """A limit of open files (RLIMIT_NOFILE)."""
 
     needs = "limit its open files"
 
@@ -228,7 +228,7 @@ class FewDescriptors(Limit):
 
     @contextmanager
     def only(self, room: int) -> Iterator[None]:
-        """Let just so many files be opened beside those that are open."""
+        """Allow a number of files to be opened in addition to the open ones."""
         taken = open_descriptors()
         unused = (number for number in count() if number not in taken)
         with _limit(resource.RLIMIT_NOFILE, next(islice(unused, room, None))):
@@ -236,11 +236,11 @@ class FewDescriptors(Limit):
 
 
 def open_descriptors() -> set[int]:
-    """The numbers of the files that this process has open."""
-    # An error that a test keeps refers to the frames that raised it, and they to their files and to the error.
+    """Return the numbers of the open files of this process."""
+    # A kept exception and its frames are a cycle that holds open files until the collector runs.
     gc.collect()
     found = {int(name) for name in os.listdir("/dev/fd")}
-    # One of them was that of the list.
+    # The listing itself opened one of them.
     return {number for number in found if _is_open(number)}
 
 
@@ -263,18 +263,18 @@ def _limit(what: int, number: int) -> Iterator[None]:
 
 
 def _wait_for_no_flush(folder: Path) -> None:
-    """Have a folder on a disk in memory, where that can be done."""
+    """Mount a folder in memory if the system allows it, so that flushes are fast."""
     with suppress(OSError):
         _mount_memory(folder)
 
 
 def _mount_memory(folder: Path) -> None:
-    """Mount an empty disk of 8 MB and 300 files, for this process and its children alone."""
+    """Mount an empty disk of 8 MB and 300 files for this process and its children."""
     user, group = os.getuid(), os.getgid()
     try:
         _system("unshare", _NEW_MOUNTS)
     except PermissionError:
-        # In a namespace of its own every user may mount.
+        # Every user may mount in a user namespace.
         _system("unshare", _NEW_MOUNTS | _NEW_USERS)
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
@@ -288,7 +288,7 @@ def _mount(kind: bytes, folder: Path, flags: int, options: bytes | None = None) 
 
 
 def _obey_permissions() -> None:
-    """Have a process refused what its files do not permit, if its user is privileged, here or in a namespace."""
+    """Make file permissions effective for a process whose user is privileged, here or in a namespace."""
     if sys.platform != "linux" and os.geteuid():
         return
     header = (ctypes.c_uint32 * 2)(_CAPABILITIES, 0)
@@ -299,10 +299,10 @@ def _obey_permissions() -> None:
 
 
 def _system(name: str, *given: Any) -> None:
-    """Make a call to the system that Python does not offer.
+    """Make a system call that Python does not have.
 
     Raises:
-        OSError: it is refused, or this is not Linux.
+        OSError: if the call fails or the system is not Linux.
     """
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

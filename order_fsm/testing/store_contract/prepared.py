@@ -1,4 +1,4 @@
-"""S2 and S7 of `prepare_many`: what a change is decided on is what the store has."""
+"""S2 and S7 of `prepare_many`: a decision reads the current content of the store."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from order_fsm.testing.store_contract.traffic import two_orders
 
 
 class Prepared(StoreHarness):
-    """Snapshots before a decision."""
+    """Tests of snapshots."""
 
-    def test_s7_prepare_many_answers_every_need_in_its_place(self, store: Store) -> None:
-        """Order, record and stock come in one call: several needs, some of one order, some of what is not there."""
+    def test_s7_prepare_many_returns_a_snapshot_for_every_need(self, store: Store) -> None:
+        """One call returns orders, records and stock. Several needs may share an order, or name missing ones."""
         expected = two_orders(store)
         committed(store, expected, creation("1003", lines=[Line("CUP", 1), Line("CUP", 2), Line("NOT TRACKED", 1)]))
         needs = [
@@ -29,7 +29,7 @@ class Prepared(StoreHarness):
             Need(None),
         ]
         snapshots = store.prepare_many(needs)
-        assert len(snapshots) == len(needs), "each need has one snapshot"
+        assert len(snapshots) == len(needs), "each need must have one snapshot"
         for need, snapshot in zip(needs, snapshots, strict=True):
             order = None if need.order_id is None else expected.orders.get(need.order_id)
             assert exact(snapshot.order) == exact(order), f"the order is wrong for {need}"
@@ -39,12 +39,12 @@ class Prepared(StoreHarness):
             wanted = {sku: expected.stock[sku] for sku in lines | set(need.skus) if sku in expected.stock}
             assert {sku: snapshot.stock.get(sku) for sku in wanted} == wanted, f"the stock is wrong for {need}"
             right = expected.stock.items() >= dict(snapshot.stock).items()
-            assert right, f"the stock of {need} has a wrong number, or an item that is not tracked"
+            assert right, f"the stock of {need} has a wrong number or an untracked item"
             assert snapshot.fault is None
         assert store.prepare_many([]) == []
 
     def test_s2_prepare_many_shows_the_last_commit(self, store: Store) -> None:
-        """After each commit, stock setting and removal its snapshots are those of the store as it then is."""
+        """After each commit, stock setting and removal the snapshots have the new content."""
         expected = two_orders(store)
         for number in range(5):
             change = step(expected.orders["1001"], stock=[taken("TEAPOT", 1)], key=f"key {number}")

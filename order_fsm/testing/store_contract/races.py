@@ -1,4 +1,4 @@
-"""S2, S4, S5, S8, S9 and S10 when several threads, or several processes, work on one store at once."""
+"""S2, S4, S5, S8, S9 and S10 when several threads or processes use one store at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COMMITTED = "committed"
 
 
 def _tried(store: Store, change: Change) -> str:
-    """What came of a commit: `COMMITTED`, or the name of the error."""
+    """Return the result of a commit: `COMMITTED`, or the name of the error."""
     return _outcome(lambda: store.commit(change))
 
 
@@ -36,17 +36,17 @@ def _outcome(call: Callable[[], object]) -> str:
 
 
 def _retried(store: Store, order_id: str, change: Callable[[Order], Change]) -> str:
-    """What came of load, change and commit, again as often as somebody else was first."""
+    """Return the result of load, change and commit, retried after each conflict."""
     while (outcome := _tried(store, change(store.load(order_id)))) == VersionConflict.__name__:
         pass
     return outcome
 
 
 class Races(StoreHarness):
-    """Many at once."""
+    """Tests of concurrent workers."""
 
     def test_s2_every_version_has_one_winner(self, crew: Crew) -> None:
-        """Where all workers commit from every version, each version is won once, and the others raise."""
+        """If all workers commit from every version, one wins each version and the others raise."""
         versions = 25
         with crew.opened() as store:
             store.commit(creation())
@@ -67,14 +67,14 @@ class Races(StoreHarness):
             told = list(store.messages())
         for version in range(versions):
             won = [name for name, of_name in zip(names, outcomes, strict=True) if of_name[version] == COMMITTED]
-            assert len(won) == 1, f"version {version + 1} was won by {won}: compare and write under one lock"
-            assert winners[version] == won[0], "the entry must be the winner's"
+            assert len(won) == 1, f"{won} won version {version + 1}: compare and write under one lock"
+            assert winners[version] == won[0], "the winner's entry must be stored"
         lost = Counter(outcome for of_name in outcomes for outcome in of_name)
         assert lost == {COMMITTED: versions, "VersionConflict": versions * (crew.size - 1)}
-        assert len(told) == versions, "those who lost must leave no message"
+        assert len(told) == versions, "the losers must store no message"
 
     def test_s2_an_order_is_created_once(self, crew: Crew) -> None:
-        """Where all workers create the same orders, each order is one worker's, and the others raise OrderExists."""
+        """If all workers create the same orders, one creates each order and the others raise OrderExists."""
         ids = [f"order {number}" for number in range(15)]
 
         def work(name: str, store: Store) -> list[str]:
@@ -85,10 +85,10 @@ class Races(StoreHarness):
         with crew.opened() as store:
             for number, order_id in enumerate(ids):
                 won = [name for name, of_name in zip(names, outcomes, strict=True) if of_name[number] == COMMITTED]
-                assert won == [store.load(order_id).customer], f"{order_id!r} was created by {won}, it must be by one"
+                assert won == [store.load(order_id).customer], f"{won} created {order_id!r}: one worker must"
 
     def test_s4_one_key_commits_once_on_different_orders(self, crew: Crew) -> None:
-        """Where all workers use one key, each on an order of its own, one commits and nothing is left of the others."""
+        """If all workers use one key on different orders, one commits and the others store nothing."""
         keys = [f"key {number}" for number in range(15)]
 
         def work(name: str, store: Store) -> list[str]:
@@ -99,15 +99,15 @@ class Races(StoreHarness):
         with crew.opened() as store:
             for number, key in enumerate(keys):
                 won = [name for name, of_name in zip(names, outcomes, strict=True) if of_name[number] == COMMITTED]
-                assert len(won) == 1, f"{key!r} was committed by {won}: check and record a key under one lock"
+                assert len(won) == 1, f"{won} committed {key!r}: check and record a key under one lock"
                 record = record_under(store, key)
                 assert record is not None
-                assert record.order_id == f"{won[0]} {key}", "the record must name the order that was committed"
-            assert len(store.find(ALL)) == len(keys), "those who lost must leave no order"
-            assert len(list(store.messages())) == len(keys), "nor a message"
+                assert record.order_id == f"{won[0]} {key}", "the record must name the committed order"
+            assert len(store.find(ALL)) == len(keys), "the losers must store no order"
+            assert len(list(store.messages())) == len(keys), "the losers must store no message"
 
     def test_s4_one_key_commits_once_on_one_order(self, crew: Crew) -> None:
-        """Where all workers make one change under one key, it is there once, and the others raise KeyReused."""
+        """If all workers make one change under one key, it is stored once and the others raise KeyReused."""
         rounds = 15
         with crew.opened() as store:
             store.commit(creation())
@@ -118,11 +118,11 @@ class Races(StoreHarness):
         outcomes = Counter(chain(*crew.run([work] * crew.size)))
         with crew.opened() as store:
             keys = [entry.key for entry in consistent(store, "1001")[1:]]
-        assert keys == [f"key {number}" for number in range(rounds)], "each key must be in the history once"
+        assert keys == [f"key {number}" for number in range(rounds)], "the history must have each key once"
         assert outcomes == {COMMITTED: rounds, "KeyReused": rounds * (crew.size - 1)}
 
-    def test_s4_a_redelivery_gives_the_first_receipt(self, crew: Crew) -> None:
-        """Where a callback is delivered to all workers at once, one records it and all answer with the same entry."""
+    def test_s4_a_redelivery_returns_the_first_receipt(self, crew: Crew) -> None:
+        """If all workers get one callback at once, one records it and all return the same entry."""
         rounds = 8
         with crew.opened() as store:
             for number in range(rounds):
@@ -138,15 +138,15 @@ class Races(StoreHarness):
         answers = crew.run([work] * crew.size)
         for receipts in zip(*answers, strict=True):
             assert sum(not duplicate for duplicate, _, _ in receipts) == 1, (
-                "one delivery is the first, the others repeat"
+                "one delivery must be the first, and the others duplicates"
             )
-            assert all(receipt[1:] == receipts[0][1:] for receipt in receipts), "all must see the first receipt"
+            assert all(receipt[1:] == receipts[0][1:] for receipt in receipts), "all must return the first receipt"
         with crew.opened() as store:
             for number in range(rounds):
-                assert len(store.load(f"order {number}").payments) == 1, "the money was captured once"
+                assert len(store.load(f"order {number}").payments) == 1, "the money must be captured once"
 
-    def test_s5_versions_are_dense_whoever_commits(self, crew: Crew) -> None:
-        """Where all workers change one order, again after each conflict, every change is there, densely."""
+    def test_s5_versions_are_dense_when_many_commit(self, crew: Crew) -> None:
+        """If all workers change one order and retry after conflicts, every change is stored and versions are dense."""
         each = 10
         with crew.opened() as store:
             store.commit(creation())
@@ -177,10 +177,10 @@ class Races(StoreHarness):
         assert outcomes == {COMMITTED: 10, "VersionConflict": 10}, "check and take stock under one lock"
         with crew.opened() as store:
             assert store.stock_levels(["TEAPOT"]) == {"TEAPOT": StockLevel(0, held=10)}
-            assert len(store.find(ALL)) == 10, "those who got no piece must leave no order"
+            assert len(store.find(ALL)) == 10, "a worker without a piece must store no order"
 
-    def test_s8_a_number_is_replaced_by_one_of_those_who_expect_it(self, crew: Crew) -> None:
-        """All workers have read the same number. One of them replaces it, and the others raise VersionConflict."""
+    def test_s8_an_expected_stock_number_is_replaced_once(self, crew: Crew) -> None:
+        """All workers read the same number. One replaces it, and the others raise VersionConflict."""
         turns = 25
         with crew.opened() as store:
             store.set_stock("TEAPOT", 0)
@@ -196,8 +196,8 @@ class Races(StoreHarness):
         with crew.opened() as store:
             assert store.stock(["TEAPOT"]) == {"TEAPOT": turns}
 
-    def test_s8_moves_of_several_items_do_not_wait_for_each_other_for_ever(self, crew: Crew) -> None:
-        """Commits that move the same items in different sequences all come through, and no piece is lost."""
+    def test_s8_moves_of_several_items_do_not_deadlock(self, crew: Crew) -> None:
+        """Commits that move the same items in different sequences all succeed, and no piece is lost."""
         skus = ["TEAPOT", "CUP", "SPOON"]
         with crew.opened() as store:
             for sku in skus:
@@ -216,11 +216,11 @@ class Races(StoreHarness):
         crew.run([partial(work, number) for number in range(crew.size)])
         with crew.opened() as store:
             assert store.stock_levels(skus) == dict.fromkeys(skus, StockLevel(5)), (
-                "what was taken was given back, so all is on hand again"
+                "all taken pieces were returned, so all must be on hand"
             )
 
     def test_s9_a_message_is_held_by_one_relay_at_a_time(self, crew: Crew) -> None:
-        """Where all workers are relays, each message is claimed once, and those of one order in their sequence."""
+        """If all workers are relays, each message is claimed once, and those of one order in their sequence."""
         wanted: dict[str, list[str]] = {}
         with crew.opened() as store:
             for number in range(6):
@@ -240,12 +240,12 @@ class Races(StoreHarness):
         held = sorted(chain(*crew.run([partial(work, 1 + number % 3) for number in range(crew.size)])))
         for order_id, ids in wanted.items():
             claimed = [message_id for _, of_order, message_id in held if of_order == order_id]
-            assert claimed == ids, f"{order_id!r}: each message must be claimed by one relay, after those before it"
+            assert claimed == ids, f"{order_id!r}: one relay must claim each message, after those before it"
         with crew.opened() as store:
-            assert store.claim(moment(3000), moment(4000), 100) == [], "all were delivered"
+            assert store.claim(moment(3000), moment(4000), 100) == [], "no message may be left"
 
-    def test_s10_an_order_is_always_in_one_place(self, crew: Crew) -> None:
-        """While orders change, every find and tally shows each of them once, as it was between two commits."""
+    def test_s10_reads_show_every_order_once_while_orders_change(self, crew: Crew) -> None:
+        """While orders change, each `find` and `tally` shows every order once, in the state between two commits."""
         ids = [f"order {number}" for number in range(8)]
         states = ["sent", "sent+paid", "sent+cancelled"]
         done = ["the first has read", "the second has read"]
@@ -268,12 +268,14 @@ class Races(StoreHarness):
                 assert counted == len(ids), f"tally shows {counted} of {len(ids)} orders: read it from one snapshot"
                 assert sum(group.total for group in tally) == 10 * len(ids)
                 sent = store.find(Query(When(has={"sent"}), customer=customer))
-                why = "find shows orders twice or not at all: read it from one snapshot"
+                why = "find repeats or loses orders: read it from one snapshot"
                 assert [order.id for order in sent] == ids, why
                 paid = store.find(Query(When(has={"paid"}, lacks={"cancelled"})))
-                assert {order.state for order in paid} <= {"sent+paid"}, "find gives orders that do not match"
+                assert {order.state for order in paid} <= {"sent+paid"}, "find returns orders that do not match"
                 order = store.load(ids[number % len(ids)])
-                assert len(store.history(order.id)) >= order.version, "history lacks entries of an order that load gave"
+                assert len(store.history(order.id)) >= order.version, (
+                    "history lacks entries of an order that load returned"
+                )
             _retried(store, ids[0], partial(step, key=key))
 
         jobs: list[Callable[[Store], None]] = [partial(read, key) for key in done]
@@ -283,8 +285,8 @@ class Races(StoreHarness):
             for order_id in ids:
                 consistent(store, order_id)
 
-    def test_s1_workers_with_orders_of_their_own_do_not_disturb_each_other(self, crew: Crew) -> None:
-        """Where all workers do all kinds of things at once, what each committed is there in the end, and no more."""
+    def test_s1_workers_on_different_orders_do_not_disturb_each_other(self, crew: Crew) -> None:
+        """After all workers made all kinds of changes at once, the store has exactly their commits."""
         each = 10
         with crew.opened() as store:
             together = stocked(store)

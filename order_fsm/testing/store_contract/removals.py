@@ -1,4 +1,4 @@
-"""S1, S2 and S4 when orders are removed: one is gone with all that there is of it, or it is all there."""
+"""S1, S2 and S4 of removals: a removal deletes the whole order or nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DONE = "done"
 
 
 def _busy(store: Store) -> Expected:
-    """Four orders with something of everything."""
+    """Return four orders with all kinds of content."""
     expected = stocked(store)
     for number in range(40):
         committed(store, expected, next_change(expected, number))
@@ -35,7 +35,7 @@ def _removed(store: Store, expected: Expected, order_id: str) -> None:
 
 
 def _tried(call: Callable[[], object]) -> str:
-    """What came of a call: `DONE`, or the name of the error."""
+    """Return the result of a call: `DONE`, or the name of the error."""
     try:
         call()
     except (OrderNotFound, VersionConflict) as error:
@@ -44,25 +44,25 @@ def _tried(call: Callable[[], object]) -> str:
 
 
 def _remove_all(orders: list[Order], store: Store, pipe: Connection) -> None:
-    """Remove one order after the other, and say so each time it has returned."""
+    """Remove one order after the other, and report each one that has returned."""
     for order in orders:
         store.remove(order)
         pipe.send(order.id)
 
 
 class Removals(StoreHarness):
-    """Orders that are removed."""
+    """Tests of removals."""
 
-    def test_s1_a_removed_order_is_gone_whole(self, store: Store) -> None:
-        """Order, history, payments, keys and messages go at once; the stock and all other orders stay as they are."""
+    def test_s1_a_removal_deletes_the_whole_order(self, store: Store) -> None:
+        """It deletes order, history, payments, keys and messages at once. Stock and other orders do not change."""
         expected = _busy(store)
         for order_id in list(expected.orders):
             _removed(store, expected, order_id)
             expected.check(store)
-            assert set(store.tally(None)) == expected.tally(None), "tally still knows an order that was removed"
+            assert set(store.tally(None)) == expected.tally(None), "tally must not count a removed order"
 
     def test_s1_the_dead_letters_of_a_removed_order_are_gone(self, store: Store) -> None:
-        """They are not listed any more and cannot be requeued. Those of other orders stay."""
+        """They are not listed and cannot be requeued. Those of other orders stay."""
         for order_id in ("1001", "1002"):
             store.commit(creation(order_id, topics=["order.updated", "order.paid"]))
         held = []
@@ -74,11 +74,13 @@ class Removals(StoreHarness):
         assert {message.order_id for message in store.dead_letters(10)} == {"1002"}
         for message in held:
             store.requeue(message)
-        assert {message.order_id for message in store.messages()} == {"1002"}, "the messages of 1001 went with it"
+        assert {message.order_id for message in store.messages()} == {"1002"}, (
+            "the messages of 1001 must be deleted with it"
+        )
         assert {message.order_id for message in drained(store)} == {"1002"}
 
     def test_s4_the_id_and_the_keys_of_a_removed_order_are_free(self, store: Store) -> None:
-        """A new order of the id begins anew, and each key commits once more, there or on another order."""
+        """A new order of the id starts at version 1, and each key commits once again, on any order."""
         expected = _busy(store)
         for order_id in list(expected.orders):
             mine, other = [key for key, record in expected.records.items() if record.order_id == order_id][:2]
@@ -86,12 +88,12 @@ class Removals(StoreHarness):
             new = creation(order_id, customer="eve", topics=["order.updated"], key=mine)
             committed(store, expected, new, creation(f"beside {order_id}", key=other))
             committed(store, expected, step(order_of(new), state="sent", topics=["order.paid"]))
-            assert len(consistent(store, order_id)) == 2, "the new order has a history of its own"
+            assert len(consistent(store, order_id)) == 2, "the new order must have only its own history"
             assert store.find(Query(When(), "eve")) == expected.find(Query(When(), "eve"))
         expected.check(store)
 
     def test_s2_a_removal_from_another_version_removes_nothing(self, store: Store) -> None:
-        """What was seen when the order was to be removed must be what is there; otherwise it stays, whole."""
+        """If the order changed since it was read, it stays whole."""
         expected = _busy(store)
         present = expected.orders["order-1"]
         committed(store, expected, step(present, topics=["order.updated"]))
@@ -102,7 +104,7 @@ class Removals(StoreHarness):
         expected.check(store)
 
     def test_s2_a_missing_order_cannot_be_removed(self, store: Store) -> None:
-        """Neither one that never was, nor one that was removed before."""
+        """The order may never have existed, or may have been removed before."""
         expected = _busy(store)
         gone = expected.orders["order-1"]
         _removed(store, expected, gone.id)
@@ -111,8 +113,8 @@ class Removals(StoreHarness):
                 store.remove(order)
         expected.check(store)
 
-    def test_s2_of_removals_and_commits_from_one_version_one_wins(self, crew: Crew) -> None:
-        """Where some remove an order and others change it, either it is gone, or one change of it is there."""
+    def test_s2_one_removal_or_commit_from_a_version_wins(self, crew: Crew) -> None:
+        """If some workers remove an order and others change it, it is removed or has one change."""
         orders = [order_of(creation(f"order {number}")) for number in range(15)]
         with crew.opened() as store:
             for order in orders:
@@ -136,10 +138,10 @@ class Removals(StoreHarness):
                     assert len(consistent(store, order.id)) == 2
             told = list(store.messages())
             there = [order.id for order in orders if _tried(partial(store.load, order.id)) == DONE]
-        assert sorted(message.order_id for message in told) == sorted(there), "one message for each order that is there"
+        assert sorted(message.order_id for message in told) == sorted(there), "each order must have one message"
 
     def test_s1_a_killed_process_leaves_an_order_whole_or_removed(self, durable_place: Path) -> None:
-        """After kill -9 the orders whose removal was acknowledged are gone, the others are there with all of theirs."""
+        """After kill -9 the orders with an acknowledged removal are gone, and the others are whole."""
         for era, rounds in self.eras(durable_place, share=8):
             opened = partial(self.opened, era)
             with opened() as store:
@@ -162,7 +164,7 @@ class Removals(StoreHarness):
                 with opened() as store:
                     under_way = next(iter(expected.orders), None)
                     if not self.local_disk and under_way is not None:
-                        # A server may still work on it.
+                        # A server may still run the removal.
                         _tried(partial(store.remove, expected.orders[under_way]))
                     if under_way is not None and _tried(partial(store.load, under_way)) == "OrderNotFound":
                         expected.remove(under_way)

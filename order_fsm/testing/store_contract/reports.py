@@ -1,4 +1,4 @@
-"""S10 of intervals: find, totals and report agree with the orders by time. S5 of the pages of a history."""
+"""S10 of intervals: `find`, `totals` and `report` agree with the orders. S5 of pages of a history."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Interval = tuple[datetime | None, datetime | None]
 
 
 def _intervals() -> Iterator[Interval]:
-    """Bounds on both sides of the moments at which the orders of `_shop` are placed, and none."""
+    """Return intervals with bounds around the times at which the orders of `_shop` are placed, or without bounds."""
     times = [None, moment(0), moment(3), moment(3) + MICROSECOND, moment(5)]
     for since, until in product(times, times):
         if since is None or until is None or since <= until:
@@ -43,7 +43,7 @@ def _intervals() -> Iterator[Interval]:
 
 
 def _shop(store: Store, dice: Random, check: Callable[[Expected], None] | None = None) -> Expected:
-    """Thirty orders that are placed, unplaced and placed again at a few moments, with money in three currencies."""
+    """Return thirty orders, placed, unplaced and placed again at a few times, with money in three currencies."""
     expected = Expected()
     for number in dice.sample(range(30), 30):
         customer, currency = dice.choice(CUSTOMERS), dice.choice(["GBP", "EUR"])
@@ -60,7 +60,7 @@ def _shop(store: Store, dice: Random, check: Callable[[Expected], None] | None =
 
 
 def _with_money(change: Change, dice: Random) -> Change:
-    """Return a change that records two payments, one of which may be in another currency."""
+    """Return a change that records two payments. One may be in another currency."""
     order = order_of(change)
     rows = tuple(
         Payment(
@@ -88,10 +88,10 @@ def _agree(store: Store, expected: Expected) -> None:
 
 
 class Reports(StoreHarness):
-    """Intervals of time, and pages of a history."""
+    """Tests of intervals and of pages of a history."""
 
-    def test_s7_the_time_of_placing_returns_as_it_was(self, place: Path) -> None:
-        """It is none, or any moment, and stays until the order is unplaced or placed again."""
+    def test_s7_the_time_of_placing_is_returned_unchanged(self, place: Path) -> None:
+        """It is None or any time, and stays until the order is unplaced or placed again."""
         with self.opened(place) as store:
             expected = Expected()
             for number, at in enumerate(samples.MOMENTS):
@@ -106,7 +106,7 @@ class Reports(StoreHarness):
                 expected.check(another)
 
     def test_s10_find_in_an_interval_agrees_with_the_orders(self, store: Store) -> None:
-        """A dated query gives the orders that were placed in its interval, oldest first by (placed_at, id)."""
+        """A dated query returns the orders that were placed in its interval, oldest first by (placed_at, id)."""
         expected = _shop(store, seeded("dated find"))
         whens = (When(), When(has={"sent"}), When(lacks={"sent"}), When(has={"cancelled"}), When(has_any={"paid"}))
         for (since, until), when, customer in product(_intervals(), whens, (None, "ann", "nobody")):
@@ -116,7 +116,7 @@ class Reports(StoreHarness):
             self._find(store, expected, Query(whens[1], "ann", due, None, 50, False, reference, since, until))
 
     def test_s10_pages_of_an_interval_give_every_order_once(self, store: Store) -> None:
-        """A dated query continues after a position of its own sequence, whether there is an order or not."""
+        """A dated query continues after a position in its own sequence, even if no order is at that position."""
         expected = _shop(store, seeded("dated pages"))
         for limit, when, customer in product((1, 4, 50), (When(), When(has={"paid"})), (None, "ann")):
             query = Query(when, customer, limit=limit, since=moment(1), until=moment(5))
@@ -130,8 +130,8 @@ class Reports(StoreHarness):
             self._find(store, expected, Query(When(), after=Cursor(at, order_id), limit=5, since=moment(2)))
 
     def test_s10_totals_and_report_of_an_interval_agree_with_the_orders(self, store: Store) -> None:
-        """Sums are exact in every currency, after every change and removal, and count no order that does not count."""
-        assert store.report(None, None) == store.totals(None, None, None) == {}, "there is nothing to sum up yet"
+        """Sums are exact in every currency, after every change and removal, and include only counted orders."""
+        assert store.report(None, None) == store.totals(None, None, None) == {}, "an empty store must have no sums"
         expected = _shop(store, seeded("report"), partial(_agree, store))
         _agree(store, expected)
         for number in range(0, 30, 2):
@@ -142,10 +142,10 @@ class Reports(StoreHarness):
         imported = Payment("captured", order_of(change).total, "GBP", None, START - timedelta(days=200), 2)
         committed(store, expected, evolve(change, order=evolve(order_of(change), payments=(imported,))))
         _agree(store, expected)
-        assert list(store.faults()) == [], "a store that was not damaged has no fault"
+        assert list(store.faults()) == [], "an undamaged store must report no fault"
 
-    def test_s10_a_report_is_of_one_moment(self, crew: Crew) -> None:
-        """While orders come that are paid in the same commit, every report has as much money as orders."""
+    def test_s10_a_report_is_a_snapshot(self, crew: Crew) -> None:
+        """While workers create orders and pay them in the same commit, the money and the orders of a report agree."""
         done = ["the first has read", "the second has read"]
         with crew.opened() as store:
             store.commit(creation("1001"))
@@ -170,7 +170,7 @@ class Reports(StoreHarness):
         crew.run(jobs)
 
     def test_s5_pages_of_a_history_give_every_entry_once(self, store: Store) -> None:
-        """A page begins after any version, and has as many entries as are wanted or left."""
+        """A page starts after any version, and has the wanted number of entries or all that are left."""
         expected = Expected()
         committed(store, expected, creation("1001", entries=4), creation("1002"))
         for entries in (1, 3, 1):
@@ -179,11 +179,11 @@ class Reports(StoreHarness):
         for after, limit in product(range(11), (None, 1, 2, 8, 9, 10, 1000)):
             page = store.history("1001", after, limit)
             wanted = history[after:] if limit is None else history[after : after + limit]
-            assert exact(page) == exact(wanted), f"the {limit} entries after {after} are others"
+            assert exact(page) == exact(wanted), f"the {limit} entries after {after} are wrong"
         with pytest.raises(OrderNotFound):
             store.history("1003", 1, 1)
 
     def _find(self, store: Store, expected: Expected, query: Query) -> None:
         found, wanted = store.find(query), expected.find(query)
         assert [order.id for order in found] == [order.id for order in wanted], f"find is wrong for {query}"
-        assert found == wanted, "find must give the orders as they were last committed"
+        assert found == wanted, "find must return the orders of the last commits"

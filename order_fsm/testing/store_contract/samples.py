@@ -1,4 +1,4 @@
-"""Values that are hard to keep: those that look alike, and those that mean something to what they are written to."""
+"""Values that are hard to store: similar ones, and ones with a meaning to a file system, database or shell."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ IDS = (
     "\u202eabc", "\u200b", "a\u200b", "\ufeff", "\U0001f469\u200d\U0001f52c", "\u6f22\u5b57", "\u0645\u0631\u062d",
     "\U00010000", "x" * 200, "x" * 199 + "y",
 )
-"""Ids that look alike, that mean something to a file system, a database or a shell, or that are hard to write."""
+"""Ids that are similar, have a meaning to a file system, database or shell, or are hard to write."""
 
 TEXTS = (
     *IDS,
     "", " ", "\n", "\r\n", "\r", "\t", "\x00", "a\x00b", "\x1b[31m", "\x7f", "\x85", "\u2028", "\u2029", "\ufffe",
     "  led and trailed  ", "line\nline\n", "{}", "[]", "true", "1", "1.0", "2024-02-29", "\U0010ffff", "</p>", "&amp;",
 )
-"""Those, and texts of more than one line, of control characters, or of none at all."""
+"""These ids, texts of several lines, texts with control characters, and the empty text."""
 
 AMOUNTS = tuple(Decimal(text) for text in (
     "0", "0.00", "0E-8", "1E-8", "0.10", "0.1", "49.90", "49.9", "100", "100.00000000",
     "999999999999999", "999999999999999.99999999", "123456789012345.67890123",
 ))
-"""Money with its zeros, up to the most digits that it may have."""
+"""Money with trailing zeros, up to the largest number of digits."""
 
 FACTS: tuple[Fact, ...] = (
     "1", "1.0", "true", "null", "", '{"decimal":"1"}', "49.90", "2024-02-29T12:00:00+00:00",
@@ -40,7 +40,7 @@ FACTS: tuple[Fact, ...] = (
     (), (Line("TEAPOT", 2), Line("TEAPOT", 1), Line("\u00e9", 2**63 - 1)),
     (Line("b", 1), Line("a", 2**63 - 1), Line("\U0001f600", 1)), '{"lines":[]}',
 )
-"""Facts of every type, and texts that look like another."""
+"""Facts of every type, and texts that look like another type."""
 # fmt: on
 
 MOMENTS = (
@@ -52,7 +52,7 @@ MOMENTS = (
     datetime(2024, 2, 29, 23, 59, 59, 100000, UTC),
     datetime.max.replace(tzinfo=UTC),
 )
-"""The first and the last moment, and some with and without microseconds."""
+"""The first and the last possible time, and times with and without microseconds."""
 
 NESTED: dict[str, Any] = {
     "": [],
@@ -64,4 +64,4 @@ NESTED: dict[str, Any] = {
     "z": 1,
     "a": 2,
 }
-"""Data of everything that JSON can hold."""
+"""Data with every kind of JSON value."""

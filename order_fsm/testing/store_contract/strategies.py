@@ -1,4 +1,4 @@
-"""Hypothesis strategies of what the engine could commit."""
+"""Hypothesis strategies of the changes that the engine could commit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _identifies(text: str) -> bool:
 
 
 def _money(places: int, digits: int) -> Decimal:
-    """An amount with so many places after the point."""
+    """Draw an amount with a number of fraction digits."""
     return Decimal(digits // 10 ** (validation.FRACTION_DIGITS - places)).scaleb(-places)
 
 
@@ -70,7 +70,7 @@ json_objects = st.dictionaries(texts, json_values, max_size=4)
 kinds: st.SearchStrategy[PaymentKind] = st.sampled_from(get_args(PaymentKind))
 currencies = st.text("ABCXYZ", min_size=3, max_size=3)
 
-# Drawn with the order that they belong to left open: `lives` fills it in.
+# Drawn without the order that they belong to: `lives` adds it.
 _orders = st.builds(
     Order,
     id=ids,
@@ -133,7 +133,7 @@ _lives = st.tuples(_orders, _entries, _messages, st.lists(st.tuples(_doings, _me
 
 @st.composite
 def lives(draw: st.DrawFn) -> tuple[Change, ...]:
-    """The changes of one order from its creation on."""
+    """Draw the changes of one order from its creation on."""
     order, created, messages, steps = draw(_lives)
     order = evolve(order, created_at=created.at, updated_at=created.at)
     life = [Change(order, 0, (evolve(created, state_after=order.state),), messages=_of(order, messages))]
@@ -151,7 +151,7 @@ def lives(draw: st.DrawFn) -> tuple[Change, ...]:
 
 
 def _of(order: Order, messages: list[Message]) -> tuple[Message, ...]:
-    """The messages of the commit that led to an order."""
+    """Return the messages of the commit that led to an order."""
     return tuple(
         evolve(message, id=f"{order.id}#{order.version}.{place}", order_id=order.id, created_at=order.updated_at)
         for place, message in enumerate(messages, start=1)

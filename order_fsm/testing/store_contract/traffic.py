@@ -1,4 +1,4 @@
-"""A run of changes with something of everything, the same in every process that follows it."""
+"""A run of all kinds of changes, the same in every process."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def stocked(store: Store) -> Expected:
 
 
 def next_change(expected: Expected, number: int, prefix: str = "order") -> Change:
-    """Return a change that depends on its number and on the changes before it only.
+    """Return a change that depends only on its number and the changes before it.
 
     Args:
-        expected: the outcome of the changes before it.
+        expected: the result of the changes before it.
         number: the number of changes before it under this prefix.
-        prefix: begins the ids of its orders and its keys.
+        prefix: the prefix of the ids of its orders and of its keys.
     """
     dice = seeded(f"{prefix} {number}")
     order = expected.orders.get(f"{prefix}-{dice.randrange(4)}")
@@ -82,9 +82,9 @@ def two_orders(store: Store) -> Expected:
 
 
 def settle(store: Store, change: Change) -> None:
-    """Commit a change that was under way when its process died, unless it is there.
+    """Commit a change that was in progress when its process died, unless it is committed.
 
-    A server may still work on it, and hold its locks, for some time after the process died.
+    A server may still run it, and hold its locks, for some time after the process died.
     """
     end = monotonic() + crews.PATIENCE
     while True:
@@ -100,7 +100,7 @@ def settle(store: Store, change: Change) -> None:
 
 
 def is_there(store: Store, change: Change) -> bool:
-    """Return whether a change that was under way when its process died is committed."""
+    """Return whether a change that was in progress when its process died is committed."""
     order = order_of(change)
     try:
         return store.load(order.id).version == order.version

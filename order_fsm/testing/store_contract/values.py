@@ -1,4 +1,4 @@
-"""S6 and S7: values in and out share nothing that can be changed, and every value returns equal."""
+"""S6 and S7: values share nothing mutable with the store, and every value is returned equal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from order_fsm.testing.store_contract.harness import StoreHarness
 
 
 def _sent(order: Order) -> Change:
-    """A step with messages and something to read in each field."""
+    """Return a step with messages and a value in each field."""
     return step(order, state="sent", by="ann", comment="Royal Mail", facts={"reference": "ch_1"}, topics=["order.paid"])
 
 
 def _renamed(change: Change, order_id: str) -> Change:
-    """The same change of another order."""
+    """Return the same change of another order."""
     messages = tuple(
         evolve(message, id=f"{order_id}#{order_of(change).version}.{place}", order_id=order_id)
         for place, message in enumerate(change.messages, start=1)
@@ -34,10 +34,10 @@ def _renamed(change: Change, order_id: str) -> Change:
 
 
 class Values(StoreHarness):
-    """What goes in, and what comes out."""
+    """Tests of committed and returned values."""
 
-    def test_s6_what_went_in_may_be_changed_afterwards(self, store: Store) -> None:
-        """Changing the dicts that a commit was made from changes nothing in the store."""
+    def test_s6_changing_committed_values_does_not_change_the_store(self, store: Store) -> None:
+        """The test changes the dicts of a commit after it returned."""
         data: dict[str, Any] = {"gift": {"wrap": ["red"]}}
         facts: dict[str, Fact] = {"reference": "ch_1"}
         payload: dict[str, Any] = {"items": [{"sku": "CUP"}]}
@@ -48,13 +48,13 @@ class Values(StoreHarness):
         data["gift"]["wrap"].append("blue")
         facts["reference"] = "another"
         payload["items"][0]["sku"] = "another"
-        why = "S6: keep a copy: the dicts in a value can still be changed by whoever made it"
+        why = "S6: store a copy, because the caller can still change the dicts of a value"
         assert store.load("1001").data == {"gift": {"wrap": ["red"]}}, why
         assert store.history("1001")[1].facts == {"reference": "ch_1"}, why
         assert store.claim(moment(10), moment(20), 1)[0].payload == {"items": [{"sku": "CUP"}]}, why
 
-    def test_s6_what_came_out_may_be_changed_afterwards(self, store: Store) -> None:
-        """Changing the lists and dicts that the store gave changes nothing in it."""
+    def test_s6_changing_returned_values_does_not_change_the_store(self, store: Store) -> None:
+        """The test changes the lists and dicts that the store returned."""
         expected = Expected()
         store.set_stock("CUP", 3)
         expected.stock["CUP"] = 3
@@ -77,7 +77,7 @@ class Values(StoreHarness):
         assert set(store.tally(None)) == expected.tally(None)
         expected.check(store)
 
-    def test_s7_every_text_returns_as_it_was(self, place: Path) -> None:
+    def test_s7_every_text_is_returned_unchanged(self, place: Path) -> None:
         """Comments, names, references, facts and data keep every character, in every field."""
         with self.opened(place) as store:
             expected = Expected()
@@ -89,8 +89,8 @@ class Values(StoreHarness):
                 committed(store, expected, change)
             self._check(store, expected, place)
 
-    def test_s7_every_name_returns_as_it_was(self, place: Path) -> None:
-        """Who it was, customers, addresses, references and keys are one line of any text."""
+    def test_s7_every_name_is_returned_unchanged(self, place: Path) -> None:
+        """Actors, customers, addresses, references and keys are one line of any text."""
         with self.opened(place) as store:
             expected = Expected()
             for number, name in enumerate(samples.IDS):
@@ -102,8 +102,8 @@ class Values(StoreHarness):
                 committed(store, expected, evolve(change, order=evolve(order_of(change), payments=(payment,))))
             self._check(store, expected, place)
 
-    def test_s7_every_id_is_an_order_of_its_own(self, place: Path) -> None:
-        """Ids that look alike, or mean something to a file system or a database, are different orders."""
+    def test_s7_every_id_is_a_different_order(self, place: Path) -> None:
+        """Similar ids, and ids with a meaning to a file system or a database, are different orders."""
         with self.opened(place) as store:
             expected = Expected()
             for number, order_id in enumerate(samples.IDS):
@@ -116,7 +116,7 @@ class Values(StoreHarness):
                 committed(store, expected, change)
             self._check(store, expected, place)
 
-    def test_s7_every_amount_returns_as_it_was(self, place: Path) -> None:
+    def test_s7_every_amount_is_returned_unchanged(self, place: Path) -> None:
         """Money keeps its value and its zeros: 49.90 is not 49.9."""
         with self.opened(place) as store:
             expected = Expected()
@@ -129,8 +129,8 @@ class Values(StoreHarness):
             self._check(store, expected, place)
             assert set(store.tally(None)) == expected.tally(None)
 
-    def test_s7_every_fact_returns_as_it_was(self, place: Path) -> None:
-        """A fact comes back as the type that it was: text, number, bool, Decimal, lines or None."""
+    def test_s7_every_fact_is_returned_unchanged(self, place: Path) -> None:
+        """A fact keeps its type: text, number, bool, Decimal, lines or None."""
         with self.opened(place) as store:
             expected = Expected()
             change = creation()
@@ -139,8 +139,8 @@ class Values(StoreHarness):
             committed(store, expected, change)
             self._check(store, expected, place)
 
-    def test_s7_every_moment_returns_as_it_was(self, place: Path) -> None:
-        """Times keep their microseconds, from the year 1 to the year 9999."""
+    def test_s7_every_moment_is_returned_unchanged(self, place: Path) -> None:
+        """Times from the year 1 to the year 9999 keep their microseconds."""
         with self.opened(place) as store:
             expected = Expected()
             for number, at in enumerate(samples.MOMENTS):
@@ -149,8 +149,8 @@ class Values(StoreHarness):
                 committed(store, expected, step(order_of(change), at=at, payments=[("captured", "1")]))
             self._check(store, expected, place)
 
-    def test_s7_nested_data_returns_as_it_was(self, place: Path) -> None:
-        """Data and payloads come back as what JSON can hold: 1 is not 1.0 or True, and an empty list is not none."""
+    def test_s7_nested_data_is_returned_unchanged(self, place: Path) -> None:
+        """Data and payloads keep their JSON types: 1 is not 1.0 or True, and an empty list is not null."""
         deep: dict[str, Any] = {"bottom": True}
         for _ in range(15):
             deep = {"a list": [deep]}
@@ -164,8 +164,8 @@ class Values(StoreHarness):
                 committed(store, expected, step(order_of(change)))
             self._check(store, expected, place)
 
-    def test_s7_the_longest_values_return_as_they_were(self, place: Path) -> None:
-        """Ids, keys and comments may be as long as the engine lets them be."""
+    def test_s7_the_longest_values_are_returned_unchanged(self, place: Path) -> None:
+        """Ids, keys and comments may have the largest length that the engine accepts."""
         long, comment = "\U0001f600" * validation.ID_LENGTH, "\u20ac" * validation.COMMENT_LENGTH
         with self.opened(place) as store:
             expected = Expected()
@@ -174,8 +174,8 @@ class Values(StoreHarness):
             committed(store, expected, change)
             self._check(store, expected, place)
 
-    def test_s7_a_flag_returns_as_it_was(self, place: Path) -> None:
-        """The flags of an entry are kept apart, and so is whether the order counts."""
+    def test_s7_a_flag_is_returned_unchanged(self, place: Path) -> None:
+        """Each flag of an entry is stored separately, and so is whether the order counts."""
         with self.opened(place) as store:
             expected = Expected()
             committed(store, expected, creation())
@@ -192,15 +192,15 @@ class Values(StoreHarness):
             committed(store, expected, evolve(change, order=evolve(order_of(change), counted=True)))
             self._check(store, expected, place)
 
-    def test_s7_reserved_pieces_return_as_they_were(self, place: Path) -> None:
-        """An order that holds no stock is told from one that holds none of its items, and every line is kept."""
+    def test_s7_reserved_pieces_are_returned_unchanged(self, place: Path) -> None:
+        """An order that holds no stock differs from one that holds zero pieces, and every line is kept."""
         with self.opened(place) as store:
             expected = Expected()
             for sku in ("TEAPOT", "CUP"):
                 store.set_stock(sku, 100)
                 expected.stock[sku] = 100
             lines = [Line("TEAPOT", 2), Line("NOT TRACKED", 1)]
-            committed(store, expected, creation(lines=lines), creation("none of its own", lines=lines))
+            committed(store, expected, creation(lines=lines), creation("holds no stock", lines=lines))
             held: list[list[Line] | None] = [[], [Line("TEAPOT", 2)], None, [Line("CUP", 3), Line("TEAPOT", 1)], None]
             for reserved in held:
                 change = step(expected.orders["1001"], stock=[taken("CUP", 1)])
@@ -213,8 +213,8 @@ class Values(StoreHarness):
             committed(store, expected, step(expected.orders["placed untracked"]))
             self._check(store, expected, place)
 
-    def test_s7_shipments_return_as_they_were(self, place: Path) -> None:
-        """Each row of the goods is kept, with its pieces in their sequence and those that came from stock."""
+    def test_s7_shipments_are_returned_unchanged(self, place: Path) -> None:
+        """Each shipment keeps its pieces in their sequence, and those that came from stock."""
         pots, cups = Line("TEAPOT", 2), Line("CUP", 2**63 - 1)
         with self.opened(place) as store:
             expected = Expected()
@@ -237,8 +237,8 @@ class Values(StoreHarness):
             committed(store, expected, step(expected.orders["1001"], state="sent+paid", payments=[("captured", "1")]))
             self._check(store, expected, place)
 
-    def test_s7_the_fingerprint_of_the_rules_returns_as_it_was(self, place: Path) -> None:
-        """Each entry keeps the fingerprint of the workflow that decided it, or that no rule did."""
+    def test_s7_the_fingerprint_of_the_rules_is_returned_unchanged(self, place: Path) -> None:
+        """Each entry keeps the fingerprint of the workflow that decided it, or None if no rule did."""
         with self.opened(place) as store:
             expected = Expected()
             committed(store, expected, creation())
@@ -250,8 +250,8 @@ class Values(StoreHarness):
             committed(store, expected, evolve(change, entries=entries))
             self._check(store, expected, place)
 
-    def test_s7_any_change_returns_as_it_was(self, place: Path) -> None:
-        """Whatever the engine could commit comes back equal (a property; skipped where hypothesis is not installed)."""
+    def test_s7_any_change_is_returned_unchanged(self, place: Path) -> None:
+        """Every change that the engine could commit is returned equal (a property test, skipped without Hypothesis)."""
         pytest.importorskip("hypothesis", reason="this test needs a library: pip install 'order-fsm[testing]'")
         from hypothesis import Phase, given, settings
 
@@ -260,7 +260,7 @@ class Values(StoreHarness):
         expected = Expected()
         numbers = iter(range(1_000_000))
         with self.opened(place) as store:
-            # Not shrunk: the assertion shows the one field that differs, and shrinking a whole life takes minutes.
+            # No shrinking: the assertion shows the field that differs, and shrinking a whole life takes minutes.
             @settings(max_examples=25, phases=[Phase.generate], deadline=None, database=None, derandomize=True)
             @given(lives())
             def comes_back(life: tuple[Change, ...]) -> None:
@@ -272,7 +272,7 @@ class Values(StoreHarness):
             self._check(store, expected, place)
 
     def _check(self, store: Store, expected: Expected, place: Path) -> None:
-        """Compare all of a store, and all that another one finds at its place: no cache may hide what was written."""
+        """Compare the content of a store, and of a second store at its place, so that no cache hides a fault."""
         expected.check(store)
         if self.durable:
             with self.opened(place) as another:

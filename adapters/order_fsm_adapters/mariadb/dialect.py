@@ -1,0 +1,102 @@
+"""The SQL store's way of using MariaDB: several statements of one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+from order_fsm.errors import InvalidInput, StoreCorrupt, StoreError
+from order_fsm.store import Change, Need, Snapshot
+from order_fsm_adapters.mariadb import schema, tally
+from order_fsm_adapters.mariadb.errors import store_error
+from order_fsm_adapters.mariadb.host import MariaDbHost
+from order_fsm_adapters.sql.database import Database, Transaction
+from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect
+from order_fsm_adapters.sql.order_rows import OrderRow, order_of
+from order_fsm_adapters.sql.rows import RECORD_COLUMNS, record_of
+
+
+def _of(table: str, columns: Sequence[str]) -> str:
+    return ", ".join(f'{table}."{column}"' for column in columns)
+
+
+STATE_LENGTH = 500
+"""The longest state, in characters: the keys of indexes are limited."""
+
+
+class MariaDbDialect(Dialect):
+    """MariaDB. Each store has one of its own, which remembers that it checked the server and the tables."""
+
+    name = "MariaDB"
+    quote = "`"
+    for_update = " FOR UPDATE"
+    # Another server of a Galera cluster knows nothing of a lock, but refuses to commit if it changed the same row.
+    lock_order = "UPDATE order_fsm_order SET relayed = relayed + 1 WHERE id = ?"
+    skip_locked = " FOR UPDATE SKIP LOCKED"
+    latest = " LOCK IN SHARE MODE"
+    begin_reading = (
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    )
+    # At the isolation level of the connection: READ COMMITTED.
+    begin_writing = ("START TRANSACTION READ WRITE",)
+
+    def __init__(self) -> None:
+        self._is_checked = False
+
+    def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
+        number, text = (*error.args, None, "")[:2]
+        # The other lines of the text may quote values.
+        said = str(text).strip().partition("\n")[0]
+        return store_error(number if isinstance(number, int) else None, said, where, joined=joined)
+
+    def check(self, transaction: Transaction) -> None:
+        if not self._is_checked:
+            schema.check(transaction)
+            self._is_checked = True
+
+    def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
+        if isinstance(database, MariaDbHost) and database.joined:
+            return database.prepare(needs)
+        if len(needs) == 1 and not needs[0].skus:
+            with suppress(ConnectionBroken):
+                snapshot = _prepared(database, needs[0])
+                if snapshot is not None:
+                    return [snapshot]
+        return super().prepare_many(database, needs)
+
+    def write(self, transaction: Transaction, change: Change) -> None:
+        if change.order is not None and len(change.order.state) > STATE_LENGTH:
+            # A server that is not strict would truncate it.
+            raise InvalidInput(
+                f"order {change.order.id!r}: a state may have at most {STATE_LENGTH} characters in MariaDB, not"
+                f" {len(change.order.state)}: give shorter names to the statuses"
+            )
+        super().write(transaction, change)
+
+    def scrub(self, database: Database) -> None:
+        # The steps and counters of the tally hold the names of customers.
+        database.write_at_once(tally.fold_all)
+
+    def fold(self, transaction: Transaction) -> None:
+        tally.fold(transaction)
+
+
+_PREPARE = f"""
+    SELECT {_of("one", OrderRow._fields)}, {_of("known", RECORD_COLUMNS)} FROM order_fsm_order AS one
+    LEFT JOIN order_fsm_key AS known ON known."key" = ? WHERE one.id = ?
+"""  # noqa: S608
+
+
+def _prepared(database: Database, need: Need) -> Snapshot | None:
+    """Answer a need by one statement, which is its own snapshot. Return None if it also needs stock, or no order."""
+    for row in database.rows(_PREPARE, (need.key, need.order_id)):
+        columns, known = row[: len(OrderRow._fields)], row[len(OrderRow._fields) :]
+        try:
+            order = order_of(OrderRow._make(columns))
+            if order.reserved is None and order.lines:
+                return None
+            return Snapshot(order, None if known[0] is None else record_of(known), {})
+        except StoreCorrupt as fault:
+            return Snapshot(None, None, {}, fault)
+    return None

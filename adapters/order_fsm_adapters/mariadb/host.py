@@ -1,0 +1,122 @@
+"""The shop's own connection to MariaDB, on which the store is a guest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import pymysql
+from pymysql.connections import Connection
+
+from order_fsm.errors import InvalidInput, TransactionLost
+from order_fsm.model import Entry
+from order_fsm.store import Need, Snapshot
+from order_fsm_adapters.mariadb.connections import PyMySqlLink
+from order_fsm_adapters.sql import orders
+from order_fsm_adapters.sql.database import Result, Row, Transaction
+from order_fsm_adapters.sql.databases import HostDatabase
+from order_fsm_adapters.sql.dialect import Dialect
+from order_fsm_adapters.sql.sessions import Session
+
+_ENDS = """
+    SHOW SESSION STATUS WHERE Variable_name IN ('Com_begin', 'Com_commit', 'Com_rollback')
+"""
+# For the next transaction.
+_READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+_IS_OPEN = "SELECT @@in_transaction"
+
+_lost: WeakKeyDictionary[Connection[Any], list[Row]] = WeakKeyDictionary()
+"""How often the shop had ended its transactions when one was lost."""
+
+
+class _JoinedSession(Session):
+    """The host's transaction, while it reads for a change and writes it."""
+
+    def __init__(self, link: PyMySqlLink, dialect: Dialect, where: str) -> None:
+        super().__init__(link, dialect, where, joined=True, sees_one_moment=False)
+        self._connection = link.connection
+        self._link = link
+
+    def rows(self, statement: str, values: Row = ()) -> list[Row]:
+        try:
+            return super().rows(statement, values)
+        except TransactionLost:
+            self.remember()
+            raise
+
+    def run(self, statement: str, values: Row = ()) -> None:
+        try:
+            super().run(statement, values)
+        except TransactionLost:
+            self.remember()
+            raise
+
+    def remember(self) -> None:
+        """Remember that the transaction is lost: what came before is undone, and what follows would be committed."""
+        with suppress(pymysql.Error):  # The connection may be lost too.
+            _lost[self._connection] = self._link.rows(_ENDS, (), "`")
+
+
+class MariaDbHost(HostDatabase):
+    """The host's connection. After a deadlock it is refused until the host ends its transaction."""
+
+    def __init__(self, link: PyMySqlLink, dialect: Dialect, where: str) -> None:
+        """Use the host's connection, as `HostDatabase` does."""
+        super().__init__(link, dialect, where)
+        self._own_link = link
+        self._prepared: set[str | None] = set()
+
+    def write(self, work: Callable[[Transaction], Result]) -> Result:
+        if not self.joined:
+            self._checked().run(_READ_COMMITTED)
+            return super().write(work)
+        session = self._joined_session()
+
+        def in_transaction(transaction: Transaction) -> Result:
+            # The driver learns from the answer to SAVEPOINT whether a transaction is open. An error does not tell it.
+            if not self.joined:
+                session.remember()
+                raise TransactionLost(f"{self._where}: no transaction is open any more: restart the transaction")
+            return work(transaction)
+
+        return session.part(in_transaction)
+
+    def prepare(self, needs: Sequence[Need]) -> list[Snapshot]:
+        """Read the latest commits for changes, and keep others from changing the orders, in the host's transaction."""
+        session = self._joined_session()
+        self._prepared = {need.order_id for need in needs}
+        return orders.snapshots(session, needs, session.for_update)
+
+    def history(self, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
+        """Read a history. That of an order that was prepared may answer a repeated call, so it is the latest."""
+        if self.joined and order_id in self._prepared:
+            session = self._joined_session()
+            return orders.history(session, order_id, after, limit, session.latest)
+        return self.read(lambda transaction: orders.history(transaction, order_id, after, limit))
+
+    def install(self, work: Callable[[Transaction], None]) -> None:
+        """Do work that commits by itself.
+
+        Raises:
+            InvalidInput: if a transaction is open.
+        """
+        session = self._session()
+        if session.rows(_IS_OPEN) != [(0,)]:
+            raise InvalidInput("install() commits: call it with no transaction open")
+        work(session)
+
+    def _joined_session(self) -> _JoinedSession:
+        self._checked()
+        return _JoinedSession(self._own_link, self._dialect, self._where)
+
+    def _checked(self) -> Session:
+        session = self._session()
+        before = _lost.get(self._own_link.connection)
+        if before is not None:
+            if session.rows(_ENDS) == before:
+                raise TransactionLost(f"{self._where}: the transaction was lost before: roll it back and restart it")
+            del _lost[self._own_link.connection]
+        self._dialect.check(session)
+        return session

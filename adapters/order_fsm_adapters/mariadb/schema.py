@@ -1,0 +1,109 @@
+"""The tables in MariaDB: SQL text, and its installation."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+from order_fsm.errors import StoreCorrupt, StoreUnavailable
+from order_fsm_adapters.sql.database import Transaction
+
+OLDEST = (10, 6)
+"""The first version with SKIP LOCKED and JSON_TABLE."""
+
+
+def _statements(name: str) -> tuple[str, ...]:
+    text = files("order_fsm_adapters.mariadb").joinpath(name).read_text(encoding="utf-8")
+    return tuple([statement for statement in text.split(";\n") if statement.strip()])
+
+
+STEPS: tuple[tuple[str, ...], ...] = (_statements("schema.sql"),)
+"""The steps from each version of the tables to the next, beginning with an empty database. Each may be repeated."""
+
+_SERVER = "SELECT VERSION()"
+_HAS_TABLES = """
+    SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'order_fsm_schema'
+"""
+_VERSION = "SELECT version FROM order_fsm_schema"
+_SET_VERSION = "UPDATE order_fsm_schema SET version = ?"
+# An installation lasts a few seconds at most.
+_LOCK = "SELECT GET_LOCK(CONCAT('order_fsm ', DATABASE()), 60)"
+_UNLOCK = "SELECT RELEASE_LOCK(CONCAT('order_fsm ', DATABASE()))"
+
+
+def check_server(version: str) -> None:
+    """Check that a server is a MariaDB that is new enough.
+
+    Args:
+        version: as `SELECT VERSION()` answers.
+
+    Raises:
+        StoreUnavailable: if it is MySQL, or older than MariaDB 10.6.
+    """
+    if "mariadb" not in version.lower():
+        raise StoreUnavailable(
+            f"the server is not MariaDB, but has the version {version!r:.80}: MySQL is not supported"
+        )
+    # Some proxies put 5.5.5- in front, for old clients.
+    found = re.search(r"([0-9]+)\.([0-9]+)(?:\.[0-9]+)*-mariadb", version.lower())
+    if found is None or (int(found[1]), int(found[2])) < OLDEST:
+        raise StoreUnavailable(f"the server has the version {version!r:.80}: MariaDB 10.6 or newer is needed")
+
+
+def version(transaction: Transaction) -> int:
+    """Return the version of the tables, 0 if there are none.
+
+    Raises:
+        StoreUnavailable: if the server is not a MariaDB that is new enough, or a newer version of order_fsm made them.
+        StoreCorrupt: if they have no valid version.
+    """
+    ((server,),) = transaction.rows(_SERVER)
+    check_server(server)
+    if not transaction.rows(_HAS_TABLES):
+        return 0
+    found = transaction.rows(_VERSION)
+    if len(found) != 1 or found[0][0] < 1:
+        raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
+    present: int = found[0][0]
+    if present > len(STEPS):
+        raise StoreUnavailable(
+            f"a newer version of order_fsm made the tables: schema {present}, this one knows {len(STEPS)}: update"
+            " order_fsm"
+        )
+    return present
+
+
+def check(transaction: Transaction) -> None:
+    """Check that the tables are those of this version.
+
+    Raises:
+        StoreUnavailable: if there are none, or of another version, or the server is not supported.
+    """
+    present = version(transaction)
+    if not present:
+        raise StoreUnavailable("the database has no tables of order_fsm: call install() once, with the right to CREATE")
+    if present < len(STEPS):
+        raise StoreUnavailable(
+            f"the tables have schema {present}, this version of order_fsm needs {len(STEPS)}: call install()"
+        )
+
+
+def install(transaction: Transaction) -> None:
+    """Create the tables, or upgrade them to the present version. Each statement commits.
+
+    Args:
+        transaction: one that writes.
+
+    Raises:
+        StoreUnavailable: if another installation does not end within a minute, and as `version` does.
+    """
+    if transaction.rows(_LOCK) != [(1,)]:
+        raise StoreUnavailable("another installation of order_fsm into this database has not ended: call it again")
+    try:
+        present = version(transaction)
+        for number, step in enumerate(STEPS[present:], present + 1):
+            for statement in step:
+                transaction.run(statement, ())
+            transaction.run(_SET_VERSION, (number,))
+    finally:
+        transaction.rows(_UNLOCK)

@@ -1,0 +1,133 @@
+"""The store in MariaDB."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+from order_fsm.errors import InvalidInput, MissingDependency
+from order_fsm.model import Entry
+from order_fsm_adapters.sql import SqlStore
+from order_fsm_adapters.sql.databases import OwnDatabase
+
+try:
+    from pymysql.connections import Connection
+    from pymysql.constants.CLIENT import MULTI_STATEMENTS
+
+    from order_fsm_adapters.mariadb import schema
+    from order_fsm_adapters.mariadb.connections import PyMySqlLink, PyMySqlPool
+    from order_fsm_adapters.mariadb.dialect import MariaDbDialect
+    from order_fsm_adapters.mariadb.host import MariaDbHost
+except ImportError as missing:
+    raise MissingDependency("MariaDbStore needs PyMySQL: pip install 'order-fsm[mariadb]'") from missing
+
+_EXAMPLE = "mariadb://user:password@host/shop"
+_HOST = "the shop's database"
+
+
+class MariaDbStore(SqlStore):
+    """A store in MariaDB 10.6 or newer, with all guarantees, for several threads, processes and machines.
+
+    With a URL it has connections of its own. With a connection it is a guest: its rows commit, roll back and become
+    visible with the shop's own. `within` makes a guest of the same store.
+
+    A guest never begins, commits, rolls back or repeats a transaction that the shop has open. A refusal leaves that
+    transaction usable. After TransactionLost the shop must roll it back: a deadlock has undone all of it, and a commit
+    would raise nothing. On a connection in autocommit with no transaction open, each call commits by itself.
+
+    Let a transaction with a guest have the isolation level READ COMMITTED. Under REPEATABLE READ the store must lock
+    the gaps between rows to see the latest commits, so that changes of different orders wait for each other more often,
+    and some are lost.
+
+    The tables are made by `install`, in the connection's database. All are named `order_fsm_...`. Erased values are not
+    in them any more. Their bytes stay in the server's files until it uses the space again, and in its logs and backups
+    as long as those are kept. MySQL is refused: it is not tested.
+    """
+
+    def __init__(self, url: str | None = None, *, connection: Connection[Any] | None = None, size: int = 10) -> None:
+        """Remember how to connect. Connects at the first call.
+
+        Args:
+            url: such as `mariadb://user:password@host/shop`. Percent signs escape special characters. It may name the
+                servers of a Galera cluster, such as `mariadb://user@host1,host2:3307/shop`: they are tried in turn.
+            connection: the shop's, by PyMySQL.
+            size: the largest number of connections of each process. Not for `connection`.
+
+        Raises:
+            InvalidInput: if not exactly one of `url` and `connection` is given, or it is not valid.
+        """
+        if (url is None) == (connection is None):
+            raise InvalidInput("pass either the URL of a database or connection=, not both")
+        dialect = MariaDbDialect()
+        self._database: OwnDatabase | MariaDbHost
+        if url is not None:
+            self._database = OwnDatabase(PyMySqlPool(_servers(url), _size(size)), dialect)
+        else:
+            self._database = MariaDbHost(_link(connection), dialect, _HOST)
+        super().__init__(self._database, dialect)
+
+    def within(self, connection: Connection[Any]) -> Self:
+        """Return the same store as a guest on a connection of the shop. It need not be closed.
+
+        Args:
+            connection: to the same database, by PyMySQL.
+        """
+        return self._guest(MariaDbHost(_link(connection), self._dialect, _HOST))
+
+    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
+        if isinstance(self._database, MariaDbHost):
+            return self._database.history(order_id, after, limit)
+        return super().history(order_id, after, limit)
+
+    def install(self) -> None:
+        """Create the tables, or upgrade them. The user needs the right to CREATE.
+
+        May be repeated, and called by several programs at once. Each statement of it commits.
+
+        Raises:
+            InvalidInput: if the shop has a transaction open.
+            StoreUnavailable: if a newer version of order_fsm made the tables.
+        """
+        self._database.install(schema.install)
+
+
+def _servers(url: object) -> list[dict[str, Any]]:
+    """Return each server of a URL as `pymysql.connect` takes it."""
+    if not isinstance(url, str):
+        raise InvalidInput(f"url must be a string such as {_EXAMPLE!r}, not {type(url).__name__}")
+    try:
+        parts = urlsplit(url)
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        addresses = [(host.hostname, host.port or 3306) for host in hosts]
+    except ValueError as error:
+        raise InvalidInput(f"url must be like {_EXAMPLE!r}: {error}") from None
+    database = unquote(parts.path[1:])
+    is_whole = database and all(name for name, _ in addresses)
+    # The message must not repeat the password.
+    if parts.scheme != "mariadb" or not is_whole or parts.query or parts.fragment:
+        raise InvalidInput(f"url must be like {_EXAMPLE!r}, with nothing after the name of the database")
+    options = {
+        "user": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "database": database,
+        "charset": "utf8mb4",
+        "sql_mode": "STRICT_ALL_TABLES",
+        "autocommit": True,
+        "binary_prefix": True,
+        "client_flag": MULTI_STATEMENTS,
+    }
+    return [{"host": host, "port": port, **options} for host, port in addresses]
+
+
+def _size(size: object) -> int:
+    if type(size) is not int or size < 1:
+        raise InvalidInput(f"size must be a whole number of 1 or more, not {size!r:.80}")
+    return size
+
+
+def _link(connection: object) -> PyMySqlLink:
+    if not isinstance(connection, Connection):
+        raise InvalidInput(f"connection must be a pymysql.Connection, not {type(connection).__name__}")
+    if connection.charset != "utf8mb4":
+        raise InvalidInput(f"connection must have the charset utf8mb4, not {connection.charset!r:.80}")
+    return PyMySqlLink(connection)

@@ -1,0 +1,79 @@
+"""The shop of the tutorial, served by the command that the tutorial shows, and the gateway that calls it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "first_shop"
+GOLDEN = Path(__file__).parent / "golden" / "examples" / "first_shop.txt"
+TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+PATIENCE = 120.0
+"""Seconds after which a shop that does not answer counts as stuck."""
+
+
+@pytest.fixture
+def environment() -> Mapping[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "SYSTEMROOT") if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+
+
+@contextmanager
+def served(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Serve the shop on a free port. Return its address."""
+    command = [sys.executable, "-m", "flask", "--app", str(EXAMPLE / "shop.py"), "run", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+    ) as shop:
+        assert shop.stdout is not None
+        stuck = threading.Timer(PATIENCE, shop.kill)
+        stuck.start()
+        try:
+            printed = []
+            for line in shop.stdout:
+                printed.append(line)
+                if address := re.search(r"http://[\d.]+:\d+", line):
+                    yield address[0]
+                    return
+            pytest.fail("".join(printed))
+        finally:
+            stuck.cancel()
+            shop.kill()
+
+
+def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    with served(tmp_path, environment) as address:
+        done = subprocess.run(
+            [sys.executable, str(EXAMPLE / "gateway.py"), address],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    if os.environ.get("RENEW_GOLDEN"):
+        GOLDEN.write_text(done.stdout, encoding="utf-8")
+    assert done.stdout == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_tutorial_shows_the_files_and_the_command() -> None:
+    assert "{literalinclude} ../examples/first_shop/shop.py" in TUTORIAL
+    assert "{literalinclude} ../examples/first_shop/gateway.py" in TUTORIAL
+    assert "{literalinclude} ../tests/golden/examples/first_shop.txt" in TUTORIAL
+    assert "flask --app shop run" in TUTORIAL

@@ -1,0 +1,259 @@
+"""The store in PostgreSQL, beyond the contract: how it is opened, installed and joined, and what a change costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from order_fsm import InvalidInput, Line, Orders, Refused, StoreUnavailable, VersionConflict
+from order_fsm.store import Need
+from order_fsm.testing.store_contract.changes import creation, order_of, step
+from order_fsm_adapters.postgresql import PostgresStore
+from order_fsm_adapters.postgresql.connections import PsycopgLink
+from order_fsm_adapters.postgresql.text import escaped, unescaped
+
+from .servers import PostgresServer
+
+
+@pytest.fixture
+def url(postgresql: PostgresServer, tmp_path: Path) -> str:
+    return postgresql.address(str(tmp_path))
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[PostgresStore]:
+    with PostgresStore(url) as store:
+        yield store
+
+
+@pytest.fixture
+def orders(store: PostgresStore) -> Orders:
+    orders = Orders(store)
+    orders.set_stock("TEAPOT", 10)
+    orders.create("1001", total="10", currency="GBP", lines=[Line("TEAPOT", 2)], customer="ann")
+    return orders
+
+
+@pytest.fixture
+def host(url: str) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE TABLE parcel (order_id text)")
+        connection.commit()
+        yield connection
+
+
+# Opening and installing
+
+
+def test_neither_or_both_of_url_and_connection_are_refused(host: psycopg.Connection[Any]) -> None:
+    with pytest.raises(InvalidInput, match="either the URL of a database or connection="):
+        PostgresStore()
+    with pytest.raises(InvalidInput, match="either the URL of a database or connection="):
+        PostgresStore("postgresql://localhost/shop", connection=host)
+
+
+@pytest.mark.parametrize("wrong", ["postgresql://[", "host='shop", 5, b"postgresql://localhost/shop"])
+def test_url_that_is_not_one_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidInput, match="url"):
+        PostgresStore(wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, True, "3", 1.5])
+def test_size_that_is_not_a_number_of_connections_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidInput, match="size must be a whole number of 1 or more"):
+        PostgresStore("postgresql://localhost/shop", size=wrong)
+
+
+def test_connection_of_another_driver_is_refused(store: PostgresStore) -> None:
+    with pytest.raises(InvalidInput, match=r"psycopg\.Connection"):
+        PostgresStore(connection="shop")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"psycopg\.Connection"):
+        Orders(store).within("shop")
+
+
+def test_server_that_does_not_listen_is_unavailable_and_the_error_gives_the_reason() -> None:
+    with (
+        PostgresStore("postgresql://postgres@127.0.0.1:1/shop") as store,
+        pytest.raises(StoreUnavailable, match="refused"),
+    ):
+        store.load("1001")
+
+
+def test_database_without_tables_asks_for_install(postgresql: PostgresServer) -> None:
+    with PostgresStore(postgresql.url) as store, pytest.raises(StoreUnavailable, match=r"call install\(\)"):
+        store.load("1001")
+
+
+def test_tables_of_a_newer_release_are_refused(url: str, host: psycopg.Connection[Any]) -> None:
+    host.execute("UPDATE order_fsm_schema SET version = 99")
+    host.commit()
+    with PostgresStore(url) as store:
+        for call in (store.install, lambda: store.load("1001")):
+            with pytest.raises(StoreUnavailable, match="a newer version of order_fsm made the tables: schema 99"):
+                call()
+
+
+def test_install_repairs_a_function_and_keeps_the_orders(
+    store: PostgresStore, orders: Orders, host: psycopg.Connection[Any]
+) -> None:
+    host.execute("DROP FUNCTION order_fsm_commit_1")
+    host.commit()
+    with pytest.raises(StoreUnavailable, match=r"Call install\(\)"):
+        orders.fire("1001", "place")
+    store.install()
+    assert orders.fire("1001", "place").order.state == "sent"
+
+
+def test_closed_store_is_unavailable(store: PostgresStore) -> None:
+    store.close()
+    store.close()
+    with pytest.raises(StoreUnavailable, match="this store is closed"):
+        store.load("1001")
+
+
+# What a change costs
+
+
+@pytest.fixture
+def statements(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements that are sent, each of which is a round trip."""
+    store.stock(())
+    sent: list[str] = []
+    run = PsycopgLink._run
+
+    def counted(self: PsycopgLink, statement: str, values: Any, quote: str) -> Any:
+        sent.append(statement)
+        return run(self, statement, values, quote)
+
+    monkeypatch.setattr(PsycopgLink, "_run", counted)
+    return sent
+
+
+def test_keyed_change_takes_two_round_trips(orders: Orders, statements: list[str]) -> None:
+    orders.fire("1001", "pay", amount="10", currency="GBP", reference="ch_1", key="evt_1")
+    assert len(statements) == 2
+
+
+def test_repeated_change_takes_two_round_trips_and_its_history(orders: Orders, statements: list[str]) -> None:
+    orders.fire("1001", "place", key="evt_1")
+    del statements[:]
+    assert orders.fire("1001", "place", key="evt_1").duplicate
+    assert "INSERT" not in "".join(statements)
+
+
+def test_batch_of_several_orders_takes_two_round_trips(orders: Orders, statements: list[str]) -> None:
+    for number in range(10):
+        orders.create(str(number), total="10", currency="GBP")
+    del statements[:]
+    with orders.batch() as batch:
+        for number in range(10):
+            batch.fire(str(number), "place")
+    assert len(batch.results) == 10
+    assert len(statements) == 2
+
+
+# The shop's transaction
+
+
+def test_status_and_the_shops_rows_commit_together(orders: Orders, host: psycopg.Connection[Any]) -> None:
+    host.execute("INSERT INTO parcel VALUES ('1001')")
+    orders.within(host).fire("1001", "place")
+    assert orders.get("1001").state == "unfinished"
+    host.commit()
+    assert orders.get("1001").state == "sent"
+    assert orders.stock("TEAPOT") == 8
+
+
+def test_status_and_the_shops_rows_roll_back_together(orders: Orders, host: psycopg.Connection[Any]) -> None:
+    host.execute("INSERT INTO parcel VALUES ('1001')")
+    orders.within(host).fire("1001", "place", key="once")
+    host.rollback()
+    assert orders.get("1001").state == "unfinished"
+    assert orders.stock("TEAPOT") == 10
+    assert not orders.fire("1001", "place", key="once").duplicate
+
+
+def test_refusal_leaves_the_shops_transaction_usable(orders: Orders, host: psycopg.Connection[Any]) -> None:
+    host.execute("INSERT INTO parcel VALUES ('1001')")
+    with pytest.raises(Refused):
+        orders.within(host).fire("1001", "reinstate")
+    with pytest.raises(VersionConflict):
+        orders.within(host).save("1001", {"sent"}, version=7)
+    host.commit()
+    assert host.execute("SELECT count(*) FROM parcel").fetchone() == (1,)
+
+
+def test_savepoint_that_is_rolled_back_takes_the_status_with_it(orders: Orders, host: psycopg.Connection[Any]) -> None:
+    joined = orders.within(host)
+    joined.comment("1001", "kept")
+    with host.transaction(force_rollback=True):
+        joined.fire("1001", "place")
+        assert joined.get("1001").state == "sent"
+    host.commit()
+    assert [entry.trigger for entry in orders.history("1001")] == ["create", "comment"]
+
+
+def test_joined_change_waits_for_another_transaction_and_sees_its_outcome(
+    orders: Orders, url: str, host: psycopg.Connection[Any]
+) -> None:
+    """A joined read locks the order, so the decision holds until the shop's commit."""
+    store = orders._store
+    with psycopg.connect(url) as other:
+        orders.within(other).fire("1001", "place")
+        host.execute("SET lock_timeout = '50ms'")
+        (snapshot,) = store.prepare_many([Need("1001")])
+        assert snapshot.order is not None
+        assert snapshot.order.state == "unfinished"
+        other.commit()
+    joined = orders.within(host)
+    assert joined.fire("1001", "invoice").order.state == "sent+invoiced"
+
+
+def test_messages_are_not_delivered_inside_the_shops_transaction(orders: Orders, host: psycopg.Connection[Any]) -> None:
+    with pytest.raises(InvalidInput, match="deliver messages with no transaction open"):
+        orders.within(host).deliver(print)
+
+
+def test_connection_in_autocommit_commits_each_call(orders: Orders, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as host:
+        orders.within(host).fire("1001", "place")
+        assert orders.get("1001").state == "sent"
+        assert orders.within(host).deliver(lambda message: None) == 1
+        orders.erase_customer("ann")
+        assert orders.within(host).audit().ok
+
+
+# Values and counts
+
+
+def test_text_without_nul_keeps_its_order_and_comes_back() -> None:
+    texts = ["", "\0", "\0\0", "\0\1", "\1", "\1\0", "\1\1", "\1\2", "\2", "a\0b", "a\1b", "a", "\0\2"]
+    assert [unescaped(escaped(text)) for text in texts] == texts
+    assert not any("\0" in escaped(text) for text in texts)
+    assert sorted(texts, key=escaped) == sorted(texts)
+
+
+def test_counts_do_not_change_when_steps_are_folded(store: PostgresStore, host: psycopg.Connection[Any]) -> None:
+    change = creation("1", customer="ann")
+    store.commit(change)
+    store.commit(step(order_of(change), state="sent"))
+    before = store.tally(None), store.tally("ann")
+    assert host.execute("SELECT count(*) FROM order_fsm_tally_step").fetchone() == (3,)
+    host.rollback()
+    store.scrub()
+    assert host.execute("SELECT count(*) FROM order_fsm_tally_step").fetchone() == (0,)
+    assert (store.tally(None), store.tally("ann")) == before
+
+
+def test_no_row_holds_a_customer_after_an_erasure(orders: Orders, host: psycopg.Connection[Any]) -> None:
+    orders.comment("1001", "Ann called")
+    orders.erase_customer("ann")
+    tables = host.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'order_fsm_%'").fetchall()
+    assert len(tables) > 10
+    for (table,) in tables:
+        rows = str(host.execute(f"SELECT * FROM {table}".encode()).fetchall())  # noqa: S608
+        assert "ann" not in rows.lower(), table
