@@ -28,6 +28,8 @@ class TestInPostgresql(StoreContract):
 
     local_disk = False
     scrubs = False
+    # Durability is the server's, and tested at full size on PostgresStore.
+    kill_rounds = 40
 
     @pytest.fixture(autouse=True)
     def _schemas(self, postgresql: servers.PostgresServer) -> None:
@@ -44,6 +46,7 @@ class TestInSqlite(StoreContract):
     # The files and connections are the shop's, and so are forks and full disks.
     local_disk = False
     scrubs = False
+    kill_rounds = 40
 
     def make_store(self, place: Path) -> SqlAlchemyStore:
         store = StoreWithEngine(servers.sqlite_engine(place / "shop.db"))

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from order_fsm import InvalidInput, Line, Orders, StoreFull, StoreUnavailable, TransactionLost
+from order_fsm import InvalidInput, Line, Orders, Refused, StoreFull, StoreUnavailable, TransactionLost
+from order_fsm_adapters.mariadb import MariaDbStore
 from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
 
 from . import servers
@@ -70,8 +71,8 @@ def test_other_objects_are_not_engines(engine: Any) -> None:
 
 
 def test_other_databases_are_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"postgresql, sqlite.*not mysql"):
-        SqlAlchemyStore(create_engine("mysql+pymysql://localhost/shop"))
+    with pytest.raises(InvalidInput, match=r"MariaDbStore.*supports postgresql, sqlite"):
+        SqlAlchemyStore(create_engine("mariadb+pymysql://localhost/shop"))
 
 
 def test_server_that_cannot_be_reached_makes_the_store_unavailable() -> None:
@@ -259,6 +260,34 @@ def test_other_hosts_are_refused(orders: Orders) -> None:
     session = Session(create_engine("postgresql+psycopg://localhost:9/shop"))
     with pytest.raises(InvalidInput, match="connected to postgresql, the store to sqlite"):
         orders.within(session)
+
+
+# MariaDB, by the connection of the driver
+
+
+def test_session_in_mariadb_and_its_orders_are_one_transaction(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
+    url = mariadb.address(str(tmp_path))
+    engine = create_engine(url.replace("mariadb:", "mariadb+pymysql:"), isolation_level="READ COMMITTED")
+    with MariaDbStore(url) as store:
+        orders = Orders(store)
+        orders.create("1001", total="20.00", currency="EUR")
+        with Session(engine) as session:
+            joined_in_mariadb(orders, session).fire("1001", "place")
+            assert orders.get("1001").state == "unfinished"
+            session.rollback()
+        with Session(engine) as session, session.begin():
+            with pytest.raises(Refused):
+                joined_in_mariadb(orders, session).fire("1001", "dispatch")
+            joined_in_mariadb(orders, session).fire("1001", "place")
+            with session.begin_nested() as savepoint:
+                joined_in_mariadb(orders, session).fire("1001", "cancel")
+                savepoint.rollback()
+        assert [entry.trigger for entry in orders.history("1001")] == ["create", "place"]
+    engine.dispose()
+
+
+def joined_in_mariadb(orders: Orders, session: Session) -> Orders:
+    return orders.within(session.connection().connection.driver_connection)
 
 
 # The transactions of SQLite

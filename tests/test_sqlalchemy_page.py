@@ -40,7 +40,7 @@ def test_each_script_prints_what_the_page_shows(number: int, tmp_path: Path) -> 
 
 def test_all_code_of_the_page_is_tested() -> None:
     assert len(PYTHON) == PAGE.count("```python") == 2
-    assert len(FRAGMENTS) == PAGE.count("```py\n") == 4
+    assert len(FRAGMENTS) == PAGE.count("```py\n") == 5
 
 
 @pytest.mark.parametrize("tested", [INSTALL, PROGRAMS])

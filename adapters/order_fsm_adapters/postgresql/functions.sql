@@ -53,18 +53,20 @@ CREATE OR REPLACE FUNCTION order_fsm_commit_1(change jsonb) RETURNS text[]
 LANGUAGE plpgsql SET enable_seqscan = off SET lock_timeout = '10s' AS $$
 DECLARE
     expected integer := (change->>'expected_version')::integer;
-    wanted order_fsm_order := jsonb_populate_record(NULL::order_fsm_order, change->'order');
+    wanted order_fsm_order;
     present order_fsm_order;
-    identified order_fsm_key := jsonb_populate_record(NULL::order_fsm_key, change->'key');
+    identified order_fsm_key;
     entries order_fsm_entry[];
     entry order_fsm_entry;
     message order_fsm_message;
     waits boolean;
     refused text[];
 BEGIN
-    IF wanted.id IS NOT NULL THEN
-        SELECT * INTO present FROM order_fsm_order WHERE id = wanted.id FOR NO KEY UPDATE;
-    END IF;
+    -- First of all, even without an order: while an upgrade adds columns this waits, and so no row is made with the old
+    -- ones.
+    SELECT * INTO present FROM order_fsm_order WHERE id = change->'order'->>'id' FOR NO KEY UPDATE;
+    wanted := jsonb_populate_record(NULL::order_fsm_order, change->'order');
+    identified := jsonb_populate_record(NULL::order_fsm_key, change->'key');
     -- After the wait for the order: the same change may have been committed while it lasted.
     IF identified.key IS NOT NULL AND EXISTS (SELECT FROM order_fsm_key WHERE key = identified.key) THEN
         RETURN '{key}';

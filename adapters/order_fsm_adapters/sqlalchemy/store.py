@@ -117,6 +117,11 @@ def _checked(engine: object) -> Engine:
 
 def _kind(engine: Engine) -> _Database:
     kind = _DATABASES.get(engine.dialect.name)
+    if engine.dialect.name in ("mariadb", "mysql"):
+        raise InvalidInput(
+            "for MariaDB use MariaDbStore, and within(session.connection().connection.driver_connection):"
+            f" SqlAlchemyStore supports {', '.join(_DATABASES)}"
+        )
     if kind is None:
         raise InvalidInput(f"the database must be one of {', '.join(_DATABASES)}, not {engine.dialect.name}")
     if engine.dialect.driver not in kind.drivers:
