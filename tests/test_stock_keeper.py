@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 
 from order_fsm import InvalidInput, Line, OrderFsmError, Orders, Refused, VersionConflict
 from order_fsm.stock_levels import StockMove
+from order_fsm_adapters.mariadb import MariaDbStore
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.postgresql import PostgresStore
 from order_fsm_adapters.sql import ShopMove, StockKeeper
 from order_fsm_adapters.sql.keeper import shop_moves
 from order_fsm_adapters.sqlite import SqliteStore
 
-from .servers import PostgresServer
+from .servers import MariaDbServer, PostgresServer
 
 
 class Shelf:
@@ -32,9 +33,12 @@ class Shelf:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
+    def run(self, statement: str, values: tuple[object, ...] = ()) -> Any:
+        return self._connection.execute(statement, values)
+
     def available(self, skus: Sequence[str]) -> Mapping[str, int]:
         statement = f"SELECT sku, on_hand FROM product WHERE sku = {self.place}"  # noqa: S608
-        rows = [self._connection.execute(statement, (sku,)).fetchone() for sku in skus]
+        rows = [self.run(statement, (sku,)).fetchone() for sku in skus]
         return dict(row for row in rows if row is not None)
 
     def move(self, order_id: str, moves: Sequence[ShopMove]) -> None:
@@ -47,7 +51,7 @@ class Shelf:
 
     def _add(self, sku: str, pieces: int, least: int) -> None:
         changed = f"SET on_hand = on_hand + {self.place} WHERE sku = {self.place} AND on_hand >= {self.place}"
-        if not self._connection.execute(f"UPDATE product {changed}", (pieces, sku, least)).rowcount:
+        if not self.run(f"UPDATE product {changed}", (pieces, sku, least)).rowcount:
             raise VersionConflict(f"too few of {sku!r}")
 
 
@@ -55,19 +59,30 @@ class PostgresShelf(Shelf):
     place = "%s"
 
 
+class MariaDbShelf(Shelf):
+    place = "%s"
+
+    def run(self, statement: str, values: tuple[object, ...] = ()) -> Any:
+        cursor = self._connection.cursor()
+        cursor.execute(statement, values)
+        return cursor
+
+
 class Case:
     """A store with a keeper, and the shop's connection to the same database."""
 
-    def __init__(self, store: SqliteStore | PostgresStore, host: Any, shelf: type[Shelf] = Shelf) -> None:
+    def __init__(
+        self, store: SqliteStore | PostgresStore | MariaDbStore, host: Any, shelf: type[Shelf] = Shelf
+    ) -> None:
         self.store = store
         self.shelf = shelf
         self.host = host
         self.orders = Orders(store)
-        self.execute("CREATE TABLE product (sku TEXT PRIMARY KEY, on_hand BIGINT NOT NULL)")
+        self.execute("CREATE TABLE product (sku VARCHAR(20) PRIMARY KEY, on_hand BIGINT NOT NULL)")
         self.execute("INSERT INTO product VALUES ('TEAPOT', 5)")
 
     def execute(self, statement: str) -> Any:
-        return self.host.execute(statement)
+        return self.shelf(self.host).run(statement)
 
     @property
     def on_hand(self) -> int:
@@ -78,13 +93,23 @@ class Case:
         self.orders.create(order_id, total="10", currency="GBP", lines=[Line("TEAPOT", quantity), Line("TALK", 1)])
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     if request.param == "sqlite":
         path = tmp_path / "shop.db"
         store = SqliteStore(path, stock_keeper=Shelf)
         with store, closing(sqlite3.connect(path, isolation_level=None)) as host:
             yield Case(store, host)
+    elif request.param == "mariadb":
+        on_mariadb: MariaDbServer = request.getfixturevalue("mariadb")
+        address = on_mariadb.address(str(tmp_path))
+        with (
+            MariaDbStore(address, stock_keeper=MariaDbShelf) as kept,
+            closing(on_mariadb.connect(str(tmp_path), autocommit=True)) as guest,
+        ):
+            found = Case(kept, guest, MariaDbShelf)
+            yield found
+            found.execute("DROP TABLE product")
     else:
         server: PostgresServer = request.getfixturevalue("postgresql")
         url = server.address(str(tmp_path))

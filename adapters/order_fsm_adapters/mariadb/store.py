@@ -9,6 +9,7 @@ from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm.model import Entry
 from order_fsm_adapters.sql import SqlStore
 from order_fsm_adapters.sql.databases import OwnDatabase
+from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
     from pymysql.connections import Connection
@@ -45,7 +46,14 @@ class MariaDbStore(SqlStore):
     as long as those are kept. MySQL is refused: it is not tested.
     """
 
-    def __init__(self, url: str | None = None, *, connection: Connection[Any] | None = None, size: int = 10) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        connection: Connection[Any] | None = None,
+        size: int = 10,
+        stock_keeper: MakeKeeper | None = None,
+    ) -> None:
         """Remember how to connect. Connects at the first call.
 
         Args:
@@ -53,6 +61,8 @@ class MariaDbStore(SqlStore):
                 servers of a Galera cluster, such as `mariadb://user@host1,host2:3307/shop`: they are tried in turn.
             connection: the shop's, by PyMySQL.
             size: the largest number of connections of each process. Not for `connection`.
+            stock_keeper: a `StockKeeper` of the shop, if a table of the shop counts the stock. It is called with the
+                connection of PyMySQL.
 
         Raises:
             InvalidInput: if not exactly one of `url` and `connection` is given, or it is not valid.
@@ -65,7 +75,7 @@ class MariaDbStore(SqlStore):
             self._database = OwnDatabase(PyMySqlPool(_servers(url), _size(size)), dialect)
         else:
             self._database = MariaDbHost(_link(connection), dialect, _HOST)
-        super().__init__(self._database, dialect)
+        super().__init__(self._database, dialect, stock_keeper)
 
     def within(self, connection: Connection[Any]) -> Self:
         """Return the same store as a guest on a connection of the shop. It need not be closed.

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.store import Change, Need, Snapshot, StockLevel, StockMove, one_by_one
-from order_fsm_adapters.sql import commits, orders, stock
+from order_fsm_adapters.sql import orders, stock
 from order_fsm_adapters.sql.database import Database, Transaction
 
 Kind = Literal["reserve", "release", "ship", "return"]
@@ -58,6 +58,8 @@ class StockKeeper(Protocol):
         ...
 
 
+Write = Callable[[Transaction, Change], None]
+
 MakeKeeper = Callable[[Any], StockKeeper]
 """Returns the shop's keeper for a connection, of the type that the store is given or makes."""
 
@@ -85,12 +87,14 @@ class KeptStock:
 
     counts_stock = False
 
-    def __init__(self, make_keeper: MakeKeeper) -> None:
+    def __init__(self, write: Write, make_keeper: MakeKeeper) -> None:
         """Use the shop's keeper.
 
         Args:
-            make_keeper: returns it for a connection.
+            write: writes a change over several statements.
+            make_keeper: returns the keeper for a connection.
         """
+        self._write_change = write
         self._make_keeper = make_keeper
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
@@ -127,7 +131,9 @@ class KeptStock:
     def _write(self, transaction: Transaction, change: Change) -> None:
         if change.order is None and change.stock:
             raise InvalidInput("the shop counts the stock in a table of its own: change it there")
-        commits.write(transaction, evolve(change, stock=tuple([_without_available(move) for move in change.stock])))
+        self._write_change(
+            transaction, evolve(change, stock=tuple([_without_available(move) for move in change.stock]))
+        )
         moves = tuple(shop_moves(change.stock))
         if moves and change.order is not None:
             self._make_keeper(transaction.connection).move(change.order.id, moves)

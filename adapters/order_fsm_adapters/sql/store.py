@@ -33,7 +33,7 @@ class SqlStore:
             raise InvalidInput(f"stock_keeper must be a class or function, not {type(make_keeper).__name__}")
         self._database = database
         self._dialect = dialect
-        self._changes: Changes = dialect if make_keeper is None else KeptStock(make_keeper)
+        self._changes: Changes = dialect if make_keeper is None else KeptStock(dialect.write, make_keeper)
 
     def _guest(self, database: Database) -> Self:
         """Return the same store over a connection of the host."""
