@@ -25,7 +25,7 @@ from attrs import define, field
 from order_fsm import Message, Orders
 
 from .clusters import Failed, Process, free_ports, opened, owner, run_tool, wait_until
-from .rounds import run
+from .rounds import end_on_sigterm, run
 
 USER = "mysql"
 NODES = 3
@@ -44,7 +44,8 @@ class Node:
         self.port, self.group_port, self._increments, self._copies = free_ports(4)
         self._process: Process | None = None
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={folder}", "--skip-test-db"]
-        command += ["--auth-root-authentication-method=normal"]
+        # The server's user may have no right to write to the temporary folder of this one.
+        command += ["--auth-root-authentication-method=normal", f"--tmpdir={folder.parent}"]
         run_tool(command, USER)
 
     def start(self, members: str) -> None:
@@ -56,6 +57,7 @@ class Node:
         group = f"gmcast.listen_addr=tcp://127.0.0.1:{self.group_port};ist.recv_addr=127.0.0.1:{self._increments}"
         settings = {
             "datadir": self.folder,
+            "tmpdir": self.folder.parent,
             "port": self.port,
             "bind-address": "127.0.0.1",
             "socket": self.folder / "socket",
@@ -219,6 +221,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     rounds: int = parser.parse_args().rounds
+    end_on_sigterm()
     with trio() as (cluster, reports):
         messages = relayed(cluster)
         print(messages)

@@ -28,7 +28,7 @@ from order_fsm.errors import StoreUnavailable
 from order_fsm.model import Receipt
 
 from .clusters import Failed, Process, free_ports, opened, owner, run_tool, wait_until
-from .rounds import run
+from .rounds import end_on_sigterm, run
 
 USER = "postgres"
 CONTROLS = 4
@@ -42,7 +42,7 @@ unix_socket_directories = ''
 # A killed server would leave other kinds behind.
 dynamic_shared_memory_type = mmap
 # pg_rewind needs the log since the checkpoint before the failover, on both servers.
-wal_keep_size = '1GB'
+wal_keep_size = '128MB'
 """
 
 _BIN = Path(subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True).stdout.strip())  # noqa: S607
@@ -235,6 +235,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     rounds: int = parser.parse_args().rounds
+    end_on_sigterm()
     with pair(synchronous=True) as (cluster, reports):
         kept = run(cluster, rounds, reports)
         cancelled_wait(cluster)

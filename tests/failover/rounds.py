@@ -68,6 +68,11 @@ class Outcome:
         )
 
 
+def end_on_sigterm() -> None:
+    """Let SIGTERM end this program as an exception does, so that servers and writers end too."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 def run(cluster: Cluster, rounds: int, folder: Path) -> Outcome:
     """Let servers fail under load, and compare the reports of the writers with the store in each round.
 
