@@ -75,7 +75,9 @@ BEGIN
             IF present.id IS NOT NULL THEN
                 RETURN '{exists}';
             ELSIF EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id) THEN
-                RETURN '{gone}';
+                -- Another transaction may have created it since the first statement.
+                RETURN CASE WHEN EXISTS (SELECT FROM order_fsm_order WHERE id = wanted.id)
+                    THEN '{exists}'::text[] ELSE '{gone}' END;
             END IF;
         ELSIF present.id IS NULL THEN
             RETURN CASE WHEN EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id)
