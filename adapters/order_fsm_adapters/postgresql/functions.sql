@@ -75,10 +75,10 @@ BEGIN
         IF expected = 0 THEN
             IF present.id IS NOT NULL THEN
                 RETURN '{exists}';
-            ELSIF EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id)
-                -- In the same snapshot: the order may have been created after the one of the statement above.
-                AND NOT EXISTS (SELECT FROM order_fsm_order WHERE id = wanted.id) THEN
-                RETURN '{gone}';
+            ELSIF EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id) THEN
+                -- Another transaction may have created it since the first statement.
+                RETURN CASE WHEN EXISTS (SELECT FROM order_fsm_order WHERE id = wanted.id)
+                    THEN '{exists}'::text[] ELSE '{gone}' END;
             END IF;
         ELSIF present.id IS NULL THEN
             RETURN CASE WHEN EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id)
