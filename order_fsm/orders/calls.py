@@ -1,4 +1,7 @@
-"""The calls that change one order. A call is a checked request and the way to decide it."""
+"""The calls that change one order.
+
+A call is a checked request and the way to decide it.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
 NO_CURRENCIES: Mapping[str, int] = MappingProxyType({})
-"""The currencies of a shop that uses those of ISO 4217 alone."""
+"""The currencies of a shop without its own currencies. It uses only ISO 4217."""
 
 UNMATCHED = "payment.unmatched"
-"""The topic of a message about money that the ledger of no order covers."""
+"""The topic of a message about money that no ledger covers."""
 
 
 class Fire(NamedTuple):
@@ -39,10 +42,12 @@ class Fire(NamedTuple):
     permissions: Permissions | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the trigger. A payment, refund or dispute with a known id was recorded before.
+        """Decide the trigger.
+
+        If the ledger has the id of the payment, refund or dispute already, the call is a duplicate.
 
         Raises:
-            KeyReused: if it was recorded with another amount or currency.
+            KeyReused: if the ledger has that id with another amount or currency.
             InvalidInput: if the amount is finer than the smallest unit of its currency.
         """
         facts = self.request.facts
@@ -58,15 +63,17 @@ class Fire(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Records one fact of a payment gateway: fires a trigger, or adds a comment if the rules or permissions refuse it.
+    """Records one fact of a payment gateway.
 
-    One call decides both, under one key, so that a redelivery gets the first receipt again in either case.
+    It fires a trigger, or adds a comment if the rules or permissions refuse the trigger.
+
+    One call decides both under one key. So a redelivery gets the first receipt again in both cases.
 
     Attributes:
         request: the comment, with the fact as its facts.
         fire: fires the trigger. None if the fact only becomes a comment.
-        final: whether a fact beyond its bound becomes a comment too. Otherwise it is refused, because an earlier fact
-            may still come.
+        final: whether a fact that exceeds its bound also becomes a comment. Otherwise the call refuses it, because an
+            earlier fact may still come.
         unmatched: whether the comment is about money, so that the shop gets a message.
     """
 
@@ -78,7 +85,7 @@ class Report(NamedTuple):
     unmatched: bool = False
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the trigger, or the comment.
+        """Decide the trigger or the comment.
 
         Returns:
             The decisions, or `Refused` if the fact may be early.
@@ -108,7 +115,7 @@ class Report(NamedTuple):
 
 
 class Expire(NamedTuple):
-    """Fires the trigger that time fires, if the order has not changed since it was found due."""
+    """Fires `expire`, if the order still has the due version."""
 
     workflow: Workflow
     order_id: str
@@ -118,24 +125,27 @@ class Expire(NamedTuple):
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the trigger. There is nothing to do if the order has another version."""
+        """Decide the trigger.
+
+        A changed order has nothing to do.
+        """
         if order.version != self.version:
             return ()
         return _fired(self, order, supply)
 
 
 def _fired(call: Fire | Expire, order: Order, supply: Supply) -> Outcome:
-    """Decide the trigger of a call, by the rules and the permissions."""
+    """Decide the trigger of a call under the rules and the permissions."""
     decision = decide(call.workflow, order, call.request, supply.shortages(order), supply.available)
     outcome = decision if isinstance(decision, Refused) else (decision,)
     return outcome if call.permissions is None else call.permissions.inquiry(call.request).judged(order, outcome)
 
 
-class OwnError(Exception):
-    """A decision failed with an exception of the shop's own code, such as a guard.
+class ShopError(Exception):
+    """Wraps an exception of the shop's own code, such as a guard.
 
     Attributes:
-        error: that exception.
+        error: the exception.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -144,41 +154,41 @@ class OwnError(Exception):
 
 
 class Apart(NamedTuple):
-    """A call among others that go on if it fails.
+    """A call of a batch that must not fail the other calls.
 
-    Only what fails in the decision belongs to it. Another exception, such as that of a time limit, is for the caller.
+    Only exceptions of its decision belong to the call. Any other exception, such as a time limit, goes to the caller.
     """
 
     call: Call
 
     @property
     def order_id(self) -> str:
-        """That of the call."""
+        """As in the call."""
         return self.call.order_id
 
     @property
     def request(self) -> Request:
-        """That of the call."""
+        """As in the call."""
         return self.call.request
 
     @property
     def request_fingerprint(self) -> str | None:
-        """That of the call."""
+        """As in the call."""
         return self.call.request_fingerprint
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the call.
 
         Raises:
-            OrderFsmError: as the call does.
-            OwnError: if it raises another exception.
+            OrderFsmError: if the call raises it.
+            ShopError: if the call raises another exception.
         """
         try:
             return self.call.decide(order, supply)
         except OrderFsmError:
             raise
         except Exception as error:
-            raise OwnError(error) from error
+            raise ShopError(error) from error
 
 
 class Save(NamedTuple):
@@ -224,8 +234,8 @@ class Amend(NamedTuple):
     """Amends parts of an order.
 
     Attributes:
-        wanted: the parts as they shall be.
-        version: the version that the caller saw, None if any will do.
+        wanted: the new values, by the name of the part.
+        version: the version that the caller saw. None accepts any version.
     """
 
     workflow: Workflow
@@ -239,7 +249,7 @@ class Amend(NamedTuple):
 
     @property
     def lines(self) -> tuple[Line, ...] | None:
-        """The lines that the order shall have, None if they stay."""
+        """The new lines of the order. None if they do not change."""
         lines = self.wanted.get("lines")
         return lines if isinstance(lines, tuple) else None
 
@@ -280,7 +290,7 @@ class Amend(NamedTuple):
 
 
 def amended_lines(call: Call) -> tuple[Line, ...] | None:
-    """Return the lines that an order shall have after a call, None if they stay."""
+    """Return the new lines of an order, None without such a change."""
     return call.lines if isinstance(call, Amend) else None
 
 
@@ -300,8 +310,8 @@ class Resend(NamedTuple):
     """Queues a message again.
 
     Attributes:
-        message: to queue.
-        version: the version of the order whose history the message was made from.
+        message: the message to queue.
+        version: the version of the order from which the message was made.
     """
 
     order_id: str
@@ -331,7 +341,11 @@ class Migrate(NamedTuple):
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the move. There is nothing to do if the order fits the table. Its stock follows and never waits."""
+        """Decide the move.
+
+        An order that fits the table has nothing to do. The stock of a moved order follows its state, even if pieces are
+        missing.
+        """
         target = self.targets.get(order.state)
         if target is None or not needs_migration(self.workflow, order, target):
             return ()
@@ -344,7 +358,7 @@ class Erase(NamedTuple):
     """Erases the personal values of an order.
 
     Attributes:
-        customer: the order is left as it is unless it has this customer. None erases any.
+        customer: erase the order only if it has this customer. None erases the order of any customer.
     """
 
     order_id: str
@@ -354,7 +368,10 @@ class Erase(NamedTuple):
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
-        """Decide the erasure. There is nothing to do if the order is another customer's by now."""
+        """Decide the erasure.
+
+        An order that now has another customer has nothing to do.
+        """
         if self.customer is not None and order.customer != self.customer:
             return ()
         entry = _entry(order, self.request, order.state)
@@ -364,13 +381,16 @@ class Erase(NamedTuple):
 
 
 def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
-    """Return whether an order differs from what the table says of a state: name, totals or stock."""
+    """Return whether an order differs from a state of the table.
+
+    It compares the name, the totals and the stock.
+    """
     wanted = (target, workflow.counts_in(target), bool(order.lines) and workflow.holds(target))
     return wanted != (order.state, order.counted, order.reserved is not None)
 
 
 def noted(order: Order, request: Request, trigger: str = "comment") -> Decision:
-    """Return a comment as a decision: an entry that changes no box."""
+    """Return the decision to add a comment, which changes no box."""
     entry = _entry(order, request, order.state, trigger=trigger)
     return Decision(order.after(entry, order.payments, order.counted), entry, None)
 
