@@ -43,7 +43,7 @@ def misnamed(statuses: Sequence[Status], rules: Sequence[Rule], conditions: Mapp
         if rule.facts & RESERVED_FACTS:
             yield f"{label} accepts facts with reserved names: {_listed(rule.facts & RESERVED_FACTS)}"
         if rule.lapses and rule.ledger is not None:
-            yield f"{label} ends credits, so it cannot also record {rule.ledger}"
+            yield f"{label} ends credits, so it cannot record {rule.ledger} too"
     for where, mentioned in used.items():
         if unknown := mentioned - set(names):
             yield f"{where} names unknown statuses: {_listed(unknown)}"
