@@ -277,8 +277,8 @@ class Order(DictValue):
         customer, email: the customer, if known.
         payments: the ledger, oldest first.
         created_at, updated_at: the times of its first and last entry, in UTC.
-        reserved: the pieces that the order took from stock. None if it holds no stock, which is always so without
-            lines. Empty if no item was tracked when it took its stock.
+        reserved: the pieces that the order took from stock. None if it holds no stock. An order without lines never
+            holds stock. Empty if no item was tracked when it took its stock.
         data: the shop's own data, as a copy.
         invoiced_by_payment: whether a payment ticked `invoiced`, in the entry that ticked `paid`. False if the order
             was adopted with these boxes.
@@ -324,7 +324,7 @@ class Order(DictValue):
 
     @property
     def goods(self) -> Goods:
-        """The sums over the shipments, for callers that need several of them."""
+        """The sums over the shipments, for callers that need several sums."""
         return goods(self.shipments) if self.shipments else NO_GOODS
 
     @property
@@ -352,7 +352,7 @@ class Order(DictValue):
 
     @property
     def balance(self) -> ledger.Balance:
-        """The sums over the ledger, for callers that need several of them."""
+        """The sums over the ledger, for callers that need several sums."""
         cancelled = "cancelled" in self.statuses
         return ledger.balance(self.total, self.payments, self.currency, counted=self.counted, cancelled=cancelled)
 
@@ -383,7 +383,10 @@ class Order(DictValue):
 
     @property
     def held_by_hand(self) -> Decimal:
-        """The part of `held` that a reversal of all payments recorded by hand would take back."""
+        """The money recorded by hand that the order still holds.
+
+        A reversal of all payments recorded by hand would take it back.
+        """
         kinds = ("captured", "reversed", "restored")
         by_hand = [row for row in self.payments if row.reference is None and row.kind in kinds]
         return max(min(ledger.held(by_hand, self.currency), self.held), ZERO)

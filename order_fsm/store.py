@@ -418,7 +418,9 @@ class Store(Protocol):
         ...
 
     def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
-        """Return the levels of these items, if they were ever set or moved.
+        """Return the levels of these items, without unknown ones.
+
+        An item is known if it was ever set or moved.
 
         The items need not be tracked now.
         """
@@ -434,7 +436,9 @@ class Store(Protocol):
     def set_stock(
         self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
     ) -> None:
-        """Set the available pieces of an item. Its other numbers do not change.
+        """Set the available pieces of an item.
+
+        Its other numbers do not change.
 
         Args:
             sku: the item.

@@ -1,4 +1,4 @@
-"""The checks of the arguments of `Orders.adopt`."""
+"""Check the arguments of `Orders.adopt`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MEMBERS = frozenset({"kind", "at", "credit"}) | MONEY_FACTS
 class Given(NamedTuple):
     """A past payment as the caller gave it.
 
-    A payment without a time counts as made at the placing.
+    A payment without a time gets the time of the placing.
     """
 
     at: datetime | None

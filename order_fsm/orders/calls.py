@@ -32,7 +32,7 @@ UNMATCHED = "payment.unmatched"
 
 
 class Fire(NamedTuple):
-    """Fires a trigger."""
+    """A call that fires a trigger."""
 
     workflow: Workflow
     order_id: str
@@ -63,11 +63,11 @@ class Fire(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Records one fact of a payment gateway.
+    """A call that records one fact of a payment gateway.
 
     It fires a trigger, or adds a comment if the rules or permissions refuse the trigger.
 
-    One call decides both under one key. So a redelivery gets the first receipt again in both cases.
+    The same call and key cover both cases. So a redelivery always gets the first receipt again.
 
     Attributes:
         request: the comment, with the fact as its facts.
@@ -115,7 +115,10 @@ class Report(NamedTuple):
 
 
 class Expire(NamedTuple):
-    """Fires `expire`, if the order still has the due version."""
+    """A call that fires `expire` on an unchanged order.
+
+    The order must still have the version that was due.
+    """
 
     workflow: Workflow
     order_id: str
@@ -127,7 +130,7 @@ class Expire(NamedTuple):
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger.
 
-        A changed order has nothing to do.
+        Do nothing if the order has another version.
         """
         if order.version != self.version:
             return ()
@@ -192,7 +195,7 @@ class Apart(NamedTuple):
 
 
 class Save(NamedTuple):
-    """Saves the admin's form."""
+    """A call that saves the admin's form."""
 
     workflow: Workflow
     order_id: str
@@ -231,7 +234,7 @@ class Save(NamedTuple):
 
 
 class Amend(NamedTuple):
-    """Amends parts of an order.
+    """A call that amends parts of an order.
 
     Attributes:
         wanted: the new values, by the name of the part.
@@ -290,24 +293,24 @@ class Amend(NamedTuple):
 
 
 def amended_lines(call: Call) -> tuple[Line, ...] | None:
-    """Return the new lines of an order, None without such a change."""
+    """Return the lines that a call gives an order, if any."""
     return call.lines if isinstance(call, Amend) else None
 
 
 class Comment(NamedTuple):
-    """Adds a comment to the history."""
+    """A call that adds a comment to the history."""
 
     order_id: str
     request: Request
     request_fingerprint: str | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
-        """Decide the comment. It is always allowed."""
+        """Decide the comment, which is always allowed."""
         return (noted(order, self.request),)
 
 
 class Resend(NamedTuple):
-    """Queues a message again.
+    """A call that queues a message again.
 
     Attributes:
         message: the message to queue.
@@ -321,7 +324,7 @@ class Resend(NamedTuple):
     request_fingerprint: str | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
-        """Decide the entry. It is always allowed.
+        """Decide the entry, which is always allowed.
 
         Raises:
             VersionConflict: if the order changed since the message was made.
@@ -332,7 +335,7 @@ class Resend(NamedTuple):
 
 
 class Migrate(NamedTuple):
-    """Moves an order to a state of a changed table."""
+    """A call that moves an order to a state of a changed table."""
 
     workflow: Workflow
     order_id: str
@@ -343,7 +346,7 @@ class Migrate(NamedTuple):
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the move.
 
-        An order that fits the table has nothing to do. The stock of a moved order follows its state, even if pieces are
+        Do nothing if the order fits the table. The stock of a moved order follows its state, even if pieces are
         missing.
         """
         target = self.targets.get(order.state)
@@ -355,7 +358,7 @@ class Migrate(NamedTuple):
 
 
 class Erase(NamedTuple):
-    """Erases the personal values of an order.
+    """A call that erases the personal values of an order.
 
     Attributes:
         customer: erase the order only if it has this customer. None erases the order of any customer.
@@ -370,7 +373,7 @@ class Erase(NamedTuple):
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
         """Decide the erasure.
 
-        An order that now has another customer has nothing to do.
+        Do nothing if the order now has another customer.
         """
         if self.customer is not None and order.customer != self.customer:
             return ()

@@ -1,4 +1,4 @@
-"""Check the arguments of `Orders` and make calls of them.
+"""Check the arguments of `Orders` and create calls.
 
 The executor runs the call.
 """

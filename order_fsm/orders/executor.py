@@ -232,7 +232,7 @@ class Executor:
         return Receipt(self._as_of(order, history, last), entries, duplicate=True)
 
     def _as_of(self, order: Order, history: Sequence[Entry], version: int) -> Order:
-        """Return an order as it was after an entry of its history."""
+        """Rebuild an order as it was after an entry of its history."""
         then = order_as_of(self._workflow, order, history, version)
         if then is order or not (then.lines or order.lines):
             return then

@@ -57,13 +57,13 @@ class Orders(Reports, Corrections):
             currencies: the fraction digits of the shop's own currencies, such as `{"PTS": 0}` for points. They take
                 precedence over those of ISO 4217.
             allow: a function of (actor, action, order) that returns whether the actor may do the action. Only True
-                allows. A `Reason` refuses, and `Refused` has it. Any other value refuses with the code `not_permitted`.
-                The actor is `by`, or `GATEWAY` or `CLOCK` if the engine itself acts. The action is a trigger, `save`,
-                `override`, `amend` or `erase`. The function runs in the caller's thread, on the loaded order, before
-                the commit, and again after a conflict. It does not run for `create`, `adopt`, `resend`, `purge`,
-                comments, migrations, stock and reads. It does not run for a repeated call, which gets its first receipt
-                again. If it raises, nothing changes. If it is not given, everyone may do everything. The logger
-                `order_fsm.permissions` logs refused attempts.
+                allows. A `Reason` refuses, and becomes a reason of `Refused`. Any other value refuses with the code
+                `not_permitted`. The actor is `by`, or `GATEWAY` or `CLOCK` if the engine itself acts. The action is a
+                trigger, `save`, `override`, `amend` or `erase`. The function runs in the caller's thread, on the loaded
+                order, before the commit, and again after a conflict. It does not run for `create`, `adopt`, `resend`,
+                `purge`, comments, migrations, stock and reads. It does not run for a repeated call, which gets its
+                first receipt again. If it raises, nothing changes. If it is not given, everyone may do everything. The
+                logger `order_fsm.permissions` logs refused attempts.
 
         Raises:
             InvalidInput: if an argument has the wrong type.

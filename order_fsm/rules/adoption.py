@@ -45,10 +45,11 @@ def adopted(
 
     Args:
         workflow: has the state.
-        new: the order as created: without payments and boxes.
-        statuses: its boxes.
-        payments: by time.
-        last: gives the last entry its time, facts and comment, and all entries the actor and the key.
+        new: the new order, without payments and boxes.
+        statuses: the ticked boxes.
+        payments: the payments, sorted by time.
+        last: the request of the adoption. All entries get its actor and key. The last entry also gets its time, facts
+            and comment.
 
     Raises:
         InvalidInput: if the boxes are not a state of the workflow, a payment breaks a bound or was given twice, or the
@@ -107,10 +108,10 @@ def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> O
     Args:
         workflow: has the state.
         new: the order as created.
-        entries: those of the adoption, the last one with the boxes.
+        entries: the entries of the adoption. The last one has the boxes.
 
     Raises:
-        InvalidInput: as `adopted` does.
+        InvalidInput: as in `adopted`.
     """
     *past, last = entries
     request = Request(ADOPT, last.at, last.facts, last.by, last.comment, key=last.key)
@@ -119,7 +120,7 @@ def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> O
 
 
 def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
-    """Return a payment of the past as a row.
+    """Return a past payment as a ledger row.
 
     The caller has checked its kind.
 

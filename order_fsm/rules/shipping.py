@@ -74,8 +74,8 @@ def _drawn(
 ) -> Mapping[str, int]:
     """Return the pieces that the order had taken from stock.
 
-    An item may be tracked now, but not when the order took its stock. As long as an order has pieces to ship, it keeps
-    the pieces that it holds for them.
+    An item may be tracked now although it was not tracked when the order took its stock. As long as an order has pieces
+    to ship, it keeps the pieces that it holds for them.
     """
     if kind == "shipped":
         held = quantities_of(order.reserved or ())
