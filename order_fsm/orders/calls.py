@@ -94,20 +94,20 @@ class Report(NamedTuple):
             KeyReused: if the fact was recorded with another amount or currency.
         """
         if self.fire is None:
-            return self._noted(order, None)
+            return self._as_comment(order, None)
         try:
             outcome = self.fire.decide(order, supply)
         except InvalidInput:  # The shop does not know the currency, or the amount is finer than its smallest unit.
-            return self._noted(order, "unknown_money")
+            return self._as_comment(order, "unknown_money")
         if not isinstance(outcome, Refused) or (not self.final and self._may_be_early(outcome)):
             return outcome
-        return self._noted(order, ", ".join(reason.code for reason in outcome.reasons))
+        return self._as_comment(order, ", ".join(reason.code for reason in outcome.reasons))
 
-    def _noted(self, order: Order, reasons: str | None) -> Outcome:
+    def _as_comment(self, order: Order, reasons: str | None) -> Outcome:
         request = self.request
         if reasons is not None:
             request = evolve(request, facts={**request.facts, "reasons": reasons})
-        decision = noted(order, request)
+        decision = comment_decision(order, request)
         return (decision._replace(announces=UNMATCHED) if self.unmatched else decision,)
 
     def _may_be_early(self, refused: Refused) -> bool:
@@ -156,7 +156,7 @@ class ShopError(Exception):
         super().__init__(error)
 
 
-class Apart(NamedTuple):
+class IsolatedCall(NamedTuple):
     """A call of a batch that must not fail the other calls.
 
     Only exceptions of its decision belong to the call. Any other exception, such as a time limit, goes to the caller.
@@ -219,7 +219,7 @@ class Save(NamedTuple):
         inquiry = None if self.permissions is None else self.permissions.inquiry(self.request)
         outcome: Sequence[Decision] | Refused
         if order.statuses == self.statuses:
-            outcome = (noted(order, self.request),) if self.request.reasoned else ()
+            outcome = (comment_decision(order, self.request),) if self.request.reasoned else ()
         else:
             outcome = fill(
                 self.workflow,
@@ -274,7 +274,7 @@ class Amend(NamedTuple):
     def _outcome(self, order: Order, supply: Supply) -> Sequence[Decision] | Refused:
         facts = difference(order, self.wanted)
         if not facts:
-            return (noted(order, self.request),) if self.request.reasoned else ()
+            return (comment_decision(order, self.request),) if self.request.reasoned else ()
         after = amended(order, facts)
         for name in ("total", "credited"):
             amount = facts.get(name)
@@ -306,7 +306,7 @@ class Comment(NamedTuple):
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
         """Decide the comment, which is always allowed."""
-        return (noted(order, self.request),)
+        return (comment_decision(order, self.request),)
 
 
 class Resend(NamedTuple):
@@ -331,7 +331,7 @@ class Resend(NamedTuple):
         """
         if order.version != self.version:
             raise VersionConflict(f"order {order.id!r} is at version {order.version}, not {self.version}")
-        return (noted(order, self.request, "resend")._replace(message=self.message),)
+        return (comment_decision(order, self.request, "resend")._replace(message=self.message),)
 
 
 class Migrate(NamedTuple):
@@ -392,7 +392,7 @@ def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
     return wanted != (order.state, order.counted, order.reserved is not None)
 
 
-def noted(order: Order, request: Request, trigger: str = "comment") -> Decision:
+def comment_decision(order: Order, request: Request, trigger: str = "comment") -> Decision:
     """Return the decision to add a comment, which changes no box."""
     entry = _entry(order, request, order.state, trigger=trigger)
     return Decision(order.after(entry, order.payments, order.counted), entry, None)

@@ -166,7 +166,7 @@ class Corrections(Maintenance):
             InvalidInput: if the order cannot resend such a message. The error lists the topics that it can resend.
             OrderNotFound, KeyReused, VersionConflict: as in `fire`.
         """
-        from order_fsm.orders.resending import message_again  # Imported on demand: few calls need it.
+        from order_fsm.orders.resending import rebuilt_message  # Imported on demand: few calls need it.
 
         order_id, key, by, _ = validation.call(order_id, key, by, None, False, False, False)
         topic = validation.name(topic, "topic")
@@ -177,7 +177,7 @@ class Corrections(Maintenance):
             order, history = self._store.load(order_id), self._store.history(order_id)
             if len(history) == order.version or not left:
                 now = self._now()
-                message = message_again(self._workflow, order, history, topic, now)
+                message = rebuilt_message(self._workflow, order, history, topic, now)
                 request = Request("resend", now, {"topic": topic}, by, key=key)
                 try:
                     return self._executor.execute(Resend(order_id, request, message, order.version, fingerprint))

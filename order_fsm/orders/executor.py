@@ -21,7 +21,7 @@ from order_fsm.errors import (
     VersionConflict,
 )
 from order_fsm.model import ADOPT, Entry, Order, Receipt
-from order_fsm.orders.calls import Apart, ShopError
+from order_fsm.orders.calls import IsolatedCall, ShopError
 from order_fsm.orders.messages import messages
 from order_fsm.orders.stock import need_of, needs_of, stock_moves, stock_of_repeated
 from order_fsm.rules.amendment import order_as_of
@@ -225,7 +225,7 @@ class Executor:
         history = (read or self._store.history)(order.id)
         entries = history[first - 1 : last]
         if len(entries) <= last - first:
-            raise _Unwritten
+            raise _Uncommitted
         # One commit wrote all entries of an adoption, so the order never existed between them.
         while last < len(history) and history[last].trigger == ADOPT:
             last += 1
@@ -257,7 +257,7 @@ def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Su
     )
 
 
-class _Unwritten(Exception):
+class _Uncommitted(Exception):
     """The entry that answers a duplicate is not committed yet."""
 
 
@@ -289,10 +289,10 @@ class _Round:
                 self.deferred.append(number)
                 continue
             try:
-                change = executor.prepare(Apart(call), self._as_changed(snapshot), history)
+                change = executor.prepare(IsolatedCall(call), self._as_changed(snapshot), history)
             except (StoreUnavailable, StoreFull, TransactionLost):
                 raise
-            except _Unwritten:
+            except _Uncommitted:
                 self.deferred.append(number)
             except ShopError as error:
                 self.answers[number] = error.error

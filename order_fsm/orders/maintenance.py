@@ -46,7 +46,7 @@ class Maintenance:
     def stock(self, sku: str) -> int | None:
         """Return the available pieces of an item.
 
-        None if the item is not tracked. The number is below zero if paid orders wait for pieces.
+        The result is None if the item is not tracked. The number is below zero if paid orders wait for pieces.
         """
         sku = validation.identifier(sku, "sku")
         return self._store.stock([sku]).get(sku)
@@ -54,7 +54,7 @@ class Maintenance:
     def stock_level(self, sku: str) -> StockLevel | None:
         """Return the available, held, out and lost pieces of an item.
 
-        None if the item is unknown.
+        The result is None if the item is unknown.
 
         An item that is no longer tracked keeps its level, with `available` None.
         """

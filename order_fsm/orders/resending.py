@@ -21,7 +21,7 @@ from order_fsm.validation import GATEWAY
 DUE, UPDATED = "refund.due", "order.updated"
 
 
-def message_again(workflow: Workflow, order: Order, history: Sequence[Entry], topic: str, at: datetime) -> Message:
+def rebuilt_message(workflow: Workflow, order: Order, history: Sequence[Entry], topic: str, at: datetime) -> Message:
     """Return the last message of a topic under a new id.
 
     The new id has the version of the same entry.

@@ -157,7 +157,7 @@ def _movement(order: Order, kind: PaymentKind, request: Request) -> Booking:
 def lapse(order: Order) -> Booking | None:
     """Return a refund of 0 that revokes all credits.
 
-    None if the order has no credit, or still holds money.
+    The result is None if the order has no credit, or still holds money.
     """
     if not order.credited or order.held > 0:
         return None
@@ -167,7 +167,7 @@ def lapse(order: Order) -> Booking | None:
 def correction(order: Order, facts: Mapping[str, Any]) -> Booking | None:
     """Return a refund of 0 that applies an amendment of the credits.
 
-    None if the amendment does not change the credits.
+    The result is None if the amendment does not change the credits.
     """
     if "credited" not in facts:
         return None

@@ -57,7 +57,7 @@ def held_after(
 ) -> tuple[Line, ...] | None:
     """Return the pieces that an order holds after an entry.
 
-    None if the order then holds no stock.
+    The result is None if the order then holds no stock.
 
     An order takes pieces and gives them back when it crosses the boundary of the states that hold stock. So only a
     migration moves stock after the table has changed. A shipment removes pieces from the held ones, and a recall adds
@@ -94,7 +94,7 @@ def held_as_amended(
 ) -> tuple[Line, ...] | None:
     """Return the pieces that an order holds after its lines were amended.
 
-    None if the order then holds no stock.
+    The result is None if the order then holds no stock.
 
     The order takes further pieces of tracked items. It gives back the pieces that it took and no longer needs.
 
@@ -120,7 +120,7 @@ def held_as_amended(
 def held_as_migrated(workflow: Workflow, order: Order, tracked: Collection[str]) -> tuple[Line, ...] | None:
     """Return the pieces that an order holds under a changed table.
 
-    None if the order then holds no stock.
+    The result is None if the order then holds no stock.
     """
     if not order.lines or not workflow.holds(order.state):
         return None
@@ -130,7 +130,7 @@ def held_as_migrated(workflow: Workflow, order: Order, tracked: Collection[str])
 def held_then(workflow: Workflow, now: Order, then: Order) -> tuple[Line, ...] | None:
     """Return the pieces that an order held after an earlier entry.
 
-    None if the order held no stock.
+    The result is None if the order held no stock.
 
     The history does not record the items that were tracked then. The function assumes the items that the order holds or
     shipped from stock. If the order holds no stock now, it assumes all items.
