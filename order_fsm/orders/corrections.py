@@ -124,7 +124,7 @@ class Corrections(Maintenance):
             A receipt for each id.
 
         Raises:
-            OrderNotFound: if there is no order with one of the ids. Then nothing has changed.
+            OrderNotFound: if one of the ids has no order. Then nothing has changed.
             Refused, UnknownTrigger: as in `amend`.
             OrderFsmError: if one of the orders cannot be changed. The other orders are changed.
         """

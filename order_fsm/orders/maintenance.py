@@ -258,7 +258,7 @@ class Maintenance:
     def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
         """Remove orders that were never placed.
 
-        These orders never had a ticked box or recorded money, and hold no stock.
+        No box was ever ticked, no money was ever recorded, and the order holds no stock.
 
         Args:
             older_than: the least age of the last change.

@@ -287,7 +287,7 @@ def _provider_of(order: Order, reference: str | None) -> str | None:
 
 
 def _adopts(order: Order, booking: Booking) -> bool:
-    """Return whether a capture identifies one recorded without a transaction_id."""
+    """Return whether a capture identifies an earlier, unidentified one."""
     if booking.reference is None or booking.transaction_id is None:
         return False
     of_payment = [row for row in _of_provider(order, booking.provider) if row.reference == booking.reference]
