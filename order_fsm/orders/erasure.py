@@ -92,5 +92,5 @@ def _scrub(store: Store, erased: list[str]) -> None:
         store.scrub()
     except StoreError as error:
         raise StoreUnavailable(
-            f"the erasure of {erased} is committed, but erased bytes may be left in the files: call again ({error})"
+            f"the erasure of {erased} is committed. Erased bytes may be left in the files: call again ({error})"
         ) from error

@@ -70,7 +70,7 @@ class Outbox:
             queue.append(message.id)
 
     def claimable(self, now: datetime, limit: int) -> list[Message]:
-        """Return the messages that `Store.claim` would lease now. Leases none."""
+        """Return the messages that `Store.claim` would lease now."""
         found: list[Message] = []
         passed: list[tuple[int, str]] = []
         while self._fresh and len(found) < limit:
