@@ -279,7 +279,7 @@ class Maintenance:
 
         If a call is interrupted, the next call completes it. A damaged order is logged by its id and not erased, and
         its id is not returned: repair it and call again. If an order was amended to another customer, its history still
-        has the earlier one, and this call does not find it by the earlier one: erase it by its id.
+        has the earlier customer. A call for the earlier customer does not find that order: erase it by its id.
 
         Args:
             customer: the customer.

@@ -61,9 +61,9 @@ class Orders(Reports, Corrections):
                 `not_permitted`. The actor is `by`, or `GATEWAY` or `CLOCK` if the engine itself acts. The action is a
                 trigger, `save`, `override`, `amend` or `erase`. The function runs in the caller's thread, on the loaded
                 order, before the commit, and again after a conflict. It does not run for `create`, `adopt`, `resend`,
-                `purge`, comments, migrations, stock and reads. It does not run for a repeated call, which gets its
-                first receipt again. If it raises, nothing changes. If it is not given, everyone may do everything. The
-                logger `order_fsm.permissions` logs refused attempts.
+                `purge`, comments, migrations, stock or reads. It does not run for a repeated call, which gets its first
+                receipt again. If it raises, nothing changes. If it is not given, everyone may do everything. The logger
+                `order_fsm.permissions` logs refused attempts.
 
         Raises:
             InvalidInput: if an argument has the wrong type.

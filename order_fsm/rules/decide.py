@@ -165,7 +165,7 @@ def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -
     That rule has the fewest unmet statuses, then the fewest failed guards.
     """
     if not workflow.has_state(order.state):
-        message = f"the workflow has no state {order.state!r}; it was committed under other rules"
+        message = f"the workflow has no state {order.state!r}: the order was committed under other rules"
         return [Reason("unknown_state", message)]
     tries: list[tuple[int, int, list[Reason]]] = []
     for rule in workflow.rules_of(request.trigger):

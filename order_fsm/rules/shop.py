@@ -249,7 +249,7 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
         # The guards see the order as amended. `shortages` are the further pieces that the order would take and the shop
         # lacks. If no goods are left to ship, there are no shortages. The first rows have that guard only so that a
-        # refusal has the same reasons.
+        # refusal names missing stock too.
         *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_SHIPPED, NONE_LEFT)), *AMENDED_TO_SHIPPED),
         *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED),
         *_settled(Rule("amend", guards=(STOCK_SUFFICES, COVERS_OUT)), *AMENDED),
