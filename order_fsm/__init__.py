@@ -1,7 +1,7 @@
-"""order_fsm: decide, record and undo the status changes of a web shop's orders.
+"""Decide, record and undo the status changes of a web shop's orders.
 
-An order holds a set of statuses: independent tick boxes. The rules are one table, `order_fsm.rules.shop`. `Orders` is
-the service that a shop embeds:
+An order holds a set of statuses: independent tick boxes. The rules are one table, `order_fsm.rules.shop`. A shop embeds
+the service `Orders`:
 
     orders = Orders(SqliteStore("shop.db"))
     orders.create("1001", total="49.90", currency="GBP")
@@ -9,12 +9,12 @@ the service that a shop embeds:
 
 A change passes through five values:
 
-1. Request: the checked arguments of one call of `Orders`. It has the trigger, the facts, the actor and the time.
-2. Call: a request about one order, and the way to decide it: fire a trigger, save a form, add a comment.
-3. Decision: the result of the rules, pure and without a store: the order after the change and the history entry, or
+1. Request: the checked arguments of one call of `Orders`: the trigger, the facts, the actor and the time.
+2. Call: a request about one order, and the way to decide it, such as firing a trigger or saving a form.
+3. Decision: the result of the rules, computed without a store: the order after the change and the history entry, or
    `Refused` with every reason.
-4. Change: everything that one commit writes, whole or not at all: order, entries, ledger, stock, messages, key.
-5. Receipt: the answer to the caller: the order after the change and the new entries.
+4. Change: everything that one commit writes atomically: order, entries, ledger, stock, messages, key.
+5. Receipt: the return value: the order after the change, and the new entries.
 
 `order_fsm.rules` makes decisions. `order_fsm.orders` runs a call: it reads the order from the store, decides, and
 commits the change. If another process changed the order, it decides again. `order_fsm.store` has the protocol and the

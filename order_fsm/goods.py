@@ -1,6 +1,6 @@
 """Sums over the shipments of an order: the second ledger.
 
-A row is a fact. Nothing changes or removes it. Goods are counted in pieces of each SKU.
+A row is a fact: it is never changed or removed. Goods are counted in pieces of each SKU.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ GoodsKind = Literal["shipped", "returned", "recalled"]
 
 
 Pieces = Any
-"""A `Line`: a number of pieces of an item. Its fields have converters, so pyright matches them with no protocol."""
+"""A `Line`. Its fields have converters, which pyright cannot match with a protocol."""
 
 
 class Row(Protocol):
-    """The part of `Shipment` that the sums read."""
+    """The members of `Shipment` that the sums read."""
 
     @property
     def kind(self) -> GoodsKind:
-        """What happened to the goods."""
+        """The kind of movement of the goods."""
         ...
 
     @property
@@ -30,18 +30,20 @@ class Row(Protocol):
 
     @property
     def drawn(self) -> Sequence[Pieces]:
-        """Those of the pieces that the order had taken from stock."""
+        """The pieces among them that the order had taken from stock."""
         ...
 
 
 class Goods(NamedTuple):
-    """The sums over the shipments of an order since the last recall, in pieces of each SKU.
+    """The sums over the shipments of an order since the last recall.
+
+    They count pieces of each SKU.
 
     Attributes:
-        shipped: left the shop, those that came back included.
-        out: left the shop and did not come back.
+        shipped: the pieces that left the shop, including those that came back.
+        out: the pieces that left the shop and have not come back.
         drawn: the part of `out` that the order had taken from stock.
-        given_up: pieces that the order had taken from stock and that were returned, so it holds them no more.
+        given_up: the pieces that the order had taken from stock and that were returned. It no longer holds them.
     """
 
     shipped: Mapping[str, int]
@@ -69,13 +71,16 @@ def goods(rows: Iterable[Row]) -> Goods:
             add(out, row.lines, -1)
             add(drawn, row.drawn, -1)
             add(given_up, row.drawn)
-        else:  # Everything that is out came back, to be shipped again.
+        else:  # A recall: everything that was out came back, to be shipped again.
             shipped, out, drawn, given_up = {}, {}, {}, {}
     return Goods(shipped, out, drawn, given_up)
 
 
 def add(sums: dict[str, int], pieces: Iterable[Pieces], sign: int = 1) -> None:
-    """Add pieces to sums by SKU, or subtract them. A sum of 0 is left out."""
+    """Add pieces to sums by SKU, or subtract them.
+
+    Sums of 0 are removed.
+    """
     for one in pieces:
         number = sums.get(one.sku, 0) + sign * one.quantity
         if number:
@@ -85,7 +90,10 @@ def add(sums: dict[str, int], pieces: Iterable[Pieces], sign: int = 1) -> None:
 
 
 def less(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
-    """Subtract `others` from `some`, by SKU. Leave out each SKU that has no piece left."""
+    """Subtract `others` from `some`, by SKU.
+
+    SKUs without remaining pieces are removed.
+    """
     if not others:
         return dict(some)
     left = {sku: number - others.get(sku, 0) for sku, number in some.items()}

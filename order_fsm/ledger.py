@@ -1,7 +1,7 @@
 """Sums over the rows of an order's ledger.
 
-A row is a fact. Nothing changes or removes it. Money in another currency than the order's is a row too, and no sum of
-the order counts it.
+A row is a fact: it is never changed or removed. Money in another currency than the order's is also a row, and no sum of
+the order includes it.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ HELD: Mapping[PaymentKind, bool] = {
     "reversed": False,
     "restored": True,
 }
-"""By kind of row, whether its amount comes to the shop (True) or leaves it (False)."""
+"""By kind of row, whether the shop gets the amount (True) or loses it (False)."""
 
 
 class Row(Protocol):
-    """The part of `Payment` that the sums read."""
+    """The members of `Payment` that the sums read."""
 
     @property
     def kind(self) -> PaymentKind:
-        """What the row records."""
+        """The kind of fact that the row records."""
         ...
 
     @property
     def amount(self) -> Decimal:
-        """Not negative."""
+        """The amount, 0 or more."""
         ...
 
     @property
     def currency(self) -> str:
-        """Of the amount."""
+        """The currency of the amount."""
         ...
 
     @property
     def reference(self) -> str | None:
-        """The payment, None if it was recorded by hand."""
+        """The payment. None if it was recorded by hand."""
         ...
 
     @property
     def credit(self) -> Decimal:
-        """How much less the order costs."""
+        """The amount by which the row lowers the order's cost."""
         ...
 
 
@@ -61,11 +61,11 @@ class Balance(NamedTuple):
 
     Attributes:
         held: the money that the shop has. It is below zero after a loss.
-        online: the part of it that came through a gateway.
-        credited: how much less than its total the order costs.
+        online: the part of `held` that came through a gateway.
+        credited: the amount by which refunds lowered the price.
         cost: the price after the credits.
         outstanding: the part of the cost that the money held does not cover. 0 if the order is cancelled.
-        overpaid: the part of the money held that the cost does not need.
+        overpaid: the part of the money held that exceeds the cost.
         refund_due: the overpaid part, or all money held if the order does not count.
         others: the money held in other currencies, by currency.
     """
@@ -86,9 +86,9 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
     Args:
         total: the price of the order.
         rows: the ledger.
-        currency: that of the order.
+        currency: the currency of the order.
         counted: whether the order counts in totals.
-        cancelled: whether it is cancelled.
+        cancelled: whether the order is cancelled.
     """
     held = online = credited = ZERO
     others: dict[str, Decimal] = {}
@@ -117,12 +117,12 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
 
 
 def held(rows: Rows, currency: str) -> Decimal:
-    """Return the money of a currency that some rows of a ledger leave to the shop."""
+    """Return the money in a currency that the shop keeps from rows."""
     return balance(ZERO, rows, currency).held
 
 
 def recorded(rows: Rows, kind: PaymentKind, currency: str) -> Decimal:
-    """Return the sum of the rows of a kind in a currency."""
+    """Return the sum of one kind of row in a currency."""
     money = ZERO
     for row in rows:
         if row.kind == kind and row.currency == currency:

@@ -1,4 +1,6 @@
-"""The values of the library: an order, its history, its ledger, its messages. All are frozen.
+"""The values of the library: orders, histories, ledgers and messages.
+
+All values are frozen.
 
 A state is a set of statuses. Its name joins them in declared order with `+` (`sent+paid`). The empty set is named
 `unfinished`. `statuses_of` turns a name into the set.
@@ -53,17 +55,21 @@ LASTING_FACTS = frozenset(
     | {"items", "restock", "lines", "lines_before", "total", "total_before", "credited", "credited_before"}
     | {"placed_at"}
 )
-"""The facts that an erasure keeps: those of the ledgers. All others are personal, a shop's own facts too."""
+"""The facts that an erasure keeps, because the ledgers need them. All other facts count as personal, including a shop's
+own facts."""
 
 
 @lru_cache(maxsize=8192)
 def statuses_of(state: str) -> frozenset[str]:
-    """Return the set of statuses that the name of a state stands for."""
+    """Return the set of statuses of a state's name."""
     return frozenset() if state == UNFINISHED else frozenset(state.split("+"))
 
 
 class Owned(dict[str, Any]):
-    """A dict inside a frozen value. Nobody outside holds a reference to it."""
+    """A dict inside a frozen value.
+
+    No caller holds a reference to it.
+    """
 
     __slots__ = ()
 
@@ -78,14 +84,17 @@ _NOTHING = Owned()
 
 
 def _copied(value: Any) -> Any:
-    """Copy JSON values. copy.deepcopy takes ten times as long."""
+    """Copy JSON values, in a tenth of the time of copy.deepcopy."""
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _flat(facts: Mapping[str, Any] | tuple[Any, ...]) -> tuple[Any, ...]:
-    """Flatten facts to names and values in turn, sorted by name: half the memory of a dict."""
+    """Flatten facts to names and values, to save memory.
+
+    They alternate, sorted by name. The tuple takes half the memory of a dict.
+    """
     return facts if isinstance(facts, tuple) else sum(sorted(facts.items()), ()) if facts else ()
 
 
@@ -98,9 +107,9 @@ class When:
     """A condition on the statuses of an order.
 
     Attributes:
-        has: the order has all of these.
-        has_any: the order has at least one of these, unless it is empty.
-        lacks: the order has none of these.
+        has: the order must have all of these.
+        has_any: the order must have at least one of these, unless `has_any` is empty.
+        lacks: the order must have none of these.
     """
 
     has: frozenset[str] = field(default=frozenset(), converter=_statuses)
@@ -126,7 +135,7 @@ def _quantity(value: object) -> int:
 
 @frozen(weakref_slot=False)
 class Line(DictValue):
-    """One line of an order: `quantity` pieces (1 or more) of the item `sku`.
+    """A line of an order: `quantity` pieces of the item `sku`.
 
     Raises:
         InvalidInput: if `sku` is not a valid identifier, or `quantity` is not a whole number of at least 1.
@@ -140,7 +149,7 @@ Fact = str | int | bool | Decimal | tuple[Line, ...] | None
 """The type of a fact. The amount of a payment is a Decimal, the pieces of a shipment are lines."""
 
 ADOPT = "adopt"
-"""The trigger of the entries of an order that existed before the library kept it."""
+"""The trigger of the entries of an adopted order."""
 
 
 def quantities_of(lines: Iterable[Line]) -> dict[str, int]:
@@ -157,13 +166,14 @@ class Payment(DictValue):
 
     Attributes:
         kind: `captured` (money came), `refunded` (the shop gave it back), `refund_failed` (a refund did not arrive),
-            `reversed` (the bank took it back, or it was recorded by mistake), `restored` (a reversal was undone).
+            `reversed` (the bank took the money back, or the payment was recorded by mistake), `restored` (a reversal
+            was undone).
         amount: not negative.
-        currency: of the amount.
-        reference: the gateway's id of the payment, None if it was recorded by hand.
+        currency: the currency of the amount.
+        reference: the gateway's id of the payment. None if it was recorded by hand.
         at: the time of recording, in UTC.
         version: the version of the history entry that recorded it.
-        credit: the part of a refund that lowers the order's cost. Below zero if the row takes credits back.
+        credit: the part of a refund that lowers the order's cost. Below zero if the row revokes credits.
         transaction_id: the gateway's id of this capture, refund or dispute, if known.
         provider: the gateway, if known.
     """
@@ -181,13 +191,13 @@ class Payment(DictValue):
 
 @frozen(weakref_slot=False)
 class Shipment(DictValue):
-    """One row of an order's goods: pieces that left the shop or came back.
+    """A row of an order's goods: pieces shipped or returned.
 
     Attributes:
-        kind: `shipped` (left the shop), `returned` (came back, and are not shipped again), `recalled` (all that was out
-            came back, to be shipped again).
+        kind: `shipped` (the pieces left the shop), `returned` (they came back, and are not shipped again), `recalled`
+            (all pieces that were out came back, to be shipped again).
         lines: the pieces, one line for each SKU.
-        drawn: those of the pieces that the order had taken from stock.
+        drawn: the pieces among them that the order had taken from stock.
         at: the time of recording, in UTC.
         version: the version of the history entry that recorded it.
         restock: whether returned pieces went back on the shelf.
@@ -207,17 +217,18 @@ class Entry(DictValue):
 
     Attributes:
         version: 1 for the first entry. It equals the order's version after the entry.
-        trigger: the event. `create`, `comment`, `migrate`, `adopt`, `resend` and `erase` are entries too.
-        state_before, state_after: names of states. `before` and `after` are the sets.
+        trigger: the event. Besides the triggers of the rules: `create`, `comment`, `migrate`, `adopt`, `resend`,
+            `erase`.
+        state_before, state_after: the names of the states. `before` and `after` are the sets of statuses.
         at: the time, in UTC.
         by: the person or program, if the caller named one.
-        comment: "" if there is none.
+        comment: the comment, or "".
         visible: whether the customer may read the entry.
         notify: whether the caller asked for a mail to the customer.
         key: the idempotency key of the call.
-        override: whether a policy guard was passed, with the comment as the reason.
+        override: whether an override passed a policy guard, with the comment as the reason.
         facts: the keyword arguments of the trigger, as a copy.
-        rules_fingerprint: the fingerprint of the workflow that decided it, None if no rule did.
+        rules_fingerprint: the fingerprint of the workflow that decided it. None if no rule decided it.
         erased: whether an erasure blanked its comment or some of its facts.
     """
 
@@ -258,7 +269,7 @@ class Order(DictValue):
 
     Attributes:
         id: the shop's order number.
-        state: the name of the state. `statuses` is the set.
+        state: the name of the state. `statuses` is the set of statuses.
         counted: whether the order counts in totals. If it does not, all money held is due back.
         version: the number of entries in its history.
         total: the price, in `currency`.
@@ -266,11 +277,11 @@ class Order(DictValue):
         customer, email: the customer, if known.
         payments: the ledger, oldest first.
         created_at, updated_at: the times of its first and last entry, in UTC.
-        reserved: the pieces that the order took from stock. None if it holds no stock, as always without lines. Empty
-            if none of its items was tracked when it took its stock.
+        reserved: the pieces that the order took from stock. None if it holds no stock. An order without lines never
+            holds stock. Empty if no item was tracked when it took its stock.
         data: the shop's own data, as a copy.
-        invoiced_by_payment: whether a payment ticked `invoiced`: the same entry ticked `paid`. False if it was adopted
-            so.
+        invoiced_by_payment: whether a payment ticked `invoiced`, in the entry that ticked `paid`. False if the order
+            was adopted with these boxes.
         placed_at: the time of the last entry that ticked `sent`, in UTC. None if the order is not placed.
         shipments: the goods that left or came back, oldest first. Empty for orders without lines.
     """
@@ -313,22 +324,25 @@ class Order(DictValue):
 
     @property
     def goods(self) -> Goods:
-        """The sums over the shipments, for callers that need several of them."""
+        """The sums over the shipments, for callers that need several sums."""
         return goods(self.shipments) if self.shipments else NO_GOODS
 
     @property
     def to_ship(self) -> dict[str, int]:
-        """The pieces that were ordered and not shipped. A returned piece was shipped, a recalled one was not."""
+        """The pieces that were ordered and not shipped.
+
+        A returned piece counts as shipped. A recalled piece does not.
+        """
         return less(self.quantities, self.goods.shipped)
 
     @property
     def out(self) -> dict[str, int]:
-        """The pieces that were shipped and did not come back."""
+        """The pieces that were shipped and have not come back."""
         return dict(self.goods.out)
 
     @property
     def part_dispatched(self) -> bool:
-        """Whether a part of a live order was shipped, and the rest was not."""
+        """Whether a live order was shipped only in part."""
         if not self.shipments or not self.counted:
             return False
         shipped = self.goods.shipped
@@ -338,13 +352,13 @@ class Order(DictValue):
 
     @property
     def balance(self) -> ledger.Balance:
-        """The sums over the ledger, for callers that need several of them."""
+        """The sums over the ledger, for callers that need several sums."""
         cancelled = "cancelled" in self.statuses
         return ledger.balance(self.total, self.payments, self.currency, counted=self.counted, cancelled=cancelled)
 
     @property
     def captured(self) -> Decimal:
-        """All money that ever came."""
+        """All money that was ever captured."""
         return ledger.recorded(self.payments, "captured", self.currency)
 
     @property
@@ -354,12 +368,12 @@ class Order(DictValue):
 
     @property
     def reversed(self) -> Decimal:
-        """All money that the bank took back, or that was recorded by mistake."""
+        """All money that was reversed: taken back, or recorded by mistake."""
         return ledger.recorded(self.payments, "reversed", self.currency)
 
     @property
     def held(self) -> Decimal:
-        """The money that the shop has now. It is below zero after a loss."""
+        """The money that the shop has now, below zero after a loss."""
         return self.balance.held
 
     @property
@@ -369,14 +383,17 @@ class Order(DictValue):
 
     @property
     def held_by_hand(self) -> Decimal:
-        """The part of `held` that a reversal of all payments recorded by hand would take back."""
+        """The money recorded by hand that the order still holds.
+
+        A reversal of all payments recorded by hand would take it back.
+        """
         kinds = ("captured", "reversed", "restored")
         by_hand = [row for row in self.payments if row.reference is None and row.kind in kinds]
         return max(min(ledger.held(by_hand, self.currency), self.held), ZERO)
 
     @property
     def credited(self) -> Decimal:
-        """How much less than `total` the order costs, because refunds lowered its price."""
+        """The amount by which refunds lowered the price."""
         return self.balance.credited
 
     @property
@@ -386,7 +403,7 @@ class Order(DictValue):
 
     @property
     def outstanding(self) -> Decimal:
-        """The money still to be paid. A cancelled order waits for none."""
+        """The money still to be paid, 0 if the order is cancelled."""
         return self.balance.outstanding
 
     @property
@@ -396,12 +413,18 @@ class Order(DictValue):
 
     @property
     def refund_due(self) -> Decimal:
-        """The money due back: the overpaid part, or all that is held if the order does not count."""
+        """The money due back.
+
+        It is the overpaid part, or all money held if the order does not count.
+        """
         return self.balance.refund_due
 
     @property
     def unmatched(self) -> dict[str, Decimal]:
-        """The money held in other currencies than the order's, by currency. It pays for nothing."""
+        """The money held in other currencies, by currency.
+
+        It pays no part of the order.
+        """
         others = self.balance.others
         return {currency: others[currency] for currency in sorted(others) if others[currency] > 0}
 
@@ -417,13 +440,15 @@ class Order(DictValue):
         counted: bool,
         shipments: tuple[Shipment, ...] | None = None,
     ) -> Order:
-        """Return the order after an entry of its history. It holds the pieces that it held before.
+        """Return the order after an entry of its history.
+
+        The held pieces do not change.
 
         Args:
-            entry: gives the state, the version and the time.
+            entry: the entry, which has the state, the version and the time.
             payments: the ledger after the entry.
-            counted: whether it counts in totals after the entry.
-            shipments: the goods after the entry, None if unchanged.
+            counted: whether the order counts in totals after the entry.
+            shipments: the goods after the entry. None if unchanged.
         """
         before, after = entry.before, entry.after
         same = before == after
@@ -460,7 +485,10 @@ class Order(DictValue):
         return self.placed_at if "sent" in before else placing_of(entry)
 
     def holding(self, reserved: tuple[Line, ...] | None) -> Order:
-        """Return the order with these pieces reserved, None if it holds no stock."""
+        """Return the order with these pieces reserved.
+
+        None means that it holds no stock.
+        """
         return Order(
             self.id,
             self.state,
@@ -483,7 +511,7 @@ class Order(DictValue):
 
 
 def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
-    """Return `Order.invoiced_by_payment` as a history leads to it."""
+    """Derive `Order.invoiced_by_payment` from a history."""
     for entry in reversed(entries):
         if "invoiced" not in entry.after:
             return False
@@ -493,7 +521,7 @@ def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
 
 
 def placed_at(entries: Sequence[Entry]) -> datetime | None:
-    """Return `Order.placed_at` as a history leads to it."""
+    """Derive `Order.placed_at` from a history."""
     for entry in reversed(entries):
         if "sent" not in entry.after:
             return None
@@ -503,24 +531,27 @@ def placed_at(entries: Sequence[Entry]) -> datetime | None:
 
 
 def placing_of(entry: Entry) -> datetime:
-    """Return the time of the placing that an entry records. An adopted order was placed before."""
+    """Return the time of the placing that an entry records.
+
+    An adopted order was placed earlier than its entry.
+    """
     return datetime.fromisoformat(str(entry.facts["placed_at"])) if entry.trigger == ADOPT else entry.at
 
 
 @frozen(weakref_slot=False)
 class Message(DictValue):
-    """An outbox row: something to tell the world after the commit.
+    """An outbox row: a message to deliver after the commit.
 
     Attributes:
-        id: stable over every delivery, and never used for another message.
+        id: the id. It is the same in every delivery, and never reused.
         order_id: the order that it is about.
         topic: `order.placed`, `order.updated`, `order.paid`, `payment.received` (a part), `payment.reversed`,
-            `payment.unmatched`, `refund.due`, `stock.short`, or one that a rule of the shop announces.
-        payload: ids and facts as JSON values, money as text, as a copy. It has no name, address or comment of the
-            customer: read them from the order and from its entry `version`.
+            `payment.unmatched`, `refund.due`, `stock.short`, or a topic that a rule of the shop announces.
+        payload: a copy of ids and facts as JSON values, with money as text. It has no name, address or comment of the
+            customer: read these from the order and from its entry `version`.
         created_at: the time of the commit, in UTC.
         attempts: the number of failed deliveries.
-        remaining: the recipients still to be reached, if a delivery reached the others. Empty means all of them.
+        remaining: the recipients still to be reached, if a delivery reached the others. Empty means all recipients.
     """
 
     id: str
@@ -538,24 +569,25 @@ class Message(DictValue):
 
     @property
     def version(self) -> int:
-        """The order's version that the id names, 0 if it names none."""
+        """The order's version in the id, or 0."""
         number = self.id.rpartition("#")[2].partition(".")[0]
         return int(number) if number.isdecimal() else 0
 
 
 @frozen(weakref_slot=False)
 class Sales(DictValue):
-    """The sums of a report on an interval, in one currency.
+    """The sums of an interval, in one currency.
 
-    Orders count by the time at which they were placed, rows of the ledger by the time at which they were recorded.
+    An order belongs to the interval in which it was placed. A ledger row belongs to the interval in which it was
+    recorded.
 
     Attributes:
-        currency: of the sums.
+        currency: the currency of the sums.
         orders: the number of orders that count (sent and not cancelled).
         gross: the sum of their totals.
-        received: captures and restorations minus reversals. It may be below zero.
+        received: captures and restorations, minus reversals. It may be below zero.
         refunded: the money refunded, without failed refunds. It may be below zero.
-        credited: how much refunds lowered what orders cost, for orders that count now. It may be below zero.
+        credited: the amount by which refunds lowered the cost of orders that count now. It may be below zero.
     """
 
     _derived = ("net",)
@@ -569,7 +601,7 @@ class Sales(DictValue):
 
     @property
     def net(self) -> Decimal:
-        """The gross without the credits."""
+        """The gross minus the credits."""
         return minus(self.gross, self.credited)
 
 
@@ -577,9 +609,9 @@ class Finding(NamedTuple):
     """A fault that an audit found in a store.
 
     Attributes:
-        order_id: the order that it is about, or None.
+        order_id: the order with the fault, or None.
         code: the kind of fault, for programs.
-        message: the fault, for people.
+        message: the description of the fault, for people.
     """
 
     order_id: str | None
@@ -594,7 +626,7 @@ class Receipt(DictValue):
     Attributes:
         order: the order after the call.
         entries: the history entries that the call made. Empty if there was nothing to do.
-        duplicate: True if the same call was done before. Then this is the first receipt again.
+        duplicate: True if the same call was committed already. Then this is the first receipt again.
     """
 
     order: Order

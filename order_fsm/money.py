@@ -1,4 +1,4 @@
-"""Exact sums of money, whatever precision the host has set for its own decimals."""
+"""Exact sums of money, independent of the host's decimal precision."""
 
 from __future__ import annotations
 

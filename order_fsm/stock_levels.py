@@ -1,4 +1,7 @@
-"""The stock of one item, and the moves that change it. Stores share these functions, so all of them count alike."""
+"""The stock of one item, and the moves that change it.
+
+Stores share these functions, so all of them count alike.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from order_fsm.errors import InvalidInput, VersionConflict
 
 
 class StockLevel(NamedTuple):
-    """How many pieces of one item are where.
+    """The stock of one item, in pieces.
 
     Attributes:
-        available: pieces that can be taken. Below zero if orders wait for pieces. None if the item is not tracked.
-        held: pieces that orders hold.
-        out: pieces that were shipped and did not come back.
-        lost: pieces that came back and were not put on the shelf again.
+        available: the pieces that orders can take. Below zero if orders wait for pieces. None if the item is not
+            tracked.
+        held: the pieces that orders hold.
+        out: the pieces that were shipped and have not come back.
+        lost: the pieces that came back and did not go back on the shelf.
         backorder: whether an order may take pieces that are not available.
     """
 
@@ -27,20 +31,22 @@ class StockLevel(NamedTuple):
 
 
 _LIMIT = 2**63
-"""Each number of pieces is a whole number of 64 bits."""
+"""The limit of each number of pieces: 64 bits with a sign."""
 
 UNKNOWN = StockLevel()
 """The level of an item that was never set or moved."""
 
 
 class StockMove(NamedTuple):
-    """How one commit changes the stock of one item. Each number is added.
+    """The change of one item's stock in one commit.
+
+    Each number is added to the level.
 
     Attributes:
         sku: the item.
-        available: for the available pieces. Negative if the order takes them.
+        available: the number for the available pieces. Negative if the order takes pieces.
         strict: whether the available pieces must not fall below zero.
-        held, out, lost: for the other numbers of `StockLevel`.
+        held, out, lost: the numbers for the other members of `StockLevel`.
     """
 
     sku: str
@@ -59,15 +65,15 @@ def available_of(levels: Mapping[str, StockLevel]) -> dict[str, int]:
 def levels_after(
     levels: Mapping[str, StockLevel], moves: Iterable[StockMove], order_id: str | None = None
 ) -> dict[str, StockLevel]:
-    """Return the levels that the moves of one commit leave, of the items that they move.
+    """Return the levels of the moved items after one commit.
 
-    An item that is not tracked has no available pieces: nothing can be taken from it, and nothing is added to them. Its
-    other numbers change all the same.
+    An item that is not tracked has no available pieces. A move cannot take available pieces from it, and available
+    pieces that a move adds are dropped. Its other numbers change in any case.
 
     Args:
-        levels: the levels before the commit, of the known items among those of the moves.
-        moves: are applied in sequence.
-        order_id: names the order of the commit in the message of an error.
+        levels: the levels of the known items before the commit.
+        moves: the moves, applied in sequence.
+        order_id: the order of the commit, for the messages of errors.
 
     Raises:
         VersionConflict: if a strict move would leave less than zero, or a move takes from an item that is not tracked.
@@ -96,7 +102,7 @@ def level_set(
 
     Args:
         sku: the item.
-        level: before it. None if the item is unknown.
+        level: the level before the call. None if the item is unknown.
         available, expected, backorder: as in `Store.set_stock`.
 
     Raises:

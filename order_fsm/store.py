@@ -1,7 +1,7 @@
-"""The contract between the engine and a store: the `Store` protocol and its guarantees.
+"""The contract of a store: the `Store` protocol and its guarantees.
 
-The engine decides. A store reads, commits and finds. `order_fsm.testing.store_contract` has the guarantees as tests,
-under the same numbers:
+The engine decides. A store reads, commits and finds. `order_fsm.testing.store_contract` tests the guarantees under
+these numbers:
 
 S1 atomic       A commit, a removal or an erasure is whole or absent, whatever raises or kills the process.
 S2 versioned    Of two commits from one version one wins. The other raises VersionConflict and leaves no trace.
@@ -53,15 +53,15 @@ from order_fsm.stock_levels import levels_after as levels_after
 
 @frozen(eq=False)
 class Change:
-    """One commit: written whole, or not at all.
+    """One commit, which is written whole or not at all.
 
     Attributes:
         order: the order after the commit. None if the change is about stock alone.
-        expected_version: the version that the change was decided on. 0 for a new order and for stock alone.
+        expected_version: the version of the order that the decision used. 0 for a new order and for stock alone.
         entries: the new history entries, with the versions `expected_version + 1` up to the order's. A new order may
-            come with many.
-        stock: moves, applied in sequence.
-        messages: rows for the outbox, in order.
+            have many.
+        stock: the moves, applied in sequence.
+        messages: the rows for the outbox, in sequence.
         key: the idempotency key, if any.
         request_fingerprint: the digest of the request under that key.
         erases: whether the commit erases the personal values of the order's past. See `order_fsm.erasure`.
@@ -85,11 +85,11 @@ class Change:
 
 
 class IdempotencyRecord(NamedTuple):
-    """The request that was committed under a key.
+    """The record of a request that was committed under a key.
 
     Attributes:
         order_id: the order that it changed, or None.
-        first, last: the versions of its entries. 0 and 0 without an order.
+        first, last: the first and last version of its entries. 0 and 0 if it changed no order.
         request_fingerprint: the digest of the request.
     """
 
@@ -108,12 +108,12 @@ def record_of(change: Change) -> IdempotencyRecord:
 
 
 class Need(NamedTuple):
-    """What the engine must read to decide one change.
+    """The reads that the engine needs to decide one change.
 
     Attributes:
         order_id: the order, or None.
-        key: the idempotency key whose record is wanted, if any.
-        skus: further items whose stock is wanted.
+        key: the idempotency key of the record to read, if any.
+        skus: further items whose stock to read.
     """
 
     order_id: str | None
@@ -127,10 +127,10 @@ class Snapshot(NamedTuple):
     Attributes:
         order: the order, or None if the store does not have it.
         record: the record under the key, or None.
-        stock: the available pieces of the tracked items among `Need.skus` and the order's lines. A store may leave
-            out the lines of an order that holds its stock already.
+        stock: the available pieces of the tracked items among `Need.skus` and the order's lines. A store may leave out
+            the lines if the order already holds its stock.
         fault: the error to raise if this answer cannot be read. Other answers are not affected.
-        backorder: the items of `stock` of which an order may take pieces that are not available.
+        backorder: the items of `stock` that orders may take even if pieces are not available.
     """
 
     order: Order | None
@@ -141,7 +141,9 @@ class Snapshot(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A position in the sequence of a query. It stays valid if the order at that position is removed.
+    """A position in the sequence of a query.
+
+    It stays valid if the order at that position is removed.
 
     Attributes:
         at: the time by which the query sorts.
@@ -153,19 +155,21 @@ class Cursor(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Which orders to find, oldest first by (created_at, id), or by (placed_at, id) if the query is dated.
+    """The conditions of a search for orders, oldest first.
+
+    The orders are sorted by (created_at, id), or by (placed_at, id) if the query is dated.
 
     Attributes:
         when: the condition on their statuses.
         customer: only this customer's orders, if given.
         refund_due: only orders with a refund due, if True.
-        after: the position after which to continue, if given.
+        after: the position after which the results begin, if given.
         limit: the largest number of orders to return, 1 or more.
         unmatched: only orders with money in another currency, if True.
         reference: only orders with a payment that has this reference, if given.
         since: only orders that were placed at this time or later, if given.
         until: only orders that were placed before this time, if given.
-        part_dispatched: only live orders of which a part was shipped, if True.
+        part_dispatched: only live orders that were shipped in part, if True.
     """
 
     when: When
@@ -181,16 +185,22 @@ class Query(NamedTuple):
 
     @property
     def is_dated(self) -> bool:
-        """Whether the query has an interval. Then it finds no order that is not placed."""
+        """Whether the query has an interval.
+
+        Such a query finds only placed orders.
+        """
         return self.since is not None or self.until is not None
 
     @property
     def marks(self) -> Marks:
-        """The queues that the orders must be in, besides those that their states tell."""
+        """The ledger queues that the orders must be in."""
         return Marks(self.refund_due, self.unmatched, self.part_dispatched)
 
     def matches(self, order: Order) -> bool:
-        """Return whether an order meets every condition. The position and the limit of the page are not looked at."""
+        """Return whether an order meets every condition.
+
+        The position and the limit of the page are ignored.
+        """
         wanted = self.marks
         return (
             self.when.matches(order.statuses)
@@ -202,18 +212,21 @@ class Query(NamedTuple):
 
 
 def is_within(at: datetime | None, since: datetime | None, until: datetime | None) -> bool:
-    """Return whether a time is in an interval: not before `since`, and before `until`. None is no bound."""
+    """Return whether a time is in an interval.
+
+    The interval includes `since` and excludes `until`. None means no bound.
+    """
     return at is not None and (since is None or at >= since) and (until is None or at < until)
 
 
 def sales_of(
     placed: Mapping[str, tuple[int, Decimal]], recorded: Mapping[tuple[str, str], Decimal]
 ) -> dict[str, Sales]:
-    """Return the answer of `Store.report`.
+    """Return the result of `Store.report`.
 
     Args:
         placed: the number and the sum of the orders, by currency.
-        recorded: the sums of the rows of ledgers, by currency and kind. The kind of their credits is `credited`.
+        recorded: the sums of the ledger rows, by currency and kind. Credits have the kind `credited`.
     """
     sales: dict[str, Sales] = {}
     for currency in sorted({*placed, *(currency for currency, _ in recorded)}):
@@ -232,7 +245,7 @@ def sales_of(
 
 
 class Marks(NamedTuple):
-    """The queues of an order that its state does not tell.
+    """The queues of an order that do not follow from its state.
 
     Attributes:
         refund_due, unmatched, part_dispatched: as in `Tally`.
@@ -250,10 +263,10 @@ class Tally(NamedTuple):
         state: the name of the state.
         currency: the currency of `total`.
         refund_due: whether these orders have a refund due.
-        orders: their number.
+        orders: the number of the orders.
         total: the sum of their totals.
         unmatched: whether these orders hold money in another currency.
-        part_dispatched: whether a part of the goods was shipped, and the rest was not.
+        part_dispatched: whether only a part of the goods was shipped.
     """
 
     state: str
@@ -266,7 +279,7 @@ class Tally(NamedTuple):
 
     @property
     def marks(self) -> Marks:
-        """The queues of these orders that their state does not tell."""
+        """The queues of these orders that do not follow from their state."""
         return Marks(self.refund_due, self.unmatched, self.part_dispatched)
 
 
@@ -288,7 +301,10 @@ class Store(Protocol):
 
     @property
     def joined(self) -> bool:
-        """Whether the next call becomes part of a transaction that the host has open. Then the engine never retries."""
+        """Whether the next call joins an open transaction of the host.
+
+        Then the engine never retries.
+        """
         ...
 
     def load(self, order_id: str) -> Order:
@@ -304,7 +320,7 @@ class Store(Protocol):
 
         Args:
             order_id: the order.
-            after: the version after which to begin.
+            after: the version after which the results begin.
             limit: the largest number of entries to return, 1 or more. None returns all.
 
         Raises:
@@ -313,7 +329,7 @@ class Store(Protocol):
         ...
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
-        """Read everything that some changes need, in one round trip.
+        """Read everything that these changes need, in one round trip.
 
         A damaged order, record or stock row becomes the `fault` of its own snapshot.
 
@@ -323,14 +339,14 @@ class Store(Protocol):
         ...
 
     def commit(self, change: Change) -> None:
-        """Write a change whole, or not at all.
+        """Write a change atomically.
 
         If an item is not tracked, a move that takes available pieces is a conflict, and available pieces that a move
-        adds are dropped. The other numbers change all the same. `levels_after` does this.
+        adds are dropped. The other numbers change in any case. `levels_after` does this.
 
-        If the change `erases`, the same commit blanks what the order had before: `erased_entry` of each entry,
-        `erased_message` of each message and dead letter, and the fingerprints of records unless `is_lasting`. All three
-        are functions of `order_fsm.erasure`.
+        If the change `erases`, the same commit blanks the order's past. It replaces each entry by its `erased_entry`,
+        and each message and dead letter by its `erased_message`. It blanks the fingerprints of records unless
+        `is_lasting`. All three are functions of `order_fsm.erasure`.
 
         Raises:
             OrderExists: if `expected_version` is 0 and the order exists.
@@ -338,17 +354,19 @@ class Store(Protocol):
             VersionConflict: if the order's version is not `expected_version`, or a strict move would leave less than
                 zero pieces, or a move takes from an item that is not tracked.
             InvalidInput: if a number of pieces would not fit into 64 bits.
-            KeyReused: if the key was committed before, on any order or none.
-            StoreFull: if there is no room.
+            KeyReused: if the key was committed already, on any order or on none.
+            StoreFull: if the store has no room.
         """
         ...
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        """Write several changes as `commit` would, one after the other, and make them durable together.
+        """Write several changes and make them durable together.
 
-        Each is whole or absent by itself. A refused change leaves the others as they are, and so does a change of a
-        damaged order. Several changes may be about one order, each decided on the outcome of the one before it. If that
-        one is refused, those that build on it are conflicts. `one_by_one` does this.
+        The store writes them one after the other, each as `commit` would.
+
+        Each change is whole or absent by itself. A refused change, or a change of a damaged order, does not affect
+        the others. Several changes may be about one order, each decided on the result of the one before it. If a change
+        is refused, the changes that build on it are conflicts. `one_by_one` does this.
 
         Returns:
             For each change None, or the error that `commit` would have raised.
@@ -362,7 +380,7 @@ class Store(Protocol):
     def find(self, query: Query) -> list[Order]:
         """Return the orders that match a query, in its sequence.
 
-        A damaged order is logged by its id and left out, so that it stops no queue. An audit reports it.
+        A damaged order is logged by its id and left out, so that it does not block a queue. An audit reports it.
         """
         ...
 
@@ -375,7 +393,7 @@ class Store(Protocol):
         ...
 
     def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
-        """Return the sums of the counted orders that were placed in an interval, by currency.
+        """Return the sums of counted orders placed in an interval, by currency.
 
         Args:
             since, until: as in `Query`.
@@ -384,11 +402,11 @@ class Store(Protocol):
         ...
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        """Return the sums over an interval by currency, all of one moment.
+        """Return the sums over an interval by currency, from one snapshot.
 
-        The orders are those that `totals` sums up. The rows of the ledgers of all orders count by `Payment.at`, in
-        their own currency. The credits are those of the orders that count. A currency without such an order, and
-        without a row of more than 0, is left out.
+        The orders are the same as in `totals`. The ledger rows of all orders count by `Payment.at`, in their own
+        currency. Only credits of counted orders count. The result leaves out a currency without such an order and
+        without a row of more than 0.
 
         Args:
             since, until: as in `Query`.
@@ -396,27 +414,38 @@ class Store(Protocol):
         ...
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
-        """Return the available pieces of the tracked items among these."""
+        """Return the available pieces of these items, if they are tracked."""
         ...
 
     def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
-        """Return the levels of those among these items that were ever set or moved, tracked now or not."""
+        """Return the levels of these items, without unknown ones.
+
+        An item is known if it was ever set or moved.
+
+        The items need not be tracked now.
+        """
         ...
 
     def stock_items(self) -> Iterator[str]:
-        """Yield the items that were ever set or moved, once each, damaged ones included."""
+        """Yield every item that was ever set or moved, once.
+
+        Damaged items are included.
+        """
         ...
 
     def set_stock(
         self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
     ) -> None:
-        """Set the available pieces of an item. Its other numbers stay.
+        """Set the available pieces of an item.
+
+        Its other numbers do not change.
 
         Args:
             sku: the item.
             available: the number of available pieces. None stops tracking the item.
-            expected: the number of available pieces that is replaced. None replaces any.
-            backorder: whether an order may take pieces that are not available. None keeps it. False at first.
+            expected: the present number of available pieces. None accepts any number.
+            backorder: whether an order may take pieces that are not available. None keeps the present setting, which is
+                False at first.
 
         Raises:
             VersionConflict: if `expected` is given and is not the number of available pieces.
@@ -424,13 +453,12 @@ class Store(Protocol):
         ...
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        """Lease messages for delivery: of each order only the oldest undelivered one.
+        """Lease messages for delivery: only the oldest one of each order.
 
-        An order whose oldest message is leased or postponed beyond `now` gives none. Messages with `remaining`
-        recipients stand outside this sequence: they wait for no other message, and none waits for them. New messages
-        come first, in the
-        sequence of their commits, then postponed ones by the time at which they are due. A damaged message is logged
-        by its id and left out, and later messages of its order wait.
+        If the oldest message of an order is leased or postponed beyond `now`, the order has no message to lease.
+        Messages with `remaining` recipients are outside this sequence: they wait for no other message, and no message
+        waits for them. New messages come first, in the sequence of their commits. Postponed messages follow by the time
+        at which they are due. A damaged message is logged by its id and left out, and later messages of its order wait.
 
         Args:
             now: the time, in UTC.
@@ -440,70 +468,90 @@ class Store(Protocol):
         ...
 
     def delivered(self, message: Message, until: datetime) -> None:
-        """Delete a delivered message, if the lease that ends at `until` is still its last one.
+        """Delete a delivered message, if this lease is still its last one.
 
-        Otherwise nothing happens: the message is gone, or another relay has leased it since.
+        The lease is identified by its end `until`.
+
+        Otherwise nothing happens: the message was deleted, or another relay has leased it.
         """
         ...
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
-        """Return a leased message after a failed delivery, with one attempt more.
+        """Return a leased message after a failed delivery, and count it.
 
         Nothing happens unless the lease that ends at `until` is still the message's last one.
 
         Args:
             message: as it was claimed, except `remaining`, which is stored.
             until: the end of its lease.
-            due: the message is not claimed before this time. None makes it a dead letter: kept, not claimed any more,
-                and in no other message's way.
+            due: the message is not claimed before this time. None makes it a dead letter, which is kept, never claimed,
+                and blocks no other message.
         """
         ...
 
     def dead_letters(self, limit: int) -> list[Message]:
-        """Return the dead letters, oldest first by `created_at`. Damaged ones are logged and left out."""
+        """Return the dead letters, oldest first by `created_at`.
+
+        Damaged letters are logged and left out.
+        """
         ...
 
     def requeue(self, message: Message) -> None:
-        """Return a dead letter to the outbox, behind the messages of its order, with no attempts. Ignores others.
+        """Return a dead letter to the outbox, with no attempts.
+
+        It goes behind the messages of its order. The call ignores messages that are not dead letters.
 
         It keeps its `remaining` recipients.
         """
         ...
 
     def remove(self, order: Order) -> None:
-        """Delete an order with its history, payments, messages, dead letters and keys. Stock stays as it is.
+        """Delete an order and everything that belongs to it.
+
+        That is its history, payments, messages, dead letters and keys. Stock does not change.
 
         Raises:
             OrderNotFound: if there is no such order.
-            VersionConflict: if its version is not that of `order`.
+            VersionConflict: if the stored version is not the version of `order`.
         """
         ...
 
     def scrub(self) -> None:
-        """Remove the last bytes of erased values from the store's own files. Does nothing if there are none.
+        """Remove the bytes of erased values from the store's files.
+
+        The call does nothing if no such bytes are left.
 
         It also completes the work of a process that was killed between an erasure and this call. A store in a host's
         database or on a server leaves its files to the database.
 
         Raises:
-            StoreUnavailable, StoreFull: if bytes may be left. The erasure itself is committed: call again.
+            StoreUnavailable, StoreFull: if erased bytes may be left. The erasure itself is committed: call again.
         """
         ...
 
     def order_ids(self) -> Iterator[str]:
-        """Yield the ids of all orders once each, damaged orders included. Concurrent changes may or may not show."""
+        """Yield the ids of all orders once each, damaged orders included.
+
+        Concurrent changes may or may not be included.
+        """
         ...
 
     def messages(self) -> Iterator[Message]:
-        """Yield the undelivered messages, without claiming any."""
+        """Yield the undelivered messages without claiming them."""
         ...
 
     def faults(self) -> list[str]:
-        """Return a sentence for each fault of the store that no order, message or stock row shows."""
+        """Return a sentence for each fault of the store itself.
+
+        Faults of orders, messages and stock rows are not included.
+        """
         ...
 
     def close(self) -> None:
-        """Release files and connections. Further calls raise StoreUnavailable. Closing twice is allowed."""
+        """Release files and connections. Closing twice is allowed.
+
+        Further calls raise StoreUnavailable.
+        """
         ...
 
     def __enter__(self) -> Self:
@@ -518,9 +566,10 @@ class Store(Protocol):
 
 
 def one_by_one(commit: Callable[[Change], object], changes: Sequence[Change]) -> list[OrderFsmError | None]:
-    """Answer `Store.commit_all` by committing each change alone.
+    """Implement `Store.commit_all` by committing each change alone.
 
-    A change that builds on a refused one is not committed: the order may have come to the same version in another way.
+    A change that builds on a refused one is not committed: another change may have brought the order to the same
+    version.
 
     Raises:
         StoreFull, StoreUnavailable, TransactionLost: if the store itself fails.
@@ -543,7 +592,7 @@ def one_by_one(commit: Callable[[Change], object], changes: Sequence[Change]) ->
 
 
 def refusal(commit: Callable[[], object]) -> OrderFsmError | None:
-    """Return the error that refuses one change, None if it is committed.
+    """Commit one change. Return the error that refuses it, or None.
 
     Raises:
         StoreFull, StoreUnavailable, TransactionLost: if the store itself fails.

@@ -195,7 +195,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
                 {"kind": "reversed", "amount": "1"},
             ]
         },
-        r"payments\[2\]: it could be about several payments",
+        r"payments\[2\]: it matches several payments",
     ),
     (
         {"payments": [CAPTURE, {"kind": "refunded", "amount": "4", "reference": "ch_1", "credit": "5"}]},

@@ -116,14 +116,14 @@ def test_resent_refund_due_has_the_current_amount(any_shop: Shop) -> None:
 def test_impossible_message_is_refused_with_the_possible_topics(any_shop: Shop, topic: str) -> None:
     any_shop.bring("sent")
     before = any_shop.dump()
-    with pytest.raises(InvalidInput, match=r"can send again: order\.placed; not"):
+    with pytest.raises(InvalidInput, match=r"can resend: order\.placed; not"):
         any_shop.orders.resend("1001", topic)
     assert any_shop.dump() == before
 
 
 def test_order_without_messages_is_refused(shop: Shop) -> None:
     shop.create()
-    with pytest.raises(InvalidInput, match=r"can send again: \(none\)"):
+    with pytest.raises(InvalidInput, match=r"can resend: \(none\)"):
         shop.orders.resend("1001", "order.placed")
     with pytest.raises(OrderNotFound):
         shop.orders.resend("2", "order.placed")
@@ -147,7 +147,7 @@ def test_message_under_a_key_is_resent_once(any_shop: Shop) -> None:
 def test_adopted_order_has_no_message_except_the_refund_due(any_shop: Shop) -> None:
     payment = {"kind": "captured", "amount": "12", "reference": "x"}
     any_shop.orders.adopt("old", statuses={"sent", "paid"}, total="10", currency="GBP", payments=[payment])
-    with pytest.raises(InvalidInput, match=r"can send again: refund\.due; not"):
+    with pytest.raises(InvalidInput, match=r"can resend: refund\.due; not"):
         any_shop.orders.resend("old", "order.paid")
     any_shop.orders.resend("old", "refund.due")
     (message,) = delivered(any_shop)

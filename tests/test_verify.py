@@ -298,7 +298,7 @@ def test_only_claims_about_workflows_are_proved() -> None:
 
 def test_a_failed_proof_in_a_test_names_the_row_to_change() -> None:
     assert assert_proof(table(TO_A), Conserves()).ok
-    with pytest.raises(AssertionError, match=r"not so: never a\n.*\n.*to_a  \(row 1\)"):
+    with pytest.raises(AssertionError, match=r"fails: never a\n.*\n.*to_a  \(row 1\)"):
         assert_proof(table(TO_A), Never(has={"a"}))
 
 

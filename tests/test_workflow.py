@@ -240,7 +240,7 @@ def test_all_findings_are_in_one_error() -> None:
         statuses=[Status("a", tick="nothing"), Status("b")],
         queues={"jobs": When(has={"elsewhere"})},
     )
-    for words in ("never fire", "no guard tells them apart", "adds and drops", "'save'", "nowhere", "'nothing'"):
+    for words in ("never fire", "no guard decides between them", "adds and drops", "'save'", "nowhere", "'nothing'"):
         assert sum(words in one for one in found) == 1, words
     assert sum("elsewhere" in one for one in found) == 1
 

@@ -1,4 +1,4 @@
-"""The checks of the arguments of `Orders.adopt`."""
+"""Check the arguments of `Orders.adopt`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ _MEMBERS = frozenset({"kind", "at", "credit"}) | MONEY_FACTS
 
 
 class Given(NamedTuple):
-    """A payment of the past as the caller gave it. Without a time it came with the placing."""
+    """A past payment as the caller gave it.
+
+    A payment without a time gets the time of the placing.
+    """
 
     at: datetime | None
     facts: Mapping[str, Fact]
 
     @property
     def content(self) -> object:
-        """For the fingerprint of the request."""
+        """The content for the fingerprint of the request."""
         at = None if self.at is None else self.at.isoformat()
         return [at, sorted(facts_content(self.facts, ledger=False).items())]
 
@@ -35,7 +38,7 @@ def payments_of(payments: object) -> list[Given]:
     """Check the payments of an adopted order.
 
     Raises:
-        InvalidInput: if one is not valid. The message has its number.
+        InvalidInput: if a payment is not valid. The message has its index.
     """
     example = "[{'kind': 'captured', 'amount': '49.90', 'reference': 'ch_1', 'at': at}]"
     if isinstance(payments, str | Mapping) or not isinstance(payments, Iterable):
@@ -76,13 +79,15 @@ def _payment(payment: Mapping[str, object], what: str) -> Given:
 def by_time(
     given: Iterable[Given], placed: datetime, order: Order, units: Mapping[str, int], now: datetime
 ) -> list[PastPayment]:
-    """Return the payments by time, those of one time in the given sequence.
+    """Return the payments sorted by time.
+
+    Payments with equal times keep their sequence.
 
     Args:
-        given: the payments as checked.
-        placed: the time of those without one.
-        order: says the currency of those without one.
-        units: the shop's own currencies.
+        given: the checked payments.
+        placed: the time of payments without a time.
+        order: gives the currency of payments without a currency.
+        units: the fraction digits of the shop's own currencies.
         now: the time of the adoption.
 
     Raises:

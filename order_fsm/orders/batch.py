@@ -17,21 +17,22 @@ from order_fsm.rules.decide import Call
 
 
 class Batch:
-    """Changes that are collected in a `with` block and committed together at its end.
+    """Collects changes in a `with` block and commits them together.
 
-    They are decided in sequence, each on the outcome of those before it. A refused change does not undo the others. A
-    call with invalid arguments raises at once. If anything raises in the block, nothing is done.
+    The end of the block decides the changes in sequence, each on the result of the changes before it. A refused change
+    does not undo the others. A call with invalid arguments raises at once. If anything raises in the block, nothing
+    changes.
 
     Attributes:
-        results: after the block, the receipt of each call in sequence, or the error that `Orders` would have raised.
+        results: after the block, for each call in sequence, its receipt or the error that `Orders` would have raised.
 
-    The end of the block raises StoreUnavailable or StoreFull if the store fails. Then any of the changes may be done:
-    repeat the batch, with keys. An exception that is not of this library, such as one of a shop's own guard, is raised
-    after the other changes are done.
+    The end of the block raises StoreUnavailable or StoreFull if the store fails. Then any of the changes may be
+    committed: repeat the batch with the same keys. If the shop's own code raises another exception, such as in a guard,
+    the batch commits the other changes and then raises that exception.
     """
 
     def __init__(self, commands: Commands, executor: Executor) -> None:
-        """Start with no changes. See `Orders.batch`."""
+        """Start without changes. See `Orders.batch`."""
         self.results: list[Receipt | Exception] = []
         self._commands = commands
         self._executor = executor
@@ -129,5 +130,5 @@ class Batch:
 
     def _add(self, call: Call) -> None:
         if not self._open:
-            raise InvalidInput("this batch is over: start another one with orders.batch()")
+            raise InvalidInput("this batch has ended: start another one with orders.batch()")
         self._calls.append(call)

@@ -1,4 +1,7 @@
-"""The calls that change one order. A call is a checked request and the way to decide it."""
+"""The calls that change one order.
+
+A call is a checked request and the way to decide it.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
 NO_CURRENCIES: Mapping[str, int] = MappingProxyType({})
-"""The currencies of a shop that uses those of ISO 4217 alone."""
+"""The currencies of a shop without its own currencies. It uses only ISO 4217."""
 
 UNMATCHED = "payment.unmatched"
-"""The topic of a message about money that the ledger of no order covers."""
+"""The topic of a message about money that no ledger covers."""
 
 
 class Fire(NamedTuple):
-    """Fires a trigger."""
+    """A call that fires a trigger."""
 
     workflow: Workflow
     order_id: str
@@ -39,10 +42,12 @@ class Fire(NamedTuple):
     permissions: Permissions | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the trigger. A payment, refund or dispute with a known id was recorded before.
+        """Decide the trigger.
+
+        If the ledger has the id of the payment, refund or dispute already, the call is a duplicate.
 
         Raises:
-            KeyReused: if it was recorded with another amount or currency.
+            KeyReused: if the ledger has that id with another amount or currency.
             InvalidInput: if the amount is finer than the smallest unit of its currency.
         """
         facts = self.request.facts
@@ -58,15 +63,17 @@ class Fire(NamedTuple):
 
 
 class Report(NamedTuple):
-    """Records one fact of a payment gateway: fires a trigger, or adds a comment if the rules or permissions refuse it.
+    """A call that records one fact of a payment gateway.
 
-    One call decides both, under one key, so that a redelivery gets the first receipt again in either case.
+    It fires a trigger, or adds a comment if the rules or permissions refuse the trigger.
+
+    The same call and key cover both cases. So a redelivery always gets the first receipt again.
 
     Attributes:
         request: the comment, with the fact as its facts.
         fire: fires the trigger. None if the fact only becomes a comment.
-        final: whether a fact beyond its bound becomes a comment too. Otherwise it is refused, because an earlier fact
-            may still come.
+        final: whether a fact that exceeds its bound also becomes a comment. Otherwise the call refuses it, because an
+            earlier fact may still come.
         unmatched: whether the comment is about money, so that the shop gets a message.
     """
 
@@ -78,7 +85,7 @@ class Report(NamedTuple):
     unmatched: bool = False
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the trigger, or the comment.
+        """Decide the trigger or the comment.
 
         Returns:
             The decisions, or `Refused` if the fact may be early.
@@ -87,20 +94,20 @@ class Report(NamedTuple):
             KeyReused: if the fact was recorded with another amount or currency.
         """
         if self.fire is None:
-            return self._noted(order, None)
+            return self._as_comment(order, None)
         try:
             outcome = self.fire.decide(order, supply)
         except InvalidInput:  # The shop does not know the currency, or the amount is finer than its smallest unit.
-            return self._noted(order, "unknown_money")
+            return self._as_comment(order, "unknown_money")
         if not isinstance(outcome, Refused) or (not self.final and self._may_be_early(outcome)):
             return outcome
-        return self._noted(order, ", ".join(reason.code for reason in outcome.reasons))
+        return self._as_comment(order, ", ".join(reason.code for reason in outcome.reasons))
 
-    def _noted(self, order: Order, reasons: str | None) -> Outcome:
+    def _as_comment(self, order: Order, reasons: str | None) -> Outcome:
         request = self.request
         if reasons is not None:
             request = evolve(request, facts={**request.facts, "reasons": reasons})
-        decision = noted(order, request)
+        decision = comment_decision(order, request)
         return (decision._replace(announces=UNMATCHED) if self.unmatched else decision,)
 
     def _may_be_early(self, refused: Refused) -> bool:
@@ -108,7 +115,10 @@ class Report(NamedTuple):
 
 
 class Expire(NamedTuple):
-    """Fires the trigger that time fires, if the order has not changed since it was found due."""
+    """A call that fires `expire` on an unchanged order.
+
+    The order must still have the version that was due.
+    """
 
     workflow: Workflow
     order_id: str
@@ -118,24 +128,27 @@ class Expire(NamedTuple):
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the trigger. There is nothing to do if the order has another version."""
+        """Decide the trigger.
+
+        Do nothing if the order has another version.
+        """
         if order.version != self.version:
             return ()
         return _fired(self, order, supply)
 
 
 def _fired(call: Fire | Expire, order: Order, supply: Supply) -> Outcome:
-    """Decide the trigger of a call, by the rules and the permissions."""
+    """Decide the trigger of a call under the rules and the permissions."""
     decision = decide(call.workflow, order, call.request, supply.shortages(order), supply.available)
     outcome = decision if isinstance(decision, Refused) else (decision,)
     return outcome if call.permissions is None else call.permissions.inquiry(call.request).judged(order, outcome)
 
 
-class OwnError(Exception):
-    """A decision failed with an exception of the shop's own code, such as a guard.
+class ShopError(Exception):
+    """Wraps an exception of the shop's own code, such as a guard.
 
     Attributes:
-        error: that exception.
+        error: the exception.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -143,46 +156,46 @@ class OwnError(Exception):
         super().__init__(error)
 
 
-class Apart(NamedTuple):
-    """A call among others that go on if it fails.
+class IsolatedCall(NamedTuple):
+    """A call of a batch that must not fail the other calls.
 
-    Only what fails in the decision belongs to it. Another exception, such as that of a time limit, is for the caller.
+    Only exceptions of its decision belong to the call. Any other exception, such as a time limit, goes to the caller.
     """
 
     call: Call
 
     @property
     def order_id(self) -> str:
-        """That of the call."""
+        """As in the call."""
         return self.call.order_id
 
     @property
     def request(self) -> Request:
-        """That of the call."""
+        """As in the call."""
         return self.call.request
 
     @property
     def request_fingerprint(self) -> str | None:
-        """That of the call."""
+        """As in the call."""
         return self.call.request_fingerprint
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the call.
 
         Raises:
-            OrderFsmError: as the call does.
-            OwnError: if it raises another exception.
+            OrderFsmError: if the call raises it.
+            ShopError: if the call raises another exception.
         """
         try:
             return self.call.decide(order, supply)
         except OrderFsmError:
             raise
         except Exception as error:
-            raise OwnError(error) from error
+            raise ShopError(error) from error
 
 
 class Save(NamedTuple):
-    """Saves the admin's form."""
+    """A call that saves the admin's form."""
 
     workflow: Workflow
     order_id: str
@@ -206,7 +219,7 @@ class Save(NamedTuple):
         inquiry = None if self.permissions is None else self.permissions.inquiry(self.request)
         outcome: Sequence[Decision] | Refused
         if order.statuses == self.statuses:
-            outcome = (noted(order, self.request),) if self.request.reasoned else ()
+            outcome = (comment_decision(order, self.request),) if self.request.reasoned else ()
         else:
             outcome = fill(
                 self.workflow,
@@ -221,11 +234,11 @@ class Save(NamedTuple):
 
 
 class Amend(NamedTuple):
-    """Amends parts of an order.
+    """A call that amends parts of an order.
 
     Attributes:
-        wanted: the parts as they shall be.
-        version: the version that the caller saw, None if any will do.
+        wanted: the new values, by the name of the part.
+        version: the version that the caller saw. None accepts any version.
     """
 
     workflow: Workflow
@@ -239,7 +252,7 @@ class Amend(NamedTuple):
 
     @property
     def lines(self) -> tuple[Line, ...] | None:
-        """The lines that the order shall have, None if they stay."""
+        """The new lines of the order. None if they do not change."""
         lines = self.wanted.get("lines")
         return lines if isinstance(lines, tuple) else None
 
@@ -261,7 +274,7 @@ class Amend(NamedTuple):
     def _outcome(self, order: Order, supply: Supply) -> Sequence[Decision] | Refused:
         facts = difference(order, self.wanted)
         if not facts:
-            return (noted(order, self.request),) if self.request.reasoned else ()
+            return (comment_decision(order, self.request),) if self.request.reasoned else ()
         after = amended(order, facts)
         for name in ("total", "credited"):
             amount = facts.get(name)
@@ -280,28 +293,28 @@ class Amend(NamedTuple):
 
 
 def amended_lines(call: Call) -> tuple[Line, ...] | None:
-    """Return the lines that an order shall have after a call, None if they stay."""
+    """Return the lines that a call gives an order, if any."""
     return call.lines if isinstance(call, Amend) else None
 
 
 class Comment(NamedTuple):
-    """Adds a comment to the history."""
+    """A call that adds a comment to the history."""
 
     order_id: str
     request: Request
     request_fingerprint: str | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
-        """Decide the comment. It is always allowed."""
-        return (noted(order, self.request),)
+        """Decide the comment, which is always allowed."""
+        return (comment_decision(order, self.request),)
 
 
 class Resend(NamedTuple):
-    """Queues a message again.
+    """A call that queues a message again.
 
     Attributes:
-        message: to queue.
-        version: the version of the order whose history the message was made from.
+        message: the message to queue.
+        version: the version of the order from which the message was made.
     """
 
     order_id: str
@@ -311,18 +324,18 @@ class Resend(NamedTuple):
     request_fingerprint: str | None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
-        """Decide the entry. It is always allowed.
+        """Decide the entry, which is always allowed.
 
         Raises:
             VersionConflict: if the order changed since the message was made.
         """
         if order.version != self.version:
             raise VersionConflict(f"order {order.id!r} is at version {order.version}, not {self.version}")
-        return (noted(order, self.request, "resend")._replace(message=self.message),)
+        return (comment_decision(order, self.request, "resend")._replace(message=self.message),)
 
 
 class Migrate(NamedTuple):
-    """Moves an order to a state of a changed table."""
+    """A call that moves an order to a state of a changed table."""
 
     workflow: Workflow
     order_id: str
@@ -331,7 +344,11 @@ class Migrate(NamedTuple):
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
-        """Decide the move. There is nothing to do if the order fits the table. Its stock follows and never waits."""
+        """Decide the move.
+
+        Do nothing if the order fits the table. The stock of a moved order follows its state, even if pieces are
+        missing.
+        """
         target = self.targets.get(order.state)
         if target is None or not needs_migration(self.workflow, order, target):
             return ()
@@ -341,10 +358,10 @@ class Migrate(NamedTuple):
 
 
 class Erase(NamedTuple):
-    """Erases the personal values of an order.
+    """A call that erases the personal values of an order.
 
     Attributes:
-        customer: the order is left as it is unless it has this customer. None erases any.
+        customer: erase the order only if it has this customer. None erases the order of any customer.
     """
 
     order_id: str
@@ -354,7 +371,10 @@ class Erase(NamedTuple):
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
-        """Decide the erasure. There is nothing to do if the order is another customer's by now."""
+        """Decide the erasure.
+
+        Do nothing if the order now has another customer.
+        """
         if self.customer is not None and order.customer != self.customer:
             return ()
         entry = _entry(order, self.request, order.state)
@@ -364,13 +384,16 @@ class Erase(NamedTuple):
 
 
 def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:
-    """Return whether an order differs from what the table says of a state: name, totals or stock."""
+    """Return whether an order differs from a state of the table.
+
+    It compares the name, the totals and the stock.
+    """
     wanted = (target, workflow.counts_in(target), bool(order.lines) and workflow.holds(target))
     return wanted != (order.state, order.counted, order.reserved is not None)
 
 
-def noted(order: Order, request: Request, trigger: str = "comment") -> Decision:
-    """Return a comment as a decision: an entry that changes no box."""
+def comment_decision(order: Order, request: Request, trigger: str = "comment") -> Decision:
+    """Return the decision to add a comment, which changes no box."""
     entry = _entry(order, request, order.state, trigger=trigger)
     return Decision(order.after(entry, order.payments, order.counted), entry, None)
 

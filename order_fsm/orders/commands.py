@@ -1,4 +1,4 @@
-"""The checks of arguments. `Commands` makes a call of the arguments of `Orders.fire`, `save` or `comment`.
+"""Check the arguments of `Orders` and create calls.
 
 The executor runs the call.
 """
@@ -21,7 +21,7 @@ from order_fsm.rules.workflow import Workflow
 
 
 class Commands:
-    """Checks arguments and makes calls."""
+    """Checks arguments and creates calls."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Commands:
             workflow: the rules.
             now: returns the time, in UTC.
             currencies: fraction digits of the shop's own currencies.
-            permissions: who may do what. None allows everything.
+            permissions: the permissions of the shop. None allows everything.
         """
         self._workflow = workflow
         self._now = now
@@ -55,7 +55,7 @@ class Commands:
         notify: bool = False,
         override: bool = False,
     ) -> Fire:
-        """Make the call of `Orders.fire`.
+        """Create the call of `Orders.fire`.
 
         Raises:
             UnknownTrigger: if the workflow has no such trigger.
@@ -86,7 +86,7 @@ class Commands:
         notify: bool = False,
         override: bool = False,
     ) -> Save:
-        """Make the call of `Orders.save`.
+        """Create the call of `Orders.save`.
 
         Raises:
             InvalidInput: if an argument is not valid.
@@ -110,12 +110,12 @@ class Commands:
         notify: bool = False,
         override: bool = False,
     ) -> Amend:
-        """Make the call of `Orders.amend`.
+        """Create the call of `Orders.amend`.
 
         Args:
             order_id: the order.
-            parts: the parts by name, UNCHANGED if they stay.
-            version: the version that the caller saw, None if any will do.
+            parts: the new values by name. UNCHANGED keeps a part.
+            version: the version that the caller saw. None accepts any version.
             key, by, comment, visible, notify, override: as in `Orders.amend`.
 
         Raises:
@@ -145,7 +145,7 @@ class Commands:
         visible: bool = False,
         notify: bool = False,
     ) -> Comment:
-        """Make the call of `Orders.comment`.
+        """Create the call of `Orders.comment`.
 
         Raises:
             InvalidInput: if an argument is not valid, or the comment is blank.
@@ -163,7 +163,7 @@ class Commands:
         kind: str,
         facts: Mapping[str, Fact],
         key: str,
-        told: str,
+        refused_comment: str,
         *,
         trigger: str | None = None,
         comment: str = "",
@@ -171,16 +171,18 @@ class Commands:
         final: bool = False,
         unmatched: bool = False,
     ) -> Report:
-        """Make the call that records a fact of a payment gateway. Its arguments are checked before.
+        """Create the call that records a fact of a payment gateway.
+
+        The caller has checked the arguments.
 
         Args:
             order_id: the order.
-            kind: of the fact.
-            facts: about the money.
-            key: idempotency key.
-            told: the comment if the rules refuse the fact.
-            trigger: the event that it fires, if any.
-            comment, visible: of the trigger's entry.
+            kind: the kind of the fact.
+            facts: the facts about the money.
+            key: the idempotency key.
+            refused_comment: the comment if the rules refuse the fact.
+            trigger: the trigger to fire, if any.
+            comment, visible: the comment of the trigger's entry, and whether the customer may read it.
             final, unmatched: as in `Report`.
         """
         workflow, now, by = self._workflow, self._now(), str(validation.GATEWAY)
@@ -190,7 +192,7 @@ class Commands:
             known = {name: value for name, value in facts.items() if name in accepted}
             request = Request(trigger, now, known, by, comment, visible, key=key)
             fire = Fire(workflow, order_id, request, None, self._currencies, self._permissions)
-        note = Request("comment", now, {"kind": kind, **facts}, by, told, key=key)
+        note = Request("comment", now, {"kind": kind, **facts}, by, refused_comment, key=key)
         fingerprint = request_fingerprint(order_id, "report", [kind, facts_content(facts, ledger=True)])
         return Report(order_id, note, fingerprint, fire, final, unmatched)
 

@@ -1,4 +1,7 @@
-"""The checks of the contents of an order: its lines, and the parts that an amendment changes."""
+"""Check the contents of an order.
+
+These are its lines, and the parts that an amendment changes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class Unchanged(Enum):
 
 
 UNCHANGED: Final = Unchanged.UNCHANGED
-"""The default of an argument of `Orders.amend`: that part of the order stays as it is."""
+"""The default of the arguments of `Orders.amend`. It keeps a part of the order unchanged."""
 
 Keep = Literal[Unchanged.UNCHANGED]
 
@@ -32,7 +35,7 @@ def lines_of(lines: object) -> tuple[Line, ...]:
     """Check the lines of an order.
 
     Raises:
-        InvalidInput: if it is not a list of lines, or the pieces of an SKU exceed 64 bits.
+        InvalidInput: if `lines` is not a list of lines, or the pieces of an SKU exceed 64 bits.
     """
     if isinstance(lines, str | Mapping) or not isinstance(lines, Iterable):
         raise InvalidInput(f"lines must be a list such as [Line('TEAPOT', 2)], not {validation.shown(lines)}")
@@ -48,7 +51,10 @@ def lines_of(lines: object) -> tuple[Line, ...]:
 
 @lru_cache(maxsize=1024)
 def _shared(lines: tuple[Line, ...]) -> tuple[Line, ...]:
-    """Return one tuple for equal lines: many orders are of the same popular item."""
+    """Return one shared tuple for equal lines, to save memory.
+
+    Many orders have the same popular item.
+    """
     return lines
 
 
@@ -63,7 +69,7 @@ _CHECKS: Mapping[str, Callable[[object], Fact]] = {
 
 
 def parts_of(parts: Mapping[str, object]) -> dict[str, Fact]:
-    """Check the parts that an amendment names, and leave out those that are UNCHANGED.
+    """Check the parts of an amendment, and drop the UNCHANGED ones.
 
     Raises:
         InvalidInput: if a value is not valid.

@@ -1,4 +1,7 @@
-"""The part of `Orders` that amends orders, adopts orders of an older system, and sends messages again."""
+"""The part of `Orders` that amends, adopts and resends.
+
+It amends orders, adopts orders of an older system, and resends messages.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ from order_fsm.store import Change, Need, Store
 
 
 class Corrections(Maintenance):
-    """Amends, adopts, and sends messages again. See `Orders`."""
+    """Amends and adopts orders, and resends messages. See `Orders`."""
 
     def __init__(
         self,
@@ -59,22 +62,24 @@ class Corrections(Maintenance):
         key: str | None = None,
         override: bool = False,
     ) -> Receipt:
-        """Change what an order is about, in one entry `amend` that keeps the old and the new values.
+        """Change the contents of an order.
 
-        An argument that is not given leaves its part as it is. None clears `lines`, `email`, `customer` and `data`.
-        The rules of `amend` settle `paid` by the new total. An order that holds stock takes the further pieces and
-        gives back those that it needs no more. If nothing differs, a comment is still recorded.
+        One `amend` entry stores the old and the new values.
+
+        An argument that is not given keeps its part unchanged. None clears `lines`, `email`, `customer` and `data`. The
+        rules of `amend` update `paid` for the new total. An order that holds stock takes the further pieces and gives
+        back the pieces that it no longer needs. If nothing differs, the call still records a comment.
 
         Args:
             order_id: the order.
             version: the order's version when the caller read it.
             lines: the ordered items.
             total: the price, not finer than the smallest unit of the order's currency.
-            credited: how much less than `total` the order costs, from 0 to `total`. For what a gateway's refund could
-                not say.
+            credited: the amount by which the order costs less than `total`, from 0 to `total`. Use it if a gateway's
+                refund did not carry the credit.
             email: the address for messages to the customer.
             customer: the customer, for `find` and `totals`.
-            data: the shop's own JSON values, as a whole.
+            data: all of the shop's own JSON values. They replace the present ones.
             by, comment, visible, notify, key, override: as in `fire`.
 
         Returns:
@@ -82,7 +87,7 @@ class Corrections(Maintenance):
 
         Raises:
             VersionConflict: if the order changed since the caller read it.
-            Refused: if the rules do not allow it, such as for want of stock. It has every reason.
+            Refused: if the rules do not allow the amendment, for example because stock is missing. It has every reason.
             UnknownTrigger: if the workflow has no rule `amend`.
             OrderNotFound, KeyReused: as in `fire`.
         """
@@ -102,14 +107,16 @@ class Corrections(Maintenance):
     def assign_customer(
         self, ids: Iterable[str], *, customer: str | None, by: str | None = None, comment: str | None = None
     ) -> list[Receipt]:
-        """Move orders to a customer, such as those of a guest into an account.
+        """Assign orders to a customer.
 
-        Each is an amendment of `customer` alone, on the version that is there. All are written in one commit. An order
-        that has this customer only gets the comment, if there is one.
+        For example, assign a guest's orders to an account.
+
+        Each assignment is an amendment of `customer` alone, on the present version. One commit writes all of them. If
+        an order has this customer already, it only gets the comment, if any.
 
         Args:
             ids: the orders.
-            customer: their customer from now on. None if they shall have none.
+            customer: the new customer of the orders. None removes their customer.
             by: the person or program.
             comment: the reason.
 
@@ -117,9 +124,9 @@ class Corrections(Maintenance):
             A receipt for each id.
 
         Raises:
-            OrderNotFound: if there is no order with one of the ids. Then nothing has changed.
+            OrderNotFound: if one of the ids has no order. Then nothing has changed.
             Refused, UnknownTrigger: as in `amend`.
-            OrderFsmError: if one of the orders cannot be changed. Then the others are.
+            OrderFsmError: if one of the orders cannot be changed. The other orders are changed.
         """
         if isinstance(ids, str | Mapping) or not isinstance(ids, Iterable):
             raise InvalidInput(f"ids must be a list of order ids, not {validation.shown(ids)}")
@@ -139,14 +146,16 @@ class Corrections(Maintenance):
         return receipts
 
     def resend(self, order_id: str, topic: str, *, by: str | None = None, key: str | None = None) -> Receipt:
-        """Queue the last message of a topic again, under a new id, for a handler that lost it.
+        """Queue the last message of a topic again, under a new id.
 
-        It is made from the history and the ledger, and its id names the version of the same entry as before.
-        `refund.due` is made if money is due back now. `stock.short` cannot be made again.
+        Use it if a handler lost the message.
+
+        The message is rebuilt from the history and the ledger. Its id has the same version as the id of the first
+        message. `refund.due` can be resent if money is due back now. `stock.short` cannot be resent.
 
         Args:
             order_id: the order.
-            topic: such as `order.paid`.
+            topic: the topic, such as `order.paid`.
             by: the person or program.
             key: idempotency key.
 
@@ -154,10 +163,10 @@ class Corrections(Maintenance):
             The receipt of the entry `resend`.
 
         Raises:
-            InvalidInput: if the order cannot send such a message again. The message lists the topics that it can.
+            InvalidInput: if the order cannot resend such a message. The error lists the topics that it can resend.
             OrderNotFound, KeyReused, VersionConflict: as in `fire`.
         """
-        from order_fsm.orders.resending import message_again  # Imported on demand: few calls need it.
+        from order_fsm.orders.resending import rebuilt_message  # Imported on demand: few calls need it.
 
         order_id, key, by, _ = validation.call(order_id, key, by, None, False, False, False)
         topic = validation.name(topic, "topic")
@@ -168,7 +177,7 @@ class Corrections(Maintenance):
             order, history = self._store.load(order_id), self._store.history(order_id)
             if len(history) == order.version or not left:
                 now = self._now()
-                message = message_again(self._workflow, order, history, topic, now)
+                message = rebuilt_message(self._workflow, order, history, topic, now)
                 request = Request("resend", now, {"topic": topic}, by, key=key)
                 try:
                     return self._executor.execute(Resend(order_id, request, message, order.version, fingerprint))
@@ -194,21 +203,23 @@ class Corrections(Maintenance):
         by: str | None = None,
         key: str | None = None,
     ) -> Order:
-        """Take over an order that existed before, with its boxes and payments. Queues no message, moves no stock.
+        """Take over an order of an older system, with boxes and payments.
 
-        The order took no pieces here, so it never gives any back, even if it is cancelled. Its time of creation is
-        `placed_at`, or the first payment if that came before. `expire` counts from `placed_at`.
+        The call queues no message and moves no stock.
+
+        The order took no pieces from this stock, so it never gives any back, even if it is cancelled. Its `created_at`
+        is `placed_at`, or the time of the first payment if that is earlier. `expire` counts from `placed_at`.
 
         Args:
             order_id: the shop's order number.
             statuses: its boxes. They must be a state of the workflow. If the order counts in totals, `paid` is one of
                 them if and only if nothing is outstanding.
             total, currency, lines, customer, email, data: as in `create`.
-            placed_at: the time of its placing. Now if not given.
+            placed_at: the time at which it was placed. The present time if not given.
             payments: its ledger as dicts with `kind` (`captured`, `refunded`, `refund_failed`, `reversed`, `restored`),
                 `amount`, and if known `currency`, `reference`, `transaction_id`, `provider` and `at` (`placed_at` if
                 not given). A refund may have a `credit`: True if it lowered the price by its whole amount, False if it
-                did not, or the amount by which it did. They are recorded by time.
+                did not, or the amount by which it did. The payments are recorded in sequence of their times.
             comment: the reason.
             by: the person or program.
             key: idempotency key. The same call with the same key returns the order as it was adopted.
@@ -252,7 +263,7 @@ class Corrections(Maintenance):
         data: Mapping[str, Any] | None,
         at: datetime,
     ) -> Order:
-        """Return a new order. Its contents are checked."""
+        """Return a new order with checked contents."""
         order = Order(
             id=order_id,
             state=UNFINISHED,
@@ -272,7 +283,10 @@ class Corrections(Maintenance):
         return order
 
     def _begin(self, order: Order, entries: tuple[Entry, ...], key: str | None, fingerprint: str | None) -> Order:
-        """Commit a new order, or return the one that another worker committed under the key."""
+        """Commit a new order, or return the one committed under its key.
+
+        Another worker may have committed that one.
+        """
         try:
             self._store.commit(Change(order, 0, entries, key=key, request_fingerprint=fingerprint))
         except (KeyReused, OrderExists):
@@ -282,7 +296,7 @@ class Corrections(Maintenance):
         return order
 
     def _first_receipt(self, order_id: str, key: str, fingerprint: str | None) -> Receipt | None:
-        """Return the receipt of the call that was done under a key, None if nothing was committed under it."""
+        """Return the receipt of the call committed under a key, if any."""
         (snapshot,) = self._store.prepare_many((Need(order_id, key),))
         if snapshot.fault is not None:
             raise snapshot.fault
@@ -292,6 +306,6 @@ class Corrections(Maintenance):
 
 
 def content_of(order: Order) -> list[object]:
-    """Return the contents of a new order, for the fingerprint of a request."""
+    """Return the contents of a new order for a request fingerprint."""
     lines = [[line.sku, line.quantity] for line in order.lines]
     return [order.total, order.currency, lines, order.customer, order.email, order.data]

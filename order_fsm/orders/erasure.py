@@ -1,4 +1,4 @@
-"""Erasure: blanking the personal values of orders, and scrubbing them out of the store's files."""
+"""Erase personal values from orders and from the store's files."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def erase_order(
     """Erase one order. See `Orders.erase_order`.
 
     Args:
-        store: has the order.
+        store: the store of the order.
         executor: runs the call.
         order_id: the order.
-        request: gives trigger, time and person of the entry.
-        permissions: who may erase it. None allows everyone.
+        request: the trigger, the time and the actor of the entry.
+        permissions: the permissions of the shop. None allows everyone.
     """
     erased = []
     if has_personal(store.load(order_id), store.history(order_id)):
@@ -46,18 +46,20 @@ def erase_customer(
     limit: int | None,
     permissions: Permissions | None,
 ) -> list[str]:
-    """Erase the orders of a customer. See `Orders.erase_customer`. A damaged order is logged and left as it is.
+    """Erase the orders of a customer.
+
+    See `Orders.erase_customer`. Damaged orders are logged and not changed.
 
     Args:
-        store: has the orders.
+        store: the store of the orders.
         executor: runs the calls.
         customer: the customer.
-        request: gives trigger, time and person of the entries.
+        request: the trigger, the time and the actor of the entries.
         limit: the largest number of orders to erase, None for all.
-        permissions: who may erase them. None allows everyone.
+        permissions: the permissions of the shop. None allows everyone.
 
     Raises:
-        Refused: if an order may not be erased. Those before it are.
+        Refused: if an order may not be erased. The orders before it are erased.
     """
     erased: list[str] = []
     try:
@@ -71,7 +73,7 @@ def erase_customer(
             else:
                 erased += [order.id] if receipt.entries else []
     except BaseException as error:
-        # Their customer does not lead to them any more.
+        # Report the ids: a search for the customer no longer finds these orders.
         error.add_note(f"the erasure of {erased} is committed: call again")
         raise
     _scrub(store, erased)
@@ -79,14 +81,16 @@ def erase_customer(
 
 
 def _scrub(store: Store, erased: list[str]) -> None:
-    """Remove the bytes, also if nothing was erased: an earlier call may have been killed before this step.
+    """Remove the erased bytes from the files.
+
+    This also runs if nothing was erased, because an earlier call may have been killed before this step.
 
     Raises:
-        StoreUnavailable: if that fails. It names the orders.
+        StoreUnavailable: if the bytes cannot be removed. The message has the ids of the orders.
     """
     try:
         store.scrub()
     except StoreError as error:
         raise StoreUnavailable(
-            f"the erasure of {erased} is committed, but erased bytes may be left in the files: call again ({error})"
+            f"the erasure of {erased} is committed. Erased bytes may be left in the files: call again ({error})"
         ) from error

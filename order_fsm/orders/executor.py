@@ -1,6 +1,6 @@
-"""The way of a call to its commit: read, decide, write. After a conflict it starts again.
+"""Run calls: read, decide, write, and retry after a conflict.
 
-Every caller decides in its own thread. Only the write may be shared with others: see `GroupCommit`.
+Every caller decides in its own thread. Only the write may be shared with other threads: see `GroupCommit`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from order_fsm.errors import (
     VersionConflict,
 )
 from order_fsm.model import ADOPT, Entry, Order, Receipt
-from order_fsm.orders.calls import Apart, OwnError
+from order_fsm.orders.calls import IsolatedCall, ShopError
 from order_fsm.orders.messages import messages
 from order_fsm.orders.stock import need_of, needs_of, stock_moves, stock_of_repeated
 from order_fsm.rules.amendment import order_as_of
@@ -32,7 +32,7 @@ from order_fsm.stock_levels import available_of
 from order_fsm.store import Change, Snapshot, Store
 
 ATTEMPTS = 100
-"""How often a call is decided again after a conflict before it fails."""
+"""The number of attempts after conflicts before a call fails."""
 
 _CONFLICTS = (VersionConflict, KeyReused)
 
@@ -41,7 +41,7 @@ ReadHistory = Callable[[str], tuple[Entry, ...]]
 
 
 class Writer(Protocol):
-    """Commits a change: a store, or a group that commits with others."""
+    """Commits a change: a store or a `GroupCommit`."""
 
     def commit(self, change: Change) -> None:
         """Commit a change, as `Store.commit` does."""
@@ -55,9 +55,9 @@ class Executor:
         """Create the executor.
 
         Args:
-            store: is read from.
+            store: the store to read from.
             workflow: the rules.
-            writer: commits the changes of single calls.
+            writer: commits the changes of single calls: the store or a group commit.
         """
         self._store = store
         self._workflow = workflow
@@ -67,8 +67,8 @@ class Executor:
         """Read, decide and commit one call.
 
         Raises:
-            OrderFsmError: as the call and the store do. A conflict is raised after 100 attempts, or at once inside a
-                host's transaction.
+            OrderFsmError: if the call or the store raises it. A conflict is raised after 100 attempts, or at once
+                inside a host's transaction.
         """
         needs = (need_of(call),)
         attempts = 0
@@ -86,10 +86,12 @@ class Executor:
                 return receipt_of(change)
 
     def preview(self, call: Call) -> Receipt:
-        """Return the receipt that a call would get now. Writes nothing and locks nothing.
+        """Return the receipt that a call would get now.
+
+        The call writes nothing and locks nothing.
 
         Raises:
-            OrderFsmError: as `execute` does before its commit.
+            OrderFsmError: if `execute` would raise it before its commit.
         """
         order = self._store.load(call.order_id)
         levels = self._store.stock_levels(order.quantities) if order.lines else {}
@@ -98,17 +100,20 @@ class Executor:
         return change if isinstance(change, Receipt) else receipt_of(change)
 
     def execute_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:
-        """Run many calls with one commit. Each is decided on the outcome of those before it.
+        """Run many calls with one commit.
 
-        A conflicting call is decided again in a further round, and so is every call after it that was refused. If the
-        store refuses a call, the later calls on its order are decided again.
+        Each call is decided on the result of the calls before it.
+
+        A further round decides a conflicting call again, and also every refused call after it. If the store refuses a
+        call, the later calls on its order are decided again.
 
         Returns:
             For each call its receipt, or the error that `execute` would have raised.
 
         Raises:
-            StoreUnavailable, StoreFull, TransactionLost: if the store fails. Then any of the calls may be done.
-            Exception: any that comes from no decision, such as that of a time limit. The same holds then.
+            StoreUnavailable, StoreFull, TransactionLost: if the store fails. Then any of the calls may be committed.
+            Exception: if an exception comes from outside a decision, such as a time limit. Then any of the calls may be
+                committed too.
         """
         results: dict[int, Receipt | Exception] = {}
         attempts = [self._attempts()] * len(calls)
@@ -142,15 +147,15 @@ class Executor:
         """Decide a call on a snapshot.
 
         Args:
-            call: to decide.
-            snapshot: answers its need.
-            history: reads the history of an order that answers a duplicate. By default the store does.
+            call: the call to decide.
+            snapshot: the answer to the call's need.
+            history: reads the history of an order for a duplicate's receipt. By default the store reads it.
 
         Returns:
             The change to commit, or the receipt if there is nothing to commit.
 
         Raises:
-            Refused: if the rules do not allow it.
+            Refused: if the rules do not allow the call.
             KeyReused: if the key was used for a different request.
             OrderNotFound: if there is no such order.
         """
@@ -174,9 +179,9 @@ class Executor:
         return _change(call, order, outcome, supply)
 
     def with_returned(self, order: Order, stock: Mapping[str, int]) -> Mapping[str, int]:
-        """Return the available pieces with those that a recall of the order would take again.
+        """Return the available pieces, with the pieces that a recall takes again.
 
-        A store leaves out the lines of an order that holds its stock.
+        A snapshot may leave out the lines of an order that holds its stock.
         """
         if not order.shipments or order.reserved is None:
             return stock
@@ -191,20 +196,22 @@ class Executor:
         snapshot: Snapshot,
         history: ReadHistory | None = None,
     ) -> Receipt:
-        """Return the receipt of the request that was committed under a key, as a duplicate.
+        """Return the receipt of the request committed under a key.
+
+        It is marked as a duplicate.
 
         Args:
             order_id: the order of the present request.
-            key: its key.
-            fingerprint: its digest.
-            snapshot: has the record of the key.
+            key: the key of the request.
+            fingerprint: the fingerprint of the request.
+            snapshot: the snapshot with the record of the key.
             history: as in `prepare`.
 
         Raises:
             KeyReused: if the key was used for a different request.
         """
         record, order = snapshot.record, snapshot.order
-        # An erasure blanks fingerprints. Then the calls on the order cannot be told apart any more.
+        # An erasure blanks fingerprints. Then nothing distinguishes the calls on the order.
         if record is None or record.order_id != order_id or record.request_fingerprint not in (fingerprint, ""):
             other = None if record is None else record.order_id
             on = "the stock" if other is None else f"order {other!r}"
@@ -218,14 +225,14 @@ class Executor:
         history = (read or self._store.history)(order.id)
         entries = history[first - 1 : last]
         if len(entries) <= last - first:
-            raise _Unwritten
-        # One commit wrote all entries of an adoption: the order was never as it is between them.
+            raise _Uncommitted
+        # One commit wrote all entries of an adoption, so the order never existed between them.
         while last < len(history) and history[last].trigger == ADOPT:
             last += 1
         return Receipt(self._as_of(order, history, last), entries, duplicate=True)
 
     def _as_of(self, order: Order, history: Sequence[Entry], version: int) -> Order:
-        """Return an order as it was after an entry of its history."""
+        """Rebuild an order as it was after an entry of its history."""
         then = order_as_of(self._workflow, order, history, version)
         if then is order or not (then.lines or order.lines):
             return then
@@ -250,12 +257,14 @@ def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Su
     )
 
 
-class _Unwritten(Exception):
-    """The entry that answers a call is not committed yet."""
+class _Uncommitted(Exception):
+    """The entry that answers a duplicate is not committed yet."""
 
 
 class _Round:
-    """One round of `Executor.execute_all`: calls decided in sequence, each on the outcome of those before it.
+    """One round of `Executor.execute_all`.
+
+    It decides calls in sequence, each on the result of the calls before it.
 
     Attributes:
         changes: the changes to commit, by the numbers of their calls.
@@ -269,25 +278,25 @@ class _Round:
         self.deferred: list[int] = []
         self._executor = executor
         self._orders: dict[str, Order] = {}
-        self._moved: dict[str, int] = {}  # By SKU, what the changes of this round add to the available pieces.
+        self._moved: dict[str, int] = {}  # By SKU, the pieces that this round adds to the available ones.
         keys: set[str | None] = set()
         snapshots = store.prepare_many(list(needs_of(calls[number] for number in pending)))
         self._repeated, self._damaged = stock_of_repeated(snapshots, store)
-        history = cache(store.history)  # A batch that is sent again asks for that of one order many times.
+        history = cache(store.history)  # A repeated batch reads the history of one order many times.
         for number, snapshot in zip(pending, snapshots, strict=True):
             call = calls[number]
             if call.request.key is not None and call.request.key in keys:
                 self.deferred.append(number)
                 continue
             try:
-                change = executor.prepare(Apart(call), self._as_changed(snapshot), history)
+                change = executor.prepare(IsolatedCall(call), self._as_changed(snapshot), history)
             except (StoreUnavailable, StoreFull, TransactionLost):
                 raise
-            except _Unwritten:
+            except _Uncommitted:
                 self.deferred.append(number)
-            except OwnError as error:
+            except ShopError as error:
                 self.answers[number] = error.error
-            except OrderFsmError as error:  # Of one call. The others go on.
+            except OrderFsmError as error:  # Only this call fails.
                 self.answers[number] = error
             else:
                 if isinstance(change, Receipt):
@@ -323,7 +332,9 @@ class _Round:
 
 
 def receipt_of(change: Change) -> Receipt:
-    """Return the receipt of a committed change. A change that only identifies a recorded capture is a duplicate.
+    """Return the receipt of a committed change.
+
+    A change that only identifies a recorded capture counts as a duplicate.
 
     Raises:
         ValueError: if the change is about stock alone.

@@ -1,4 +1,4 @@
-"""Time: placed orders that nobody pays expire, and orders that nobody placed are purged."""
+"""Expire unpaid orders, and purge orders that were never placed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from order_fsm.store import Query, Store
 from order_fsm.validation import GATEWAY
 
 TRIGGER = "expire"
-"""The trigger that time fires. Its rules say which orders expire."""
+"""The trigger that the clock fires. Its rules determine which orders expire."""
 
 _PAGE = 50
 _log = logging.getLogger(__name__)
 
 
 def moment_before(now: datetime, age: timedelta) -> datetime:
-    """Return the moment an age before now, the first representable one if that is too long ago."""
+    """Return the time at an age before now.
+
+    If that cannot be represented, return the earliest datetime.
+    """
     try:
         return now - age
     except OverflowError:
@@ -41,16 +44,16 @@ def expire(
     limit: int,
     permissions: Permissions | None = None,
 ) -> list[Receipt]:
-    """Fire `expire` at orders that have been due since `before`. See `Orders.expire`.
+    """Fire `expire` on orders that were due at `before`. See `Orders.expire`.
 
     Args:
-        workflow: has the rule.
-        store: has the orders.
+        workflow: the workflow with the rule.
+        store: the store of the orders.
         executor: runs the calls.
-        request: gives the entries their time, comment and flags.
-        before: orders that came to be due later are left alone.
+        request: the time, the comment and the flags of the entries.
+        before: orders that became due later do not expire.
         limit: the largest number of orders to expire.
-        permissions: whether the clock may. None allows everything.
+        permissions: the permissions of the shop. None allows everything.
 
     Raises:
         InvalidInput: if the workflow has no such rule.
@@ -66,24 +69,24 @@ def expire(
                 break
             try:
                 if _has_waited(workflow, order, store.history(order.id), due, before):
-                    # Decided for this version alone: the order may be unplaced and placed again now.
+                    # Decide for this version alone: another process may have unplaced and placed the order again.
                     receipt = executor.execute(Expire(workflow, order.id, request, order.version, permissions))
                     expired += [receipt] if receipt.entries else []
             except (Refused, OrderNotFound):
-                continue  # It holds money, the clock may not, or it is gone.
+                continue  # The order holds money, or is gone, or the clock has no permission.
             except Exception as error:
                 _skipped(order, error)
     return expired
 
 
 def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> list[str]:
-    """Remove orders that were never placed and are unchanged since `before`. See `Orders.purge`."""
+    """Remove unplaced orders without changes since `before`. See `Orders.purge`."""
     purged: list[str] = []
     unticked = When(lacks={status.name for status in workflow.statuses})
     for order in each_order(store, Query(unticked, limit=_PAGE)):
         if len(purged) == limit or order.created_at > before:
             break
-        # The pieces that an order holds would be lost with it. A migration may have made it take some.
+        # Removing an order would lose the pieces that it holds. A migration may have reserved some.
         if any(row.amount for row in order.payments) or order.reserved or order.updated_at > before:
             continue
         try:
@@ -98,14 +101,16 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
 
 
 def _has_waited(workflow: Workflow, order: Order, history: Sequence[Entry], due: When, before: datetime) -> bool:
-    """Return whether an order, as it was found, has been due since a time and waits for no money."""
+    """Return whether an order was due then and awaits no money."""
     return len(history) == order.version and _since(history, due) <= before and not _awaits_money(workflow, history)
 
 
 def _since(history: Sequence[Entry], when: When) -> datetime:
-    """Return the time at which an order last came to meet a condition. A reinstated order starts again.
+    """Return the time since which an order meets a condition.
 
-    An adopted order came to meet it when it was placed.
+    A reinstated order starts again.
+
+    An adopted order began to meet it when it was placed.
     """
     since = history[0].at
     for entry in history:
@@ -115,11 +120,13 @@ def _since(history: Sequence[Entry], when: When) -> datetime:
 
 
 def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
-    """Return whether a gateway reported money that the ledger could not take, or holds an authorisation.
+    """Return whether a gateway still holds money for an order.
 
-    Such facts are comments, because no trigger takes them. A void is final for its payment, even if it came first. A
-    failed attempt may be followed by another one under the same reference. If an event fires a trigger of the shop's
-    own, the boxes of the shop tell the rest.
+    That is money that the ledger could not take, or an authorisation.
+
+    Such facts are comments, because no trigger records them. A void is final for its payment, even if it arrived first.
+    Another attempt under the same reference may follow a failed one. If an event fires one of the shop's own triggers,
+    the shop's own boxes decide from then on.
     """
     authorised: set[Fact] = set()
     voided: set[Fact] = set()
@@ -133,7 +140,7 @@ def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
                 authorised.clear()
         elif kind == "captured" and facts.get("amount"):
             return True
-        elif kind == "authorised" and "reasons" not in facts:  # Otherwise a rule of the shop's own refused it.
+        elif kind == "authorised" and "reasons" not in facts:  # Otherwise one of the shop's own rules refused it.
             authorised.add(reference)
         elif kind == "failed":
             authorised.discard(reference)
@@ -143,6 +150,6 @@ def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
 
 
 def _skipped(order: Order, error: Exception) -> None:
-    """Log an order that cannot be changed. It must not stop the others."""
-    # Only the type: the text of a guard's or store's error may hold customer data.
+    """Log an order that cannot be changed, and continue."""
+    # Log only the type: the text of a guard's or store's error may hold customer data.
     _log.error("order %r was skipped: %s", order.id, type(error).__name__)

@@ -1,12 +1,13 @@
-"""One commit for the changes of several threads: for hosts that serve each request in a thread of its own.
+"""Commit the changes of several threads together.
 
-A durable commit waits for the disk, and no other can be written while it does. The changes that arrive in that time
-are written together next, by one of their threads, with one wait for all of them. Every thread has decided its own
-change before. The leader only writes.
+Use it in a host that serves each request in its own thread.
 
-An exception raised by a signal handler may end any line. So the leader's flag is cleared, and the next leader woken, by
-a step that may be repeated. Threads wait on a lock of their own: while `Condition.wait` hands its lock back, an
-interrupt would leave it in doubt who holds it.
+A durable commit waits for the disk, and blocks other commits during the wait. One leader thread then writes all changes
+that arrived in that time, with a single wait. Every thread has decided its own change already. The leader only writes.
+
+A signal handler may raise an exception at any line. So the step that clears the leader and wakes the next one is
+idempotent. Each thread waits on its own lock. `Condition.wait` would be unsafe: after an interrupt during its release,
+the owner of the lock is unknown.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ class _Ticket:
     """A change that a thread wants committed.
 
     Attributes:
-        turn: is released when the change is done, or when its thread is to lead.
+        turn: a lock that is released when the change is done, or when the thread becomes the leader.
         is_done: whether the change is written or refused.
-        error: why it is refused or its fate unknown, None if it is written.
+        error: the error if the change is refused, or if its result is unknown. None if it is written.
     """
 
     __slots__ = ("change", "error", "is_done", "is_woken", "turn")
@@ -51,7 +52,7 @@ class _Group:
         pid: the process.
         queue: tickets that are not in a commit yet.
         members: tickets that the leader is committing.
-        leader: the ticket of the thread that leads, None if nobody does.
+        leader: the ticket of the leader thread. None if there is no leader.
         last_size: the number of changes in the last commit.
     """
 
@@ -70,20 +71,21 @@ class GroupCommit:
     """Commits the changes of several threads together."""
 
     def __init__(self, store: Store) -> None:
-        """Start with no change waiting.
+        """Start without waiting changes.
 
         Args:
             store: the store to write to.
         """
         self._store = store
-        # By process: in a forked child, the threads that waited are gone. `setdefault` gives all its threads one group.
+        # By process: in a forked child, the waiting threads do not exist. `setdefault` gives all threads of a process
+        # one group.
         self._groups: dict[int, _Group] = {}
 
     def commit(self, change: Change) -> None:
         """Commit a change, as `Store.commit` does.
 
         Raises:
-            StoreUnavailable: also if the leader was interrupted. Then it is unknown whether the change is written:
+            StoreUnavailable: if the store raises it, or the leader was interrupted. Then the change may be written:
                 repeat the call with the same key.
         """
         pid = os.getpid()
@@ -95,7 +97,7 @@ class GroupCommit:
             finally:
                 _leave(group, mine)
         except BaseException:
-            _leave(group, mine)  # Again: an interrupt may have come before the first one began.
+            _leave(group, mine)  # Repeat it: an interrupt may have come before the first call began.
             raise
         if mine.error is not None:
             raise mine.error
@@ -111,8 +113,7 @@ class GroupCommit:
             self._lead(group)
 
     def _lead(self, group: _Group) -> None:
-        # Threads that were answered a moment ago tend to return at once. Let them, as long as the group is smaller
-        # than the last one.
+        # Threads of the last commit tend to return at once. Yield to them while the group is smaller than the last one.
         for _ in range(group.last_size):
             if len(group.queue) >= group.last_size:
                 break
@@ -124,7 +125,7 @@ class GroupCommit:
         try:
             errors = self._store.commit_all([ticket.change for ticket in members])
         except OrderFsmError as failure:
-            # One error each: a traceback belongs to one thread.
+            # Create one error per thread, because a traceback belongs to one thread.
             errors = [type(failure)(*failure.args) for _ in members]
         for ticket, error in zip(members, errors, strict=True):
             ticket.error = error
@@ -132,9 +133,12 @@ class GroupCommit:
 
 
 def _leave(group: _Group, mine: _Ticket) -> None:
-    """Withdraw a ticket, and pass the lead on if it leads. Interrupts wait until this is done."""
+    """Withdraw a ticket, and wake the next leader if it leads.
+
+    Interrupts are raised after this is done.
+    """
     interrupt: BaseException | None = None
-    while group.pid == os.getpid():  # In a child that was forked in a commit, nobody is left to release the lock.
+    while group.pid == os.getpid():  # In a child that was forked during a commit, no thread can release the lock.
         try:
             with group.lock:
                 _step_down(group, mine)
@@ -146,7 +150,7 @@ def _leave(group: _Group, mine: _Ticket) -> None:
 
 
 def _step_down(group: _Group, mine: _Ticket) -> None:
-    """May be repeated from the start, after an interrupt at any line."""
+    """Withdraw a ticket. Idempotent, so that an interrupt cannot break it."""
     if mine in group.queue:
         group.queue.remove(mine)
     if group.leader is mine:

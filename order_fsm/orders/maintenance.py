@@ -1,4 +1,7 @@
-"""The half of `Orders` that a shop runs from jobs: stock, delivery, expiry, migration, audit."""
+"""The part of `Orders` that a shop runs from jobs.
+
+These are stock, delivery, expiry, migration and audit.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +44,19 @@ class Maintenance:
     # Stock
 
     def stock(self, sku: str) -> int | None:
-        """Return the available pieces of an item, None if it is not tracked. Below zero if paid orders wait for it."""
+        """Return the available pieces of an item.
+
+        The result is None if the item is not tracked. The number is below zero if paid orders wait for pieces.
+        """
         sku = validation.identifier(sku, "sku")
         return self._store.stock([sku]).get(sku)
 
     def stock_level(self, sku: str) -> StockLevel | None:
-        """Return how many pieces of an item are available, held by orders, out and lost. None if it is unknown.
+        """Return the available, held, out and lost pieces of an item.
 
-        An item that is not tracked any more keeps its level, with `available` None.
+        The result is None if the item is unknown.
+
+        An item that is no longer tracked keeps its level, with `available` None.
         """
         sku = validation.identifier(sku, "sku")
         return self._store.stock_levels([sku]).get(sku)
@@ -56,17 +64,19 @@ class Maintenance:
     def set_stock(
         self, sku: str, available: int, *, expected: int | None = None, backorder: bool | None = None
     ) -> None:
-        """Track an item from now on, with this number of available pieces. The pieces that orders hold stay theirs.
+        """Track an item, with this number of available pieces.
+
+        Orders keep the pieces that they hold.
 
         Args:
             sku: the item.
             available: the number of available pieces, 0 or more.
-            expected: the number that the form showed. None replaces any number.
+            expected: the number that the form showed. None accepts any present number.
             backorder: whether orders may take pieces that are not available. The number then falls below zero, and a
-                message `stock.short` is queued. None keeps it as it is. False at first.
+                message `stock.short` is queued. None keeps the present setting, which is False at first.
 
         Raises:
-            VersionConflict: if `expected` is given and is not the number of available pieces. Nothing is changed.
+            VersionConflict: if `expected` is given and is not the number of available pieces. Then nothing changes.
         """
         self._store.set_stock(
             validation.identifier(sku, "sku"),
@@ -76,9 +86,12 @@ class Maintenance:
         )
 
     def stop_tracking(self, sku: str) -> None:
-        """Stop tracking an item: any order may take it. The pieces that orders hold are still counted.
+        """Stop tracking an item, so that any order may take it.
 
-        `set_stock` tracks it again. Pieces that came back since are not added: set the number that is on the shelf.
+        The store still counts the pieces that orders hold.
+
+        `set_stock` tracks the item again. It does not add pieces that came back in between: set the number on the
+        shelf.
         """
         self._store.set_stock(validation.identifier(sku, "sku"), None)
 
@@ -87,14 +100,14 @@ class Maintenance:
 
         Args:
             sku: a tracked item.
-            by: the number of pieces to add. Negative to take pieces out.
-            key: idempotency key. The same call under it is done once.
+            by: the number of pieces to add. A negative number takes pieces out.
+            key: the idempotency key. The same call with the same key changes the stock once.
 
         Returns:
-            The available pieces after it.
+            The available pieces after the change.
 
         Raises:
-            InvalidInput: if the item is not tracked, or fewer pieces are available than shall be taken out.
+            InvalidInput: if the item is not tracked, or fewer pieces are available than the call takes out.
             KeyReused: if the key was used for a different request.
         """
         sku = validation.identifier(sku, "sku")
@@ -128,14 +141,16 @@ class Maintenance:
     # Messages
 
     def deliver(self, handler: Callable[[Message], object], limit: int = 100) -> int:
-        """Hand the messages of past commits to a handler: each at least once, in order per order.
+        """Deliver the messages of past commits to a handler.
 
-        A message holds ids and facts. The handler reads names, addresses and comments from these orders, as they are at
-        delivery: `orders.get(message.order_id)`, `orders.history(message.order_id)[message.version - 1]`.
+        The handler gets each message at least once, in sequence per order.
+
+        A message holds ids and facts. The handler reads names, addresses and comments from the order at delivery:
+        `orders.get(message.order_id)`, `orders.history(message.order_id)[message.version - 1]`.
 
         Args:
-            handler: tells the world. If it raises, the message is logged by its id and tried again later. To have it
-                tried again for some recipients alone, it raises `Undelivered`. A time limit that shall end the call
+            handler: delivers a message. If it raises, the message is logged by its id and retried later. If it raises
+                `Undelivered`, the message is retried only for the recipients named there. To end the call, a time limit
                 must raise a BaseException.
             limit: the largest number of messages to try.
 
@@ -143,14 +158,14 @@ class Maintenance:
             The number of delivered messages.
 
         Raises:
-            InvalidInput: if the store is joined to a host's transaction that is open, or the handler left one open.
+            InvalidInput: if the store is joined to an open transaction of the host, or the handler left one open.
         """
         if not callable(handler):
             raise InvalidInput(f"handler must be a function of a message, not {validation.shown(handler)}")
         return relay.deliver(self._store, handler, self._now, validation.whole(limit, "limit", 1))
 
     def dead_letters(self, limit: int = 50) -> list[Message]:
-        """Return the messages that were given up after many failures, oldest first.
+        """Return the dead letters: messages that failed too often, oldest first.
 
         Args:
             limit: the largest number of messages to return.
@@ -158,7 +173,7 @@ class Maintenance:
         return self._store.dead_letters(validation.whole(limit, "limit", 1))
 
     def requeue(self, message: Message) -> None:
-        """Return a dead letter to the outbox, after its cause is corrected.
+        """Return a dead letter to the outbox, once its cause is fixed.
 
         Args:
             message: one of `dead_letters()`.
@@ -174,7 +189,10 @@ class Maintenance:
         return self._now()
 
     def first_seen(self, key: str) -> datetime:
-        """Return the time of the first call with this key. Remember the present time if this is the first."""
+        """Return the time of the first call with this key.
+
+        The first call stores the present time.
+        """
         key = validation.name(key, "key")
         if (first := self._first_seen(key)) is not None:
             return first
@@ -182,7 +200,7 @@ class Maintenance:
         try:
             self._store.commit(Change(None, 0, (), key=key, request_fingerprint=now.isoformat()))
         except KeyReused:
-            # Another worker has remembered it since.
+            # Another worker stored the key first.
             return self._first_seen(key) or now
         return now
 
@@ -201,18 +219,20 @@ class Maintenance:
         visible: bool = False,
         notify: bool = False,
     ) -> list[Receipt]:
-        """Cancel orders that were placed long ago and never paid, invoiced or dispatched. Their stock comes back.
+        """Cancel old orders that were never paid, invoiced or dispatched.
 
-        An order stays if a gateway holds an authorisation for it, or reported money that the ledger could not take.
-        Each is decided by the rule `expire` at its commit, for the version that was found due. So an order that is
-        paid, or placed again, at the same moment stays. An order that cannot be changed is logged by its id, and does
-        not stop the others. So a time limit that shall end the call must raise a BaseException. If `allow` was given,
-        an order stays unless `allow(CLOCK, "expire", order)` is True.
+        Their stock is released.
+
+        An order does not expire if a gateway holds an authorisation for it, or reported money that the ledger could not
+        take. The rule `expire` decides each order at its commit, for the version that was found due. So an order that
+        is paid or placed again at the same moment does not expire. An order that cannot be changed is logged by its id,
+        and does not stop the others. So to end the call, a time limit must raise a BaseException. If `Orders` has
+        `allow`, an order expires only if `allow(CLOCK, "expire", order)` is True.
 
         Args:
-            older_than: the age of the placing.
+            older_than: the least age of the placing.
             limit: the largest number of orders to cancel.
-            comment: for the history of each cancelled order.
+            comment: the comment for the history of each cancelled order.
             visible: whether the customer may read the entry.
             notify: whether to queue a mail to the customer.
 
@@ -236,10 +256,12 @@ class Maintenance:
         return expiry.expire(self._workflow, self._store, self._executor, request, before, limit, self._permissions)
 
     def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
-        """Remove orders that were never placed: no box ever ticked, no money ever recorded, and no stock held.
+        """Remove orders that were never placed.
+
+        No box was ever ticked, no money was ever recorded, and the order holds no stock.
 
         Args:
-            older_than: the age of the last change.
+            older_than: the least age of the last change.
             limit: the largest number of orders to remove.
 
         Returns:
@@ -251,11 +273,13 @@ class Maintenance:
     # Personal values
 
     def erase_customer(self, customer: str, *, by: str | None = None, limit: int | None = None) -> list[str]:
-        """Erase the personal values of a customer's orders, each as `erase_order` does and in a commit of its own.
+        """Erase the personal values of a customer's orders.
 
-        An interrupted call is completed by the next one. A damaged order is logged by its id and left as it is, and is
-        not among the ids: repair it and call again. An order that was amended to another customer is not found by the
-        earlier one, which its history still has: erase it by its id.
+        The call erases each order as `erase_order` does, in a separate commit.
+
+        If a call is interrupted, the next call completes it. A damaged order is logged by its id and not erased, and
+        its id is not returned: repair it and call again. If an order was amended to another customer, its history still
+        has the earlier customer. A call for the earlier customer does not find that order: erase it by its id.
 
         Args:
             customer: the customer.
@@ -263,11 +287,11 @@ class Maintenance:
             limit: the largest number of orders to erase. None erases all.
 
         Returns:
-            The ids of the orders that this call erased. Keep them: after a restore from a backup that is older than
-            the erasure, erase these orders again.
+            The ids of the orders that this call erased. Keep them: if you restore a backup from before the erasure,
+            erase these orders again.
 
         Raises:
-            StoreUnavailable: as `erase_order` does. The message or a note of the exception has the ids.
+            StoreUnavailable: if `erase_order` raises it. The message or a note of the exception has the ids.
         """
         checked = validation.name(customer, "customer")
         request = self._erasing(by)
@@ -277,25 +301,28 @@ class Maintenance:
         return erase_customer(self._store, self._executor, checked, request, limit, self._permissions)
 
     def erase_order(self, order_id: str, *, by: str | None = None) -> list[str]:
-        """Erase the personal values of an order. The rest stays: ids, keys, states, money, goods, stock and `by`.
+        """Erase the personal values of an order.
 
-        Blanked are its customer, email and data; the comments of its history, and all facts except `LASTING_FACTS`;
-        and such facts in its undelivered messages. The history gets an entry `erase`. Then the store removes the erased
-        bytes from its files. A store on a server or in the shop's database leaves that to the database. A request that
-        is repeated under an old key of the order gets the first receipt, whatever its content.
+        The rest stays: ids, keys, states, money, goods, stock and `by`.
+
+        The call blanks the customer, the email and the data of the order. It blanks the comments of its history and all
+        facts except `LASTING_FACTS`, also in undelivered messages. It adds an entry `erase` to the history. Then the
+        store removes the erased bytes from its files. A store on a server or in the shop's database leaves that to the
+        database. A request that is repeated under an old key of the order gets the first receipt, even if its content
+        differs.
 
         Args:
             order_id: the order.
             by: the person or program.
 
         Returns:
-            The id in a list, or an empty list if there was nothing to erase.
+            A list with the id. It is empty if there was nothing to erase.
 
         Raises:
             OrderNotFound: if there is no such order.
-            StoreCorrupt: if the order is damaged. Then nothing of it is erased.
-            StoreUnavailable: if the store fails. The values may be erased, and their bytes still be in the files: call
-                again.
+            StoreCorrupt: if the order is damaged. Then nothing is erased.
+            StoreUnavailable: if the store fails. The values may be erased while their bytes are still in the files:
+                call again.
         """
         order_id = validation.identifier(order_id, "order id")
         request = self._erasing(by)
@@ -311,15 +338,16 @@ class Maintenance:
     def migrate(
         self, mapping: Mapping[str, str | Iterable[str]], *, comment: str, by: str | None = None, limit: int = 100
     ) -> list[Receipt]:
-        """Move orders out of states that the workflow does not have, because its table was changed.
+        """Move orders out of states that a changed table no longer has.
 
-        Each order is moved in a commit of its own, by an entry `migrate` in its history. Its stock follows the state
-        and never waits. Call it again until it moves none: no order is moved twice. `audit` lists those that are left.
+        A separate commit moves each order, with an entry `migrate` in its history. Its stock follows the state, even if
+        pieces are missing. Call it again until it returns no receipt: no order moves twice. `audit` lists the remaining
+        orders.
 
         Args:
-            mapping: from the name of an old state to the name, or the set of statuses, of a state of the workflow. A
-                state of the workflow may only be mapped to itself. That updates the orders for which the table changed
-                whether they count in totals or hold stock.
+            mapping: by the name of an old state, the name or the set of statuses of a state of the workflow. A state of
+                the workflow may only map to itself. That updates its orders if the table changed whether they count in
+                totals or hold stock.
             comment: the reason, not blank.
             by: the person or program.
             limit: the largest number of orders to move.
@@ -328,11 +356,11 @@ class Maintenance:
             The receipts of the moved orders.
 
         Raises:
-            InvalidInput: if a state is not valid, or orders may leave it by a trigger.
+            InvalidInput: if a state is not valid, or the workflow still has an old state.
         """
         request = Request("migrate", self._now(), {}, validation.actor(by), validation.comment(comment))
         if not request.reasoned:
-            raise InvalidInput("comment must not be blank: give the reason of the migration")
+            raise InvalidInput("comment must not be blank: give the reason for the migration")
         limit = validation.whole(limit, "limit", 1)
         from order_fsm.orders.migration import migrate  # Imported on demand: only a changed table needs it.
 
@@ -344,17 +372,20 @@ class Maintenance:
         *,
         workflows: Iterable[Workflow] = (),
     ) -> Audit:
-        """Check the store: every order against its history, its ledger, its keys and the rules.
+        """Check the store against the rules.
 
-        It reads everything and changes nothing. Others may work at the same time. See `order_fsm.audit`.
+        The audit compares every order with its history, its ledger, its keys and the rules.
+
+        It reads everything and changes nothing. Other processes may work at the same time. See `order_fsm.audit`.
 
         Args:
-            progress: is called after each order with the number done, and the number of all or None.
-            workflows: the rules of before, if the table was changed. Each entry is judged by the rules that decided it:
-                those of today or of before that have its fingerprint. The others are counted as `unjudged`.
+            progress: is called after each order, with the number of checked orders, and the number of all orders or
+                None.
+            workflows: the earlier rules, if the table was changed. The audit judges each entry by the rules with its
+                fingerprint, present or earlier. It counts entries of unknown rules as `unjudged`.
 
         Returns:
-            The findings. `ok` is true if there are none.
+            The findings. `ok` is True if there is no finding.
         """
         from order_fsm.audit import audit  # Imported on demand: only an audit needs it.
 

@@ -1,4 +1,4 @@
-"""The messages of one commit, derived from what it changed."""
+"""Derive the messages of one commit from its changes."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def messages(
 ) -> tuple[Message, ...]:
     """Return the messages of one commit.
 
-    They hold ids and facts, and no personal data. A handler reads the address and the comment from the order, as it is
-    at delivery. So a corrected address counts, and an erased one is not kept here.
+    They hold ids and facts, and no personal data. A handler reads the address and the comment from the order at
+    delivery. So it uses a corrected address, and no message keeps an erased one.
 
     Args:
-        before: the order that the decisions were taken on.
-        after: the order that is committed.
-        decisions: one or more, each on the outcome of the one before it.
+        before: the order before the decisions.
+        after: the order to commit.
+        decisions: one or more decisions, each on the result of the one before it.
         moves: the stock moves of the commit. Pieces that are taken without `strict` are short.
 
     Returns:
-        For each decision `order.placed`, `order.paid` or the topic that its rule announces, and what happened to the
+        For each decision `order.placed`, `order.paid` or the topic that its rule announces, and a message about its
         money (`payment.received` for a part, `payment.reversed`, `payment.unmatched`). Then one `order.updated` if the
         caller asked for a mail, `refund.due` if more money is due back or a refund of a live order failed, and
-        `stock.short` if the order took pieces that are missing. A decision may have a message that comes first.
+        `stock.short` if the order took pieces that are missing. A message that a decision already has comes first.
     """
     topics = topics_of(before, after, decisions, moves)
     again = tuple([decision.message for decision in decisions if decision.message is not None])
     if not topics:
         return again
-    # A removed order may be created again with the same id and versions. Its messages need ids of their own.
+    # A removed order may be created again with the same id and versions. Its messages need other ids.
     token = os.urandom(4).hex()
     return again + tuple(
         [
@@ -61,7 +61,10 @@ def messages(
 def topics_of(
     before: Order, after: Order, decisions: Sequence[Decision], moves: Sequence[StockMove]
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Return the topics and payloads of the messages of one commit. Arguments as in `messages`."""
+    """Return the topics and payloads of the messages of one commit.
+
+    The arguments are as in `messages`.
+    """
     topics: list[_Topic] = []
     for decision in decisions:
         topics += _of_rule(decision)
@@ -105,7 +108,7 @@ def _of_rule(decision: Decision) -> Iterator[_Topic]:
         if entry.trigger == AMEND:
             facts = {name: value for name, value in facts.items() if name not in PERSONAL_FACTS}
         elif rule is not None and rule.goods is not None:
-            facts.pop("parcel", None)  # It leads to the address of the customer.
+            facts.pop("parcel", None)  # A parcel number leads to the customer's address.
         if topic == "order.paid":
             facts.setdefault("currency", after.currency)
             if "amount" not in facts:
@@ -118,7 +121,7 @@ def _of_rule(decision: Decision) -> Iterator[_Topic]:
 
 
 def _of_money(before: Order, after: Order) -> tuple[list[_Topic], list[_Topic]]:
-    """Return what happened to the money in one commit, and what is due back since."""
+    """Return the messages about the money of one commit."""
     now = after.balance
     happened: list[_Topic] = []
     failed = ZERO

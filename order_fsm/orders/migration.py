@@ -1,4 +1,7 @@
-"""Migration: moving orders out of states that a changed table does not have. No guard is asked."""
+"""Move orders out of states that a changed table no longer has.
+
+A migration runs no guard.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,16 @@ def migrate(
     request: Request,
     limit: int,
 ) -> list[Receipt]:
-    """Move orders to the states of a mapping. See `Orders.migrate`. A damaged order is logged and left where it is.
+    """Move orders to the states of a mapping.
+
+    See `Orders.migrate`. Damaged orders are logged and not moved.
 
     Args:
-        workflow: has the new states.
-        store: has the orders.
+        workflow: the workflow with the new states.
+        store: the store of the orders.
         executor: runs the calls.
-        mapping: from old states to new ones.
-        request: gives trigger, time, person and reason of the entries.
+        mapping: by old state, the new state.
+        request: the trigger, the time, the actor and the reason of the entries.
         limit: the largest number of orders to move.
     """
     targets = _checked(workflow, mapping)
@@ -62,7 +67,7 @@ def _checked(workflow: Workflow, mapping: Mapping[str, str | Iterable[str]]) -> 
         wanted = statuses_of(new) if isinstance(new, str) else validation.names(new, "a new state")
         target = workflow.state_name(wanted)
         if statuses_of(target) != wanted or not workflow.has_state(target):
-            raise InvalidInput(f"the workflow has no state {new!r:.200}, so no order can move there")
+            raise InvalidInput(f"the workflow has no state {new!r:.200}, so no order can move to it")
         if workflow.has_state(old) and target != old:
             raise InvalidInput(f"the workflow has the state {old!r}: orders leave it by the triggers of the table")
         targets[old] = target
@@ -70,7 +75,7 @@ def _checked(workflow: Workflow, mapping: Mapping[str, str | Iterable[str]]) -> 
 
 
 def _in_states(store: Store, states: Iterable[str]) -> Iterator[Order]:
-    """Yield the orders in some states."""
+    """Yield the orders in these states."""
     present = [tally.state for tally in store.tally(None)]
     known = frozenset().union(*map(statuses_of, present))
     for state in states:

@@ -1,4 +1,7 @@
-"""Pages through the orders of a store. Nothing changes if an order at the end of a page is removed."""
+"""Read the orders of a store in pages.
+
+Paging still works if the last order of a page is removed.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,29 @@ from order_fsm.store import Cursor, Query, Store
 
 
 def each_order(store: Store, query: Query) -> Iterator[Order]:
-    """Yield all orders that match a query, one page at a time. The caller may change or remove them.
+    """Yield all orders that match a query, page by page.
+
+    The caller may change or remove them.
 
     Args:
         store: the store.
-        query: its limit is the size of a page.
+        query: the query. Its limit is the page size.
     """
     while page := store.find(query):
-        # Fixed before the caller works on this page.
+        # Take the position now: the caller may remove the last order of this page.
         query = query._replace(after=cursor_of(page[-1], dated=query.is_dated))
         yield from page
 
 
 def cursor_of(order: Order, *, dated: bool = False) -> Cursor:
-    """Return the position of an order in the sequence of all orders, or of those that were placed.
+    """Return the position of an order in the sequence of a query.
+
+    The sequence has all orders, or the placed ones if `dated`.
 
     Raises:
-        InvalidInput: if the order is not placed, so that it has no position among those.
+        InvalidInput: if `dated` and the order is not placed, because it then has no position.
     """
     at = order.placed_at if dated else order.created_at
     if at is None:
-        raise InvalidInput(f"order {order.id!r} is not placed, so no page with since or until comes after it")
+        raise InvalidInput(f"order {order.id!r} is not placed, so it cannot be `after` with since or until")
     return Cursor(at, order.id)

@@ -1,4 +1,7 @@
-"""Delivery of messages after their commit: at least once, in order per order, by one relay at a time."""
+"""Deliver messages after their commit.
+
+Each is delivered at least once, in sequence per order, by one relay at a time.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +15,31 @@ from order_fsm.model import Message
 from order_fsm.store import Store
 
 LEASE = timedelta(minutes=10)
-"""How long a relay holds the messages that it claimed. After that another relay may claim them."""
+"""The duration of a lease. After it, another relay may claim the messages."""
 
 ATTEMPTS = 20
-"""After this many failed deliveries a message becomes a dead letter: with the pauses, after half a day."""
+"""The number of failed deliveries after which a message becomes a dead letter. The backoff adds up to half a day."""
 
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
-"""A failed delivery is tried again after 10 s, 20 s, 40 s … up to an hour."""
+"""The backoff: a failed delivery is retried after 10 s, 20 s, 40 s … up to an hour."""
 
 _BATCH = 10
 
 
 def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[[], datetime], limit: int) -> int:
-    """Hand messages to a handler until none is left or the limit is reached.
+    """Deliver messages to a handler, up to a limit.
 
-    If the handler raises, the message stays in the outbox, is logged by its id, and is tried again after a pause. Later
-    messages of its order wait for it, those of other orders do not. After `ATTEMPTS` failures it becomes a dead letter.
+    If the handler raises, the message stays in the outbox, is logged by its id, and is retried after a backoff. Later
+    messages of its order wait for it. Messages of other orders do not wait. After `ATTEMPTS` failures it becomes a dead
+    letter.
 
-    If the handler raises `Undelivered`, only the recipients that it names remain to be reached. Then no message waits
-    for this one, and a permanent failure makes it a dead letter at once.
+    If the handler raises `Undelivered`, the message is retried only for the recipients named there. Then no message
+    waits for it, and a permanent failure makes it a dead letter at once.
 
     Args:
         store: the store with the outbox.
-        handler: tells the world. It may receive a message again, under the same id.
+        handler: delivers a message. It may get a message again, with the same id.
         clock: returns the time, in UTC.
         limit: the largest number of messages to try.
 
@@ -43,8 +47,8 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
         The number of delivered messages.
 
     Raises:
-        InvalidInput: if the store is joined to a transaction that is open, or the handler left one open. It would hold
-            the database's write lock while the handler works.
+        InvalidInput: if the store is joined to an open transaction, or the handler left one open. An open transaction
+            would hold the database's write lock while the handler runs.
     """
     delivered = tried = 0
     while tried < limit:
@@ -55,7 +59,7 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
             break
         for message in claimed:
             if clock() - now >= LEASE / 2:
-                break  # The handler is slow. A message must not start when another relay may claim it soon.
+                break  # Stop early if the handler is slow: another relay may claim the rest once the lease ends.
             tried += 1
             try:
                 handler(message)
@@ -65,7 +69,7 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
                 due = None if error.permanent else _next_try(clock(), message.attempts + 1)
                 store.retry_later(evolve(message, remaining=error.recipients), until, due)
             except Exception as error:
-                # Only the type: the text may hold the customer's address.
+                # Log only the type: the text may hold the customer's address.
                 _log(message, f"not delivered: {type(error).__name__}")
                 _check_apart(store)
                 store.retry_later(message, until, _next_try(clock(), message.attempts + 1))
@@ -77,7 +81,10 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
 
 
 def _check_apart(store: Store) -> None:
-    """Raise if the handler left a transaction open, in which the outcome would be written."""
+    """Raise InvalidInput if the handler left a transaction open.
+
+    The result of the delivery would be written in that transaction.
+    """
     if store.joined:
         raise InvalidInput("the handler left a transaction of the shop open: it must commit before it returns")
 
@@ -89,7 +96,7 @@ def _log(message: Message, failure: str) -> None:
 
 
 def _next_try(now: datetime, failures: int) -> datetime | None:
-    """Return the time of the next delivery, None after the last failure."""
+    """Return the time of the next attempt, None after the last one."""
     if failures >= ATTEMPTS:
         return None
     return now + min(FIRST_PAUSE * (1 << (failures - 1)), LONGEST_PAUSE)

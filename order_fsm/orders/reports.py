@@ -1,4 +1,4 @@
-"""The half of `Orders` that answers about many orders at once: by id, and in sums over an interval."""
+"""The part of `Orders` that reads many orders and sums intervals."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Reports:
     _store: Store
 
     def get_many(self, order_ids: Iterable[str]) -> dict[str, Order]:
-        """Return some orders by id, in one round trip to the store.
+        """Return orders by id, in one round trip to the store.
 
         Args:
-            order_ids: an id may come twice.
+            order_ids: the ids. An id may occur twice.
 
         Returns:
-            The orders in the sequence of the ids. Unknown ids are left out.
+            The orders in the sequence of the ids, without unknown ids.
         """
         if isinstance(order_ids, str | Mapping) or not isinstance(order_ids, Iterable):
             raise InvalidInput(f"order ids must be a list such as ['1001'], not {validation.shown(order_ids)}")
@@ -37,17 +37,20 @@ class Reports:
         return orders
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        """Return the sales and the money of an interval, by currency, from one snapshot of the store.
+        """Return the sales and the money of an interval, by currency.
 
-        Orders that count (sent and not cancelled) are in it by the time at which they were last placed. Payments and
-        refunds of all orders are in it by the time at which they were recorded, in their own currency. So are the
-        credits, of the orders that count: once an order is cancelled, neither its total nor its credits are in `net`.
+        All sums come from one snapshot of the store.
+
+        An order that counts (sent and not cancelled) belongs to the interval in which it was last placed. A payment or
+        refund of any order belongs to the interval in which it was recorded, in its own currency. A credit belongs to
+        the interval in which it was recorded, if its order counts. So `net` includes no total and no credit of a
+        cancelled order.
 
         Args:
-            since: the beginning of the interval. It has a time zone. None for all before `until`.
-            until: the first moment after the interval. None for all from `since` on.
+            since: the beginning of the interval, with a time zone. None includes everything before `until`.
+            until: the end of the interval, itself excluded. None includes everything from `since` on.
 
         Returns:
-            The sums by currency. A currency in which nothing happened is left out.
+            The sums by currency, without currencies in which nothing happened.
         """
         return self._store.report(*validation.interval(since, until))

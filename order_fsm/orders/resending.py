@@ -1,4 +1,4 @@
-"""Messages that are sent again: made once more from the history and the ledger of their order."""
+"""Rebuild messages from the history and the ledger of their order."""
 
 from __future__ import annotations
 
@@ -21,19 +21,21 @@ from order_fsm.validation import GATEWAY
 DUE, UPDATED = "refund.due", "order.updated"
 
 
-def message_again(workflow: Workflow, order: Order, history: Sequence[Entry], topic: str, at: datetime) -> Message:
-    """Return the last message of a topic under a new id, which names the version of the same entry.
+def rebuilt_message(workflow: Workflow, order: Order, history: Sequence[Entry], topic: str, at: datetime) -> Message:
+    """Return the last message of a topic under a new id.
+
+    The new id has the version of the same entry.
 
     Args:
         workflow: the rules.
-        order: now.
-        history: all of its entries.
-        topic: that of the message.
+        order: the order as it is now.
+        history: all entries of the order.
+        topic: the topic of the message.
         at: the time of the new message.
 
     Raises:
-        InvalidInput: if the order never had such a message, or its history and ledger do not suffice to make one. The
-            message lists the topics that can be sent again.
+        InvalidInput: if the order never had such a message, or its history and ledger do not suffice to rebuild it. The
+            error lists the topics that can be resent.
     """
     known: dict[str, tuple[int, dict[str, Any]]] = {}
     for entry in reversed(history):
@@ -49,7 +51,7 @@ def message_again(workflow: Workflow, order: Order, history: Sequence[Entry], to
     if topic not in known:
         can = ", ".join(sorted(known)) or "(none)"
         hint = validation.did_you_mean(topic, known)
-        raise InvalidInput(f"topic must be one that order {order.id!r} can send again: {can}; not {topic!r}{hint}")
+        raise InvalidInput(f"topic must be one that order {order.id!r} can resend: {can}; not {topic!r}{hint}")
     version, payload = known[topic]
     state = history[version - 1].state_after
     return Message(f"{order.id}#{version}.1-{os.urandom(4).hex()}", order.id, topic, Owned(payload, state=state), at)
@@ -58,7 +60,10 @@ def message_again(workflow: Workflow, order: Order, history: Sequence[Entry], to
 def _topics(
     workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the topics and payloads of the messages about one entry. A message about stock cannot be made again."""
+    """Yield the topics and payloads of the messages about one entry.
+
+    A message about stock cannot be rebuilt.
+    """
     if entry.version == 1:
         return
     if entry.trigger == ADOPT:
@@ -80,7 +85,10 @@ def _topics(
 def _of_adoption(
     workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield what an adoption made due back. One commit wrote all its entries, and the last one has the boxes."""
+    """Yield the message about money that an adoption made due back.
+
+    One commit wrote all entries of the adoption, and the last one has the boxes.
+    """
     if entry.version < len(history) and history[entry.version].trigger == ADOPT:
         return
     before, after = (order_as_of(workflow, order, history, version) for version in (1, entry.version))
@@ -90,11 +98,14 @@ def _of_adoption(
 
 
 def _of_one_form(history: Sequence[Entry], entry: Entry) -> list[Entry]:
-    """Return the entries of the commit that ends with an entry: the steps of a form share everything but the flags."""
+    """Return the entries of the commit that ends with an entry.
+
+    The steps of a form differ only in their boxes and flags.
+    """
     steps = [entry]
     for earlier in reversed(history[: entry.version - 1]):
         same = (earlier.at, earlier.by, earlier.comment, earlier.key) == (entry.at, entry.by, entry.comment, entry.key)
-        # A step whose rule announces it is visible, too.
+        # A step is also visible if its rule announces it.
         is_visible = earlier.visible and bool(earlier.comment)
         if not same or earlier.notify or is_visible or earlier.trigger in ("create", "comment", ADOPT):
             break
@@ -103,14 +114,17 @@ def _of_one_form(history: Sequence[Entry], entry: Entry) -> list[Entry]:
 
 
 def _decision(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> Decision:
-    """Return what an entry decided, with the edge that it took if today's rules lead to the same state."""
+    """Return the decision of an entry.
+
+    It has the edge of the table if today's rules lead to the same state.
+    """
     after = order_as_of(workflow, order, history, entry.version)
     if workflow.rules_of(entry.trigger):
         again = decided_again(workflow, order, history, entry.version)
         if not isinstance(again, Refused) and again.entry.state_after == entry.state_after:
             return Decision(after, entry, again.edge)
     facts = entry.facts
-    # A fact of a gateway that the rules refused.
+    # The entry records a gateway's fact that the rules refused.
     is_unmatched = entry.by == GATEWAY and "reasons" in facts and facts.get("kind") in get_args(PaymentKind)
     paid = "paid" in entry.after - entry.before and after.held_online > 0
     return Decision(after, entry, None, UNMATCHED if is_unmatched else "order.paid" if paid else None)

@@ -29,10 +29,10 @@ from order_fsm.store import Need, Query, Store
 
 
 class Orders(Reports, Corrections):
-    """The orders of a shop, in a store, under the rules of a workflow.
+    """The orders of a shop: a store and a workflow.
 
-    One instance serves all threads if its store does. It keeps no state. All methods raise InvalidInput for values that
-    are not valid, and the store's errors (StoreUnavailable, StoreFull, StoreCorrupt). If a call raises, nothing has
+    One instance serves all threads if its store does. It keeps no state. All methods raise InvalidInput if a value is
+    not valid. They also raise the store's errors (StoreUnavailable, StoreFull, StoreCorrupt). If a call raises, nothing
     changed, except after StoreUnavailable: then the commit may be written, so repeat the call with the same key.
     """
 
@@ -49,20 +49,21 @@ class Orders(Reports, Corrections):
         """Create the service.
 
         Args:
-            store: keeps the orders.
+            store: the store of the orders.
             workflow: the rules. `shop_workflow()` if not given.
             clock: returns the time, with a time zone. The system's clock if not given.
-            group_commit: whether changes that threads make at the same time are committed together: for hosts with many
-                threads on a store that waits for a disk.
+            group_commit: whether to commit simultaneous changes of threads together. Use it for hosts with many threads
+                if the store waits for a disk.
             currencies: the fraction digits of the shop's own currencies, such as `{"PTS": 0}` for points. They take
                 precedence over those of ISO 4217.
-            allow: answers who may do what: a function of (actor, action, order). Only True allows. A returned `Reason`
-                refuses and is shown. Everything else refuses with the code `not_permitted`. The actor is `by`, or
-                `GATEWAY` or `CLOCK` if the engine itself acts. The action is a trigger, `save`, `override`, `amend` or
-                `erase`. It is asked in the caller's thread, on the loaded order, before the commit, and again after a
-                conflict. It is not asked for `create`, `adopt`, `resend`, `purge`, comments, migrations, stock and
-                reads, nor for a repeated call: that one gets its first receipt again. If it raises, nothing changes.
-                Everyone may do everything if it is not given. Refused attempts are logged by `order_fsm.permissions`.
+            allow: a function of (actor, action, order) that returns whether the actor may do the action. Only True
+                allows. A `Reason` refuses, and becomes a reason of `Refused`. Any other value refuses with the code
+                `not_permitted`. The actor is `by`, or `GATEWAY` or `CLOCK` if the engine itself acts. The action is a
+                trigger, `save`, `override`, `amend` or `erase`. The function runs in the caller's thread, on the loaded
+                order, before the commit, and again after a conflict. It does not run for `create`, `adopt`, `resend`,
+                `purge`, comments, migrations, stock or reads. It does not run for a repeated call, which gets its first
+                receipt again. If it raises, nothing changes. If it is not given, everyone may do everything. The logger
+                `order_fsm.permissions` logs refused attempts.
 
         Raises:
             InvalidInput: if an argument has the wrong type.
@@ -93,24 +94,27 @@ class Orders(Reports, Corrections):
 
     @property
     def commands(self) -> Commands:
-        """Makes the calls that `execute` runs."""
+        """The factory of the calls that `execute` runs."""
         return self._commands
 
     def within(self, host: object) -> Self:
-        """Return the same service, joined to a transaction of the shop. Cheap enough for every request.
+        """Return the same service, joined to a transaction of the shop.
+
+        The call is cheap enough for every request.
 
             with Session(engine) as session, session.begin():
                 session.add(Parcel(order="1001"))
                 orders.within(session).fire("1001", "dispatch")
 
-        Its changes commit and roll back with the shop's own rows. It never begins, commits, rolls back or repeats a
-        transaction that the shop has open: after VersionConflict or TransactionLost the shop restarts its own.
+        Its changes commit and roll back with the shop's own rows. It never begins, commits, rolls back or retries a
+        transaction that the shop has open: after VersionConflict or TransactionLost the shop restarts its own
+        transaction.
 
         Args:
             host: a session or connection to the store's database, of a type that the store's `within` takes.
 
         Raises:
-            InvalidInput: if the store cannot join a transaction, or not one of this type.
+            InvalidInput: if the store cannot join a transaction, or `host` has another type.
         """
         join = getattr(self._store, "within", None)
         if not callable(join):
@@ -144,19 +148,19 @@ class Orders(Reports, Corrections):
         Args:
             order_id: the shop's order number, at most 200 characters of one line.
             total: the price, in `currency`, not finer than its smallest unit.
-            currency: three upper-case letters of ISO 4217, or one of the shop's own currencies.
+            currency: a code of three upper-case letters of ISO 4217, or one of the shop's own currencies.
             lines: the ordered items. May be empty.
             customer: the customer, for `find` and `totals`.
             email: the address for messages to the customer.
             data: the shop's own JSON values.
             by: the person or program.
-            key: idempotency key. The same call with the same key returns the order as it was created.
+            key: the idempotency key. The same call with the same key returns the order as it was created.
 
         Returns:
             The order, at version 1.
 
         Raises:
-            OrderExists: if there is an order with this id.
+            OrderExists: if the store already has an order with this id.
             KeyReused: if the key was used for a different request.
         """
         order_id, key, by, _ = validation.call(order_id, key, by, None, False, False, False)
@@ -187,12 +191,13 @@ class Orders(Reports, Corrections):
         Args:
             order_id: the order.
             trigger: the event, such as `pay`.
-            key: idempotency key, such as the id of a gateway's event. The same call under it is done once.
+            key: the idempotency key, such as the id of a gateway's event. The same call with the same key takes effect
+                once.
             by: the person or program.
             comment: the reason, or any note of at most 100,000 characters.
             visible: whether the customer may read the entry and its comment.
             notify: whether to queue one `order.updated` message to the customer.
-            override: whether to pass policy guards that fail. `comment` is the reason, and required.
+            override: whether to pass policy guards that fail. It requires `comment` as the reason.
             facts: the arguments of the trigger. With money: `amount` (Decimal, string or int; if not given, all that is
                 outstanding, due back or else held, or left to reverse), `currency` (the order's if not given),
                 `reference` (the gateway's id of the payment; money without one was recorded by hand),
@@ -202,14 +207,14 @@ class Orders(Reports, Corrections):
                 False if it does not. If not given, a refund of a paid live order lowers the price.
 
         Returns:
-            The receipt. If the same call was done before: the first receipt again, with `duplicate` true.
+            The receipt. If the same call was committed already, the first receipt again, with `duplicate` True.
 
         Raises:
             UnknownTrigger: if the workflow has no such trigger.
-            Refused: if the rules or permissions do not allow it now. It has every reason.
+            Refused: if the rules or permissions do not allow the trigger now. It has every reason.
             OrderNotFound: if there is no such order.
             KeyReused: if the key or the payment reference was used for a different request.
-            VersionConflict: if others changed the order during each of a hundred attempts.
+            VersionConflict: if other calls changed the order during each of 100 attempts.
         """
         return self._executor.execute(
             self._commands.fire(order_id, trigger, facts, key, by, comment, visible, notify, override)
@@ -228,11 +233,12 @@ class Orders(Reports, Corrections):
         notify: bool = False,
         override: bool = False,
     ) -> Receipt:
-        """Save the admin's form: leave the order with exactly these boxes ticked, in one commit.
+        """Save the admin's form: tick exactly these boxes, in one commit.
 
-        Every difference runs as the trigger that ticks or unticks its box, with its guards, in a sequence in which each
-        step is legal. Each step is an entry with the comment. The last one carries `visible` and `notify`. Ticking paid
-        by hand records a payment of all that is outstanding. If nothing differs, a comment is still recorded.
+        For every difference, the call fires the trigger that ticks or unticks the box, with its guards. It finds a
+        sequence in which each step is legal. Each step is an entry with the comment. The last entry has `visible` and
+        `notify`. Ticking paid by hand records a payment of all that is outstanding. If nothing differs, the call still
+        records a comment.
 
         Args:
             order_id: the order.
@@ -246,7 +252,7 @@ class Orders(Reports, Corrections):
 
         Raises:
             VersionConflict: if the order changed since the form was loaded. Reload it.
-            Refused: if there is no legal and permitted way. It has every reason.
+            Refused: if no legal and permitted sequence leads to these boxes. It has every reason.
             OrderNotFound, KeyReused: as in `fire`.
         """
         return self._executor.execute(
@@ -263,16 +269,18 @@ class Orders(Reports, Corrections):
         comment: str | None = None,
         override: bool = False,
     ) -> Receipt:
-        """Return what `save` would do now. Writes nothing, and logs no refused attempt.
+        """Return the receipt that `save` would return now.
+
+        The call writes nothing, and logs no refused attempt.
 
         Args:
             order_id, statuses, version, by, comment, override: as in `save`.
 
         Returns:
-            The receipt that `save` would return: the order and the new entries as they would be.
+            The receipt, with the order and the new entries that `save` would write.
 
         Raises:
-            VersionConflict, Refused, OrderNotFound: as `save` does.
+            VersionConflict, Refused, OrderNotFound: as in `save`.
         """
         call = self._commands.save(order_id, statuses, version, None, by, comment, override=override)
         if call.permissions is not None:
@@ -289,7 +297,7 @@ class Orders(Reports, Corrections):
         visible: bool = False,
         notify: bool = False,
     ) -> Receipt:
-        """Add a comment to an order's history. It changes no box.
+        """Add a comment to an order's history, without changing a box.
 
         Args:
             order_id: the order.
@@ -305,15 +313,17 @@ class Orders(Reports, Corrections):
         return self._executor.execute(self._commands.comment(order_id, comment, key, by, visible, notify))
 
     def execute(self, call: Call) -> Receipt:
-        """Run a call whose arguments are checked already, such as one made from a gateway's event.
+        """Run a checked call, such as one made from a gateway's event.
 
         Raises:
-            OrderFsmError: as `fire` does.
+            OrderFsmError: as in `fire`.
         """
         return self._executor.execute(call)
 
     def batch(self) -> Batch:
-        """Return a batch: many changes in one commit, which takes little longer than one change.
+        """Return a batch, which commits many changes together.
+
+        Its commit takes little longer than one change.
 
         For example::
 
@@ -339,8 +349,8 @@ class Orders(Reports, Corrections):
 
         Args:
             order_id: the order.
-            after: the version of the last entry of the page before.
-            limit: the largest number of entries to return. By default all.
+            after: the version of the last entry of the previous page.
+            limit: the largest number of entries to return. None returns all.
 
         Raises:
             OrderNotFound: if there is no such order.
@@ -362,14 +372,16 @@ class Orders(Reports, Corrections):
         return tuple([entry for entry in self.history(order_id, after=after) if entry.visible][:limit])
 
     def explain(self, order_id: str, *, by: str | None = None) -> dict[str, tuple[Reason, ...]]:
-        """Return why each trigger would be refused now, without facts and comment. Changes nothing.
+        """Return the reasons against each trigger, without side effects.
+
+        The triggers have no facts and no comment.
 
         Args:
             order_id: the order.
-            by: the person or program that would fire it, for `allow`.
+            by: the person or program that would fire the trigger, for `allow`.
 
         Returns:
-            By trigger, every reason of the rules and permissions. It is empty if the trigger is allowed.
+            By trigger, every reason of the rules and permissions. The tuple is empty if the trigger is allowed.
 
         Raises:
             OrderNotFound: if there is no such order.
@@ -403,24 +415,27 @@ class Orders(Reports, Corrections):
         after: str | None = None,
         limit: int = 50,
     ) -> list[Order]:
-        """Return the orders with these statuses, oldest first by time of creation, then by id.
+        """Return the orders that match all conditions, oldest first.
 
-        With `since` or `until` they are those that were placed in the interval, oldest first by the time of placing.
+        They are sorted by time of creation, then by id.
+
+        With `since` or `until`, the call returns only orders that were placed in the interval, sorted by the time of
+        placing.
 
         A damaged order is logged and left out. `audit` reports it.
 
         Args:
-            has: statuses that the orders all have.
-            lacks: statuses that the orders do not have.
+            has: statuses that the orders must all have.
+            lacks: statuses that the orders must not have.
             customer: only this customer's orders.
             reference: only orders with a payment that has this reference.
-            since: only orders that were placed at this time or later. It has a time zone.
+            since: only orders that were placed at this time or later, with a time zone.
             until: only orders that were placed before this time.
-            after: the id of the last order of the page before.
+            after: the id of the last order of the previous page.
             limit: the largest number of orders to return.
 
         Raises:
-            InvalidInput: if `until` is before `since`, or the order `after` is not placed any more.
+            InvalidInput: if `until` is before `since`, or the order `after` is no longer placed.
             OrderNotFound: if there is no order `after`.
         """
         when = When(has=self._workflow.known_statuses(has), lacks=self._workflow.known_statuses(lacks))
@@ -437,7 +452,7 @@ class Orders(Reports, Corrections):
         after: str | None = None,
         limit: int = 50,
     ) -> list[Order]:
-        """Return the orders in a queue, in pages as `find`.
+        """Return the orders in a queue, in pages as in `find`.
 
         Args:
             name: a queue of the workflow, or `refund_due`, `unmatched` or `part_dispatched`.
@@ -463,7 +478,10 @@ class Orders(Reports, Corrections):
         )
 
     def counts(self) -> dict[str, int]:
-        """Return the number of orders in each queue. An order may be in several."""
+        """Return the number of orders in each queue.
+
+        An order may be in several queues.
+        """
         counts = dict.fromkeys((*self._workflow.queues, *LEDGER_QUEUES), 0)
         for tally in self._store.tally(None):
             for name in self._workflow.queues_of(tally.state):
@@ -476,7 +494,9 @@ class Orders(Reports, Corrections):
     def totals(
         self, customer: str | None = None, since: datetime | None = None, until: datetime | None = None
     ) -> dict[str, Decimal]:
-        """Return the sum of the orders that count (sent and not cancelled), by currency.
+        """Return the total of all counted orders, by currency.
+
+        Orders count if they are sent and not cancelled.
 
         Args:
             customer: only this customer's orders.

@@ -1,4 +1,4 @@
-"""The stock of a commit: what must be read to decide it, and the moves that it makes."""
+"""Derive the stock reads and the stock moves of a commit."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from order_fsm.store import Need, Snapshot, Store
 
 
 def need_of(call: Call) -> Need:
-    """Return what must be read to decide a call."""
+    """Return the need of a call."""
     lines = amended_lines(call)
     return Need(call.order_id, call.request.key, tuple([line.sku for line in lines]) if lines else ())
 
 
 def needs_of(calls: Iterable[Call]) -> Iterator[Need]:
-    """Yield what must be read to decide some calls in sequence.
+    """Yield the needs of calls that are decided in sequence.
 
-    A later call on an order may take the items of an amendment before it.
+    A later call on an order may take the items of an earlier amendment.
     """
     skus: dict[str, tuple[str, ...]] = {}
     for call in calls:
@@ -33,15 +33,17 @@ def needs_of(calls: Iterable[Call]) -> Iterator[Need]:
 
 
 def stock_moves(before: Order, after: Order, available: Mapping[str, int]) -> tuple[StockMove, ...]:
-    """Return the moves of a commit: the difference between what an order held and shipped before it and after it.
+    """Return the stock moves of a commit.
 
-    What an order holds more, or has shipped more, comes from the available pieces. So the sum of available, held, out
-    and lost pieces is constant by construction.
+    They are the difference of the held and shipped pieces before and after it.
+
+    Pieces that an order newly holds or ships come from the available ones. So the sum of available, held, out and lost
+    pieces is constant by construction.
 
     Args:
         before: the order before the commit.
-        after: the order after it.
-        available: the available pieces of the tracked items that it may take. Pieces that are missing are taken
+        after: the order after the commit.
+        available: the available pieces of the tracked items that the order may take. The order takes missing pieces
             without `strict`.
     """
     if before.reserved is after.reserved and before.shipments is after.shipments:
@@ -66,7 +68,9 @@ def stock_moves(before: Order, after: Order, available: Mapping[str, int]) -> tu
 def stock_of_repeated(
     snapshots: Sequence[Snapshot], store: Store
 ) -> tuple[dict[str, StockLevel], dict[str, StoreCorrupt]]:
-    """Read the stock of orders with several calls: a later one may take the stock that an earlier one gave back.
+    """Read the stock of orders with several calls.
+
+    A later call may take the stock that an earlier one gave back.
 
     Returns:
         The levels by SKU, and the faults of damaged items.
@@ -84,7 +88,7 @@ def stock_of_repeated(
         return levels, damaged
     try:
         levels = store.stock_levels(skus)
-    except StoreCorrupt:  # Of some of them. They are read one by one.
+    except StoreCorrupt:  # Some of the items are damaged: read them one by one to find these.
         for sku in sorted(skus):
             try:
                 levels |= store.stock_levels([sku])

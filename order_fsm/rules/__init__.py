@@ -1,1 +1,1 @@
-"""The rules of a shop. Start in `shop`: it has the complete table."""
+"""The rules of a shop. Start with `shop`: it has the table."""

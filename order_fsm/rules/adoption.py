@@ -1,7 +1,8 @@
-"""Adoption: an order that existed before the library kept it, as a history of facts.
+"""Adopt an order from an older system as a history of facts.
 
-The history begins with `create`. An entry `adopt` follows for every payment of the past, at its time. A last one ticks
-the boxes. The payments follow the same identity and bounds as those that a gateway reports.
+The history begins with `create`. It continues with one `adopt` entry per past payment, dated at the payment. One last
+`adopt` entry ticks the boxes. Past payments obey the same identity rules and bounds as the payments that a gateway
+reports.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class PastPayment(NamedTuple):
     """A row of the ledger from before the adoption.
 
     Attributes:
-        at: the time of it.
+        at: the time of the payment.
         facts: its `kind` and the other members of the row. `credit` is True, False or the amount.
-        number: its place in the caller's list, for messages.
+        number: its index in the caller's list, for error messages.
     """
 
     at: datetime
@@ -40,14 +41,15 @@ class PastPayment(NamedTuple):
 def adopted(
     workflow: Workflow, new: Order, statuses: frozenset[str], payments: Iterable[PastPayment], last: Request
 ) -> tuple[Order, tuple[Entry, ...]]:
-    """Return an adopted order, and its entries after the first.
+    """Return an adopted order and its entries after the first.
 
     Args:
         workflow: has the state.
-        new: the order as created: without payments and boxes.
-        statuses: its boxes.
-        payments: by time.
-        last: gives the last entry its time, facts and comment, and all entries the actor and the key.
+        new: the new order, without payments and boxes.
+        statuses: the ticked boxes.
+        payments: the payments, sorted by time.
+        last: the request of the adoption. All entries get its actor and key. The last entry also gets its time, facts
+            and comment.
 
     Raises:
         InvalidInput: if the boxes are not a state of the workflow, a payment breaks a bound or was given twice, or the
@@ -55,7 +57,7 @@ def adopted(
     """
     state = workflow.state_name(statuses)
     if not workflow.has_state(state):
-        raise InvalidInput(f"statuses must be a state that the rules can lead to, and {state!r} is not one")
+        raise InvalidInput(f"statuses must be a state that the rules can reach, and {state!r} is not one")
     order = evolve(new, state=state, counted=workflow.counts_in(state))
     entries: list[Entry] = []
     for version, payment in enumerate(payments, new.version + 1):
@@ -101,15 +103,15 @@ def adopted(
 
 
 def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> Order:
-    """Return the adopted order that its entries lead to.
+    """Rebuild an adopted order from its entries.
 
     Args:
         workflow: has the state.
         new: the order as created.
-        entries: those of the adoption, the last one with the boxes.
+        entries: the entries of the adoption. The last one has the boxes.
 
     Raises:
-        InvalidInput: as `adopted` does.
+        InvalidInput: as in `adopted`.
     """
     *past, last = entries
     request = Request(ADOPT, last.at, last.facts, last.by, last.comment, key=last.key)
@@ -118,10 +120,12 @@ def adopted_again(workflow: Workflow, new: Order, entries: Sequence[Entry]) -> O
 
 
 def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
-    """Return a payment of the past as a row. Its kind is checked before.
+    """Return a past payment as a ledger row.
+
+    The caller has checked its kind.
 
     Raises:
-        InvalidInput: if it is missing its amount, breaks a bound, or is a part of the ledger already.
+        InvalidInput: if the payment has no amount, exceeds a bound, or is in the ledger already.
         KeyReused: if the ledger has it with another amount or currency.
     """
     facts = {name: value for name, value in given.items() if name not in ("kind", "credit")}
@@ -132,12 +136,12 @@ def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
         raise InvalidInput("it is the same as an earlier one: each capture, refund and dispute counts once")
     if not isinstance(credit, Decimal):
         facts |= {"credit": credit} if isinstance(credit, bool) else {}
-    # Its bound is that of a gateway's fact: what the payment had left.
+    # `GATEWAY` selects the bound of a fact that a gateway reports: the amount that the payment had left.
     booking = book(order, kind, Request(ADOPT, order.created_at, facts, GATEWAY))
     if booking.adopts:
         raise InvalidInput("it is the same as an earlier capture that has no transaction_id: give that one its id")
     if booking.several:
-        raise InvalidInput("it could be about several payments: give the reference, the currency or the transaction_id")
+        raise InvalidInput("it matches several payments: give the reference, the currency or the transaction_id")
     if booking.bound is not None and booking.amount > booking.bound:
         raise InvalidInput(
             f"the amount is {booking.amount:f}, and that payment, refund or reversal has {booking.bound:f}"
@@ -151,10 +155,10 @@ def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
 
 
 def _check_boxes(workflow: Workflow, order: Order) -> None:
-    """Raise unless the boxes are those that the payments lead to.
+    """Check that the boxes match the payments.
 
     Raises:
-        InvalidInput: if they are not.
+        InvalidInput: if the boxes contradict the payments.
     """
     statuses, balance = order.statuses, order.balance
     came = any(row.kind == "captured" for row in order.payments)

@@ -1,4 +1,4 @@
-"""Deciding again: what today's rules lead to from an order as it was before one of its entries."""
+"""Decide a history entry again, under today's rules."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from order_fsm.rules.workflow import Workflow
 def decided_again(
     workflow: Workflow, order: Order, history: Sequence[Entry], version: int, counting: Workflow | None = None
 ) -> Decision | Refused:
-    """Decide an entry of a history again. Whether there was enough stock is not known, so it is assumed.
+    """Decide a history entry again, on the order as it was then.
+
+    The history does not record the stock of that time, so the decision assumes enough stock.
 
     Args:
-        workflow: the rules. They have the trigger of the entry.
-        order: now.
-        history: all of its entries.
-        version: of the entry, above 1.
-        counting: the rules that say whether the order counted before the entry. By default the same.
+        workflow: the rules. They must have the trigger of the entry.
+        order: the order as it is now.
+        history: all entries of the order.
+        version: the version of the entry, above 1.
+        counting: the rules that determine whether the order counted before the entry. By default `workflow`.
 
     Raises:
-        Exception: as a guard does.
+        Exception: if a guard raises.
     """
     entry = history[version - 1]
     then, facts = order_as_of(counting or workflow, order, history, version - 1), entry.facts

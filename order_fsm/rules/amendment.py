@@ -1,7 +1,9 @@
-"""Amendments: the parts of an order that `Orders.amend` changes, as facts, and the way back to an earlier order.
+"""Amend an order, and rebuild the order as it was earlier.
 
-An entry `amend` keeps, for every part X that it changed, the facts `X` and `X_before`. So an order as it was after any
-of its entries follows from the order now and its history.
+`Orders.amend` records its changes as facts.
+
+An `amend` entry stores the facts `X` and `X_before` for every part X that it changed. So the order as it was after any
+entry can be rebuilt from the present order and its history.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ PERSONAL_FACTS = frozenset({"email", "email_before", "customer", "customer_befor
 
 
 def part_of(order: Order, name: str) -> Fact:
-    """Return a part of an order as a fact. `data` is JSON text."""
+    """Return a part of an order as a fact.
+
+    `data` is JSON text.
+    """
     return data_text(order.data) if name == "data" else getattr(order, name)
 
 
@@ -35,11 +40,11 @@ def data_text(data: Mapping[str, object]) -> str:
 
 
 def difference(order: Order, wanted: Mapping[str, Fact]) -> dict[str, Fact]:
-    """Return the facts of an amendment: the new and the old value of every part that changes.
+    """Return the new and the old value of every part that changes.
 
     Args:
-        order: as it is now.
-        wanted: parts by name, as they shall be.
+        order: the order before the amendment.
+        wanted: the new values, by the name of the part.
     """
     facts: dict[str, Fact] = {}
     for name, value in wanted.items():
@@ -50,18 +55,23 @@ def difference(order: Order, wanted: Mapping[str, Fact]) -> dict[str, Fact]:
 
 
 def amended(order: Order, facts: Mapping[str, Fact]) -> Order:
-    """Return an order with the new values of an amendment. Its ledger, which has the credits, is as it was."""
+    """Return an order with the new values of an amendment.
+
+    Its ledger, which has the credits, does not change.
+    """
     return _with_parts(order, {name: facts[name] for name in PARTS if name in facts})
 
 
 def order_as_of(workflow: Workflow, order: Order, history: Sequence[Entry], version: int) -> Order:
-    """Return an order as it was after an entry of its history. Its stock is that of now.
+    """Rebuild an order as it was after an entry of its history.
+
+    Its stock is the present stock.
 
     Args:
-        workflow: says whether the order counted in totals.
-        order: now.
-        history: all of its entries.
-        version: of that entry.
+        workflow: determines whether the order counted in totals.
+        order: the order as it is now.
+        history: all entries of the order.
+        version: the version of that entry.
     """
     if version == order.version:
         return order
@@ -84,9 +94,11 @@ def order_as_of(workflow: Workflow, order: Order, history: Sequence[Entry], vers
 
 
 def unlike_history(order: Order, history: Sequence[Entry]) -> Iterator[tuple[str, int]]:
-    """Yield the parts that are not as their amendments leave them: the name, and the version of the amendment.
+    """Yield the parts that differ from their last amendment.
 
-    Credits follow from the ledger, so they are left out.
+    Each result is the name of the part and the version of the amendment.
+
+    Credits are skipped, because they follow from the ledger.
     """
     now: dict[str, Fact] = {}
     for entry in reversed(history):

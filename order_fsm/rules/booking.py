@@ -1,7 +1,10 @@
-"""The ledger row that a request would add: its amount, the payment that it is about, its bound, and its credit.
+"""Derive the ledger row that a request would add.
+
+The row has an amount, a payment, a bound and a credit.
 
 A row is identified by (provider, kind, transaction_id). A capture without a transaction_id is identified by its
-reference. The first capture with a transaction_id that repeats an unidentified one adopts it: a row of 0 notes the id.
+reference. The first capture with a transaction_id that repeats an unidentified capture adopts it: a row of 0 records
+the id.
 """
 
 from __future__ import annotations
@@ -22,10 +25,10 @@ _LEFT: Mapping[PaymentKind, Mapping[PaymentKind, bool]] = {
     "refund_failed": {"refunded": True, "refund_failed": False},
     "restored": {"reversed": True, "restored": False},
 }
-"""By kind of a new row, the rows that raise its bound (True) and those that use it up (False)."""
+"""By the kind of a new row: the kinds that raise its bound (True) and the kinds that use it up (False)."""
 
 _UNDOES: Mapping[PaymentKind, PaymentKind] = {"refund_failed": "refunded", "restored": "reversed"}
-"""Kinds that are about one movement, not about a payment as a whole."""
+"""Kinds that undo one movement, instead of changing a payment as a whole."""
 
 
 class _Subject(NamedTuple):
@@ -41,10 +44,10 @@ class Booking(NamedTuple):
 
     Attributes:
         kind, currency, reference, credit, transaction_id, provider: as in `Payment`.
-        amount: the money that the request is about.
-        bound: the largest allowed amount, None without one.
-        several: whether the request does not say which of several payments it is about.
-        adopts: whether it identifies a recorded capture, so that it moves no money.
+        amount: the money that the request moves.
+        bound: the largest allowed amount. None if there is no limit.
+        several: whether the request matches several payments.
+        adopts: whether it identifies a capture that is recorded already. Such a row moves no money.
     """
 
     kind: PaymentKind
@@ -59,7 +62,7 @@ class Booking(NamedTuple):
     provider: str | None = None
 
     def row(self, request: Request, version: int) -> Payment:
-        """Return the row as the entry of a version records it."""
+        """Return the row that the entry with this version records."""
         return Payment(
             self.kind,
             ZERO if self.adopts else self.amount,
@@ -74,7 +77,7 @@ class Booking(NamedTuple):
 
 
 def recorded_before(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> Payment | None:
-    """Return the row that recorded the same fact before, if any.
+    """Return the row that already records the same fact, if any.
 
     Raises:
         KeyReused: if it was recorded with another amount or currency.
@@ -105,7 +108,7 @@ def recorded_before(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -
 
 
 def book(order: Order, kind: PaymentKind, request: Request) -> Booking:
-    """Return the row that a request would add, with the defaults for everything that it leaves out."""
+    """Return the row that a request would add, with defaults filled in."""
     return _capture(order, request) if kind == "captured" else _movement(order, kind, request)
 
 
@@ -127,7 +130,7 @@ def _capture(order: Order, request: Request) -> Booking:
 
 
 def _movement(order: Order, kind: PaymentKind, request: Request) -> Booking:
-    """Return the row of money that was captured before."""
+    """Return a row about money that was captured earlier."""
     facts: Mapping[str, Any] = request.facts
     subjects = _subjects(order, kind, facts)
     subject, bound = next(iter(subjects.items()), (_asked(order, facts), ZERO))
@@ -152,14 +155,20 @@ def _movement(order: Order, kind: PaymentKind, request: Request) -> Booking:
 
 
 def lapse(order: Order) -> Booking | None:
-    """Return the refund of 0 that takes all credits back, if nothing is held any more."""
+    """Return a refund of 0 that revokes all credits.
+
+    The result is None if the order has no credit, or still holds money.
+    """
     if not order.credited or order.held > 0:
         return None
     return Booking("refunded", ZERO, order.currency, None, credit=minus(ZERO, order.credited))
 
 
 def correction(order: Order, facts: Mapping[str, Any]) -> Booking | None:
-    """Return the refund of 0 that sets the credits of an order to those of an amendment, if it changes them."""
+    """Return a refund of 0 that applies an amendment of the credits.
+
+    The result is None if the amendment does not change the credits.
+    """
     if "credited" not in facts:
         return None
     return Booking("refunded", ZERO, order.currency, None, credit=minus(facts["credited"], order.credited))
@@ -170,10 +179,9 @@ def _asked(order: Order, facts: Mapping[str, Any]) -> _Subject:
 
 
 def _subjects(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> dict[_Subject, Decimal]:
-    """Return the payments that a request may be about, each with the amount that is left of it.
+    """Return the payments that match a request, with their remaining amounts.
 
-    A refund is about the payment that it names. Everything else is about one of the payments, refunds or reversals that
-    the ledger has.
+    A refund matches the payment that it names. Every other kind matches payments, refunds or reversals in the ledger.
     """
     if kind == "refunded":
         asked = _asked(order, facts)
@@ -190,9 +198,9 @@ def _subjects(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> dict
 
 
 def _naming(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the facts that name what a row is about.
+    """Return the names of the facts that identify the payment.
 
-    A restoration may have an id of its own. Then it is about all reversals of its payment.
+    A restoration may have its own id. Then it matches all reversals of its payment.
     """
     if kind not in _UNDOES:
         return "currency", "reference"
@@ -213,7 +221,10 @@ def _left(rows: list[Payment], kind: PaymentKind) -> Decimal:
 
 
 def _held(order: Order, subject: _Subject) -> Decimal:
-    """Return the most that a refund by hand may be: what the order and the payment hold."""
+    """Return the upper limit of a refund by hand.
+
+    It is the smaller one of the amounts that the order and the payment hold.
+    """
     held = ledger.held(order.payments, subject.currency)
     if subject.reference is None:
         return held
@@ -222,19 +233,22 @@ def _held(order: Order, subject: _Subject) -> Decimal:
 
 
 def _everything(order: Order, kind: PaymentKind, subject: _Subject, bound: Decimal) -> Decimal:
-    """Return the amount if none is given: all that is due back, or else held, or left."""
+    """Return the default amount of a request.
+
+    A refund takes all money due back, or else all money held. Other kinds take everything that is left.
+    """
     if kind == "refunded" and subject.currency == order.currency:
         return max(min(order.refund_due or order.held, bound), ZERO)
     return max(bound, ZERO)
 
 
 def _credit(order: Order, booking: Booking, wanted: object) -> Decimal:
-    """Return how much a refund lowers the cost."""
+    """Return the amount by which a refund lowers the cost."""
     if wanted is True:
         return booking.amount
     dispatched = "dispatched" in order.statuses
     if not dispatched and minus(order.held, booking.amount) <= 0:
-        return minus(ZERO, order.credited)  # All the money has gone back, so nothing of the price was reduced.
+        return minus(ZERO, order.credited)  # All money went back, so the price was not reduced.
     if wanted is None and order.counted and (dispatched or not order.outstanding):
         return max(minus(booking.amount, order.refund_due), ZERO)
     return ZERO
@@ -245,7 +259,7 @@ def _given_back(order: Order, subject: _Subject) -> Decimal:
     of_refund = [
         row
         for row in order.payments
-        if row.amount  # A refund of 0 is an end or an amendment of credits.
+        if row.amount  # A refund of 0 only ends or amends credits.
         and row.kind in _LEFT["refund_failed"]
         and (row.reference, row.transaction_id) == (subject.reference, subject.transaction_id)
     ]
@@ -256,7 +270,10 @@ def _given_back(order: Order, subject: _Subject) -> Decimal:
 
 
 def _of_provider(order: Order, provider: object) -> Iterator[Payment]:
-    """Yield the rows of a provider. A row, or a request, that does not name one may be of any."""
+    """Yield the rows of a provider.
+
+    A row without a provider matches every provider. So does a request without a provider.
+    """
     for row in order.payments:
         if provider is None or row.provider is None or row.provider == provider:
             yield row
@@ -270,7 +287,7 @@ def _provider_of(order: Order, reference: str | None) -> str | None:
 
 
 def _adopts(order: Order, booking: Booking) -> bool:
-    """Return whether a capture names the transaction of one that was recorded without."""
+    """Return whether a capture identifies an earlier, unidentified one."""
     if booking.reference is None or booking.transaction_id is None:
         return False
     of_payment = [row for row in _of_provider(order, booking.provider) if row.reference == booking.reference]

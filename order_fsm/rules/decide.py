@@ -1,4 +1,7 @@
-"""Decisions: the result of a trigger on an order, as a value. Reads no clock and no store."""
+"""Decide the result of a trigger on an order, as a value.
+
+This module reads no clock and no store.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ class Decision(NamedTuple):
     """The result of a request.
 
     Attributes:
-        order: the order after it, with the pieces that it holds then.
+        order: the order after the request, with the pieces that it then holds.
         entry: the new history entry.
-        edge: the edge of the table that was taken. None for a comment and a migration.
-        announces: the topic of a message about the entry's facts, besides the one of the edge's rule.
-        message: a message to queue as it is.
+        edge: the edge that the decision took. None for a comment and for a migration.
+        announces: the topic of a further message about the entry's facts, in addition to the one of the edge's rule.
+        message: a message to queue unchanged.
     """
 
     order: Order
@@ -35,13 +38,14 @@ class Decision(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """An answer to a call: the entry of this version did the same before."""
+    """The answer to a call that an earlier entry already did."""
 
     version: int
 
 
 Outcome = Sequence[Decision] | Refused | Recorded
-"""The decisions to commit (none if there is nothing to do), the error to raise, or the entry that did it before."""
+"""The decisions to commit, the error to raise, or the entry that did the same already. An empty sequence means that
+there is nothing to do."""
 
 
 class Call(Protocol):
@@ -59,7 +63,7 @@ class Call(Protocol):
 
     @property
     def request_fingerprint(self) -> str | None:
-        """The digest to keep under the request's key, None without a key."""
+        """The digest to store under the request's key, if any."""
         ...
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
@@ -67,7 +71,7 @@ class Call(Protocol):
 
         Args:
             order: the order now.
-            supply: the stock that it may take from.
+            supply: the stock that the order may take from.
         """
         ...
 
@@ -79,17 +83,19 @@ def decide(
     shortages: Collection[str] = (),
     tracked: Collection[str] = (),
 ) -> Decision | Refused:
-    """Decide a request on an order. Reads no clock and no store, changes nothing.
+    """Decide a request on an order, without side effects.
+
+    The function reads no clock and no store.
 
     Args:
-        workflow: the rules. They have the request's trigger, and the trigger accepts its facts.
+        workflow: the rules. They must have the request's trigger, and the trigger must accept its facts.
         order: the order now.
         request: the request.
         shortages: the SKUs with fewer available pieces than the order would take now.
         tracked: the SKUs of tracked items among those that it may take.
 
     Returns:
-        The decision, or the `Refused` to raise, with every reason of the rule that comes closest.
+        The decision, or the `Refused` to raise. It has every reason of the rule that is closest to being allowed.
     """
     booking = _booking(workflow, order, request)
     payments = order.payments
@@ -132,7 +138,10 @@ def _facts(
     payments: tuple[Payment, ...],
     shortages: Collection[str],
 ) -> dict[str, Any]:
-    """Return the input of the guards: the request, and the money as it is after the new ledger row."""
+    """Return the input of the guards.
+
+    It has the facts of the request, and the money after the new ledger row.
+    """
     balance = ledger.balance(order.total, payments, order.currency)
     facts: dict[str, Any] = {
         **request.facts,
@@ -151,9 +160,12 @@ def _facts(
 
 
 def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -> list[Reason]:
-    """Return every reason of the rule that comes closest: the fewest statuses, then the fewest guards in its way."""
+    """Return every reason of the rule that is closest to being allowed.
+
+    That rule has the fewest unmet statuses, then the fewest failed guards.
+    """
     if not workflow.has_state(order.state):
-        message = f"the workflow has no state {order.state!r}; it was committed under other rules"
+        message = f"the workflow has no state {order.state!r}: the order was committed under other rules"
         return [Reason("unknown_state", message)]
     tries: list[tuple[int, int, list[Reason]]] = []
     for rule in workflow.rules_of(request.trigger):
@@ -198,7 +210,7 @@ def _decision(
         request.at,
         request.by,
         request.comment,
-        # An announced entry is visible, except its comment: that reaches the customer only if the caller says so.
+        # An announced entry is visible unless it has a comment: only the caller may show a comment to the customer.
         request.visible or (rule.announces is not None and not request.reasoned),
         request.notify,
         request.key,

@@ -1,4 +1,4 @@
-"""The admin's form: from the boxes that an order has to those that the form ticks, one legal step after another."""
+"""Save the admin's form as a sequence of legal steps."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ def fill(
     tracked: Collection[str] = (),
     inquiry: Inquiry | None = None,
 ) -> list[Decision] | Refused:
-    """The steps that leave an order with exactly the wanted statuses, each legal when its turn comes.
+    """Find legal steps that leave an order with exactly these statuses.
 
-    Differences are tried in declared order, and in every other order before it is given up.
+    The search tries the differences in declared order first, then in every other order.
 
     Args:
-        workflow: the rules, and which trigger ticks or unticks which box.
-        order: as it stands.
+        workflow: the rules, and the triggers that tick and untick each box.
+        order: the order before the form.
         wanted: the statuses that the form ticks.
-        request: who, when, why; its trigger is that of the whole form. The customer is shown and told the last step.
+        request: the actor, the time, the reason and the trigger of the whole form. `visible` and `notify` apply to the
+            last step alone.
         shortages, tracked: as in `decide`.
-        inquiry: asks whether each step is permitted. A step that is not is not legal.
+        inquiry: checks the permission for each step. A step without permission is not legal.
 
     Returns:
-        The decisions, none where nothing differs; or the `Refused` to raise, with every reason that stands in the way
-        where the search came nearest.
+        The decisions, empty if nothing differs. Otherwise the `Refused` to raise. It has every reason that blocks the
+        states closest to the wanted one.
     """
     search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages, tracked, inquiry)
     steps = search.steps_from(order)
@@ -50,13 +51,13 @@ def fill(
 
 
 NOTHING_BY_HAND = Reason(
-    "nothing_by_hand", "no money that was recorded by hand is held; money that came online is refunded instead"
+    "nothing_by_hand", "the order holds no money that was recorded by hand: refund money that came online"
 )
-"""The form takes back only what a hand recorded."""
+"""Unticking `paid` on the form reverses only money that was recorded by hand."""
 
 
 class _Search:
-    """Depth first over the orders in which the differences can be worked off."""
+    """Searches depth first over the sequences of triggers."""
 
     def __init__(
         self,
@@ -124,11 +125,11 @@ class _Search:
         return self._inquiry.refusals(order, trigger, *[OVERRIDE] * overridden)
 
     def _triggers(self, order: Order) -> list[tuple[str | None, Reason]]:
-        """The trigger of each difference, and the reason to give where it has none."""
+        """Return the trigger of each difference, and the reason against it."""
         return [
-            (status.untick, Reason(f"no_untick_{status.name}", f"no hand may untick {status.name}"))
+            (status.untick, Reason(f"no_untick_{status.name}", f"{status.name} cannot be unticked by hand"))
             if status.name in order.statuses
-            else (status.tick, Reason(f"no_tick_{status.name}", f"no hand may tick {status.name}"))
+            else (status.tick, Reason(f"no_tick_{status.name}", f"{status.name} cannot be ticked by hand"))
             for status in self._workflow.statuses
             if status.name in order.statuses ^ self._wanted
         ]

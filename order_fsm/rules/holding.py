@@ -1,4 +1,7 @@
-"""The pieces that an order holds: derived from its state, its lines and its shipments."""
+"""Derive the pieces that an order holds.
+
+They follow from its state, its lines and its shipments.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +21,30 @@ class Supply(NamedTuple):
 
     Attributes:
         available: the available pieces of the tracked items that the order may take.
-        backorder: those of them that are never short.
+        backorder: the items among them that are never short.
     """
 
     available: Mapping[str, int] = _NOTHING
     backorder: Collection[str] = frozenset()
 
     def short(self, wanted: Mapping[str, int]) -> frozenset[str]:
-        """Return the SKUs with fewer available pieces than are wanted."""
+        """Return the SKUs with fewer available pieces than wanted."""
         available = self.available
         short = [sku for sku, number in wanted.items() if available.get(sku, number) < number]
         return frozenset([sku for sku in short if sku not in self.backorder] if short else short)
 
     def shortages(self, order: Order) -> frozenset[str]:
-        """Return the SKUs with fewer available pieces than an order would take. It keeps the pieces that it holds."""
+        """Return the SKUs with fewer available pieces than an order would take.
+
+        An order that holds pieces keeps them, so it lacks none.
+        """
         if not self.available or order.reserved is not None:
             return frozenset()
         return self.short(order.to_ship)
 
 
 NO_SUPPLY = Supply()
-"""No tracked item."""
+"""The supply of a shop that tracks no item."""
 
 
 def taken(order: Order, wanted: Mapping[str, int], tracked: Collection[str]) -> tuple[Line, ...]:
@@ -49,18 +55,20 @@ def taken(order: Order, wanted: Mapping[str, int], tracked: Collection[str]) -> 
 def held_after(
     workflow: Workflow, order: Order, target: str, handling: Handling | None, tracked: Collection[str]
 ) -> tuple[Line, ...] | None:
-    """Return the pieces that an order holds after an entry, None if it holds no stock.
+    """Return the pieces that an order holds after an entry.
 
-    An order takes pieces and gives them back when it crosses the boundary of the states that hold stock. So a changed
-    table moves no stock by itself: a migration does. Shipped pieces leave those that it holds, and recalled ones come
-    back to them. Pieces that were returned are taken again if the order is recalled and has them to ship.
+    The result is None if the order then holds no stock.
+
+    An order takes pieces and gives them back when it crosses the boundary of the states that hold stock. So only a
+    migration moves stock after the table has changed. A shipment removes pieces from the held ones, and a recall adds
+    them back. A recall also takes returned pieces again, if the order still has to ship them.
 
     Args:
         workflow: the rules.
-        order: before the entry.
-        target: its state after the entry.
+        order: the order before the entry.
+        target: the state after the entry.
         handling: the shipment that the entry records, if any.
-        tracked: the SKUs of tracked items among those that it may take.
+        tracked: the SKUs of tracked items that the order may take.
     """
     held = order.reserved
     holds = workflow.holds(target)
@@ -73,7 +81,7 @@ def held_after(
         return held
     if handling.kind == "shipped":
         return lines_of(less(quantities_of(held), handling.drawn)) if handling.drawn else held
-    # Of returned pieces that were amended away, none are taken again.
+    # A recall must not take returned pieces that an amendment removed.
     wanting = less(handling.left, quantities_of((*held, *handling.lines)))
     given_up = order.goods.given_up
     again = {sku: min(given_up[sku], number) for sku, number in wanting.items() if sku in given_up and sku in tracked}
@@ -84,14 +92,15 @@ def held_after(
 def held_as_amended(
     workflow: Workflow, before: Order, after: Order, tracked: Collection[str]
 ) -> tuple[Line, ...] | None:
-    """Return the pieces that an order holds after an amendment of its lines, None if it holds no stock.
+    """Return the pieces that an order holds after its lines were amended.
 
-    Further pieces of tracked items are taken. Of fewer pieces those are given back that the order took and needs no
-    more.
+    The result is None if the order then holds no stock.
+
+    The order takes further pieces of tracked items. It gives back the pieces that it took and no longer needs.
 
     Args:
         workflow: the rules.
-        before: the order before it.
+        before: the order before the amendment.
         after: the order with its new lines.
         tracked: the SKUs of tracked items among those lines.
     """
@@ -109,17 +118,22 @@ def held_as_amended(
 
 
 def held_as_migrated(workflow: Workflow, order: Order, tracked: Collection[str]) -> tuple[Line, ...] | None:
-    """Return the pieces that an order holds by a changed table, None if it holds no stock."""
+    """Return the pieces that an order holds under a changed table.
+
+    The result is None if the order then holds no stock.
+    """
     if not order.lines or not workflow.holds(order.state):
         return None
     return taken(order, order.to_ship, tracked) if order.reserved is None else order.reserved
 
 
 def held_then(workflow: Workflow, now: Order, then: Order) -> tuple[Line, ...] | None:
-    """Return the pieces that an order held after an earlier entry, None if it held no stock.
+    """Return the pieces that an order held after an earlier entry.
 
-    The history does not tell which items were tracked then. They are taken to be those that the order holds or shipped
-    from stock, or all of them if it holds none now.
+    The result is None if the order held no stock.
+
+    The history does not record the items that were tracked then. The function assumes the items that the order holds or
+    shipped from stock. If the order holds no stock now, it assumes all items.
 
     Args:
         workflow: the rules.
@@ -135,5 +149,5 @@ def held_then(workflow: Workflow, now: Order, then: Order) -> tuple[Line, ...] |
 
 
 def further(before: Order, after: Order) -> dict[str, int]:
-    """Return the pieces that an order has left to ship after an amendment, and had not before."""
+    """Return the pieces to ship that an amendment added."""
     return less(after.to_ship, before.to_ship)

@@ -1,4 +1,7 @@
-"""Faults of a table of rules. Each finding is a sentence for the author of the table."""
+"""Find faults in a table of rules.
+
+Each finding is a sentence for the author of the table.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from order_fsm.model import UNFINISHED, When
 from order_fsm.rules.rule import AMEND, Edge, Rule, Status
 
 RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "adopt", "resend", "override", "erase"})
-"""Names of history entries that no rule makes, and of other actions that permissions are asked for."""
+"""Names of history entries that no rule creates, and of other actions that need permission."""
 
 RESERVED_FACTS = frozenset(
     {"self", "order_id", "trigger", "key", "by", "comment", "visible", "notify", "override"}
@@ -18,19 +21,19 @@ RESERVED_FACTS = frozenset(
 
 
 def misnamed(statuses: Sequence[Status], rules: Sequence[Rule], conditions: Mapping[str, When]) -> Iterator[str]:
-    """Names that are unknown, taken twice, or reserved.
+    """Yield names that are unknown, used twice, or reserved.
 
     Args:
-        statuses: of the table.
-        rules: of the table.
-        conditions: all other places where statuses are named.
+        statuses: the statuses of the table.
+        rules: the rules of the table.
+        conditions: all other conditions on statuses, by the name to report.
     """
     names = [status.name for status in statuses]
     for name in names:
         if names.count(name) > 1:
             yield f"status {name!r} is declared more than once"
         if "+" in name or name == UNFINISHED:
-            yield f"status {name!r} cannot have this name: '+' and {UNFINISHED!r} are for names of states"
+            yield f"status {name!r} cannot have this name: '+' and {UNFINISHED!r} are reserved for names of states"
     used = {where: when.has | when.has_any | when.lacks for where, when in conditions.items()}
     for row, rule in enumerate(rules, start=1):
         label = _label(row, rule)
@@ -38,7 +41,7 @@ def misnamed(statuses: Sequence[Status], rules: Sequence[Rule], conditions: Mapp
         if rule.adds & rule.drops:
             yield f"{label} both adds and drops {_listed(rule.adds & rule.drops)}"
         if rule.facts & RESERVED_FACTS:
-            yield f"{label} takes facts of reserved names: {_listed(rule.facts & RESERVED_FACTS)}"
+            yield f"{label} accepts facts with reserved names: {_listed(rule.facts & RESERVED_FACTS)}"
         if rule.lapses and rule.ledger is not None:
             yield f"{label} ends credits, so it cannot record {rule.ledger} too"
     for where, mentioned in used.items():
@@ -55,14 +58,14 @@ def _misnamed_triggers(statuses: Sequence[Status], rules: Sequence[Rule]) -> Ite
         goods.setdefault(rule.trigger, set()).add(rule.goods)
     for status in statuses:
         for trigger in {status.tick, status.untick} - {None, *kinds}:
-            yield f"status {status.name!r} is ticked or unticked by {trigger!r}, which no rule has"
+            yield f"status {status.name!r} is ticked or unticked by {trigger!r}, and no rule has that trigger"
         if AMEND in (status.tick, status.untick):
-            yield f"status {status.name!r} cannot be ticked or unticked by {AMEND!r}, which a form does not fire"
+            yield f"status {status.name!r} cannot be ticked or unticked by {AMEND!r}: a form does not fire that trigger"
     for trigger, ledgers in kinds.items():
         if trigger in RESERVED_TRIGGERS:
-            yield f"trigger {trigger!r} is the name of another kind of entry or permission"
+            yield f"trigger {trigger!r} has a reserved name: another kind of entry or permission uses it"
         if trigger == AMEND and ledgers != {None}:
-            yield f"the rules of {trigger!r} cannot record ledger rows: Orders.amend(credited=...) does"
+            yield f"the rules of {trigger!r} cannot record ledger rows: use Orders.amend(credited=...)"
         if len(ledgers) > 1:
             yield f"the rules of {trigger!r} record different kinds of ledger rows"
         if len(goods[trigger]) > 1:
@@ -78,11 +81,11 @@ def never_ticked(statuses: Sequence[Status], rules: Sequence[Rule]) -> Iterator[
 
 
 def never_fired(rules: Sequence[Rule], choices: Iterable[Sequence[Edge]]) -> Iterator[str]:
-    """Rules that are never taken.
+    """Yield rules that never fire.
 
     Args:
-        rules: of the table.
-        choices: the edges of one trigger in one state, the first choice first; of every trigger and state.
+        rules: the rules of the table.
+        choices: for every trigger and state, the edges in the order in which they are tried.
     """
     reachable: set[int] = set()
     opened: set[int] = set()
@@ -91,28 +94,31 @@ def never_fired(rules: Sequence[Rule], choices: Iterable[Sequence[Edge]]) -> Ite
         for edge in edges:
             reachable.add(edge.row)
             if not edge.guards:
-                # Nothing comes after it. Where that is unguarded too, `ambiguous` tells.
+                # Later edges cannot fire. Unguarded ones count as reachable, because `ambiguous` reports them.
                 reachable |= {other.row for other in edges if not other.guards}
                 break
     for row, rule in enumerate(rules, start=1):
         if row not in opened:
-            yield f"{_label(row, rule)} can never fire: no state that can be reached is open to it"
+            yield f"{_label(row, rule)} can never fire: it is open in no reachable state"
         elif row not in reachable:
-            yield f"{_label(row, rule)} can never fire: wherever it is open, a rule before it is always taken"
+            yield f"{_label(row, rule)} can never fire: an earlier rule always fires in its states"
 
 
 def ambiguous(choices: Iterable[Collection[Edge]]) -> Iterator[str]:
-    """Unguarded rules of one trigger that are open in one state; `choices` as in `never_fired`."""
-    told: set[tuple[int, int]] = set()
+    """Yield unguarded rules of one trigger that are open together.
+
+    `choices` is as in `never_fired`.
+    """
+    reported: set[tuple[int, int]] = set()
     for edges in choices:
         unguarded = [edge for edge in edges if not edge.guards]
         for other in unguarded[1:]:
             first = unguarded[0]
-            if (first.row, other.row) not in told:
-                told.add((first.row, other.row))
+            if (first.row, other.row) not in reported:
+                reported.add((first.row, other.row))
                 yield (
                     f"rules {first.row} and {other.row} ({first.rule.trigger}) are both open in state {first.source},"
-                    " and no guard tells them apart"
+                    " and no guard decides between them"
                 )
 
 

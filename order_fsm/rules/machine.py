@@ -1,7 +1,7 @@
-"""A workflow as one flat `transitions.Machine`. The only module that imports `transitions`.
+"""Build a workflow's flat `transitions.Machine`. No other module imports `transitions`.
 
-All orders and threads share the machine. It moves a throwaway `Draft`, never an order. `decide` takes the edge that
-the machine would take, from the same edges. A test holds the two equal over every state, trigger and outcome of guards.
+All orders and threads share the machine. It changes a temporary `Draft`, never an order. `decide` chooses from the same
+edges. A test checks that both take the same edge for every state, trigger and guard outcome.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from order_fsm.rules.rule import Edge, Facts, Guard
 
 
 class Draft:
-    """What the machine moves in place of the order."""
+    """The model that the machine changes instead of the order."""
 
     __slots__ = ("edge", "facts", "order", "override", "state")
 
@@ -29,7 +29,10 @@ class Draft:
 
 
 class _Condition:
-    """A guard as the machine calls it: strictly True or False, and policy waived by an override."""
+    """Adapts a guard to the machine.
+
+    It returns True or False, and an override passes a policy guard.
+    """
 
     __slots__ = ("__name__", "guard")
 
@@ -44,7 +47,7 @@ class _Condition:
 
 
 class _Mark:
-    """Notes on the draft which edge was taken."""
+    """Stores the edge that was taken on the draft."""
 
     __slots__ = ("__name__", "edge")
 
@@ -58,11 +61,11 @@ class _Mark:
 
 
 def flat_machine(states: Sequence[str], edges: Sequence[Edge]) -> Machine:
-    """Build the machine: a state for each set of statuses, a transition for each edge.
+    """Build the machine, with a transition for each edge.
 
     Args:
-        states: names of states, the initial one first.
-        edges: of a workflow, in declared order.
+        states: the names of the states, the initial one first.
+        edges: the edges of the workflow, in declared order.
     """
     machine = Machine(
         model=None,

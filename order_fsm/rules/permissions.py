@@ -1,8 +1,10 @@
-"""Permissions: who may do what to an order, as the shop's function `allow` answers. Only `True` allows.
+"""Ask the shop's function `allow` for permission to change an order.
 
-Every trigger, form, override, amendment and erasure is asked for, also those of the gateway and the clock. Creations,
-adoptions, comments, messages that are sent again, migrations, purges, stock and reads are not: a host that restricts
-them does so before it calls.
+Only the answer `True` allows.
+
+Every trigger, form, override, amendment and erasure needs permission, also if the gateway or the clock acts. Creations,
+adoptions, comments, resent messages, migrations, purges, stock and reads need no permission: a host that restricts them
+checks before it calls.
 """
 
 from __future__ import annotations
@@ -18,22 +20,22 @@ from order_fsm.rules.decide import Decision
 from order_fsm.rules.request import Request
 
 Allow = Callable[[str | None, str, Order], object]
-"""Answers whether an actor may do something to an order: a function of (actor, action, order).
+"""A function of (actor, action, order) that returns whether the actor may do the action.
 
 - The actor is `by` of the call: a name or None. It is the object `GATEWAY` for the facts of a gateway, and `CLOCK` for
   `Orders.expire`.
 - The action is the name of a trigger, or one of `ACTIONS`.
 - The order is the one before the action. For a step of a form, it is the one after the steps before it.
 
-`True` allows. A `Reason` refuses, and is shown to the caller. Everything else refuses with the code `not_permitted`.
+`True` allows. A `Reason` refuses, and the caller gets it. Any other value refuses with the code `not_permitted`.
 """
 
 SAVE, OVERRIDE, AMEND, ERASE = "save", "override", "amend", "erase"
 ACTIONS = (SAVE, OVERRIDE, AMEND, ERASE)
-"""The actions that are asked for besides triggers."""
+"""The actions that need permission, in addition to triggers."""
 
 NOT_PERMITTED = "not_permitted"
-"""The code of a refusal for which `allow` gave no reason."""
+"""The code of a refusal without a reason from `allow`."""
 
 _ENGINE: Mapping[str | None, validation.Actor] = MappingProxyType(
     {str(actor): actor for actor in (validation.GATEWAY, validation.CLOCK)}
@@ -45,11 +47,11 @@ class Permissions:
     """The permissions of a shop."""
 
     def __init__(self, allow: Allow, *, logs: bool = True) -> None:
-        """Take the shop's function.
+        """Use the shop's function.
 
         Args:
-            allow: answers who may do what.
-            logs: whether refused attempts are logged.
+            allow: returns whether an actor may do an action.
+            logs: whether to log refused attempts.
 
         Raises:
             InvalidInput: if `allow` is not callable.
@@ -60,46 +62,49 @@ class Permissions:
         self.logs = logs
 
     def quiet(self) -> Permissions:
-        """Return the same permissions for questions that are no attempts, such as a preview."""
+        """Return the same permissions without logging, for previews."""
         return Permissions(self._allow, logs=False)
 
     def refusal(self, actor: str | None, action: str, order: Order) -> Reason | None:
-        """Return why an actor may not do something, None if it may.
+        """Return the reason against an action, or None if it is allowed.
 
         Args:
-            actor: `by` of a checked call. The names of the engine become `GATEWAY` and `CLOCK` again.
+            actor: `by` of a checked call. The engine's stored names become `GATEWAY` and `CLOCK` again.
             action: a trigger, or one of `ACTIONS`.
             order: the order before the action.
 
         Raises:
-            Exception: any that `allow` raises.
+            Exception: if `allow` raises.
         """
         answer = self._allow(_ENGINE.get(actor, actor), action, order)
         if answer is True:
             return None
         if isinstance(answer, Coroutine):
-            answer.close()  # Otherwise Python warns that it was never awaited.
+            answer.close()  # Otherwise Python warns about a coroutine that was never awaited.
         if isinstance(answer, Reason):
             return answer
         who = "an unnamed actor" if actor is None else str(actor)
         return Reason(NOT_PERMITTED, f"{who} is not permitted to {action}")
 
     def inquiry(self, request: Request) -> Inquiry:
-        """Return the questions about one request."""
+        """Start the permission checks of one request."""
         return Inquiry(self, request)
 
 
 class Inquiry:
-    """The questions about one request. A refused attempt is logged once, when the whole request is refused."""
+    """The permission checks of one request.
+
+    A refused request logs each missing permission once.
+    """
 
     def __init__(self, permissions: Permissions, request: Request) -> None:
-        """Start with no questions. See `Permissions.inquiry`."""
+        """Start without checks. See `Permissions.inquiry`."""
         self._permissions = permissions
         self._request = request
         self._refused: dict[tuple[str, Reason], None] = {}
 
     def refusals(self, order: Order, *actions: str) -> list[Reason]:
-        """Return why the actor of the request may not do something, [] if it may do all of it."""
+        """Return the reasons against some actions, empty if all are allowed."""
         found = []
         for action in actions:
             reason = self._permissions.refusal(self._request.by, action, order)
@@ -111,16 +116,18 @@ class Inquiry:
     def judged(
         self, order: Order, outcome: Sequence[Decision] | Refused, action: str | None = None
     ) -> Sequence[Decision] | Refused:
-        """Return what the rules decided if it is permitted too, or else `Refused` with all reasons of both.
+        """Return the outcome if it is permitted, otherwise `Refused`.
+
+        `Refused` has all reasons of the rules and of the permissions.
 
         Args:
             order: the order before the request.
-            outcome: what the rules decided.
-            action: what to ask for. By default the trigger, and the override if the rules were passed by one. A form
-                gives its own action: its steps were asked for one by one.
+            outcome: the outcome of the rules.
+            action: the action to check. By default the trigger, and also `override` if a decision used one. A form
+                passes its own action, because its steps were checked one by one.
 
         Raises:
-            Exception: any that `allow` raises.
+            Exception: if `allow` raises.
         """
         actions = [self._request.trigger if action is None else action]
         rules: Iterable[Reason] = ()
@@ -137,5 +144,5 @@ class Inquiry:
 
     def _log(self, order: Order) -> None:
         for action, reason in self._refused if self._permissions.logs else ():
-            # Only the code: the shop's own message may hold customer data.
+            # Log only the code: the shop's own message may hold customer data.
             _log.warning("order %r: %r was not permitted to %s: %r", order.id, self._request.by, action, reason.code)

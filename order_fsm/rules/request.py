@@ -1,4 +1,4 @@
-"""A request to change an order, and its fingerprint under an idempotency key."""
+"""A request to change an order, and its fingerprint."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from order_fsm.validation import GATEWAY
 
 @define(eq=False, repr=False, on_setattr=setters.NO_OP)
 class Request:
-    """A checked request to change an order. It lives as long as the call, so it is not frozen.
+    """A checked request to change an order.
+
+    It lives only during the call, so it is not frozen.
 
     Attributes:
         trigger: the event.
         at: the time, in UTC.
         facts: the keyword arguments of the trigger.
         by, comment, visible, notify, key: as in `Entry`.
-        override: whether policy guards may be passed. The comment is the reason.
+        override: whether the request may pass policy guards. The comment is the reason.
     """
 
     trigger: str
@@ -43,18 +45,23 @@ class Request:
 
     @property
     def gateway(self) -> bool:
-        """Whether a payment gateway reports the fact, so that it cannot be refused for want of a reason."""
+        """Whether a payment gateway reports the fact.
+
+        Then the rules require no reason.
+        """
         return self.by == GATEWAY
 
 
 def facts_content(facts: Mapping[str, Fact], *, ledger: bool) -> Mapping[str, object]:
-    """Prepare facts for a fingerprint. A Decimal is marked, because a string may look the same.
+    """Prepare facts for a fingerprint.
+
+    Decimals are marked, because a string may look the same.
 
     The sequence of the pieces of a shipment does not matter.
 
     Args:
-        facts: as checked.
-        ledger: whether the trigger records money. Then its amount is always a Decimal and needs no mark.
+        facts: the checked facts.
+        ledger: whether the trigger records money. Then `amount` is always a Decimal and needs no mark.
     """
     return {
         name: {"decimal": value}
@@ -67,16 +74,18 @@ def facts_content(facts: Mapping[str, Fact], *, ledger: bool) -> Mapping[str, ob
 
 
 def request_fingerprint(order_id: str | None, operation: str, content: object) -> str:
-    """Digest a request for the record under its key: equal for the same operation and content on the same order.
+    """Return the fingerprint of a request, for its idempotency key.
 
-    The fingerprint leaves out `by` and comments: a webhook and a redirect may word one event differently.
+    It is equal for the same operation and content on the same order.
+
+    It does not include `by` and comments, because a webhook and a redirect may word one event differently.
     """
     return _digester()([order_id, operation, content])
 
 
 @cache
 def _digester() -> Callable[[object], str]:
-    # Built for the first key, so that the library stays quick to import.
+    # Imported with the first key, to keep the import of the library fast.
     from hashlib import sha256
     from json import JSONEncoder
 

@@ -1,4 +1,4 @@
-"""The parts of a table of rules: Status, Guard, Rule, and the Edge that a rule becomes."""
+"""The parts of a table of rules: Status, Guard, Rule, Edge."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ GOODS_FACTS: Mapping[GoodsKind | None, frozenset[str]] = {
     "returned": frozenset({"items", "restock"}),
     "recalled": frozenset(),
 }
-"""The facts that every trigger accepts that records goods, by kind."""
+"""The facts that a trigger accepts if it records goods, by the kind of shipment."""
 
 Facts = Mapping[str, Any]
-"""The input of a guard, besides the order:
+"""The second argument of a guard, after the order:
 
 - the facts of the trigger, `comment` (str), and `gateway` (whether a payment gateway reports it);
 - `shortages`: the SKUs with fewer available pieces than the order needs;
-- `outstanding` and `online`: the money that is missing after the entry, for an order that is not cancelled, and
-  whether money that came online is held then;
+- `outstanding`: the money that is missing after the entry, if the order is not cancelled;
+- `online`: whether the order then holds money that came online;
 - if the trigger records money: `amount`, `currency`, `bound` (the largest allowed amount, or None), and `several`
-  (whether the request does not say which of several payments it is about);
-- if the trigger records goods: `pieces` (how many), `beyond` (the SKUs of which it names more than the order has left
-  to ship, or out), and `goods_left` (whether something is left to ship after the entry).
+  (whether the request matches several payments);
+- if the trigger records goods: `pieces` (how many), `beyond` (the SKUs with more pieces than the order has left to
+  ship, or has out), and `goods_left` (whether something is left to ship after the entry).
 """
 
 
@@ -43,7 +43,7 @@ def _names(value: object) -> frozenset[str]:
     return validation.names(value, "statuses or facts of a rule")
 
 
-# Converters, because a subclass of str becomes a plain one: the names are stored.
+# Converters, not validators: names are stored, so a subclass of str must become a plain str.
 
 
 def _code(value: str) -> str:
@@ -89,17 +89,17 @@ def _test(_: object, attribute: Attribute[Callable[[Order, Facts], object]], val
 
 @frozen(eq=False, repr=False)
 class Guard:
-    """A named condition beyond the statuses, on the order and the facts.
+    """A named condition on the order and the facts.
 
-    The code stands for the test: a workflow's fingerprint has the code and not the test. So a guard whose test changes
-    needs a new code. Otherwise an audit judges old entries by the new test.
+    A workflow's fingerprint includes the code and not the test. So give a guard a new code if its test changes.
+    Otherwise an audit judges old entries by the new test.
 
     Attributes:
-        code: its name, for programs; the code of the Reason when it fails.
-        message: what is wrong when it fails, for people.
-        test: a pure function of (order, facts); what it returns is read as true or false. Facts that a trigger may
-            come without are read with `facts.get`. What it raises goes up to the caller.
-        policy: whether an override with a reason may pass it.
+        code: its name, for programs. If the guard fails, it is the code of the Reason.
+        message: the explanation of a failure, for people.
+        test: a pure function of (order, facts). Its result counts as true or false. Use `facts.get` for facts that a
+            caller may leave out. The caller gets every exception that it raises.
+        policy: whether an override with a reason may pass the guard.
     """
 
     code: str = field(converter=_code)
@@ -113,14 +113,14 @@ class Guard:
 
 
 STOCK_SUFFICES = Guard("out_of_stock", "there is not enough stock", lambda order, facts: not facts["shortages"])
-"""For rules that wait for stock. It counts only if the rule makes the order take stock."""
+"""The guard for rules that need stock. It applies only if the rule makes the order take stock."""
 
 REASONED = Guard(
     "reason_required",
     "a reason is required: give a comment that is not blank",
     lambda order, facts: facts["comment"].strip(),
 )
-"""For rules that require a reason; an override requires one too."""
+"""The guard for rules that require a reason. An override requires one too."""
 
 
 @frozen(eq=False, repr=False)
@@ -129,8 +129,8 @@ class Status:
 
     Attributes:
         name: any text without `+`.
-        tick: the trigger that ticks it on the admin's form; None where no hand may.
-        untick: the trigger that unticks it there; None where no hand may.
+        tick: the trigger that ticks it on the admin's form. None if it cannot be ticked by hand.
+        untick: the trigger that unticks it there. None if it cannot be unticked by hand.
         label: the words for the shop's owner. By default the name, with spaces for underscores.
         customer_label: the words for the customer. By default `label`.
     """
@@ -156,7 +156,10 @@ def _guards(_: object, attribute: Attribute[tuple[Guard, ...]], value: object) -
 
 
 def _one_of(kinds: Any) -> Callable[[object, Attribute[Any], object], None]:
-    """Return the validator of a field that is one of the texts of a Literal, or None."""
+    """Return a validator for a field with values of a Literal.
+
+    The field may be None.
+    """
     known = get_args(kinds)
 
     def validate(_: object, attribute: Attribute[Any], value: object) -> None:
@@ -171,21 +174,21 @@ def _one_of(kinds: Any) -> Callable[[object, Attribute[Any], object], None]:
 class Rule:
     """One row of the table.
 
-    Where several rules of one trigger are open, the first whose guards all hold is taken.
+    If several rules of one trigger are open, the first one whose guards all hold fires.
 
     Attributes:
-        trigger: the name of what happens.
+        trigger: the name of the event.
         needs: the order must have all of these.
-        needs_any: and one of these, where there are any.
-        forbids: and none of these.
-        adds: ticked by it.
-        drops: unticked by it.
-        guards: all must hold.
-        ledger: the kind of ledger row that it records, if any; its triggers then know `MONEY_FACTS`.
-        lapses: whether it ends credits: if the order holds no money, a refund of 0 is recorded that takes them back.
-        facts: the names of further facts that the trigger may come with.
-        announces: the topic of a message that it queues; its entry is then a line that the customer may read.
-        goods: the kind of shipment that it records, if any; its triggers then know `GOODS_FACTS`.
+        needs_any: the order must have at least one of these, unless it is empty.
+        forbids: the order must have none of these.
+        adds: the statuses that it ticks.
+        drops: the statuses that it unticks.
+        guards: the guards that must all hold.
+        ledger: the kind of ledger row that it records, if any. The trigger then accepts `MONEY_FACTS`.
+        lapses: whether it ends credits. If the order holds no money, the rule records a refund of 0 that revokes them.
+        facts: the names of further facts that the trigger accepts.
+        announces: the topic of a message that it queues. The customer may then read its entry.
+        goods: the kind of shipment that it records, if any. The trigger then accepts `GOODS_FACTS`.
     """
 
     trigger: str = field(converter=_trigger)
@@ -202,7 +205,7 @@ class Rule:
     goods: GoodsKind | None = field(default=None, validator=_one_of(GoodsKind))
 
     def opens(self, statuses: frozenset[str]) -> bool:
-        """Whether an order with these statuses may take it, guards aside."""
+        """Return whether these statuses allow the rule, without its guards."""
         return (
             self.needs <= statuses
             and self.forbids.isdisjoint(statuses)
@@ -210,27 +213,27 @@ class Rule:
         )
 
     def unmet(self, statuses: frozenset[str]) -> list[Reason]:
-        """What of the statuses is in its way."""
+        """Return a reason for each status that blocks the rule."""
         reasons = [Reason(f"needs_{name}", f"the order is not {name}") for name in sorted(self.needs - statuses)]
         if self.needs_any and self.needs_any.isdisjoint(statuses):
             wanted = sorted(self.needs_any)
-            reasons.append(Reason("needs_any_" + "_".join(wanted), f"the order is neither {' nor '.join(wanted)}"))
+            reasons.append(Reason("needs_any_" + "_".join(wanted), f"the order is not {' or '.join(wanted)}"))
         reasons += [Reason(f"forbids_{name}", f"the order is {name}") for name in sorted(self.forbids & statuses)]
         return reasons
 
     def target(self, statuses: frozenset[str]) -> frozenset[str]:
-        """The statuses after it."""
+        """Return the statuses after the rule fires."""
         return statuses - self.drops | self.adds
 
 
 @frozen(eq=False, repr=False)
 class Edge:
-    """A rule in one state where it may be taken.
+    """A rule in one state that allows it.
 
     Attributes:
         row: the rule's number in the table, from 1.
-        counted: whether the order counts in totals after it.
-        guards: those of the rule that count here.
+        counted: whether the order counts in totals after the rule fires.
+        guards: the guards of the rule that apply in this state.
     """
 
     row: int

@@ -1,4 +1,4 @@
-"""The shipment that a request would add: its pieces, and those of them that the order had taken from stock."""
+"""Derive the shipment that a request would add."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Handling(NamedTuple):
     Attributes:
         kind: as in `Shipment`.
         pieces: the pieces of each SKU.
-        drawn: those that the order had taken from stock.
-        beyond: the SKUs of which the request names more than the order has left to ship, or out.
-        left: the pieces that are left to ship after it.
+        drawn: the pieces among them that the order had taken from stock.
+        beyond: the SKUs with more requested pieces than the order has left to ship, or has out.
+        left: the pieces that are left to ship after the shipment.
         restock: whether returned pieces go back on the shelf.
-        recorded: whether there is something to record. A recall is, even if all pieces came back before.
+        recorded: whether there is something to record. A recall is recorded even if all pieces came back already.
     """
 
     kind: GoodsKind
@@ -39,14 +39,17 @@ class Handling(NamedTuple):
         return lines_of(self.pieces)
 
     def row(self, order: Order, request: Request) -> Shipment:
-        """Return the row as the next entry of an order records it."""
+        """Return the row that the next entry of an order records."""
         lines, version = lines_as_ordered(order, self.pieces), order.version + 1
         drawn = lines if self.drawn == self.pieces else lines_of(self.drawn)
         return Shipment(self.kind, lines, drawn, request.at, version, self.restock)
 
 
 def handle(order: Order, kind: GoodsKind, request: Request) -> Handling:
-    """Return the shipment that a request would add: of the pieces that it names, or of all that it can be about."""
+    """Return the shipment that a request would add.
+
+    It has the pieces that the request names. By default it has all pieces that can be shipped or returned.
+    """
     goods = order.goods
     bound = less(order.quantities, goods.shipped) if kind == "shipped" else goods.out
     items = request.facts.get("items")
@@ -71,8 +74,8 @@ def _drawn(
 ) -> Mapping[str, int]:
     """Return the pieces that the order had taken from stock.
 
-    An item that was not tracked when the order took its stock may be tracked since. As long as an order has pieces to
-    ship, it keeps those that it holds for them.
+    An item may be tracked now although it was not tracked when the order took its stock. As long as an order has pieces
+    to ship, it keeps the pieces that it holds for them.
     """
     if kind == "shipped":
         held = quantities_of(order.reserved or ())
@@ -89,7 +92,10 @@ def lines_of(pieces: Mapping[str, int]) -> tuple[Line, ...]:
 
 
 def lines_as_ordered(order: Order, pieces: Mapping[str, int]) -> tuple[Line, ...]:
-    """Return pieces as lines: those of the order itself if they are the same, because they take no further memory."""
+    """Return pieces as lines, sharing the order's lines if equal.
+
+    Shared lines take no further memory.
+    """
     lines = order.lines
     same = len(lines) == len(pieces) and all(pieces.get(line.sku) == line.quantity for line in lines)
     return lines if same else lines_of(pieces)

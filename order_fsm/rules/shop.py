@@ -1,7 +1,10 @@
-"""START HERE: the rules of a shop, complete. No legal change is coded anywhere else.
+"""START HERE: the complete rules of a shop.
 
-The five tick boxes are those of a shop manual, "Order status" in the Kartris User Guide (5.2.1): an order is sent to
-the shop owner, invoiced, paid, dispatched, cancelled, each ticked by hand or, for paid, by the payment gateway.
+Every legal change of status is in this table.
+
+The five tick boxes come from a shop manual, "Order status" in the Kartris User Guide (5.2.1). An order is sent to the
+shop owner (the manual's word for placed, not shipped), invoiced, paid, dispatched and cancelled. Staff tick each box by
+hand. The payment gateway also ticks paid.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Guard, Rule, Status
 from order_fsm.rules.workflow import Workflow
 
 STATUSES = (
-    # The manual's word for placed. Customers read it as shipped, so it has another label.
+    # "sent" is the manual's word for placed. Customers read it as shipped, so it has another label.
     Status("sent", tick="place", untick="unplace", label="Received", customer_label="Order received"),
     Status("invoiced", tick="invoice", untick="uninvoice", label="Invoiced"),
     Status("paid", tick="pay", untick="unpay", label="Payment received"),
@@ -28,14 +31,16 @@ STATUSES = (
 )
 
 
-# Money. `facts["outstanding"]` and `facts["online"]` are as they are after the entry.
+# Money. `facts["outstanding"]` and `facts["online"]` describe the order after the entry.
 
 COVERED = Guard("outstanding", "money would be outstanding", lambda order, facts: not facts["outstanding"])
-ONLINE = Guard("not_online", "no money that came online is held", lambda order, facts: facts["online"])
-MARKED = Guard("invoiced_by_hand", "no payment ticked invoiced", lambda order, facts: order.invoiced_by_payment)
+ONLINE = Guard("not_online", "the order holds no money that came online", lambda order, facts: facts["online"])
+MARKED = Guard(
+    "invoiced_by_hand", "invoiced was not ticked by a payment", lambda order, facts: order.invoiced_by_payment
+)
 SOME_MONEY = Guard(
     "nothing_outstanding",
-    "nothing is outstanding, so give the amount that came, above 0",
+    "nothing is outstanding: give the amount that came, above 0",
     lambda order, facts: facts["amount"] > 0,
 )
 AMOUNT = Guard(
@@ -43,41 +48,43 @@ AMOUNT = Guard(
 )
 ONE_PAYMENT = Guard(
     "which_payment",
-    "it could be about several payments: give the reference, the currency or the transaction_id",
+    "it matches several payments: give the reference, the currency or the transaction_id",
     lambda order, facts: not facts["several"],
 )
-# A gateway's fact beyond its bound may only be early: the fact that allows it is still to come.
+# A gateway may report a fact before the fact that raises its bound.
 BOUND = Guard(
     "beyond_bound",
-    "the amount is more than the ledger has left of that payment, refund or reversal",
+    "the amount exceeds the amount left of that payment, refund or reversal",
     lambda order, facts: facts["bound"] is None or facts["amount"] <= facts["bound"],
 )
 CREDIT = Guard(
     "beyond_cost",
-    "the credit is more than the order costs",
+    "the credit exceeds the cost of the order",
     lambda order, facts: facts.get("credit") is not True or facts["amount"] <= order.cost,
 )
 EXPLAINED = Guard(REASONED.code, REASONED.message, lambda order, facts: facts["gateway"] or REASONED.test(order, facts))
 NO_CAPTURE = Guard(
     "holds_money",
-    "a payment was recorded for it",
+    "a payment was recorded for the order",
     lambda order, facts: all(row.kind != "captured" for row in order.payments),
 )
-# A row of 0 is no money: it sets the credits of an order.
+# Ignore rows of 0: they hold no money and only change credits.
 NO_MONEY = Guard(
-    "holds_money", "money was recorded for it", lambda order, facts: not any(row.amount for row in order.payments)
+    "holds_money",
+    "money was recorded for the order",
+    lambda order, facts: not any(row.amount for row in order.payments),
 )
 
-PAID = Guard("not_paid", "it is not paid", lambda order, facts: "paid" in order.statuses, policy=True)
+PAID = Guard("not_paid", "the order is not paid", lambda order, facts: "paid" in order.statuses, policy=True)
 PAID_OR_INVOICED = Guard(
     "not_paid_nor_invoiced",
-    "it is neither paid nor invoiced",
+    "the order is not paid or invoiced",
     lambda order, facts: not order.statuses.isdisjoint({"paid", "invoiced"}),
     policy=True,
 )
 STAYS_ON_ACCOUNT = Guard(
     "dispatched_on_invoice",
-    "it is dispatched and not paid, so it would be neither paid nor invoiced",
+    "the order is dispatched and not paid, so it must stay invoiced",
     lambda order, facts: "dispatched" not in order.statuses or "paid" in order.statuses,
     policy=True,
 )
@@ -85,9 +92,9 @@ STAYS_ON_ACCOUNT = Guard(
 # Goods
 
 ONLY_ORDERED = Guard(
-    "beyond_order", "these are more pieces than the order has left to ship", lambda order, facts: not facts["beyond"]
+    "beyond_order", "the order has fewer pieces left to ship", lambda order, facts: not facts["beyond"]
 )
-ONLY_OUT = Guard("beyond_out", "these are more pieces than are out", lambda order, facts: not facts["beyond"])
+ONLY_OUT = Guard("beyond_out", "fewer pieces are out", lambda order, facts: not facts["beyond"])
 SOME_OUT = Guard("nothing_out", "no goods are out", lambda order, facts: order.goods.out)
 NONE_OUT = Guard(
     "goods_out",
@@ -96,22 +103,22 @@ NONE_OUT = Guard(
 )
 ALL_SHIPPED = Guard("goods_left", "goods are left to ship", lambda order, facts: not facts["goods_left"])
 
-# An amendment: the order has its new lines.
+# Amendments. The guards see the order with its new lines.
 SOME_SHIPPED = Guard("nothing_shipped", "nothing was shipped", lambda order, facts: order.goods.shipped)
 NONE_LEFT = Guard("goods_left", "goods are left to ship", lambda order, facts: not order.to_ship)
 SOME_LEFT = Guard("no_goods_left", "no goods are left to ship", lambda order, facts: order.to_ship)
 COVERS_OUT = Guard(
     "below_out",
-    "more pieces than these are out",
+    "more pieces are out than the new lines have",
     lambda order, facts: all(order.quantities.get(sku, 0) >= number for sku, number in order.goods.out.items()),
 )
 
 
 class Outcome(NamedTuple):
-    """The change that an entry makes to `paid` and `invoiced`, or to `dispatched`, as a part of a rule.
+    """The part of a rule that changes `paid`, `invoiced` or `dispatched`.
 
     Attributes:
-        needs, forbids: conditions on the boxes as the rest of the rule leaves them.
+        needs, forbids: conditions on the boxes after the rest of the rule.
         adds, drops, guards, announces: as in `Rule`.
     """
 
@@ -130,7 +137,7 @@ _GONE = frozenset({"cancelled"})
 TICKS_BOTH = Outcome(_LIVE, _PAID | _GONE, adds=_BOTH, guards=(COVERED, ONLINE), announces="order.paid")
 TICKS_PAID = Outcome(_LIVE, _GONE, adds=_PAID, guards=(COVERED,))
 KEEPS_PAID = Outcome(_LIVE | _PAID, _GONE, guards=(COVERED,))
-# Something is outstanding, as no row above was taken.
+# Something is outstanding, because no row above fired.
 KEEPS_UNPAID = Outcome(forbids=_PAID | _GONE)
 UNTICKS_BOTH = Outcome(_BOTH, _GONE | {"dispatched"}, drops=_BOTH, guards=(MARKED,))
 UNTICKS_PAID = Outcome(forbids=_GONE, drops=_PAID)
@@ -146,12 +153,15 @@ MONEY_IN = (TICKS_BOTH, TICKS_PAID, KEEPS_UNPAID, KEEPS_BOTH)
 MONEY_OUT = (KEEPS_PAID, UNTICKS_BOTH, UNTICKS_PAID, KEEPS_BOTH)
 RETURNED = (KEEPS_PAID, UNTICKS_BOTH._replace(needs=frozenset({"invoiced"})), UNTICKS_PAID)
 REINSTATED = (TICKS_BOTH, TICKS_PAID, UNTICKS_BOTH, UNTICKS_PAID)
-AMENDED = REINSTATED  # The last one also takes an unfinished order, which has no box to lose.
+AMENDED = REINSTATED  # The last one also matches an unfinished order, which has no box to lose.
 AMENDED_TO_SHIPPED = (TICKS_BOTH, TICKS_PAID, UNTICKS_PAID)
 
 
 def _settled(rule: Rule, *outcomes: Outcome) -> list[Rule]:
-    """Return one row for each outcome. The first that is open and whose guards hold is taken."""
+    """Return one row for each outcome.
+
+    The first open row whose guards hold fires.
+    """
     return [
         evolve(
             rule,
@@ -167,7 +177,7 @@ def _settled(rule: Rule, *outcomes: Outcome) -> list[Rule]:
 
 
 def _invoiced_by_hand(rules: Iterable[Rule]) -> Iterator[Rule]:
-    """Return the table without the rows and the ticks by which payments change `invoiced`."""
+    """Return the table without the changes that payments make to `invoiced`."""
     for rule in rules:
         if MARKED not in rule.guards:
             yield evolve(rule, adds=rule.adds - {"invoiced"}) if "paid" in rule.adds else rule
@@ -186,19 +196,19 @@ _TO_DISPATCH = {
 
 
 def shop_workflow(dispatch: Dispatch = "on_account", invoice_on_payment: bool = True) -> Workflow:
-    """The workflow of a shop.
+    """Return the workflow of a shop.
 
     Args:
-        dispatch: what an order needs before the goods may leave: `on_account` paid or invoiced, `prepaid` paid,
-            `cod` (cash on delivery) neither.
-        invoice_on_payment: whether an online payment that covers the total ticks invoiced too, as the manual
-            describes the most common case.
+        dispatch: the boxes that an order needs before the goods may leave. `on_account` needs paid or invoiced,
+            `prepaid` needs paid. `cod` (cash on delivery) needs no box.
+        invoice_on_payment: whether an online payment that covers the total also ticks invoiced. The manual describes
+            this as the most common case.
 
     Returns:
-        The same workflow for the same options; it is immutable.
+        The workflow. The same options return the same immutable object.
 
     Raises:
-        InvalidInput: a dispatch policy that is none of the three, an option that is no bool.
+        InvalidInput: if `dispatch` is not one of the three policies, or `invoice_on_payment` is not a bool.
     """
     if not isinstance(dispatch, str) or dispatch not in _TO_DISPATCH:
         hint = validation.did_you_mean(dispatch, _TO_DISPATCH)
@@ -216,7 +226,7 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
     rules = [
         *_settled(Rule("place", forbids={"sent", "cancelled"}, adds={"sent"}, guards=(STOCK_SUFFICES,)), TICKS_PAID, KEEPS_UNPAID),
 
-        # Money is a fact: recorded in every state, and it never waits for stock.
+        # Money is a fact. It is recorded in every state, and never waits for stock.
         *_settled(Rule("pay", adds={"sent"}, guards=(SOME_MONEY,), ledger="captured"), *MONEY_IN),
         *_settled(Rule("refund_failed", needs={"sent"}, guards=bounded, ledger="refund_failed"), *MONEY_IN),
         *_settled(Rule("restore_payment", needs={"sent"}, guards=bounded, ledger="restored"), *MONEY_IN),
@@ -224,12 +234,12 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         *_settled(Rule("unpay", needs={"sent"}, guards=(*bounded, EXPLAINED), ledger="reversed"), *MONEY_OUT),
 
         Rule("invoice", needs={"sent"}, forbids={"invoiced", "cancelled"}, adds={"invoiced"}),
-        # Goods are a fact, too: dispatched follows from what was shipped and what is left. An order that was amended to
-        # its shipped pieces while it was cancelled has none left, and is ticked by the next `dispatch`.
+        # Goods are facts too. `dispatched` follows from the shipped and the remaining pieces. An order that was amended
+        # to its shipped pieces while it was cancelled has no piece left, so the next `dispatch` ticks it.
         *_settled(Rule("dispatch", needs={"sent"}, forbids={"dispatched", "cancelled"}, guards=(ONLY_ORDERED, *may_leave), goods="shipped"), *SHIPPED),
         Rule("return_items", needs={"sent"}, forbids={"cancelled"}, guards=(SOME_OUT, ONLY_OUT), goods="returned"),
         Rule("cancel", forbids={"cancelled", "dispatched"}, adds={"cancelled"}, guards=(NONE_OUT,)),
-        # By the clock: nobody paid, and nobody is waited for.
+        # Fired by the clock, if the order has no money and no goods out.
         Rule("expire", needs={"sent"}, forbids={"invoiced", "paid", "dispatched", "cancelled"}, adds={"cancelled"}, guards=(NO_MONEY, NONE_OUT)),
 
         # A free order is paid without a payment, so `paid` goes too.
@@ -237,8 +247,9 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         Rule("uninvoice", needs={"invoiced"}, forbids={"cancelled"}, drops={"invoiced"}, guards=may_lose_invoice),
         *_settled(Rule("undispatch", needs={"dispatched"}, drops={"dispatched"}, guards=(REASONED,), lapses=True, goods="recalled"), *RETURNED),
         *_settled(Rule("reinstate", needs={"cancelled"}, drops={"cancelled"}, guards=(STOCK_SUFFICES,)), *REINSTATED),
-        # The guards see the order as amended. `shortages` are the further pieces that it would take and the shop lacks.
-        # If no goods are left there are none. The first rows have that guard only for the reasons of a refusal.
+        # The guards see the order as amended. `shortages` are the further pieces that the order would take and the shop
+        # lacks. If no goods are left to ship, there are no shortages. The first rows have that guard only so that a
+        # refusal names missing stock too.
         *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_SHIPPED, NONE_LEFT)), *AMENDED_TO_SHIPPED),
         *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED),
         *_settled(Rule("amend", guards=(STOCK_SUFFICES, COVERS_OUT)), *AMENDED),

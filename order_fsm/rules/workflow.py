@@ -1,7 +1,7 @@
-"""A workflow: a table of rules, checked when it is built and expanded to states and edges.
+"""Check a table of rules, and expand it to states and edges.
 
-From the empty set of statuses the rules are followed to every set that they can reach. Each of those is a state; each
-rule, in each state where its statuses allow it, is an edge.
+The expansion starts at the empty set of statuses and follows the rules to every reachable set. Each reachable set is a
+state. Each rule is one edge in every state whose statuses allow it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Guard", "Rule", "Status", "When", "Workflow"]
 
 STATE_LIMIT = 4096
-"""The most states that a workflow may reach: twelve independent statuses."""
+"""The limit of reachable states. Twelve independent statuses reach it."""
 
 REFUND_DUE = "refund_due"
 UNMATCHED = "unmatched"
@@ -39,16 +39,16 @@ _Part = TypeVar("_Part")
 
 
 class Workflow:
-    """Statuses and rules, valid and expanded; immutable.
+    """Valid statuses and rules, expanded to states. Immutable.
 
     Attributes:
         statuses: the tick boxes in declared order.
         rules: the rows of the table in declared order.
         holds_stock: when an order holds its stock.
         counts: when an order counts in totals.
-        queues: the named conditions that jobs stand in. Every workflow has `LEDGER_QUEUES` as well.
+        queues: the conditions of the named queues. Every workflow has `LEDGER_QUEUES` as well.
         states: the names of all reachable states, nearest to the empty one first.
-        edges: every rule in every state where it may be taken.
+        edges: every rule in every state that allows it.
     """
 
     def __init__(
@@ -70,9 +70,10 @@ class Workflow:
             queues: the conditions of the named queues.
 
         Raises:
-            InvalidInput: a part is of another kind.
-            WorkflowError: with every finding: an unknown status, a rule that can never fire, two unguarded rules of
-                one trigger open in one state, more than 4,096 reachable states, and the like.
+            InvalidInput: if a part has the wrong type.
+            WorkflowError: if the table has faults, such as an unknown status, a rule that can never fire, two unguarded
+                rules of one trigger open in one state, or more than 4,096 reachable states. The error lists every
+                fault.
         """
         self.statuses = _all(Status, statuses, "statuses")
         self.rules = _all(Rule, rules, "rules")
@@ -85,12 +86,12 @@ class Workflow:
         conditions = {"holds_stock": holds_stock, "counts": counts}
         conditions |= {f"queue {name!r}": when for name, when in self.queues.items()}
         found = [*lint.misnamed(self.statuses, self.rules, conditions), *lint.never_ticked(self.statuses, self.rules)]
-        found += [f"queue {name!r} is there by itself" for name in LEDGER_QUEUES if name in self.queues]
+        found += [f"queue {name!r} is built in: choose another name" for name in LEDGER_QUEUES if name in self.queues]
         undeclared = frozenset().union(*(rule.adds for rule in self.rules)) - set(self._names)
-        self._names += tuple(sorted(undeclared))  # So that one mistake does not look like many.
+        self._names += tuple(sorted(undeclared))  # Otherwise one unknown status would look like many faults.
         sets = self._reachable()
         if len(sets) > STATE_LIMIT:
-            raise WorkflowError([*found, f"more than {STATE_LIMIT} states can be reached; forbid some combinations"])
+            raise WorkflowError([*found, f"more than {STATE_LIMIT} states are reachable: forbid some combinations"])
         self.states = tuple(map(self.state_name, sets))
         self.edges = tuple(self._expanded(sets))
         self._known_states = frozenset(self.states)
@@ -114,17 +115,17 @@ class Workflow:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the table: statuses, rules, guard codes, policy flags and conditions.
+        """The digest of statuses, rules, guard codes, policy flags and conditions.
 
-        It is made of a canonical JSON text, so equal tables have equal fingerprints in every process and on every
-        version of Python. Every entry stores that of the rules that decided it, and `Orders.audit(workflows=...)` finds
-        the rules by it.
+        It hashes a canonical JSON text, so equal tables have equal fingerprints in every process and on every version
+        of Python. Every entry stores the fingerprint of the rules that decided it. `Orders.audit(workflows=...)` uses
+        it to find these rules.
 
-        The test of a guard is not part of it: no digest of code is the same everywhere. So give a guard a new `code`
-        when its test changes. The fingerprint then differs, and entries from before the change are not judged by the
-        new test.
+        It does not include the test of a guard, because no digest of code is the same everywhere. So give a guard a new
+        `code` when its test changes. The fingerprint then differs, and an audit does not judge older entries by the new
+        test.
         """
-        # Imported on demand: the first change needs them, reading a table does not.
+        # Imported on demand: only the first change needs them.
         from hashlib import sha256
         from json import dumps
 
@@ -138,29 +139,33 @@ class Workflow:
 
     @cached_property
     def machine(self) -> Machine:
-        """The same as one flat `transitions.Machine`, shared by all orders and threads."""
+        """The flat `transitions.Machine`, shared by all orders and threads."""
         # Imported on demand: `transitions` is slow to import, and deciding does not need it.
         from order_fsm.rules.machine import flat_machine
 
         return flat_machine(self.states, self.edges)
 
     def state_name(self, statuses: frozenset[str]) -> str:
-        """The name of a set of statuses: joined in declared order with `+`; `unfinished` for the empty set."""
+        """Return the name of a set of statuses.
+
+        The name joins them in declared order with `+`. The empty set is named `unfinished`.
+        """
         return "+".join(name for name in self._names if name in statuses) or UNFINISHED
 
     def has_state(self, state: str) -> bool:
-        """Whether a name is that of a reachable state."""
+        """Return whether this is the name of a reachable state."""
         return state in self._known_states
 
     def knows(self, status: str) -> bool:
-        """Whether it is one of the statuses."""
+        """Return whether the workflow has this status."""
         return status in self._names
 
     def known_statuses(self, statuses: Iterable[str]) -> frozenset[str]:
-        """A set of statuses, checked.
+        """Check a set of statuses.
 
         Raises:
-            InvalidInput: it is none, or one of them is not of this workflow; the message lists those that are.
+            InvalidInput: if the value is not a set of names, or the workflow lacks one of them. The message lists its
+                statuses.
         """
         names = validation.names(statuses, "statuses")
         unknown = sorted(names.difference(self._names))
@@ -170,15 +175,21 @@ class Workflow:
         return names
 
     def rules_of(self, trigger: str) -> Sequence[Rule]:
-        """The rules of a trigger, in declared order; none where the trigger is unknown."""
+        """Return the rules of a trigger, in declared order.
+
+        The result is empty if the trigger is unknown.
+        """
         return self._rules_of.get(trigger, ())
 
     def edges_from(self, state: str, trigger: str) -> Sequence[Edge]:
-        """The edges that a trigger may take from a state, the first choice first."""
+        """Return the edges of a trigger from a state, in declared order."""
         return self._open.get((state, trigger), ())
 
     def guards_in(self, rule: Rule, statuses: frozenset[str]) -> tuple[Guard, ...]:
-        """The guards of a rule that count in a state: all, but that stock matters only to a rule that takes it."""
+        """Return the guards of a rule that apply in a state.
+
+        `STOCK_SUFFICES` applies only if the rule takes stock there. All others always apply.
+        """
         if STOCK_SUFFICES not in rule.guards:
             return rule.guards
         holds = self.holds_stock.matches
@@ -186,7 +197,7 @@ class Workflow:
         return rule.guards if takes_stock else tuple(guard for guard in rule.guards if guard is not STOCK_SUFFICES)
 
     def facts_of(self, trigger: str) -> frozenset[str]:
-        """The names of the facts that a trigger may come with."""
+        """Return the names of the facts that a trigger accepts."""
         return self._facts_of[trigger]
 
     def checked_facts(self, trigger: str, facts: Mapping[str, object]) -> dict[str, Fact]:
@@ -198,31 +209,31 @@ class Workflow:
         return validation.facts(facts, self._facts_of[trigger], trigger, self._checks_of[trigger])
 
     def ledger_of(self, trigger: str) -> PaymentKind | None:
-        """The kind of ledger row that a trigger records, if any."""
+        """Return the kind of ledger row that a trigger records, if any."""
         return self._rules_of[trigger][0].ledger
 
     def goods_of(self, trigger: str) -> GoodsKind | None:
-        """The kind of shipment that a trigger records, if any."""
+        """Return the kind of shipment that a trigger records, if any."""
         return self._rules_of[trigger][0].goods
 
     def lapses(self, trigger: str) -> bool:
-        """Whether a trigger ends the credits of an order that holds no money."""
+        """Return whether a trigger ends credits if no money is held."""
         return self._rules_of[trigger][0].lapses
 
     def trigger_of(self, kind: str) -> str | None:
-        """The trigger that records ledger rows of a kind; None where none does."""
+        """Return the trigger that records a kind of ledger row, if any."""
         return next((rule.trigger for rule in self.rules if rule.ledger is not None and rule.ledger == kind), None)
 
     def holds(self, state: str) -> bool:
-        """Whether an order holds its stock in a state."""
+        """Return whether an order holds its stock in a state."""
         return state in self._holding or (state not in self._known_states and self._holds(state))
 
     def counts_in(self, state: str) -> bool:
-        """Whether an order counts in totals in a state."""
+        """Return whether an order counts in totals in a state."""
         return state in self._counting or (state not in self._known_states and self._counts(state))
 
     def queues_of(self, state: str) -> list[str]:
-        """The names of the queues in which an order in this state stands, except `LEDGER_QUEUES`."""
+        """Return the queues of a state, without `LEDGER_QUEUES`."""
         return [name for name, when in self.queues.items() if when.matches(statuses_of(state))]
 
     def extend(
@@ -235,17 +246,17 @@ class Workflow:
         counts: When | None = None,
         queues: Mapping[str, When] | None = None,
     ) -> Workflow:
-        """A new workflow with a shop's own statuses and rules added to these.
+        """Return a new workflow with further statuses and rules.
 
         Args:
-            statuses: to add after the present ones.
-            rules: to add after the present ones.
-            forbids: triggers of present rules, each with the statuses that shall close it from now on.
-            holds_stock, counts: in place of the present ones, where given.
-            queues: to add, or to put in place of present ones of the same name.
+            statuses: the statuses to add after the present ones.
+            rules: the rules to add after the present ones.
+            forbids: by trigger of the present rules, the statuses that now also forbid it.
+            holds_stock, counts: the conditions that replace the present ones, if given.
+            queues: the queues to add. They replace present queues of the same name.
 
         Raises:
-            WorkflowError: the outcome is not valid; see `Workflow`.
+            WorkflowError: if the new workflow has faults. See `Workflow`.
         """
         if forbids is not None and not isinstance(forbids, Mapping):
             raise InvalidInput(f"forbids must be a dict such as {{'pay': {{'paid'}}}}, not {validation.shown(forbids)}")
@@ -253,7 +264,7 @@ class Workflow:
         unknown = closed.keys() - set(self.triggers)
         if unknown:
             raise WorkflowError(
-                f"forbids names the trigger {trigger!r}, which no rule has" for trigger in sorted(unknown)
+                f"forbids names the trigger {trigger!r}, and no rule has that trigger" for trigger in sorted(unknown)
             )
         new_statuses, new_rules = _all(Status, statuses, "statuses"), _all(Rule, rules, "rules")
         ticked = frozenset().union(*(rule.adds for rule in (*self.rules, *new_rules)))
@@ -285,11 +296,11 @@ class Workflow:
         Labels change no rule and no fingerprint, so workflows in several languages may share one store.
 
         Args:
-            labels: from the name of a status to its words, for the owner and the customer.
-            customer_labels: from the name of a status to its words for the customer, if they differ.
+            labels: by the name of a status, its label for the owner and the customer.
+            customer_labels: by the name of a status, its label for the customer, if it differs.
 
         Raises:
-            InvalidInput: if a name is not that of a status, or a label is not valid.
+            InvalidInput: if the workflow lacks a status, or a label is not valid.
         """
         both, own = _labels(labels, "labels"), _labels(customer_labels, "customer_labels")
         self.known_statuses({*both, *own})
@@ -315,7 +326,10 @@ class Workflow:
         return self.counts.matches(statuses_of(state))
 
     def _reachable(self) -> list[frozenset[str]]:
-        """The sets of statuses that the rules reach, breadth first; stops beyond the limit."""
+        """Return the sets of statuses that the rules reach, breadth first.
+
+        The search stops beyond the limit.
+        """
         found: dict[frozenset[str], None] = {frozenset(): None}
         edge_of_search = list(found)
         while edge_of_search and len(found) <= STATE_LIMIT:
@@ -343,7 +357,7 @@ def _accepted(rule: Rule) -> frozenset[str]:
 
 
 def _checks(rule: Rule) -> Mapping[str, validation.Check]:
-    """Return the checks of the facts that the engine reads."""
+    """Return the checks for the facts that the engine reads."""
     money = {} if rule.ledger is None else validation.MONEY_FACTS
     return money if rule.goods is None else {**money, **GOODS_CHECKS}
 

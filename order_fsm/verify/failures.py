@@ -24,7 +24,7 @@ class Failure:
         state: the name of the state that shows the failure. For a claim about a trigger, the state in which it fires.
         path: the triggers that lead from an unfinished order to that state, then the one that should not fire, if any.
         steps: the same, each with its row of the table, its facts, and the state after it.
-        hints: the rows to look at, and the conditions that they lack.
+        hints: the rows to check, and the conditions that they lack.
     """
 
     claim: object
@@ -34,9 +34,9 @@ class Failure:
     hints: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"not so: {self.claim}", f"  state: {self.state}"]
+        lines = [f"fails: {self.claim}", f"  state: {self.state}"]
         lines += [f"  {number}. {step}" for number, step in enumerate(self.steps, start=1)]
-        lines += [f"  look at {hint}" for hint in self.hints]
+        lines += [f"  check {hint}" for hint in self.hints]
         return "\n".join(lines)
 
 

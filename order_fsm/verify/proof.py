@@ -116,7 +116,7 @@ def assert_proof(workflow: Workflow, *claims: Claim, allow: Allow | None = None,
         The proof.
 
     Raises:
-        AssertionError: if a claim does not hold. The message shows the path and the row to look at.
+        AssertionError: if a claim does not hold. The message shows the path and the row to check.
         InvalidInput: if `prove` raises it, or no claim is given.
         UnknownTrigger: if `prove` raises it.
     """

@@ -1,4 +1,4 @@
-"""Orders in memory: for tests, and for shops that need no durability."""
+"""A store in memory, for tests and shops without need for durability."""
 
 from order_fsm_adapters.memory.store import MemoryStore
 

@@ -1,4 +1,7 @@
-"""Finding and counting orders in memory: by state and age, by customer, and by reference."""
+"""Find and count orders in memory.
+
+The index sorts by state and age, by customer, and by reference.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from order_fsm.money import ZERO, minus, plus
 from order_fsm.store import NO_MARKS, Marks, Query, Tally, marks_of
 
 _Group = tuple[str, str, Marks]
-"""A state, a currency, and the queues that the state does not tell."""
+"""A state, a currency, and the queues that do not follow from the state."""
 
 _Place = tuple[datetime, str]
 """The creation time and the id of an order."""
@@ -27,7 +30,7 @@ class OrderIndex:
         """Start empty.
 
         Args:
-            orders: the store's orders by id. An indexed order must be in it.
+            orders: the store's orders by id. It must have every indexed order.
         """
         self._orders = orders
         self._by_state: dict[str, _ByAge] = {}
@@ -36,13 +39,13 @@ class OrderIndex:
         self._marks: dict[str, Marks] = {}
         """By id, the marks of the orders in these queues."""
         self._sums: dict[_Group, tuple[int, Decimal]] = {}
-        # A customer has few orders. To keep them by state and age would take as much memory as a tenth of the orders.
+        # A customer has few orders. An index by state and age would add a tenth to the memory of the orders.
         self._customers: dict[str, list[str]] = {}
-        # Most payments belong to one order. A set of one would take as much memory as half of the order.
+        # Most payments belong to one order. A set of one id would take half the memory of the order.
         self._references: dict[str, str | set[str]] = {}
 
     def put(self, before: Order | None, order: Order) -> None:
-        """Index an order in place of its former version, if there is one."""
+        """Index an order, and replace its previous version, if any."""
         place = order.created_at, order.id
         former = self._marks.get(order.id, NO_MARKS)
         marks = former if before is not None and _same_facts(before, order) else marks_of(order)
@@ -51,7 +54,7 @@ class OrderIndex:
             if before is not None:
                 self._take_out(before, place, moved=moved)
             self._add(order, place, marks, moved=moved)
-        # No row of a ledger is ever removed.
+        # Only new rows matter, because no row of a ledger is ever removed.
         for row in order.payments[0 if before is None else len(before.payments) :]:
             if row.reference is not None:
                 known = self._references.setdefault(row.reference, order.id)
@@ -66,7 +69,7 @@ class OrderIndex:
                 self._customers.setdefault(order.customer, []).append(order.id)
 
     def remove(self, order: Order) -> None:
-        """Drop an order."""
+        """Remove an order from the index."""
         place = order.created_at, order.id
         self._take_out(order, place, moved=True)
         for reference in order.references:
@@ -109,7 +112,10 @@ class OrderIndex:
                 del self._customers[order.customer]
 
     def found(self, query: Query) -> Iterator[Order]:
-        """Yield the orders that match a query, oldest first. Its limit is not applied."""
+        """Yield the orders that match a query, oldest first.
+
+        The limit of the query is not applied.
+        """
         when, orders = query.when, self._orders
         if query.reference is not None:
             known = self._references.get(query.reference, ())
@@ -133,7 +139,7 @@ class OrderIndex:
         return filter(query.matches, (orders[order_id] for _, order_id in places[start:]))
 
     def tally(self, customer: str | None) -> list[Tally]:
-        """Answer `Store.tally`."""
+        """Return the result of `Store.tally`."""
         if customer is None:
             sums = self._sums
         else:
@@ -154,7 +160,10 @@ def _count(sums: dict[_Group, tuple[int, Decimal]], order: Order, marks: Marks) 
 
 
 def _same_facts(before: Order, order: Order) -> bool:
-    """Return whether all that the marks of an order are derived from is as before."""
+    """Return whether a change leaves the marks of an order unchanged.
+
+    It compares everything that the marks are derived from.
+    """
     return (
         before.payments is order.payments
         and before.shipments is order.shipments
@@ -167,7 +176,7 @@ def _same_facts(before: Order, order: Order) -> bool:
 class _ByAge:
     """Places of orders, oldest first.
 
-    A place that left is only marked. The marked ones are swept out when they are half of the list: removing each at
+    A removed place is only marked. When half of the list is marked, the marked places are deleted: deleting each at
     once would move the rest of a long list every time.
     """
 
@@ -197,6 +206,6 @@ class _ByAge:
     def after(self, place: _Place | None) -> Iterator[_Place]:
         places, left = self._places, self._left
         start = 0 if place is None else bisect_right(places, place)
-        # By number: `islice` would step through the places before the start.
+        # Access by index: `islice` would step through the places before the start.
         found = map(places.__getitem__, range(start, len(places)))
         return found if not left else (one for one in found if one not in left)

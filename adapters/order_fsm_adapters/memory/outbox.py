@@ -1,4 +1,6 @@
-"""The outbox in memory: messages wait in a queue per order, and only the head of a queue can be claimed.
+"""The outbox in memory.
+
+Messages wait in a queue per order, and only the head of a queue can be claimed.
 
 Messages with `remaining` recipients are in no queue.
 """
@@ -14,7 +16,7 @@ from attrs import define, evolve
 from order_fsm.model import Message
 
 _SWEPT_FROM = 1000
-"""The heap of later messages is swept when more entries than this stayed behind in it."""
+"""The number of stale entries above which the heap of later messages is cleaned."""
 
 
 @define(eq=False, weakref_slot=False)
@@ -22,7 +24,7 @@ class _Row:
     """A message in the outbox.
 
     Attributes:
-        number: higher than those of all rows before it.
+        number: a sequence number, higher than the numbers of all earlier rows.
         due: the end of its last lease, or the time to which it is postponed. None if it was never claimed.
     """
 
@@ -39,8 +41,8 @@ class Outbox:
         self._number = 0
         self._rows: dict[str, _Row] = {}
         self._queues: dict[str, list[str]] = {}
-        # Heads that were never claimed, by number; the other heads, by the time at which they are due. A head that
-        # changed since stays behind in its heap, and is skipped when it comes up.
+        # Heads that were never claimed, by number, and the other heads, by the time at which they are due. If a head
+        # changes, its old entry stays in the heap as a stale entry and is skipped later.
         self._fresh: list[tuple[int, str]] = []
         self._later: list[tuple[datetime, int, str]] = []
         self._apart: dict[str, set[str]] = {}
@@ -48,10 +50,10 @@ class Outbox:
         self._dead_of: dict[str, set[str]] = {}
 
     def add(self, message: Message, due: datetime | None = None) -> None:
-        """Append a message, behind all others.
+        """Append a message behind all others.
 
         Args:
-            message: is not in the outbox yet.
+            message: a message that is not in the outbox yet.
             due: the end of its last lease, or the time to which it is postponed.
         """
         self._number += 1
@@ -68,7 +70,7 @@ class Outbox:
             queue.append(message.id)
 
     def claimable(self, now: datetime, limit: int) -> list[Message]:
-        """Return the messages that `Store.claim` would lease now. Leases none."""
+        """Return the messages that `Store.claim` would lease now."""
         found: list[Message] = []
         passed: list[tuple[int, str]] = []
         while self._fresh and len(found) < limit:
@@ -83,7 +85,7 @@ class Outbox:
         while self._later and len(found) < limit and self._later[0][0] <= now:
             one_later = heapq.heappop(self._later)
             if waiting and waiting[-1] == one_later:
-                continue  # A message that was due at this time before has two entries in the heap.
+                continue  # A message that was due twice at the same time has two entries in the heap.
             if self._is_later(*one_later):
                 found.append(self._rows[one_later[2]].message)
                 waiting.append(one_later)
@@ -92,7 +94,7 @@ class Outbox:
         return found
 
     def is_leased(self, message: Message, until: datetime) -> bool:
-        """Return whether the lease that ends at a time is the last one of a message."""
+        """Return whether a message's last lease ends at this time."""
         row = self._rows.get(message.id)
         return row is not None and row.due == until
 
@@ -106,7 +108,10 @@ class Outbox:
         return message
 
     def narrow(self, message_id: str, remaining: tuple[str, ...]) -> None:
-        """Store the recipients still to be reached. The next message of the order becomes the head."""
+        """Store the recipients still to be reached.
+
+        The next message of the order becomes the head.
+        """
         row = self._rows[message_id]
         if not row.message.remaining and remaining:
             self._leave(row.message)
@@ -135,7 +140,7 @@ class Outbox:
         return self._rows[message_id].message.attempts
 
     def requeue(self, message_id: str) -> None:
-        """Return a dead letter to the outbox, behind all others, with no attempts."""
+        """Return a dead letter to the end of the outbox, without attempts."""
         message = self._dead.pop(message_id)
         _discard(self._dead_of, message)
         self.add(evolve(message, attempts=0))
@@ -153,7 +158,7 @@ class Outbox:
         return heapq.nsmallest(limit, self._dead.values(), key=lambda message: (message.created_at, message.id))
 
     def edit(self, order_id: str, edited: Callable[[Message], Message]) -> None:
-        """Replace the messages and dead letters of an order by edited ones, each in its place."""
+        """Edit the messages and dead letters of an order in place."""
         for message_id in (*self._queues.get(order_id, ()), *self._apart.get(order_id, ())):
             row = self._rows[message_id]
             row.message = edited(row.message)
@@ -161,7 +166,7 @@ class Outbox:
             self._dead[message_id] = edited(self._dead[message_id])
 
     def forget(self, order_id: str) -> None:
-        """Drop all messages and dead letters of an order."""
+        """Delete all messages and dead letters of an order."""
         for message_id in self._queues.pop(order_id, ()):
             del self._rows[message_id]
         for message_id in self._apart.pop(order_id, ()):
@@ -173,12 +178,15 @@ class Outbox:
         return iter([row.message for row in self._rows.values()])
 
     def rows(self) -> Iterator[tuple[Message, datetime | None]]:
-        """Yield the undelivered messages and their `due`, in the sequence in which they were added."""
+        """Yield the undelivered messages and their `due`, oldest first.
+
+        They come in the sequence in which they were added.
+        """
         return ((row.message, row.due) for row in self._rows.values())
 
     def _leave(self, message: Message) -> None:
         queue = self._queues[message.order_id]
-        queue.remove(message.id)  # It is the head.
+        queue.remove(message.id)
         if not queue:
             del self._queues[message.order_id]
         else:
@@ -194,13 +202,16 @@ class Outbox:
             heapq.heapify(self._later)
 
     def _is_later(self, due: datetime, number: int, message_id: str) -> bool:
-        """Return whether an entry of the heap still tells when its message is due."""
+        """Return whether an entry of the heap is not stale."""
         row = self._rows.get(message_id)
         return row is not None and (row.due, row.number) == (due, number)
 
 
 def _discard(ids: dict[str, set[str]], message: Message) -> None:
-    """Remove the id of a message from a set per order, and an empty set with it."""
+    """Remove a message's id from the set of its order.
+
+    Also remove the set if it is then empty.
+    """
     of_order = ids[message.order_id]
     of_order.discard(message.id)
     if not of_order:

@@ -1,4 +1,7 @@
-"""The content of a store in memory, without locks: checks a change, and applies the results of commits."""
+"""The content of a store in memory, without locks.
+
+It checks changes and applies commits.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,15 @@ E = TypeVar("E")
 
 
 class Projection(Generic[E]):
-    """Orders, histories, keys, stock and outbox. The values are frozen, so they are handed out as they are."""
+    """Orders, histories, keys, stock and outbox.
+
+    The values are frozen, so reads return them without a copy.
+    """
 
     def __init__(self) -> None:
         """Start empty."""
         self.orders: dict[str, Order] = {}
-        # A tuple takes less memory than a list with its spare room.
+        # A tuple takes less memory than a list, which has spare capacity.
         self.histories: dict[str, tuple[E, ...]] = {}
         self.records: dict[str, IdempotencyRecord] = {}
         self.levels: dict[str, StockLevel] = {}
@@ -48,7 +54,7 @@ class Projection(Generic[E]):
         self._keys: dict[str, list[str]] = {}
 
     def keys_of(self, order_id: str) -> list[str]:
-        """Return the keys under which an order was changed."""
+        """Return the idempotency keys of an order's changes."""
         return self._keys.get(order_id, [])
 
     def order(self, order_id: str) -> Order:
@@ -72,7 +78,7 @@ class Projection(Generic[E]):
         return self.histories[order_id]
 
     def snapshot(self, need: Need) -> Snapshot:
-        """Answer one need of `Store.prepare_many`."""
+        """Return the snapshot for one need of `Store.prepare_many`."""
         order_id, key, skus = need
         order = None if order_id is None else self.orders.get(order_id)
         record = None if key is None else self.records.get(key)
@@ -93,43 +99,43 @@ class Projection(Generic[E]):
         return Snapshot(order, record, stock, None, backorder)
 
     def available(self, skus: Iterable[str]) -> dict[str, int]:
-        """Return the available pieces of the tracked items among these."""
+        """Return the available pieces of these items, if they are tracked."""
         return available_of(self.stock_levels(skus))
 
     def stock_levels(self, skus: Iterable[str]) -> dict[str, StockLevel]:
-        """Return the levels of the known items among these."""
+        """Return the levels of these items, if they are known."""
         levels = self.levels
         return {sku: levels[sku] for sku in skus if sku in levels}
 
     def level_set(self, sku: str, available: int | None, expected: int | None, backorder: bool | None) -> StockLevel:
-        """Return the level that `Store.set_stock` leaves, or raise as it does."""
+        """Return the level after `Store.set_stock`, or raise its error."""
         return level_set(sku, self.levels.get(sku), available, expected, backorder)
 
     def find(self, query: Query) -> list[Order]:
-        """Answer `Store.find`."""
+        """Return the result of `Store.find`."""
         found = reports.found(self.orders.values(), query) if query.is_dated else self._index.found(query)
         return list(islice(found, query.limit))
 
     def tally(self, customer: str | None) -> list[Tally]:
-        """Answer `Store.tally`."""
+        """Return the result of `Store.tally`."""
         return self._index.tally(customer)
 
     def totals(self, since: datetime | None, until: datetime | None, customer: str | None) -> dict[str, Decimal]:
-        """Answer `Store.totals`."""
+        """Return the result of `Store.totals`."""
         placed = reports.placed(self.orders.values(), since, until, customer)
         return {currency: total for currency, (_, total) in placed.items()}
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-        """Answer `Store.report`."""
+        """Return the result of `Store.report`."""
         return reports.report(self.orders.values(), since, until)
 
     def put(self, order: Order, entries: Iterable[E], messages: Iterable[Message]) -> None:
         """Apply a committed change of an order.
 
         Args:
-            order: after the change.
-            entries: to append to its history.
-            messages: to append to the outbox.
+            order: the order after the change.
+            entries: the entries to append to its history.
+            messages: the messages to append to the outbox.
         """
         before = self.orders.get(order.id)
         self.orders[order.id] = order
@@ -145,12 +151,14 @@ class Projection(Generic[E]):
             self._keys.setdefault(record.order_id, []).append(key)
 
     def erase(self, order_id: str, entries: Sequence[Entry], erased: Iterable[E]) -> None:
-        """Blank the personal values of an order's history, keys, messages and dead letters.
+        """Blank the personal values of an order.
+
+        They are in its history, keys, messages and dead letters.
 
         Args:
             order_id: the order.
-            entries: its history before that.
-            erased: its history after that.
+            entries: its history before the erasure.
+            erased: its history after the erasure.
         """
         self.histories[order_id] = tuple(erased)
         for key in self.keys_of(order_id):
@@ -160,17 +168,17 @@ class Projection(Generic[E]):
         self.outbox.edit(order_id, erased_message)
 
     def check_removal(self, order: Order) -> None:
-        """Raise unless an order can be removed.
+        """Check that an order can be removed.
 
         Raises:
-            OrderNotFound, VersionConflict: as `Store.remove` does.
+            OrderNotFound, VersionConflict: as in `Store.remove`.
         """
         present = self.order(order.id)
         if present.version != order.version:
             raise mismatch(order.id, present.version, order.version)
 
     def remove(self, order_id: str) -> None:
-        """Remove an order with all that belongs to it."""
+        """Remove an order and everything that belongs to it."""
         self._index.remove(self.orders[order_id])
         del self.orders[order_id], self.histories[order_id]
         for key in self._keys.pop(order_id, ()):
@@ -179,13 +187,16 @@ class Projection(Generic[E]):
 
 
 class CommitCheck(Generic[E]):
-    """Checks changes one after the other, each on the outcome of those noted before it. Applies none."""
+    """Checks changes in sequence, without applying them.
+
+    Each is checked on the result of the accepted changes before it.
+    """
 
     def __init__(self, projection: Projection[E]) -> None:
-        """Start with no changes.
+        """Start without changes.
 
         Args:
-            projection: the content before them.
+            projection: the content before the changes.
         """
         self._projection = projection
         self._versions: dict[str, int] = {}
@@ -193,10 +204,10 @@ class CommitCheck(Generic[E]):
         self._levels: dict[str, StockLevel] = {}
 
     def check(self, change: Change) -> dict[str, StockLevel]:
-        """Return the levels after a change, of the items that it moves.
+        """Return the levels of the moved items after a change.
 
         Raises:
-            KeyReused, OrderExists, OrderNotFound, VersionConflict: as `Store.commit` does.
+            KeyReused, OrderExists, OrderNotFound, VersionConflict: as in `Store.commit`.
         """
         key, order = change.key, change.order
         if key is not None and (key in self._projection.records or key in self._keys):
@@ -213,14 +224,14 @@ class CommitCheck(Generic[E]):
     def accepted(
         self, changes: Sequence[Change], result: Callable[[Change, dict[str, StockLevel]], T]
     ) -> tuple[list[T], list[OrderFsmError | None]]:
-        """Check changes, and take those that are allowed into account.
+        """Check changes in sequence, and accept the allowed ones.
 
         Args:
-            changes: one after the other.
-            result: takes an allowed change and the answer of `check`. It may refuse the change, too.
+            changes: the changes, in sequence.
+            result: a function of an allowed change and the result of `check`. It may also refuse the change.
 
         Returns:
-            The results of the allowed changes, and the answer of `Store.commit_all`.
+            The results of the allowed changes, and the result of `Store.commit_all`.
         """
         results: list[T] = []
 
@@ -247,7 +258,10 @@ class CommitCheck(Generic[E]):
 
 
 def mismatch(order_id: str, version: int, expected_version: int) -> OrderFsmError:
-    """Return the error for an order that is not at the expected version. 0 stands for no order."""
+    """Return the error for an order without the expected version.
+
+    Version 0 means that there is no order.
+    """
     if not version:
         return OrderNotFound(f"there is no order {order_id!r}")
     if not expected_version:

@@ -1,4 +1,7 @@
-"""The calls that only read, answered from a projection: the same for all stores that keep their content in memory."""
+"""The read calls of stores that keep their content in memory.
+
+They read from a projection.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ from order_fsm_adapters.memory.projection import E, Projection, T
 
 
 class ProjectionReader(ABC, Generic[E]):
-    """Answers from a projection. A store adds the calls that change it."""
+    """Reads from a projection. A store adds the calls that write."""
 
     joined = False
     _closed = False
 
     @abstractmethod
     def _read(self, ask: Callable[[Projection[E]], T]) -> T:
-        """Ask the content while nothing changes it.
+        """Read the content while no other thread changes it.
 
         Raises:
             StoreUnavailable: if the store is closed.

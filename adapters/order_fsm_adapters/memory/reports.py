@@ -1,4 +1,7 @@
-"""Answers about an interval, by a look at every order: an index by the time of placing would take memory for each."""
+"""Search and sum orders of an interval by scanning all orders.
+
+An index by the time of placing would take memory for each order.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,10 @@ from order_fsm.store import Query, is_within, sales_of
 
 
 def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
-    """Yield the orders that match a query with an interval, the oldest placing first. Its limit is not applied."""
+    """Yield the orders that match a dated query, oldest placing first.
+
+    The limit of the query is not applied.
+    """
     matching = [
         ((order.placed_at, order.id), order) for order in orders if order.placed_at is not None and query.matches(order)
     ]
@@ -23,7 +29,10 @@ def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
 def placed(
     orders: Iterable[Order], since: datetime | None, until: datetime | None, customer: str | None = None
 ) -> dict[str, tuple[int, Decimal]]:
-    """Return the number and the sum of the counted orders that were placed in an interval, by currency."""
+    """Return the number and the sum of orders placed in an interval.
+
+    Only counted orders are included. The result is by currency.
+    """
     sums: dict[str, tuple[int, Decimal]] = {}
     for order in orders:
         if order.counted and customer in (None, order.customer) and is_within(order.placed_at, since, until):
@@ -33,7 +42,7 @@ def placed(
 
 
 def report(orders: Iterable[Order], since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-    """Answer `Store.report`."""
+    """Return the result of `Store.report`."""
     orders = list(orders)
     recorded: dict[tuple[str, str], Decimal] = {}
     for order in orders:

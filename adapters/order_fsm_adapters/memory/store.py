@@ -1,4 +1,7 @@
-"""Orders in memory: all guarantees except S3. The content ends with the process."""
+"""A store in memory, with all guarantees except S3.
+
+The content ends with the process.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from order_fsm_adapters.memory.reading import ProjectionReader
 
 
 class MemoryStore(ProjectionReader[Entry]):
-    """A store in memory, for several threads.
+    """A store in memory, safe for several threads.
 
     A commit is not undone if a signal handler raises in the middle of it. Workers with time limits need a store on
     disk.
