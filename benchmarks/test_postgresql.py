@@ -18,7 +18,7 @@ psycopg = pytest.importorskip("psycopg")
 import servers_by_hand as by_hand  # noqa: E402
 from order_fsm_adapters.postgresql import PostgresStore  # noqa: E402
 
-CHANGES = 200
+CHANGES = 100
 WORKERS = 8
 
 
