@@ -219,17 +219,22 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[STRESS] = "1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the contract that coverage must not trace, because the contract cannot mark them itself.
+PROOFS = ("keeps_all_its_claims", "claims_of_another_policy", "claims_of_steps")
+"""Parts of the names of tests that prove every claim of the shop, which takes long."""
 
-    Coverage takes a lock at each call of a traced function. If a child is forked while a thread holds it, the next call
-    in the child waits for ever. All rounds of kills run the same lines, so coverage measures a few rounds on another
-    store.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Exclude some tests from coverage. The contract cannot mark them, because its users may not have pytest-cov.
+
+    Coverage takes a lock at each call of a traced function: in a child that is forked while a thread holds it, the next
+    such call waits for ever. All rounds of kills are alike, and so are the proofs of mutants: other tests measure the
+    same lines in less time.
     """
     for item in items:
         forks = "before_a_fork" in item.name or "takes_nothing_along" in item.name
-        kills = item.path.name == "test_contract_on_disk.py" and "killed" in item.name
-        if forks or kills:
+        kills = item.path.name.startswith("test_contract_on_") and "killed" in item.name
+        proofs = item.path.name == "test_mutants.py" or any(part in item.name for part in PROOFS)
+        if forks or kills or proofs:
             item.add_marker("no_cover")
 
 

@@ -819,3 +819,17 @@ def test_messages_of_a_shops_own_shipments_hold_no_parcel_number(any_shop: Shop)
     orders.fire("1001", "dispatch", items={"TEAPOT": 1}, parcel="AB123")
     (message,) = any_shop.messages("goods.left")
     assert message.payload == {"items": [{"sku": "TEAPOT", "quantity": 1}], "state": "sent+invoiced+paid"}
+
+
+def test_undispatch_of_an_order_without_lines_records_no_goods_that_came_back_before(any_shop: Shop) -> None:
+    """Its goods went out and came back, then it was amended to have no lines, and the box was ticked directly."""
+    any_shop.create()
+    orders = any_shop.orders
+    orders.fire("1001", "place")
+    orders.fire("1001", "dispatch", comment="a reason", override=True)
+    orders.fire("1001", "undispatch", comment="a reason")
+    orders.amend("1001", version=4, lines=(), comment="a voucher instead")
+    orders.fire("1001", "dispatch", comment="a reason", override=True)
+    order = orders.fire("1001", "undispatch", comment="a reason").order
+    assert [row.kind for row in order.shipments] == ["shipped", "recalled"]
+    assert orders.audit().ok

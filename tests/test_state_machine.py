@@ -132,7 +132,7 @@ def found(machine: type[RuleBasedStateMachine]) -> str:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=500,
+                max_examples=3000,  # Most faults are found within a few dozen.
                 stateful_step_count=30,
                 deadline=None,
                 database=None,

@@ -78,7 +78,7 @@ def goods_facts(order: Order, kind: Any, given: Mapping[str, Any], at: Any) -> d
         "pieces": sum(pieces.values()),
         "beyond": [sku for sku, number in pieces.items() if number > bound.get(sku, 0)],
         "goods_left": any(number > 0 for number in left.values()),
-        "rows": [row] if pieces or (kind == "recalled" and order.shipments) else [],
+        "rows": [row] if pieces or (kind == "recalled" and goods.shipped) else [],
     }
 
 
