@@ -62,6 +62,12 @@ def test_url_that_is_not_one_is_refused(wrong: Any) -> None:
         PostgresStore(wrong)
 
 
+def test_url_that_is_not_one_is_refused_without_its_password() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        PostgresStore("mysql://user:secret@host/shop")
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("wrong", [0, -1, True, "3", 1.5])
 def test_size_that_is_not_a_number_of_connections_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidInput, match="size must be a whole number of 1 or more"):

@@ -91,8 +91,9 @@ def _conninfo(url: object) -> str:
         raise InvalidInput(f"url must be a string such as 'postgresql://user@host/shop', not {type(url).__name__}")
     try:
         conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise InvalidInput(f"url is not a connection string of PostgreSQL: {str(error).strip()}") from None
+    except psycopg.ProgrammingError:
+        # Its text would repeat the password.
+        raise InvalidInput("url must be like 'postgresql://user@host/shop', or another string of libpq") from None
     return url
 
 
