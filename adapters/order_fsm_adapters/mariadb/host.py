@@ -54,7 +54,7 @@ class _JoinedSession(Session):
             raise
 
     def remember(self) -> None:
-        """Remember that the transaction is lost: what came before is undone, and what follows would be committed."""
+        """Remember that the transaction is lost. Its changes are undone, and later changes would be committed."""
         with suppress(pymysql.Error):  # The connection may be lost too.
             _lost[self._connection] = self._link.rows(_ENDS, (), "`")
 

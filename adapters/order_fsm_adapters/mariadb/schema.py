@@ -51,7 +51,7 @@ def check_server(version: str) -> None:
 
 
 def version(transaction: Transaction) -> int:
-    """Return the version of the tables, 0 if there are none.
+    """Return the version of the tables. 0 without tables.
 
     Raises:
         StoreUnavailable: if the server is not a MariaDB that is new enough, or a newer version of order_fsm made them.
@@ -77,7 +77,7 @@ def check(transaction: Transaction) -> None:
     """Check that the tables are those of this version.
 
     Raises:
-        StoreUnavailable: if there are none, or of another version, or the server is not supported.
+        StoreUnavailable: if there are no tables, or tables of another version, or the server is not supported.
     """
     present = version(transaction)
     if not present:

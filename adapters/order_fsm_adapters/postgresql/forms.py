@@ -1,4 +1,4 @@
-"""A change as the JSON that the functions of the database take, and what they answer."""
+"""Changes as JSON for the functions in the database, and the answers of these."""
 
 from __future__ import annotations
 
@@ -62,29 +62,29 @@ def change_forms(changes: Sequence[Change]) -> str:
 
 
 def refusal_of(change: Change, answer: Sequence[str]) -> OrderFsmError | None:
-    """Return the error that an answer of `order_fsm_commit_1` stands for, None if the change is written."""
-    what, about = answer[0], unescaped(answer[-1])
-    if what == "done":
+    """Return the error in an answer of `order_fsm_commit_1`. None if the change is written."""
+    code, about = answer[0], unescaped(answer[-1])
+    if code == "done":
         return None
-    if what == "key":
+    if code == "key":
         return KeyReused(f"the key {change.key!r} was committed before")
-    if what == "damaged":
+    if code == "damaged":
         return StoreCorrupt(f"the stock of {about!r} is damaged or was edited: restore it from a backup")
-    if what == "limit":
+    if code == "limit":
         return InvalidInput(f"the stock of {about!r} must be below 2**63")
     order_id = None if change.order is None else change.order.id
-    if what == "stock":
+    if code == "stock":
         of_order = "" if order_id is None else f"order {order_id!r}: "
         return VersionConflict(f"{of_order}the stock of {about!r} has changed: load it again")
     if order_id is None:
-        raise StoreCorrupt(f"the function order_fsm_commit_1 answered {what!r}: install the functions again")
-    if what == "exists":
+        raise StoreCorrupt(f"the function order_fsm_commit_1 answered {code!r}: install the functions again")
+    if code == "exists":
         return OrderExists(f"there is already an order {order_id!r}")
-    if what == "missing":
+    if code == "missing":
         return orders.not_found(order_id)
-    if what == "gone":
+    if code == "gone":
         return orders.gone(order_id)
-    if what == "after":
+    if code == "after":
         return VersionConflict(f"order {order_id!r}: the change before this one was refused")
     return VersionConflict(f"order {order_id!r} is at version {about}, not {change.expected_version}: load it again")
 
@@ -95,7 +95,7 @@ def need_forms(needs: Sequence[Need]) -> str:
 
 
 def snapshot_of(need: Need, answer: tuple[Any, ...]) -> Snapshot:
-    """Return the snapshot that an answer of `order_fsm_prepare_1` stands for."""
+    """Return the snapshot in an answer of `order_fsm_prepare_1`."""
     order, record, stock, is_gone = answer
     try:
         if is_gone and need.order_id is not None:

@@ -17,12 +17,12 @@ FUNCTIONS = _FOLDER.joinpath("functions.sql").read_text(encoding="utf-8")
 
 _HAS_TABLES = "SELECT 1 WHERE to_regclass('order_fsm_schema') IS NOT NULL"
 _VERSION = "SELECT version FROM order_fsm_schema"
-# Any number will do, if all who install take the same.
+# The number is arbitrary. All installations must take the same one.
 _ALONE = "SELECT pg_advisory_xact_lock(7203482610957)"
 
 
 def version(transaction: Transaction) -> int:
-    """Return the version of the tables, 0 if there are none.
+    """Return the version of the tables. 0 without tables.
 
     Raises:
         StoreUnavailable: if a newer version of order_fsm made them.
@@ -46,7 +46,7 @@ def check(transaction: Transaction) -> None:
     """Check that the tables are those of this version.
 
     Raises:
-        StoreUnavailable: if there are none, or of another version.
+        StoreUnavailable: if there are no tables, or tables of another version.
     """
     present = version(transaction)
     if not present:

@@ -1,4 +1,4 @@
-"""What an audit asks: ids and messages, a page at a time, and the faults that no order shows."""
+"""Answers to an audit: ids and messages by page, and the faults that no order shows."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Pool(Protocol):
         """Lend a connection for a block. If the block raises, the connection is given up unless it is idle.
 
         Raises:
-            StoreUnavailable: if there is none.
+            StoreUnavailable: if the pool has no connection.
         """
         ...
 

@@ -55,7 +55,7 @@ class Changes(Protocol):
 
 
 class Dialect:
-    """What the SQL store does in the way of one database.
+    """The differences between one database and another.
 
     Attributes:
         name: of the database, for messages.
@@ -98,7 +98,7 @@ class Dialect:
         """Check that the database has the tables of this version.
 
         Raises:
-            StoreUnavailable: if it has none, or those of another version.
+            StoreUnavailable: if the database has no tables, or tables of another version.
         """
         raise NotImplementedError
 

@@ -65,7 +65,7 @@ MakeKeeper = Callable[[Any], StockKeeper]
 
 
 def shop_moves(moves: Iterable[StockMove]) -> Iterator[ShopMove]:
-    """Yield what the moves of a commit mean for the shop's stock."""
+    """Yield the moves of the shop's stock for those of a commit."""
     for sku, available, strict, _, out, lost in moves:
         back = max(-out, 0)
         if out > 0:

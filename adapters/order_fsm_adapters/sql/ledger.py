@@ -49,7 +49,7 @@ def add(transaction: Transaction, order: Order, expected_version: int) -> None:
 
 
 def rows_of(order_id: str, payments: tuple[Payment, ...], expected_version: int) -> Iterator[Row]:
-    """Yield the rows of the payments after a version. Amounts of 0 have none."""
+    """Yield the rows of the payments after a version. Amounts of 0 have no rows."""
     for number, payment in enumerate(payments):
         if payment.version > expected_version:
             for kind, amount in ((payment.kind, payment.amount), (CREDITED, payment.credit)):

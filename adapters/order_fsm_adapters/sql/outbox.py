@@ -60,7 +60,7 @@ def add(transaction: Transaction, message: Message, lock: str) -> None:
     Args:
         transaction: has locked the order.
         message: of the order.
-        lock: ends the statement that reads the messages before it. A new order has none.
+        lock: ends the statement that reads the messages before it. A new order has no messages.
     """
     _append(transaction, (*message_row(message), message.attempts), lock)
 

@@ -33,7 +33,7 @@ class Link(Protocol):
 
     @property
     def begins_itself(self) -> bool:
-        """Whether the driver begins a transaction with the next statement if none is open."""
+        """Whether the driver begins a transaction with the next statement, unless one is open."""
         ...
 
     def rows(self, statement: str, values: Row, quote: str) -> list[Row]:

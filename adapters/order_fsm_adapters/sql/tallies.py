@@ -1,7 +1,8 @@
 """The tallies of orders by state, of all and by customer, on servers.
 
-A counter row would make all commits of the shop wait for each other. So a commit adds rows that say which groups an
-order left and entered, and `fold` adds them to the counters later. Readers sum up both: see the views in the schemas.
+A counter row would make all commits of the shop wait for each other. So a commit adds a row, a step, for each group
+that an order leaves or enters. Relays fold the steps into the counters later. Readers add up both: see the views in the
+schemas.
 """
 
 from __future__ import annotations

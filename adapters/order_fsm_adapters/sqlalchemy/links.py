@@ -21,7 +21,7 @@ _STYLES: dict[str, Style] = {
     "numeric_dollar": "numeric_dollar",
 }
 _WITHOUT_VALUES = {"no_parameters": True}
-"""Without it, drivers would look for marks in a statement that has none."""
+"""Without it, drivers would look for marks in a statement without values."""
 
 
 class SqlAlchemyLink:

@@ -13,7 +13,8 @@ from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.session import Session
 
 _locks: WeakValueDictionary[int, RLock] = WeakValueDictionary()
-"""What the stores on one connection hold during a call, by the id of the connection. It lives as long as they do."""
+"""The locks that stores on one connection hold during a call, by the id of the connection. A lock lives as long as
+they do."""
 
 _registering = RLock()
 

@@ -12,7 +12,7 @@ _OLDEST_SQLITE = (3, 37, 0)
 """The first with STRICT tables."""
 
 Step = tuple[str | Callable[[Transaction], None], ...]
-"""Statements, and functions for what statements cannot do."""
+"""Statements, and functions for steps that statements cannot take."""
 
 _ORDERS = """
     CREATE TABLE order_fsm_order (
@@ -266,7 +266,7 @@ def check(transaction: Transaction) -> None:
     """Check that the tables are those of this version.
 
     Raises:
-        StoreUnavailable: if there are none, or of another version.
+        StoreUnavailable: if there are no tables, or tables of another version.
         StoreCorrupt: if they have no valid version.
     """
     if not is_current(transaction):
