@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,8 +70,11 @@ class PostgresServer:
         """Return the same URL, of a schema that is created without tables if there is none."""
         schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
         if name not in self._installed:
-            with psycopg.Connection.connect(self.url, autocommit=True) as connection:
-                connection.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema)))
+            create = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
+            # Another process of the test may create it at the same moment.
+            with suppress(psycopg.errors.UniqueViolation):
+                with psycopg.Connection.connect(self.url, autocommit=True) as connection:
+                    connection.execute(create)
         options = "".join(f" -c{setting}={value}" for setting, value in {"search_path": schema, **settings}.items())
         return f"{self.url}?options={quote(options.strip())}"
 
