@@ -72,9 +72,11 @@ class PostgresServer:
         if name not in self._installed:
             create = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
             # Another process of the test may create it at the same moment.
-            with suppress(psycopg.errors.UniqueViolation):
-                with psycopg.Connection.connect(self.url, autocommit=True) as connection:
-                    connection.execute(create)
+            with (
+                suppress(psycopg.errors.UniqueViolation),
+                psycopg.Connection.connect(self.url, autocommit=True) as connection,
+            ):
+                connection.execute(create)
         options = "".join(f" -c{setting}={value}" for setting, value in {"search_path": schema, **settings}.items())
         return f"{self.url}?options={quote(options.strip())}"
 
