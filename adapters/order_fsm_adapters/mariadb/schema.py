@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-from order_fsm.errors import StoreCorrupt, StoreUnavailable
+from order_fsm.errors import StoreUnavailable
+from order_fsm_adapters.sql import versions
 from order_fsm_adapters.sql.database import Transaction
+from order_fsm_adapters.sql.versions import SET_VERSION, version_of
 
 OLDEST = (10, 6)
 """The first version with SKIP LOCKED and JSON_TABLE."""
@@ -24,8 +26,6 @@ _SERVER = "SELECT VERSION()"
 _HAS_TABLES = """
     SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'order_fsm_schema'
 """
-_VERSION = "SELECT version FROM order_fsm_schema"
-_SET_VERSION = "UPDATE order_fsm_schema SET version = ?"
 # An installation lasts a few seconds at most.
 _LOCK = "SELECT GET_LOCK(CONCAT('order_fsm ', DATABASE()), 60)"
 _UNLOCK = "SELECT RELEASE_LOCK(CONCAT('order_fsm ', DATABASE()))"
@@ -61,16 +61,7 @@ def version(transaction: Transaction) -> int:
     check_server(server)
     if not transaction.rows(_HAS_TABLES):
         return 0
-    found = transaction.rows(_VERSION)
-    if len(found) != 1 or found[0][0] < 1:
-        raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
-    present: int = found[0][0]
-    if present > len(STEPS):
-        raise StoreUnavailable(
-            f"a newer version of order_fsm made the tables: schema {present}, this one knows {len(STEPS)}: update"
-            " order_fsm"
-        )
-    return present
+    return version_of(transaction, len(STEPS))
 
 
 def check(transaction: Transaction) -> None:
@@ -79,13 +70,7 @@ def check(transaction: Transaction) -> None:
     Raises:
         StoreUnavailable: if there are no tables, or tables of another version, or the server is not supported.
     """
-    present = version(transaction)
-    if not present:
-        raise StoreUnavailable("the database has no tables of order_fsm: call install() once, with the right to CREATE")
-    if present < len(STEPS):
-        raise StoreUnavailable(
-            f"the tables have schema {present}, this version of order_fsm needs {len(STEPS)}: call install()"
-        )
+    versions.check(version(transaction), len(STEPS))
 
 
 def install(transaction: Transaction) -> None:
@@ -104,6 +89,6 @@ def install(transaction: Transaction) -> None:
         for number, step in enumerate(STEPS[present:], present + 1):
             for statement in step:
                 transaction.run(statement, ())
-            transaction.run(_SET_VERSION, (number,))
+            transaction.run(SET_VERSION, (number,))
     finally:
         transaction.rows(_UNLOCK)

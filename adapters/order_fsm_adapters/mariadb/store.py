@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm.model import Entry
 from order_fsm_adapters.sql import SqlStore
-from order_fsm_adapters.sql.databases import OwnDatabase
+from order_fsm_adapters.sql.databases import OwnDatabase, pool_size
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
@@ -72,7 +72,7 @@ class MariaDbStore(SqlStore):
         dialect = MariaDbDialect()
         self._database: OwnDatabase | MariaDbHost
         if url is not None:
-            self._database = OwnDatabase(PyMySqlPool(_servers(url), _size(size)), dialect)
+            self._database = OwnDatabase(PyMySqlPool(_servers(url), pool_size(size)), dialect)
         else:
             self._database = MariaDbHost(_link(connection), dialect, _HOST)
         super().__init__(self._database, dialect, stock_keeper)
@@ -128,12 +128,6 @@ def _servers(url: object) -> list[dict[str, Any]]:
         "client_flag": MULTI_STATEMENTS,
     }
     return [{"host": host, "port": port, **options} for host, port in addresses]
-
-
-def _size(size: object) -> int:
-    if type(size) is not int or size < 1:
-        raise InvalidInput(f"size must be a whole number of 1 or more, not {size!r:.80}")
-    return size
 
 
 def _link(connection: object) -> PyMySqlLink:

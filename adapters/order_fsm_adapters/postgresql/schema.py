@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from order_fsm.errors import StoreCorrupt, StoreUnavailable
+from order_fsm_adapters.sql import versions
 from order_fsm_adapters.sql.database import Transaction
+from order_fsm_adapters.sql.versions import SET_VERSION, version_of
 
 _FOLDER = files("order_fsm_adapters.postgresql")
 
@@ -16,7 +17,6 @@ FUNCTIONS = _FOLDER.joinpath("functions.sql").read_text(encoding="utf-8")
 """The functions. They may be installed again at any time."""
 
 _HAS_TABLES = "SELECT 1 WHERE to_regclass('order_fsm_schema') IS NOT NULL"
-_VERSION = "SELECT version FROM order_fsm_schema"
 # The number is arbitrary. All installations must take the same one.
 _ALONE = "SELECT pg_advisory_xact_lock(7203482610957)"
 
@@ -30,16 +30,7 @@ def version(transaction: Transaction) -> int:
     """
     if not transaction.rows(_HAS_TABLES):
         return 0
-    found = transaction.rows(_VERSION)
-    if len(found) != 1 or found[0][0] < 1:
-        raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
-    present: int = found[0][0]
-    if present > len(STEPS):
-        raise StoreUnavailable(
-            f"a newer version of order_fsm made the tables: schema {present}, this one knows {len(STEPS)}: update"
-            " order_fsm"
-        )
-    return present
+    return version_of(transaction, len(STEPS))
 
 
 def check(transaction: Transaction) -> None:
@@ -48,13 +39,7 @@ def check(transaction: Transaction) -> None:
     Raises:
         StoreUnavailable: if there are no tables, or tables of another version.
     """
-    present = version(transaction)
-    if not present:
-        raise StoreUnavailable("the database has no tables of order_fsm: call install() once, with the right to CREATE")
-    if present < len(STEPS):
-        raise StoreUnavailable(
-            f"the tables have schema {present}, this version of order_fsm needs {len(STEPS)}: call install()"
-        )
+    versions.check(version(transaction), len(STEPS))
 
 
 def install(transaction: Transaction) -> None:
@@ -70,5 +55,5 @@ def install(transaction: Transaction) -> None:
         transaction.run("LOCK TABLE order_fsm_order IN ACCESS EXCLUSIVE MODE", ())
     for number, step in enumerate(STEPS[present:], present + 1):
         transaction.run(step, ())
-        transaction.run("UPDATE order_fsm_schema SET version = ?", (number,))
+        transaction.run(SET_VERSION, (number,))
     transaction.run(FUNCTIONS, ())

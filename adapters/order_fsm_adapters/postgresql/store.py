@@ -8,7 +8,7 @@ from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm_adapters.postgresql import schema
 from order_fsm_adapters.postgresql.dialect import PostgresDialect
 from order_fsm_adapters.sql import SqlStore
-from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase
+from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase, pool_size
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
@@ -62,7 +62,7 @@ class PostgresStore(SqlStore):
         dialect = PostgresDialect()
         self._database: OwnDatabase | HostDatabase
         if url is not None:
-            self._database = OwnDatabase(PsycopgPool(_conninfo(url), _size(size)), dialect)
+            self._database = OwnDatabase(PsycopgPool(_conninfo(url), pool_size(size)), dialect)
         else:
             self._database = HostDatabase(_link(connection), dialect, "the shop's database")
         super().__init__(self._database, dialect, stock_keeper)
@@ -95,12 +95,6 @@ def _conninfo(url: object) -> str:
         # Its text would repeat the password.
         raise InvalidInput("url must be like 'postgresql://user@host/shop', or another string of libpq") from None
     return url
-
-
-def _size(size: object) -> int:
-    if type(size) is not int or size < 1:
-        raise InvalidInput(f"size must be a whole number of 1 or more, not {size!r:.80}")
-    return size
 
 
 def _link(connection: object) -> PsycopgLink:

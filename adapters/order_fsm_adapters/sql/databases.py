@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from typing import Protocol
 
-from order_fsm.errors import StoreError, StoreUnavailable
+from order_fsm.errors import InvalidInput, StoreError, StoreUnavailable
 from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect, NotBegun, Repeatable
 from order_fsm_adapters.sql.sessions import Link, Session
@@ -38,6 +38,17 @@ class Pool(Protocol):
     def close(self) -> None:
         """Close all connections."""
         ...
+
+
+def pool_size(size: object) -> int:
+    """Check the largest number of connections of a pool.
+
+    Raises:
+        InvalidInput: if it is not a whole number of 1 or more.
+    """
+    if type(size) is not int or size < 1:
+        raise InvalidInput(f"size must be a whole number of 1 or more, not {size!r:.80}")
+    return size
 
 
 class OwnDatabase:

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from order_fsm.errors import OrderFsmError, StoreError, StoreUnavailable
@@ -52,6 +51,23 @@ class Changes(Protocol):
     def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
         """Answer `Store.stock_levels`."""
         ...
+
+
+def commit_each(
+    database: Database, changes: Sequence[Change], write: Callable[[Transaction, Change], None]
+) -> list[OrderFsmError | None]:
+    """Answer `Store.commit_all` in one transaction, with a savepoint around each change.
+
+    Args:
+        database: the access to it.
+        changes: to write in sequence.
+        write: writes one change.
+    """
+
+    def write_all(transaction: Transaction) -> list[OrderFsmError | None]:
+        return one_by_one(lambda change: transaction.part(lambda part: write(part, change)), changes)
+
+    return database.write(write_all)
 
 
 class Dialect:
@@ -113,11 +129,7 @@ class Dialect:
 
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         """Answer `Store.commit_all`."""
-
-        def write(transaction: Transaction) -> list[OrderFsmError | None]:
-            return one_by_one(lambda change: transaction.part(partial(self.write, change=change)), changes)
-
-        return database.write(write)
+        return commit_each(database, changes, self.write)
 
     def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
         """Answer `Store.stock_levels`."""

@@ -12,9 +12,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 from attrs import evolve
 
 from order_fsm.errors import InvalidInput, OrderFsmError
-from order_fsm.store import Change, Need, Snapshot, StockLevel, StockMove, one_by_one
+from order_fsm.store import Change, Need, Snapshot, StockLevel, StockMove
 from order_fsm_adapters.sql import orders, stock
 from order_fsm_adapters.sql.database import Database, Transaction
+from order_fsm_adapters.sql.dialect import commit_each
 
 Kind = Literal["reserve", "release", "ship", "return"]
 
@@ -115,10 +116,7 @@ class KeptStock:
         database.write(partial(self._write, change=change))
 
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        def write(transaction: Transaction) -> list[OrderFsmError | None]:
-            return one_by_one(lambda change: transaction.part(partial(self._write, change=change)), changes)
-
-        return database.write(write)
+        return commit_each(database, changes, self._write)
 
     def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
         wanted = set(skus)

@@ -73,9 +73,8 @@ class SqlAlchemyStore(SqlStore):
         self._engine = _checked(engine)
         self._kind = _kind(self._engine)
         dialect = self._part("dialect", self._kind.dialect)()
-        database = OwnDatabase(EnginePool(self._engine, dialect.name), dialect)
-        self._installing: OwnDatabase | HostDatabase = database
-        super().__init__(database, dialect, stock_keeper)
+        self._database: OwnDatabase | HostDatabase = OwnDatabase(EnginePool(self._engine, dialect.name), dialect)
+        super().__init__(self._database, dialect, stock_keeper)
 
     def within(self, host: Connection | Session | scoped_session[Any]) -> Self:
         """Return the same store as a guest in a transaction of the shop. It need not be closed.
@@ -88,10 +87,7 @@ class SqlAlchemyStore(SqlStore):
             InvalidInput: if it is another object, or connected to another kind of database.
         """
         where = "the shop's database"
-        database = self._kind.host(link_of(host, self._engine, where), self._dialect, where)
-        guest = self._guest(database)
-        guest._installing = database
-        return guest
+        return self._guest(self._kind.host(link_of(host, self._engine, where), self._dialect, where))
 
     def install(self) -> None:
         """Create the tables and functions, or upgrade them, in one transaction. The user needs the right to CREATE.
@@ -102,7 +98,7 @@ class SqlAlchemyStore(SqlStore):
             StoreUnavailable: if a newer version of order_fsm made the tables.
         """
         install: Callable[[Transaction], None] = self._part("schema", "install")
-        self._installing.install(install)
+        self._database.install(install)
 
     def _part(self, module: str, name: str) -> Any:
         return getattr(import_module(f"order_fsm_adapters.{self._kind.package}.{module}"), name)

@@ -1,0 +1,49 @@
+"""The version of the tables in a database on a server."""
+
+from __future__ import annotations
+
+from order_fsm.errors import StoreCorrupt, StoreUnavailable
+from order_fsm_adapters.sql.database import Transaction
+
+_VERSION = "SELECT version FROM order_fsm_schema"
+SET_VERSION = "UPDATE order_fsm_schema SET version = ?"
+
+
+def version_of(transaction: Transaction, known: int) -> int:
+    """Return the version of the tables, which must exist.
+
+    Args:
+        transaction: an open one.
+        known: the newest version that this release knows.
+
+    Raises:
+        StoreUnavailable: if a newer version of order_fsm made them.
+        StoreCorrupt: if they have no valid version.
+    """
+    found = transaction.rows(_VERSION)
+    if len(found) != 1 or found[0][0] < 1:
+        raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
+    present: int = found[0][0]
+    if present > known:
+        raise StoreUnavailable(
+            f"a newer version of order_fsm made the tables: schema {present}, this one knows {known}: update order_fsm"
+        )
+    return present
+
+
+def check(present: int, known: int) -> None:
+    """Check that the tables have the version that this release needs.
+
+    Args:
+        present: their version. 0 without tables.
+        known: the version that is needed.
+
+    Raises:
+        StoreUnavailable: if there are no tables, or tables of another version.
+    """
+    if not present:
+        raise StoreUnavailable("the database has no tables of order_fsm: call install() once, with the right to CREATE")
+    if present < known:
+        raise StoreUnavailable(
+            f"the tables have schema {present}, this version of order_fsm needs {known}: call install()"
+        )
