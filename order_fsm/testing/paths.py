@@ -178,7 +178,6 @@ class _Walk:
             force: whether to take steps without arguments if no arguments that were tried take the edge.
         """
         self._force = force
-        self._moves.clear()
         start = _begun(self._workflow)
         while self._left:
             order, steps = start, list[Step]()
@@ -226,10 +225,17 @@ class _Walk:
         place = (*shape, *goods.shipped.values(), *goods.out.values(), *rows)
         if place not in self._moves:
             self._moves[place] = list(self._tried(order))
-        return self._moves[place]
+        moves = self._moves[place]
+        return moves if self._force == "never" else [*moves, *self._forced(order, {move.edge for move in moves})]
+
+    def _forced(self, order: Order, taken: set[Edge]) -> Iterator[_Move]:
+        """Yield a step without arguments for each edge that no arguments took."""
+        for edge in self._workflow.edges:
+            if edge.source == order.state and edge not in taken:
+                after = evolve(order, state=edge.target, counted=self._workflow.counts_in(edge.target))
+                yield _Move(edge, None, after, _look(after))
 
     def _tried(self, order: Order) -> Iterator[_Move]:
-        taken = set()
         for trigger in self._workflow.triggers:
             outcomes = set()
             if not self._workflow.edges_from(order.state, trigger):
@@ -248,12 +254,7 @@ class _Walk:
                     outcome = (decision.edge, look)
                     if outcome not in outcomes:
                         outcomes.add(outcome)
-                        taken.add(decision.edge)
                         yield _Move(decision.edge, arguments, decision.order, look)
-        for edge in self._workflow.edges if self._force != "never" else ():
-            if edge.source == order.state and edge not in taken:
-                after = evolve(order, state=edge.target, counted=self._workflow.counts_in(edge.target))
-                yield _Move(edge, None, after, _look(after))
 
     def _ways(self, trigger: str, order: Order) -> Iterator[Arguments]:
         """Yield the arguments to try a trigger with, except a reason, the simplest first."""
