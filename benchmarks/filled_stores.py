@@ -17,6 +17,9 @@ from order_fsm_adapters.sqlite import SqliteStore
 
 KINDS = ("memory", "sqlite", "json")
 
+GROUP = 500
+"""The number of orders of which a batch changes each."""
+
 
 class Shop:
     """A filled store, with orders `o0`, `o1` and so on."""
@@ -94,10 +97,18 @@ def filled_sqlite(path: Path, fill: Callable[[Store], None]) -> SqliteStore:
 
 def _fill(orders: Orders, number: int) -> None:
     """Create orders. Most are complete, and every fiftieth waits for its payment."""
-    for one in range(number):
-        order_id = f"o{one}"
-        orders.create(order_id, total="49.90", currency="GBP")
-        if one % 50:
-            orders.save(order_id, {"sent", "paid", "dispatched"}, version=1)
-        else:
-            orders.fire(order_id, "place")
+    for numbers in in_groups(number):
+        for one in numbers:
+            orders.create(f"o{one}", total="49.90", currency="GBP")
+        with orders.batch() as batch:
+            for one in numbers:
+                if one % 50:
+                    batch.save(f"o{one}", {"sent", "paid", "dispatched"}, version=1)
+                else:
+                    batch.fire(f"o{one}", "place")
+
+
+def in_groups(number: int) -> Iterator[range]:
+    """Yield the numbers below a number in groups that a batch may take."""
+    for begin in range(0, number, GROUP):
+        yield range(begin, min(begin + GROUP, number))

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from filled_stores import filled_sqlite
+from filled_stores import filled_sqlite, in_groups
 from order_fsm import Orders
 from order_fsm.store import Store
 from order_fsm.testing import FrozenClock
@@ -36,13 +36,16 @@ class Shop:
     def _fill(self, store: Store) -> None:
         orders = Orders(store, clock=self._clock)
         rare = self.number // self.step // RARE * self.step
-        for one in range(self.number):
-            customer = "ann" if one % self.step == 0 else f"customer {one % 9973}"
-            orders.create(f"o{one}", total="49.90", currency="GBP", customer=customer)
-            orders.fire(f"o{one}", "pay", reference=f"ch_{one}")
-            if one % rare == 0:
-                orders.fire(f"o{one}", "cancel")
-            self._clock.advance(MINUTE)
+        for numbers in in_groups(self.number):
+            for one in numbers:
+                customer = "ann" if one % self.step == 0 else f"customer {one % 9973}"
+                orders.create(f"o{one}", total="49.90", currency="GBP", customer=customer)
+            with orders.batch() as batch:
+                for one in numbers:
+                    self._clock.advance(MINUTE)
+                    batch.fire(f"o{one}", "pay", reference=f"ch_{one}")
+                    if one % rare == 0:
+                        batch.fire(f"o{one}", "cancel")
 
     def middle(self, orders: int) -> tuple[datetime, datetime]:
         """Return an interval with a number of placed orders."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from order_fsm_adapters.mariadb import MariaDbStore
 from order_fsm_adapters.postgresql import PostgresStore
 
-REQUIRED = "ORDER_FSM_SERVERS"
-"""The environment variable that, set to 1, lets tests fail if a server cannot be reached. Else they are skipped."""
+WANTED = "ORDER_FSM_SERVERS"
+"""The environment variable that, set to 1, runs the tests on servers. They create databases and drop them."""
 
 MARIADB = os.environ.get("ORDER_FSM_MARIADB", "mariadb://root@127.0.0.1:3306/mysql")
 """A server on which the tests may create databases. The environment variable names another one."""
@@ -31,19 +31,10 @@ POSTGRESQL = os.environ.get("ORDER_FSM_POSTGRESQL", "postgresql://postgres@127.0
 """A server on which the tests may create databases. The environment variable names another one."""
 
 
-_Server = TypeVar("_Server")
-
-
-def reached(server: AbstractContextManager[_Server]) -> Iterator[_Server]:
-    """Yield a server for a fixture. Skip its tests if it cannot be reached, unless it must be."""
-    with ExitStack() as stack:
-        try:
-            found = stack.enter_context(server)
-        except (psycopg.OperationalError, pymysql.err.OperationalError, OSError) as error:
-            if os.environ.get(REQUIRED) == "1":
-                raise
-            pytest.skip(f"the server cannot be reached: {error}")
-        yield found
+def skip_unless_wanted() -> None:
+    """Skip a test on a server unless the environment asks for it. Then the server must run."""
+    if os.environ.get(WANTED) != "1":
+        pytest.skip(f"{WANTED}=1 runs the tests on PostgreSQL and MariaDB")
 
 
 class PostgresServer:

@@ -17,17 +17,20 @@ from order_fsm_adapters.postgresql import PostgresStore, connections
 
 from . import clusters
 from .backends import Backends, backends, until
-from .servers import reached
+from .servers import skip_unless_wanted
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[clusters.Cluster]:
-    yield from reached(clusters.cluster())
+    skip_unless_wanted()
+    with clusters.cluster() as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def pooled(cluster: clusters.Cluster) -> Iterator[str]:
-    yield from reached(clusters.pooler(cluster.url))
+    with clusters.pooler(cluster.url) as url:
+        yield url
 
 
 def _new_database(url: str, name: str) -> str:
