@@ -312,7 +312,7 @@ def test_claim_in_an_open_transaction_is_refused(host: sqlite3.Connection, store
     store.commit(creation("1001", topics=["order.paid"]))
     finish(host, "COMMIT")
     begin(host)
-    with pytest.raises(InvalidInput, match="deliver messages with no transaction open"):
+    with pytest.raises(InvalidInput, match="messages cannot be delivered inside a transaction"):
         store.claim(moment(0), moment(1), 1)
     finish(host, "COMMIT")
 
@@ -568,7 +568,7 @@ def test_delivery_without_autocommit_names_the_remedy(path: Path) -> None:
     with closing(connected(path, NEVER)) as host:
         orders = Orders(SqliteStore(connection=host))
         host.commit()
-        with pytest.raises(InvalidInput, match="use a store of its own"):
+        with pytest.raises(InvalidInput, match="use another store"):
             orders.deliver(print)
 
 

@@ -1,6 +1,6 @@
 """Intervals, reports and pages of a history in SQLite read one range of an index.
 
-An audit finds every missing, changed or extra row of the ledger by time.
+An audit finds every missing, changed or extra row of order_fsm_payment.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def orders(store: SqliteStore) -> Orders:
     return orders
 
 
-# The ledger by time
+# The payments by time
 
 
 def test_undamaged_ledger_by_time_has_no_fault(orders: Orders, store: SqliteStore) -> None:
@@ -53,8 +53,8 @@ def test_undamaged_ledger_by_time_has_no_fault(orders: Orders, store: SqliteStor
     assert store.faults() == []
 
 
-LACKS = "the ledger by time lacks the row {} of order '1'"
-HAS = "the ledger by time has a row {} of order {!r} that is not its own"
+LACKS = "order_fsm_payment lacks row {} of order '1'"
+HAS = "order_fsm_payment has row {} of order {!r}, not in its ledger"
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,14 @@ def test_damaged_ledger_by_time_is_a_fault(
 
 def test_damaged_order_is_not_a_fault_of_the_ledger_by_time(path: Path, store: SqliteStore, orders: Orders) -> None:
     by_hand(path, "UPDATE order_fsm_order SET payments = '[' WHERE id = '1'")
-    assert not [fault for fault in store.faults() if "ledger by time" in fault]
+    assert not [fault for fault in store.faults() if "order_fsm_payment" in fault]
     assert next(finding.order_id for finding in orders.audit().findings if finding.code == "corrupt") == "1"
 
 
 def test_unreadable_sum_is_corrupt(path: Path, store: SqliteStore) -> None:
     store.commit(creation("1", state="sent"))
     by_hand(path, "UPDATE order_fsm_order SET unit = 'ten'")
-    with pytest.raises(StoreCorrupt, match="sum of an order is damaged"):
+    with pytest.raises(StoreCorrupt, match="total of an order is damaged"):
         store.totals(None, None, None)
     by_hand(
         path,

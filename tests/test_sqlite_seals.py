@@ -176,7 +176,7 @@ def test_order_without_its_personal_values_and_salt_still_verifies(path: Path, s
     by_hand(path, _ERASURE)
     assert store.load("1001") == erased(before)
     assert store.history("1001") == history
-    assert store.faults() == ["the personal values of order '1001' are gone, and no erasure blanked them"]
+    assert store.faults() == ["the personal values of order '1001' are missing without an erasure"]
     assert [order.id for order in store.find(Query(When(), customer="ann"))] == ["1002"]
     assert sum(tally.orders for tally in store.tally("ann")) == 1
 
@@ -266,7 +266,7 @@ def test_edited_message_is_logged_and_left_out(
     [
         (
             "DELETE FROM order_fsm_order WHERE id = '1001'; DELETE FROM order_fsm_payment WHERE order_id = '1001'",
-            "there are entries of order '1001', which is gone",
+            "order '1001' is missing, and its entries are not",
         ),
         (
             "UPDATE order_fsm_key SET order_id = '1002' WHERE key = 'evt 1001'",
@@ -280,7 +280,7 @@ def test_edited_message_is_logged_and_left_out(
         ("DELETE FROM order_fsm_customer_tally", "the tally of customer 'ann' differs from the orders"),
         (
             "UPDATE order_fsm_message SET head = 1 - head WHERE order_id = '1001'",
-            "the oldest message of order '1001' is not the one that can be claimed",
+            "relays cannot claim the oldest message of order '1001', or can claim a later one",
         ),
     ],
     ids=["order", "key", "stock", "tally", "lost tally", "head"],
@@ -326,11 +326,11 @@ def test_order_that_differs_from_its_index_is_logged_and_left_out(
 def test_missing_order_with_a_history_is_corrupt(path: Path, store: SqliteStore) -> None:
     by_hand(path, "DELETE FROM order_fsm_order WHERE id = '1001'")
     for read in (store.load, store.history):
-        with pytest.raises(StoreCorrupt, match="order '1001' is gone and its history is not"):
+        with pytest.raises(StoreCorrupt, match="order '1001' is missing, and its history is not"):
             read("1001")
         with pytest.raises(OrderNotFound):
             read("1003")
-    with pytest.raises(StoreCorrupt, match="order '1001' is gone"):
+    with pytest.raises(StoreCorrupt, match="order '1001' is missing"):
         store.commit(creation("1001"))
 
 
