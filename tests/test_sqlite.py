@@ -70,7 +70,7 @@ def test_store_without_path_and_connection_is_refused() -> None:
 @pytest.mark.parametrize("path", ["", ":memory:", "shop\0.db", 7, b"shop.db"])
 def test_invalid_path_is_refused(path: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInput, match=r"path must be that of a file, such as 'shop\.db'"):
+    with pytest.raises(InvalidInput, match=r"path must name a file, such as 'shop\.db'"):
         SqliteStore(path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
@@ -144,7 +144,7 @@ def test_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> No
     SqliteStore(path).close()
     by_hand(path, "UPDATE order_fsm_schema SET version = 2", "CREATE TABLE order_fsm_new (id)")
     before = schema_of(path)
-    with pytest.raises(StoreUnavailable, match="schema 2, this one knows 1: update order_fsm"):
+    with pytest.raises(StoreUnavailable, match="schema 2, this version supports 1: update order_fsm"):
         SqliteStore(path)
     assert schema_of(path) == before
 

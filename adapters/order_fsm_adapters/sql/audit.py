@@ -52,7 +52,7 @@ _HEADLESS = """
 
 
 def _miscounted(tally: str, group: str, orders: str) -> str:
-    """Return a statement that finds the differences between a tally and the orders."""
+    """Return a statement that finds differences between a tally and the orders."""
     kept = f'SELECT {group}, "orders", units FROM {tally} WHERE "orders" <> 0'  # noqa: S608
     counted = f"SELECT {group}, count(*), sum(units) FROM {orders} GROUP BY {group}"  # noqa: S608
     return f"""
@@ -123,7 +123,7 @@ def faults(transaction: Transaction) -> list[str]:
 
 
 def _references(transaction: Transaction) -> Iterator[str]:
-    """Yield a fault for each missing or stray reference, and for each missing ledger row."""
+    """Yield the faults of payment references and of missing ledger rows."""
     for order_id, payments in _paged(transaction.rows, _PAID, ""):
         for reference in _references_in(payments):
             if not transaction.rows(_HAS_REFERENCE, (reference, order_id)):

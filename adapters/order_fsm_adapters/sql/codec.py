@@ -99,7 +99,7 @@ def object_of(text: str) -> dict[str, Any]:
 
 
 def facts_of(text: str) -> tuple[dict[str, WireFact], dict[str, Fact]]:
-    """Return facts from text, first as JSON values, then with their own types."""
+    """Return facts from text, as JSON values and with their types."""
     if text == "{}":
         return {}, {}
     wire = _facts.decode(text)
@@ -111,10 +111,10 @@ _UNITS_LIMIT = 10**12
 
 
 def in_units(money: Decimal) -> tuple[str, int]:
-    """Return money as a unit and a whole number of units, such as `0.01` and 4990 for 49.90.
+    """Return money as a unit and a whole number of units.
 
-    Databases add whole numbers exactly. A huge amount becomes a unit itself, because a sum of a few could exceed 64
-    bits.
+    For example, 49.90 is 4990 units of `0.01`. Databases add whole numbers exactly. A huge amount becomes a unit
+    itself, because a sum of a few could exceed 64 bits.
     """
     exponent = int(money.as_tuple().exponent)
     units = int(money.scaleb(-exponent, EXACT))

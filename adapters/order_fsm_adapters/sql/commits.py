@@ -101,7 +101,7 @@ def remove(transaction: Transaction, order: Order) -> None:
 
 
 def _before(transaction: Transaction, order_id: str, version: int) -> OrderRow | None:
-    """Return the checked row of an order at a version, or None for version 0.
+    """Return the checked row of an order, or None for version 0.
 
     Raises:
         OrderExists, OrderNotFound, VersionConflict: if the order is not at `version`.

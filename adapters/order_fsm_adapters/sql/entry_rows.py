@@ -136,7 +136,7 @@ def _without(facts: dict[str, Fact], private: dict[str, Fact]) -> dict[str, Fact
 
 
 def _content(order_id: str, entry: Entry, facts: dict[str, WireFact], personal: bytes | None) -> bytes:
-    """Return the digest of an entry's content, with the commitment to personal values in their place."""
+    """Return the digest of an entry's content and personal commitment."""
     values = (
         "entry",
         order_id,

@@ -27,7 +27,7 @@ SCRUBBED = "DELETE FROM order_fsm_unscrubbed"
 
 
 def erase(transaction: Transaction, before: OrderRow) -> None:
-    """Blank the personal values of an order's entries, messages, dead letters and keys.
+    """Blank the personal values in an order's entries, messages and keys.
 
     Args:
         transaction: the transaction that also writes the order without its personal values.

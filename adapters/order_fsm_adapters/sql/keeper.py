@@ -84,7 +84,7 @@ def shop_moves(moves: Iterable[StockMove]) -> Iterator[ShopMove]:
 
 
 class KeptStock:
-    """Prepares and commits changes with several statements, and moves the shop's stock with them."""
+    """Prepares and commits changes, and moves the shop's stock with them."""
 
     counts_stock = False
 

@@ -70,7 +70,7 @@ def remove(transaction: Transaction, order: Order) -> None:
 
 
 def sums(transaction: Transaction, since: str, until: str) -> dict[tuple[str, str], Decimal]:
-    """Return the sums of the rows in an interval, by currency and kind.
+    """Return the sums of an interval, by currency and kind.
 
     Raises:
         StoreCorrupt: if a row is damaged.
@@ -87,7 +87,7 @@ def sums(transaction: Transaction, since: str, until: str) -> dict[tuple[str, st
 
 
 def lost(transaction: Transaction, order_id: str, payments: str) -> Iterator[str]:
-    """Yield a fault for each payment of an order without its exact row.
+    """Yield a fault for each payment without its exact row.
 
     Args:
         transaction: an open transaction.
@@ -122,7 +122,7 @@ def strays(transaction: Transaction) -> Iterator[str]:
 
 
 def _stored(order_id: str, payments: str) -> list[Row] | None:
-    """Return the rows of a stored ledger, or None if it is damaged."""
+    """Return the rows of a stored ledger, or None if damaged."""
     try:
         return list(rows_of(order_id, payments_of(payments), 0))
     except UNREADABLE:

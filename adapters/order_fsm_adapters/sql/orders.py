@@ -1,4 +1,4 @@
-"""Read orders by id, with everything that the engine needs to decide a change."""
+"""Read orders by id, with the data for a decision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RECORD = f'SELECT {RECORD_SELECTION} FROM order_fsm_key WHERE "key" = ?'  # noqa
 
 
 def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow | None:
-    """Return the row of an order, or None if there is no such order.
+    """Return the row of an order, or None if it is unknown.
 
     Args:
         transaction: an open transaction.
@@ -115,7 +115,7 @@ def snapshots(transaction: Transaction, needs: Sequence[Need], lock: str = "") -
 
 
 def _is_old(transaction: Transaction, order: Order) -> bool:
-    """Return whether a plain SELECT of a transaction sees an older version of an order."""
+    """Return whether a plain SELECT sees an older version of an order."""
     return transaction.rows(_VERSION, (order.id,)) != [(order.version,)]
 
 

@@ -130,7 +130,7 @@ def forget(transaction: Transaction, order_id: str) -> None:
 
 
 def erase(transaction: Transaction, order_id: str) -> None:
-    """Blank the personal values in the messages and dead letters of an order.
+    """Blank the personal values in an order's messages and dead letters.
 
     Raises:
         StoreCorrupt: if a message or dead letter is damaged.
@@ -143,13 +143,13 @@ def erase(transaction: Transaction, order_id: str) -> None:
 
 
 def _lock_order(transaction: Transaction, order_id: str) -> None:
-    """Lock an order, so that no commit adds a message while the head changes."""
+    """Lock an order, so that no commit adds a message concurrently."""
     if transaction.lock_order:
         transaction.run(transaction.lock_order, (order_id,))
 
 
 def _leased(transaction: Transaction, message: Message, until: datetime) -> list[int]:
-    """Return the number of a message if its last lease ends at `until`. Lock it against other relays."""
+    """Return a message's number if its lease ends at `until`. Lock its row."""
     statement = _IS_LEASED + transaction.for_update
     return [number for (number,) in transaction.rows(statement, (message.id, time_text(until)))]
 

@@ -1,4 +1,4 @@
-"""Sums of the orders placed, and of the payments recorded, in an interval.
+"""Sums of the orders and payments of an interval.
 
 Both read one range of a covering index.
 """
@@ -59,7 +59,11 @@ def report(transaction: Transaction, since: datetime | None, until: datetime | N
 
 
 def _sums(transaction: Transaction, interval: tuple[str, str], customer: str | None) -> dict[str, tuple[int, Decimal]]:
-    """Return the number and the sum of counted orders placed in an interval, by currency."""
+    """Sum the counted orders placed in an interval, by currency.
+
+    Returns:
+        Their number and total.
+    """
     if customer is None:
         rows = transaction.rows(PLACED, interval)
     else:

@@ -1,4 +1,7 @@
-"""Find and count orders by index, so that a page costs the same however many orders there are."""
+"""Find and count orders by index.
+
+The cost of a page does not depend on the number of orders.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ _BATCH = 64
 
 
 def _states(condition: str) -> str:
-    """Return a statement that finds the distinct states of orders, with one index lookup per state."""
+    """Return a statement that finds distinct states by one index lookup each."""
     return f"""
         WITH RECURSIVE present (state) AS (
             SELECT min(state) FROM order_fsm_order WHERE {condition}
@@ -105,7 +108,7 @@ def find(transaction: Transaction, query: Query) -> list[Order]:
 
 
 def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
-    """Yield the places of the orders that may match a query, oldest first."""
+    """Yield the places of possible matches of a query, oldest first."""
     if query.is_dated:
         return _dated_places(transaction, query, after)
     if query.reference is not None:
@@ -127,7 +130,7 @@ def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Pl
 
 
 def _dated_places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
-    """Yield the places of the orders that may match a dated query, oldest placing first.
+    """Yield places of possible matches of a dated query, oldest placing first.
 
     The statement compares statuses within the interval: an index by state and placing time would slow every change.
     """
@@ -178,7 +181,7 @@ def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -
 
 
 def _read(transaction: Transaction, places: Iterator[Place], number: int) -> Iterator[tuple[Place, Order | None]]:
-    """Yield each place with its order, or None if it cannot be read. One statement reads `number` orders."""
+    """Yield each place with its order, or None if unreadable. One statement reads `number` orders."""
     while batch := list(islice(places, number)):
         rows: dict[str, Row] = {}
         ids = [order_id for _, order_id in batch]

@@ -35,7 +35,7 @@ def levels(transaction: Transaction, skus: Iterable[str], lock: str = "") -> dic
 
 
 def moved(transaction: Transaction, change: Change) -> dict[str, tuple[StockLevel | None, StockLevel]]:
-    """Return the levels of the items that a change moves, before and after it.
+    """Return the levels of moved items, before and after a change.
 
     Raises:
         VersionConflict, InvalidInput: as in `levels_after`.

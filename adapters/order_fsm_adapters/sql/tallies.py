@@ -1,4 +1,4 @@
-"""The tallies of orders by state on servers, in total and by customer.
+"""The tallies of orders on servers, in total and by customer.
 
 All commits would wait for each other at a counter row. So a commit inserts a step for each group that an order leaves
 or enters. Relays add the steps to the counters later. Readers use views that add up both.
