@@ -1,4 +1,4 @@
-"""An audit finds every missing, changed or extra row in SQLite's index of payment references."""
+"""An audit finds every missing, changed or extra row of order_fsm_reference."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_damaged_reference_is_a_fault(
     assert not orders.audit().ok
 
 
-def test_wrong_reference_finds_no_order(path: Path, orders: Orders) -> None:
+def test_stray_reference_finds_no_order(path: Path, orders: Orders) -> None:
     by_hand(path, "INSERT INTO order_fsm_reference VALUES ('ch_9', '1'), ('ch_9', 'gone'), ('ch_2', '1')")
     assert orders.find(reference="ch_9") == []
     assert [order.id for order in orders.find(reference="ch_2")] == ["2"]
