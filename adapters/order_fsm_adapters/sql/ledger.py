@@ -58,7 +58,7 @@ def rows_of(order_id: str, payments: tuple[Payment, ...], expected_version: int)
 
 
 def new_references(order: Order, expected_version: int) -> list[str]:
-    """Return the references that an order's payments have only after a version."""
+    """Return the payment references that are new after a version."""
     known = {row.reference for row in order.payments if row.version <= expected_version}
     return sorted(order.references - known)
 

@@ -80,7 +80,7 @@ class _ThreadSession(Session):
 
     def wait_for_others(self, timeout: int) -> None:
         """Set how many milliseconds a statement waits for other connections."""
-        # Skip changes below 5 %: each call would pay for the statement.
+        # Ignore differences below 5 %, to spare most calls the statement.
         if abs(timeout - self._timeout) * 20 > BUSY_MILLISECONDS:
             self.rows(f"PRAGMA busy_timeout = {timeout}")
             self._timeout = timeout
@@ -110,8 +110,8 @@ class ConnectionPool:
 
     Writers queue at a lock file. SQLite only polls its own lock, so under load some writers would never get it.
 
-    `with` blocks of objects written in C end transactions and locks, so an exception from a signal handler cannot leave
-    one open. Any unexpected exception also closes the connection.
+    Transactions and locks end in `with` blocks of objects written in C, so an exception from a signal handler cannot
+    leave one open. Any unexpected exception also closes the connection.
     """
 
     joined = False
@@ -195,7 +195,7 @@ class ConnectionPool:
                     ((busy, *_),) = session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
                     if busy:
                         raise StoreUnavailable(
-                            f"{self.where}: another connection reads a snapshot from before the erasure: retry later"
+                            f"{self.where}: another connection still reads an older snapshot: retry later"
                         )
                     session.run(done)
 
@@ -262,7 +262,7 @@ _opening = threading.RLock()
 
 def _exclusively(work: Callable[[], Result]) -> Result:
     """Do work while no other thread opens a connection or forks."""
-    # On one line: a debugger or a time limit that traces lines could raise between two.
+    # On one line: a debugger or a time limit that traces lines could raise between two lines.
     with _opening: return work()  # noqa: E701  # fmt: skip
 
 

@@ -20,7 +20,7 @@ _registering = RLock()
 
 def _lock_of(connection: Connection) -> RLock:
     """Return the lock of a connection. It is reentrant, because a signal handler may call the store."""
-    # On one line: a time limit that traces lines could raise between two.
+    # On one line: a time limit that traces lines could raise between two lines.
     with _registering: return _locks.setdefault(id(connection), RLock())  # noqa: E701  # fmt: skip
 
 
@@ -110,7 +110,7 @@ class HostConnection:
 
     def _exclusively(self, work: Callable[[], Result]) -> Result:
         """Do work while no other thread uses the connection through a store."""
-        # On one line: a debugger or a time limit that traces lines could raise between two.
+        # On one line: a debugger or a time limit that traces lines could raise between two lines.
         with self._lock: return work()  # noqa: E701  # fmt: skip
 
     def _joined(self, work: Callable[[Transaction], Result]) -> Result:
@@ -148,7 +148,7 @@ class HostConnection:
             self._session.run("ROLLBACK")
 
     def _prepare(self) -> None:
-        """Create or upgrade the tables, until a committed transaction has them.
+        """Create or upgrade the tables, unless they are committed.
 
         The shop may roll back the transaction that created them.
         """
