@@ -1,4 +1,4 @@
-"""The stores on disk when each of their calls fails, also during the upgrade of a database."""
+"""The SQLite store if one of its calls fails, also during the upgrade of a database."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .sqlite_files import by_hand
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make flushes skip the disk, because the power does not fail in these tests. They may still fail."""
+    """Skip the disk in flushes, because the power does not fail in these tests. A flush can still fail."""
 
     def fsync(descriptor: int) -> None:
         os.fstat(descriptor)
@@ -32,13 +32,13 @@ def _no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", fsync)
 
 
-def _skip_what_cannot_be(calls: Calls) -> None:
+def _skip_lost_answers(calls: Calls) -> None:
     if calls.how is Failing.AFTER:
-        pytest.skip("a call without room takes no effect, so its answer cannot be lost")
+        pytest.skip("a call without room has no effect, so its answer cannot be lost")
 
 
 class TestSqliteStore(Failures):
-    """One SQLite file, with each statement and each call of the lock file."""
+    """Failures of every statement and of every call on the lock file."""
 
     @pytest.fixture(autouse=True)
     def _connections(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class TestSqliteStore(Failures):
 
 
 class TestSqliteStoreWithoutRoom(FailingCommits):
-    """Commits of SQLite on a full disk."""
+    """Commits on a full disk."""
 
     @pytest.fixture(autouse=True)
     def _connections(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class TestSqliteStoreWithoutRoom(FailingCommits):
         return SqliteStore(place / "orders.db")
 
     def boundary(self, calls: Calls) -> AbstractContextManager[object]:
-        _skip_what_cannot_be(calls)
+        _skip_lost_answers(calls)
         return boundaries.sqlite(calls, "SQLITE_FULL")
 
 
@@ -72,7 +72,7 @@ class TestSqliteStoreWithoutRoom(FailingCommits):
 def test_database_whose_upgrade_fails_is_upgraded_later(
     how: Failing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Opening it raises an error of the store. A reopened store has its orders."""
+    """The failed opening raises an error of the store. The next one upgrades the database with its orders."""
     with SqliteStore(tmp_path / "old.db") as old:
         old.commit(creation("1001"))
     second = ("ALTER TABLE order_fsm_order ADD COLUMN gift INTEGER", "CREATE TABLE order_fsm_gift (id TEXT) STRICT")

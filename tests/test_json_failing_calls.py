@@ -1,4 +1,4 @@
-"""The JSON store if one of its system calls fails, or that call and all later ones."""
+"""The JSON store if one of its system calls fails, alone or with all later calls."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def system_calls(calls: Calls, number: int = errno.EIO) -> Iterator[None]:
 
 
 class TestJsonStore(Failures):
-    """Every system call."""
+    """Failures of every system call."""
 
     def make_store(self, place: Path) -> JsonStore:
         return JsonStore(place / "orders")
@@ -59,7 +59,7 @@ class TestJsonStore(Failures):
 
 
 class TestJsonStoreWithoutRoom(FailingCommits):
-    """The system calls of commits on a full disk."""
+    """Commits on a full disk."""
 
     def make_store(self, place: Path) -> JsonStore:
         return JsonStore(place / "orders")

@@ -1,6 +1,6 @@
 """The JSON store with any byte changed, cut at any length, or without a file.
 
-Every answer is right or StoreCorrupt, or the store reports the loss. Under stress every byte is changed, otherwise
+Every read is right or raises StoreCorrupt, or the store reports the loss. Under stress every byte is changed, otherwise
 every 17th.
 """
 
@@ -80,12 +80,12 @@ def verdict(place: Path, files: dict[str, bytes | None], right: list[Any]) -> st
             if content(store) == right:
                 return "right"
             torn = list(place.glob("*.torn-*"))
-            assert torn, "the content is wrong, and no error reports it"
+            assert torn, "the content is wrong, and the store reports nothing"
             assert [str(path) in fault for path, fault in zip(torn, store.faults(), strict=True)] == [True]
             data = files[LOG]
             assert data is not None
             kept = (place / LOG).read_bytes()
-            assert data == kept + torn[0].read_bytes(), "nothing is dropped"
+            assert data == kept + torn[0].read_bytes(), "bytes are lost"
             return "reported"
     except StoreCorrupt:
         return "corrupt"
@@ -130,9 +130,9 @@ def test_any_changed_byte_without_a_head_is_corrupt_or_reported(
     last_two = files[LOG].rindex(b"\n", 0, last)
     for number, data in enumerate(changed(files[LOG], STRIDE)):
         place = number // 2 * STRIDE
-        said = verdict(tmp_path / "left", {LOG: data, HEAD: None}, right)
-        found[said] += 1
-        assert said == "corrupt" if place <= last_two else said in {"corrupt", "reported"}
+        answer = verdict(tmp_path / "left", {LOG: data, HEAD: None}, right)
+        found[answer] += 1
+        assert answer == "corrupt" if place <= last_two else answer in {"corrupt", "reported"}
     assert set(found) == {"corrupt", "reported"}
 
 

@@ -1,4 +1,4 @@
-"""Exceptions of signal handlers within the JSON store leave no lock, no partial change and no lost change."""
+"""An exception from a signal handler leaves no lock in the JSON store and loses no change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from order_fsm.testing.store_contract.harness import stressed
 from order_fsm_adapters.json_files import JsonStore
 from tests.interrupts import TimeLimit, raising_at_line
 
-fcntl = pytest.importorskip("fcntl", reason="these tests use signals and locks as Unix has them")
+fcntl = pytest.importorskip("fcntl", reason="these tests need the signals and locks of Unix")
 
 SIGNALS = int(os.environ.get("ORDER_FSM_SIGNALS", "500"))
 
@@ -76,7 +76,7 @@ def _open(store: JsonStore) -> None:
 
 @pytest.mark.no_cover
 @pytest.mark.parametrize("work", [_write, _deliver, _remove, _compact, _open, content])
-def test_exception_at_any_line_leaves_the_store_whole(work: Callable[[Any], object], tmp_path: Path) -> None:
+def test_exception_at_any_line_leaves_the_store_intact(work: Callable[[Any], object], tmp_path: Path) -> None:
     """Under ORDER_FSM_STRESS=1 the exception comes at every line, otherwise at every fifth."""
     number, ran = 0, 0
     while number <= ran:
@@ -97,10 +97,10 @@ def test_exception_at_any_line_leaves_the_store_whole(work: Callable[[Any], obje
     assert number > 20
 
 
-# A signal may come in a finalizer or a callback of the garbage collector. Python only reports exceptions of these.
+# Python only reports exceptions in finalizers and in callbacks of the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.no_cover
-def test_signals_at_random_moments_leave_the_store_whole(tmp_path: Path) -> None:
+def test_signals_at_random_times_leave_the_store_intact(tmp_path: Path) -> None:
     dice = seeded("signals")
 
     def raise_limit(*_: object) -> None:

@@ -27,7 +27,7 @@ from order_fsm.testing.store_contract.expected import ALL, Expected, committed, 
 from order_fsm_adapters.files import DiskFile
 from order_fsm_adapters.json_files import JsonStore
 
-fcntl = pytest.importorskip("fcntl", reason="these tests use locks as Unix has them")
+fcntl = pytest.importorskip("fcntl", reason="these tests need the locks of Unix")
 
 LOG, HEAD = "orders.jsonl", "orders.head"
 
@@ -107,7 +107,7 @@ def test_refused_change_and_empty_claim_append_nothing(store: JsonStore, folder:
     assert (folder / LOG).read_bytes() == before
 
 
-def test_line_that_a_killed_process_wrote_is_adopted_by_a_reader(store: JsonStore, folder: Path) -> None:
+def test_reader_recovers_the_line_of_a_killed_process(store: JsonStore, folder: Path) -> None:
     append_by_hand(folder, '{"stock":{"TEAPOT":[7]}}')
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 7}
     assert json.loads((folder / HEAD).read_bytes())["length"] == (folder / LOG).stat().st_size
@@ -216,7 +216,7 @@ def test_torn_end_is_moved_and_reported(folder: Path, tail: bytes, caplog: pytes
     assert (folder / LOG).read_bytes().startswith(content)
 
 
-def test_whole_lines_before_a_torn_end_are_adopted(folder: Path) -> None:
+def test_whole_lines_before_a_torn_end_are_recovered(folder: Path) -> None:
     flushed_log(folder)
     append_by_hand(folder, '{"stock":{"A":[1]}}', '{"stock":{"B":[2]}}')
     with (folder / LOG).open("ab") as log:
@@ -254,7 +254,7 @@ def test_failed_append_is_truncated(
     assert len(store.find(ALL)) == 2
 
 
-def test_failed_flush_truncates_the_line_and_is_unknown(
+def test_failed_flush_truncates_the_line_and_reports_an_unknown_outcome(
     store: JsonStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = (folder / LOG).read_bytes()
@@ -273,7 +273,7 @@ def test_failed_flush_truncates_the_line_and_is_unknown(
         store.load("1001")
 
 
-def test_full_disk_makes_no_attempt_read_the_log_again(store: JsonStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_does_not_reread_the_log_after_a_full_disk(store: JsonStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.commit(creation("1001"))
     order = store.load("1001")
     failing = _Failing(OSError(28, "full"), 0)
@@ -283,7 +283,7 @@ def test_full_disk_makes_no_attempt_read_the_log_again(store: JsonStore, monkeyp
     assert store.load("1001") is order
 
 
-def test_log_that_was_cut_while_the_store_is_open_is_corrupt(store: JsonStore, folder: Path) -> None:
+def test_log_cut_while_the_store_is_open_is_corrupt(store: JsonStore, folder: Path) -> None:
     store.commit(creation("1001"))
     (folder / HEAD).write_bytes(b"")
     os.truncate(folder / LOG, (folder / LOG).stat().st_size - 10)
@@ -291,7 +291,7 @@ def test_log_that_was_cut_while_the_store_is_open_is_corrupt(store: JsonStore, f
         store.commit(creation("1002"))
 
 
-def test_log_that_is_deleted_while_the_store_is_open_is_corrupt(store: JsonStore, folder: Path) -> None:
+def test_log_deleted_while_the_store_is_open_is_corrupt(store: JsonStore, folder: Path) -> None:
     store.commit(creation("1001"))
     (folder / LOG).unlink()
     with pytest.raises(StoreCorrupt):
@@ -310,7 +310,7 @@ def test_newer_format_is_refused(folder: Path) -> None:
 
 
 def rich(store: JsonStore) -> Expected:
-    """Fill a store with all kinds of content, and with waste."""
+    """Fill a store with all kinds of content, and with obsolete acts."""
     expected = Expected()
     store.set_stock("TEAPOT", 9)
     expected.stock["TEAPOT"] = 9
@@ -324,7 +324,7 @@ def rich(store: JsonStore) -> Expected:
     return expected
 
 
-def test_compaction_keeps_the_content_and_drops_the_rest(store: JsonStore, folder: Path) -> None:
+def test_compaction_keeps_the_content_and_drops_obsolete_acts(store: JsonStore, folder: Path) -> None:
     expected = rich(store)
     (dead,) = store.claim(moment(0), moment(50), 1)
     store.retry_later(dead, moment(50), None)
@@ -345,9 +345,7 @@ def test_compaction_keeps_the_content_and_drops_the_rest(store: JsonStore, folde
     assert record_under(store, "stock key") is not None
 
 
-def test_compacted_log_follows_the_one_before_and_ends_its_part_with_an_empty_line(
-    store: JsonStore, folder: Path
-) -> None:
+def test_compacted_log_names_the_previous_log_and_ends_with_an_empty_line(store: JsonStore, folder: Path) -> None:
     rich(store)
     last, first = lines(folder)[-1]["seal"], lines(folder)[0]
     store.compact()
@@ -356,7 +354,7 @@ def test_compacted_log_follows_the_one_before_and_ends_its_part_with_an_empty_li
     assert header["length"] == (folder / LOG).stat().st_size
 
 
-def test_messages_keep_their_sequence_over_a_compaction(store: JsonStore, folder: Path) -> None:
+def test_messages_keep_their_sequence_after_a_compaction(store: JsonStore, folder: Path) -> None:
     first, second = creation("1", topics=["order.updated"]), creation("2", topics=["order.updated"])
     store.commit_all([first, second, step(order_of(first), topics=["order.paid"])])
     sequence = [message.id for message in store.messages()]
@@ -384,7 +382,7 @@ def test_reader_behind_the_end_reads_the_compacted_log_again(store: JsonStore, f
         expected.check(store)
 
 
-def test_log_is_compacted_on_opening_if_most_of_it_is_waste(folder: Path) -> None:
+def test_log_is_compacted_on_opening_if_most_of_it_is_obsolete(folder: Path) -> None:
     with JsonStore(folder) as store:
         change = creation("1001", data={"note": "x" * 50_000})
         store.commit(change)
@@ -481,7 +479,7 @@ def test_new_files_take_the_mode_of_the_log(folder: Path, tmp_path: Path, mode: 
     assert {path.stat().st_mode & 0o777 for path in files} == {mode}
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change the owner of a file")
 def test_new_files_take_the_owner_of_the_log(folder: Path) -> None:
     content = flushed_log(folder)
     os.chown(folder / LOG, 1234, 2345)
@@ -500,7 +498,7 @@ def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["", " ", 7, None, b"x", "a\0b"])
-def test_path_that_is_not_valid_is_refused(path: Any) -> None:
+def test_invalid_path_is_refused(path: Any) -> None:
     with pytest.raises(InvalidInput):
         JsonStore(path)
 
@@ -534,7 +532,7 @@ def test_script_that_ends_without_close_prints_nothing(folder: Path) -> None:
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
-def test_opening_pauses_the_garbage_collector_and_resumes_it(folder: Path) -> None:
+def test_garbage_collector_is_enabled_after_opening(folder: Path) -> None:
     flushed_log(folder)
     JsonStore(folder).close()
     assert gc.isenabled()
@@ -563,8 +561,8 @@ def test_reader_does_not_wait_for_the_flush_of_a_writer(store: JsonStore, monkey
 def test_child_forked_during_a_write_works_and_leaves_no_lock(
     store: JsonStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The child has the lock file open too, and outlives the write."""
-    ends, told = os.pipe()
+    """The child inherits the open lock file, and runs longer than the write."""
+    reader, writer = os.pipe()
     fsync = os.fsync
     children: list[int] = []
 
@@ -572,7 +570,7 @@ def test_child_forked_during_a_write_works_and_leaves_no_lock(
         monkeypatch.setattr(os, "fsync", fsync)
         children.append(os.fork())
         if not children[-1]:
-            os.read(ends, 1)
+            os.read(reader, 1)
             try:
                 store.commit(creation("of the child"))
             finally:
@@ -582,14 +580,14 @@ def test_child_forked_during_a_write_works_and_leaves_no_lock(
     monkeypatch.setattr(os, "fsync", forking)
     store.commit(creation("1001"))
     store.commit(creation("1002"))
-    os.write(told, b".")
+    os.write(writer, b".")
     os.waitpid(children[0], 0)
-    os.close(ends)
-    os.close(told)
+    os.close(reader)
+    os.close(writer)
     assert {order.id for order in store.find(ALL)} == {"1001", "1002", "of the child"}
 
 
-def test_empty_claim_among_many_postponed_messages_reads_few(store: JsonStore) -> None:
+def test_second_claim_among_many_waiting_messages_is_empty(store: JsonStore) -> None:
     store.commit_all([creation(f"{number}", topics=["order.updated"]) for number in range(2000)])
     for message in store.claim(moment(0), moment(1), 2000)[:50]:
         store.retry_later(message, moment(1), moment(1) + timedelta(days=9))
@@ -597,7 +595,7 @@ def test_empty_claim_among_many_postponed_messages_reads_few(store: JsonStore) -
     assert store.claim(moment(2), moment(5), 3000) == []
 
 
-def test_key_of_no_order_is_found_after_opening(folder: Path) -> None:
+def test_key_without_an_order_is_found_after_reopening(folder: Path) -> None:
     with JsonStore(folder) as store:
         store.set_stock("TEAPOT", 1)
         store.commit(stock_change(StockMove("TEAPOT", 4, strict=False), key="delivery 7"))
@@ -608,7 +606,7 @@ def test_key_of_no_order_is_found_after_opening(folder: Path) -> None:
         assert store.stock(["TEAPOT"]) == {"TEAPOT": 5}
 
 
-def test_reserved_lines_and_fingerprints_return(folder: Path) -> None:
+def test_reserved_lines_and_fingerprints_survive_reopening(folder: Path) -> None:
     change = creation("1001")
     order = order_of(change)
     entries = tuple(evolve(entry, rules_fingerprint="f" * 64) for entry in change.entries)

@@ -71,7 +71,7 @@ def guest(host: Host) -> MariaDbStore:
 
 @pytest.fixture
 def seen(mariadb: servers.MariaDbServer, database: str) -> Iterator[Host]:
-    """Another connection, which sees what is committed."""
+    """Return another connection, which sees only committed rows."""
     with closing(mariadb.connect(database, autocommit=True)) as connection:
         yield connection
 
@@ -350,7 +350,7 @@ def test_killed_connection_of_the_shop_loses_its_transaction(host: Host, guest: 
     assert held(seen) == ([], [])
 
 
-# What is refused
+# Refused calls
 
 
 def test_installation_within_a_transaction_is_refused(host: Host, guest: MariaDbStore, seen: Host) -> None:

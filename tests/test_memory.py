@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class TestMemoryStore(StoreContract):
-    """All guarantees except S3: the content ends with the process."""
+    """All guarantees except S3: the content is lost with the process."""
 
     durable = False
 
-    def make_store(self, place: Path) -> MemoryStore:  # noqa: ARG002 - there is nothing to keep
+    def make_store(self, place: Path) -> MemoryStore:  # noqa: ARG002 - the store writes nothing
         return MemoryStore()
 
 
@@ -38,7 +38,7 @@ def test_reused_id_is_found_by_its_new_age(shop: Shop) -> None:
     assert [order.id for order in shop.orders.find(has={"sent"})] == ["2"]
 
 
-def test_order_with_the_id_of_a_removed_one_is_in_none_of_its_queues(shop: Shop) -> None:
+def test_reused_id_does_not_inherit_the_queues_of_the_removed_order(shop: Shop) -> None:
     shop.create("1")
     shop.orders.fire("1", "place")
     shop.orders.fire("1", "pay", amount="1000", reference="ch_1")
@@ -50,7 +50,7 @@ def test_order_with_the_id_of_a_removed_one_is_in_none_of_its_queues(shop: Shop)
     assert shop.orders.counts()["refund_due"] == 0
 
 
-def test_equal_lines_of_two_orders_take_the_memory_of_one(shop: Shop) -> None:
+def test_equal_lines_of_two_orders_share_memory(shop: Shop) -> None:
     first, second = (shop.create(order_id, lines=[Line("TEAPOT", 2)]) for order_id in ("1", "2"))
     assert first.lines == (Line("TEAPOT", 2),)
     assert second.lines is first.lines

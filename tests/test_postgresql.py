@@ -220,7 +220,7 @@ def test_joined_change_waits_for_another_transaction_and_sees_its_outcome(
 
 
 def test_messages_are_not_delivered_inside_the_shops_transaction(orders: Orders, host: psycopg.Connection[Any]) -> None:
-    with pytest.raises(InvalidInput, match="deliver messages with no transaction open"):
+    with pytest.raises(InvalidInput, match="messages cannot be delivered inside a transaction"):
         orders.within(host).deliver(print)
 
 

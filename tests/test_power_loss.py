@@ -1,6 +1,6 @@
-"""A power loss takes no acknowledged change from a store on disk and leaves no partial change.
+"""A power loss loses no acknowledged change of a store on disk and leaves no partial change.
 
-Under stress the tests check 2,000 disk images per store, otherwise 200. They are skipped if strace is missing or not
+Under stress the tests check 2,000 disk images per store, otherwise 100. They are skipped if strace is missing or not
 permitted.
 """
 
@@ -39,7 +39,7 @@ pytestmark = [
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
     """Return a folder in memory if possible. The trace has the flushes, so no disk is needed."""
-    memory = Path("/dev/shm")  # noqa: S108 - its files have names of their own
+    memory = Path("/dev/shm")  # noqa: S108 - the files have unique names
     if not os.access(memory, os.W_OK):
         yield tmp_path
         return
@@ -48,14 +48,14 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "json"])
-def test_power_loss_takes_no_acknowledged_change(kind: str, place: Path) -> None:
-    """Orders, stock, messages and keys survive. The step in progress is whole or absent."""
+def test_power_loss_keeps_acknowledged_changes(kind: str, place: Path) -> None:
+    """Orders, stock, messages and keys survive. The change in progress is whole or absent."""
     losses = lose_power(kind, IMAGES, place)
     assert losses.images == IMAGES
     assert losses.bad == []
 
 
-def test_power_loss_after_a_kill_amid_a_flush_takes_no_acknowledged_change(place: Path) -> None:
+def test_power_loss_after_a_kill_during_a_flush_keeps_acknowledged_changes(place: Path) -> None:
     """Another process continues after the lines that the killed one wrote and did not flush."""
     losses = lose_power("json killed at a flush", IMAGES // 2, place)
     assert losses.images == IMAGES // 2
@@ -63,6 +63,6 @@ def test_power_loss_after_a_kill_amid_a_flush_takes_no_acknowledged_change(place
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STORES if "without" in kind])
-def test_power_loss_shows_a_missing_flush(kind: str, place: Path) -> None:
-    """A store without one of its flushes loses acknowledged changes."""
+def test_store_without_a_flush_loses_acknowledged_changes(kind: str, place: Path) -> None:
+    """The simulation detects each missing flush."""
     assert lose_power(kind, 250, place).bad

@@ -1,4 +1,4 @@
-"""What is particular to the store over SQLAlchemy: engines, sessions and the transactions of SQLite."""
+"""The store over SQLAlchemy with engines, sessions and the transactions of SQLite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The code of docs/how-to/sqlalchemy.md does what the page says."""
+"""The code of docs/how-to/sqlalchemy.md runs, and prints the output on the page."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FRAGMENTS = re.findall(r"^```py\n(.*?)^```\n", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_each_script_prints_what_the_page_shows(number: int, tmp_path: Path) -> None:
+def test_each_script_prints_the_output_on_the_page(number: int, tmp_path: Path) -> None:
     code, output = PYTHON[number]
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],

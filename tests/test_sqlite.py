@@ -24,9 +24,11 @@ from order_fsm_adapters.sqlite.errors import store_error
 
 from .sqlite_files import by_hand, paid_order
 
-resource = pytest.importorskip("resource", reason="these tests use processes and limits as Unix has them")
+resource = pytest.importorskip("resource", reason="these tests need the processes and limits of Unix")
 
-needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may change the owner of a file"
+)
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_path_and_connection_together_are_refused(path: Path) -> None:
     assert not path.exists()
 
 
-def test_connection_in_place_of_the_path_is_refused_with_advice() -> None:
+def test_connection_as_path_is_refused_with_advice() -> None:
     with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(InvalidInput, match="connection="):
         SqliteStore(connection)  # type: ignore[arg-type]
 
@@ -70,7 +72,7 @@ def test_store_without_path_and_connection_is_refused() -> None:
 @pytest.mark.parametrize("path", ["", ":memory:", "shop\0.db", 7, b"shop.db"])
 def test_invalid_path_is_refused(path: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidInput, match=r"path must be that of a file, such as 'shop\.db'"):
+    with pytest.raises(InvalidInput, match=r"path must name a file, such as 'shop\.db'"):
         SqliteStore(path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
@@ -140,11 +142,11 @@ def test_new_database_gets_the_latest_version_at_once(path: Path, monkeypatch: p
     assert by_hand(path, "SELECT version FROM order_fsm_schema") == [(2,)]
 
 
-def test_database_of_a_newer_version_is_refused_and_left_alone(path: Path) -> None:
+def test_database_of_a_newer_version_is_refused_and_unchanged(path: Path) -> None:
     SqliteStore(path).close()
     by_hand(path, "UPDATE order_fsm_schema SET version = 2", "CREATE TABLE order_fsm_new (id)")
     before = schema_of(path)
-    with pytest.raises(StoreUnavailable, match="schema 2, this one knows 1: update order_fsm"):
+    with pytest.raises(StoreUnavailable, match="schema 2, this version supports 1: update order_fsm"):
         SqliteStore(path)
     assert schema_of(path) == before
 
@@ -201,7 +203,7 @@ def test_empty_file_becomes_a_store(path: Path) -> None:
     store.close()
 
 
-def test_file_that_is_not_a_database_is_corrupt_and_left_alone(path: Path) -> None:
+def test_file_that_is_not_a_database_is_corrupt_and_unchanged(path: Path) -> None:
     path.write_text("order;total\n1001;49.90\n" * 100)
     with pytest.raises(StoreCorrupt, match=r"shop\.db' is not a SQLite database.*use another path"):
         SqliteStore(path)
@@ -214,7 +216,7 @@ def test_missing_folder_is_unavailable(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_in_place_of_the_file_is_unavailable(path: Path) -> None:
+def test_folder_as_path_is_unavailable(path: Path) -> None:
     path.mkdir()
     with pytest.raises(StoreUnavailable, match="must be a file"):
         SqliteStore(path)
@@ -233,12 +235,12 @@ def test_folder_in_place_of_the_file_is_unavailable(path: Path) -> None:
     ],
 )
 def test_error_of_sqlite_becomes_an_error_with_advice(name: str, kind: type[StoreError], advice: str) -> None:
-    error = sqlite3.OperationalError("it says so")
+    error = sqlite3.OperationalError("the reason")
     error.sqlite_errorname = name
     known = store_error(error, "shop.db")
     assert type(known) is kind
     assert str(known).startswith("shop.db")
-    assert f"it says so ({name}): {advice}" in str(known)
+    assert f"the reason ({name}): {advice}" in str(known)
 
 
 @pytest.mark.parametrize(
@@ -250,9 +252,9 @@ def test_error_of_sqlite_becomes_an_error_with_advice(name: str, kind: type[Stor
     ],
 )
 def test_error_of_a_file_becomes_an_error_with_advice(number: int, kind: type[StoreError], advice: str) -> None:
-    known = store_error(OSError(number, "it says so"), "shop.db")
+    known = store_error(OSError(number, "the reason"), "shop.db")
     assert type(known) is kind
-    assert str(known) == f"shop.db: it says so: {advice}"
+    assert str(known) == f"shop.db: the reason: {advice}"
 
 
 def _opened_by_nobody(path: Path, answer: Connection) -> None:
@@ -267,13 +269,13 @@ def _opened_by_nobody(path: Path, answer: Connection) -> None:
         answer.send(None)
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_read_only_folder_is_unavailable(there: bool) -> None:
+@pytest.mark.parametrize("exists", [False, True])
+def test_read_only_folder_is_unavailable(exists: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "shop.db")
-        if there:
+        if exists:
             SqliteStore(path).close()
-        os.chmod(folder, 0o555)  # noqa: S103 - the child must get in
+        os.chmod(folder, 0o555)  # noqa: S103 - the child must be able to enter
         ours, childs = get_context("fork").Pipe()
         child = get_context("fork").Process(target=_opened_by_nobody, args=(path, childs))
         child.start()
@@ -284,7 +286,7 @@ def test_read_only_folder_is_unavailable(there: bool) -> None:
         os.chmod(folder, stat.S_IRWXU)
 
 
-def test_commit_on_a_full_disk_is_rolled_back_and_can_be_repeated(path: Path, store: SqliteStore) -> None:
+def test_commit_on_a_full_disk_is_rolled_back_and_can_be_retried(path: Path, store: SqliteStore) -> None:
     order = paid_order(store)
     change = step(order, comment="x" * 50_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -60,7 +60,7 @@ def test_damaged_order_is_corrupt(path: Path, store: SqliteStore, edit: str) -> 
             store.load("1001")
 
 
-def test_damaged_order_stops_no_other(path: Path, store: SqliteStore) -> None:
+def test_damaged_order_does_not_affect_other_orders(path: Path, store: SqliteStore) -> None:
     store.commit(creation("1002"))
     paid_order(store)
     by_hand(path, "UPDATE order_fsm_order SET lines = '[' WHERE id = '1001'")
@@ -80,7 +80,7 @@ def test_damaged_order_is_not_overwritten(path: Path, store: SqliteStore) -> Non
 @pytest.mark.parametrize("edit", ["facts = '{'", """facts = '{"amount":{"decimal":"x"}}'""", "at = ''"])
 def test_damaged_entry_is_corrupt(path: Path, store: SqliteStore, edit: str) -> None:
     paid_order(store)
-    by_hand(path, f"UPDATE order_fsm_entry SET {edit} WHERE version = 2")  # noqa: S608 - of this file
+    by_hand(path, f"UPDATE order_fsm_entry SET {edit} WHERE version = 2")  # noqa: S608 - a constant of this file
     with pytest.raises(StoreCorrupt, match="entry 2 of order '1001'"):
         store.history("1001")
 
@@ -131,10 +131,8 @@ def test_damaged_row_is_the_fault_of_its_own_snapshot(path: Path, store: SqliteS
 
 
 @pytest.mark.parametrize("damage", ["order", "text", "lost order", "stock", "history"])
-def test_change_of_a_damaged_row_leaves_the_other_changes_of_its_batch(
-    path: Path, store: SqliteStore, damage: str
-) -> None:
-    """This holds if the damage appears after a part of the change is written: an entry exists that nobody committed."""
+def test_damaged_row_fails_only_its_own_change_of_a_batch(path: Path, store: SqliteStore, damage: str) -> None:
+    """This holds even if the commit finds the damage late, such as an entry that nobody committed."""
     store.set_stock("CUP", 3)
     good, bad = paid_order(store, "good"), paid_order(store, "bad")
     later = "UPDATE order_fsm_entry SET version = 3 WHERE version = 2 AND order_id = 'bad'"
@@ -201,7 +199,7 @@ def test_entry_that_exists_before_its_commit_is_corrupt(path: Path, store: Sqlit
         min_size=2,
     )
 )
-def test_times_as_text_sort_as_times(times: list[datetime]) -> None:
+def test_times_as_text_sort_like_times(times: list[datetime]) -> None:
     """Times of any zone, from the year 1 on, have the format of `isoformat`."""
     assert [time_text(at) for at in times] == [at.astimezone(UTC).isoformat(timespec="microseconds") for at in times]
     assert sorted(map(time_text, times)) == [time_text(at) for at in sorted(times)]
@@ -217,7 +215,7 @@ def test_text_with_nul_characters_is_returned(store: SqliteStore) -> None:
     assert store.history("1001")[-1] == change.entries[0]
 
 
-def test_order_created_with_money_is_returned_with_it(path: Path, store: SqliteStore) -> None:
+def test_order_created_with_money_is_returned_with_its_ledger(path: Path, store: SqliteStore) -> None:
     """The first commit of an adopted order has a ledger."""
     change = creation("1001", state="sent+paid", entries=3)
     payment = Payment("captured", Decimal("49.90"), currency="GBP", reference="ch_1", at=START, version=3)
@@ -278,6 +276,6 @@ def test_sums_of_totals_are_exact(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("page", [[("b",), ("a",)], [("a",), ("a",)], [(1,)], [(None,)]], ids=str)
-def test_read_of_a_damaged_index_ends(page: list[tuple[object, ...]]) -> None:
+def test_read_of_a_damaged_index_raises(page: list[tuple[object, ...]]) -> None:
     with pytest.raises(StoreCorrupt, match=r"^an index of the database is damaged"):
         list(audit.order_ids(lambda statement, values: page))

@@ -1,4 +1,4 @@
-"""Finding and counting in SQLite is right, and its number of steps does not grow with the orders."""
+"""SQLite finds and counts orders correctly, and the cost does not grow with the number of orders."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _age(order: Order) -> tuple[datetime, str]:
 
 
 def steps_of(connection: sqlite3.Connection, call: Callable[[], object]) -> int:
-    """Return the number of SQLite instructions of a call, which is the same on every machine."""
+    """Return the number of SQLite instructions of a call. It is the same on every machine."""
     counted = 0
 
     def count() -> int:
@@ -116,7 +116,7 @@ PAGES = {
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_page_takes_as_many_steps_among_many_orders_as_among_few(page: str) -> None:
+def test_cost_of_a_page_does_not_grow_with_the_orders(page: str) -> None:
     query, length = PAGES[page]
     steps: list[int] = []
     for number_of_orders in (200, 2000):
@@ -127,7 +127,7 @@ def test_page_takes_as_many_steps_among_many_orders_as_among_few(page: str) -> N
 
 
 @pytest.mark.parametrize("customer", [None, "ann", "nobody"])
-def test_tally_takes_as_many_steps_among_many_orders_as_among_few(customer: str | None) -> None:
+def test_cost_of_a_tally_does_not_grow_with_the_orders(customer: str | None) -> None:
     steps: list[int] = []
     for number_of_orders in (200, 2000):
         with shop(number_of_orders) as (connection, store):
@@ -135,7 +135,7 @@ def test_tally_takes_as_many_steps_among_many_orders_as_among_few(customer: str 
     assert steps[1] <= steps[0] * 1.1
 
 
-def test_removal_of_the_last_order_of_a_customer_leaves_no_name(tmp_path: Path) -> None:
+def test_removal_of_the_last_order_of_a_customer_deletes_the_name(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         change = creation("1001", customer="ann")
@@ -145,7 +145,7 @@ def test_removal_of_the_last_order_of_a_customer_leaves_no_name(tmp_path: Path) 
         assert by_hand(path, f"SELECT * FROM {table}") == []  # noqa: S608
 
 
-def test_orders_without_a_customer_are_in_no_tally_of_a_customer(tmp_path: Path) -> None:
+def test_order_without_a_customer_is_in_no_customer_tally(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         store.commit(creation("1001"))

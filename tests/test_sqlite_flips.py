@@ -34,7 +34,7 @@ PROMISED: Asked = {
     **{f"history {one}": lambda store, one=one: store.history(one) for one in IDS},  # type: ignore[misc]
     **{f"page of {one}": lambda store, one=one: store.history(one, 1, 2) for one in IDS},  # type: ignore[misc]
 }
-"""Queries that are right, or raise StoreCorrupt or StoreUnavailable."""
+"""Queries that return the right answer, or raise StoreCorrupt or StoreUnavailable."""
 
 AUDITED: Asked = {
     **{f"keyed {one}": lambda store, one=one: record_under(store, one) for one in KEYS},  # type: ignore[misc]
@@ -51,7 +51,7 @@ AUDITED: Asked = {
     "dead letters": lambda store: store.dead_letters(10),
     "messages": lambda store: [message.id for message in store.messages()],
 }
-"""Queries that may be wrong if a row or an index was changed. An audit then finds the damage."""
+"""Queries that may return a wrong answer from a damaged row or index. An audit then finds the damage."""
 
 
 def fill(store: SqliteStore) -> None:
@@ -77,7 +77,7 @@ def answers(store: SqliteStore) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a database with small pages, so that little of it is empty."""
+    """Return a database with small pages, so that few bytes are unused."""
     path = tmp_path_factory.mktemp("flips") / "shop.db"
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA page_size = 512")
@@ -137,14 +137,14 @@ def test_damaged_write_ahead_log_restores_an_earlier_commit(tmp_path: Path) -> N
     keeper.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     store = SqliteStore(path)
     orders = Orders(store, clock=lambda: NOW)
-    stood = [store.tally(None)]
+    tallies = [store.tally(None)]
     for act in (
         lambda: orders.create("1001", total="5", currency="GBP"),
         lambda: orders.fire("1001", "pay", reference="ch_1", key="evt_1"),
         lambda: orders.fire("1001", "dispatch"),
     ):
         act()
-        stood.append(store.tally(None))
+        tallies.append(store.tally(None))
     main, log = path.read_bytes(), path.with_name("shop.db-wal").read_bytes()
     store.close()
     keeper.close()
@@ -158,7 +158,7 @@ def test_damaged_write_ahead_log_restores_an_earlier_commit(tmp_path: Path) -> N
         copy.with_name("shop.db-wal").write_bytes(damaged)
         store = SqliteStore(copy)
         assert audit(store, shop_workflow()).ok
-        seen.add(stood.index(store.tally(None)))
+        seen.add(tallies.index(store.tally(None)))
         store.close()
     assert {0, 2} <= seen <= {0, 1, 2, 3}
 

@@ -71,7 +71,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mode() -> str:
-    """Return the mode of `host`. Tests may set others."""
+    """Return the mode of `host`. Tests may override it."""
     return LEGACY
 
 
@@ -178,7 +178,7 @@ def test_refused_change_keeps_earlier_rows_of_the_shop(
 def test_shop_can_roll_back_the_orders_to_its_own_savepoint(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
-    """This holds even if it has the name of the store's savepoint."""
+    """This holds even if the savepoint has the name of the store's savepoint."""
     begin(host)
     store.commit(creation("1001"))
     host.execute("SAVEPOINT order_fsm")
@@ -243,7 +243,7 @@ def test_first_write_in_legacy_mode_begins_the_transaction_that_the_shop_commits
 
 
 @modes_with_begin
-def test_first_write_that_raises_leaves_no_transaction_open(host: sqlite3.Connection, store: SqliteStore) -> None:
+def test_failed_first_write_leaves_no_transaction_open(host: sqlite3.Connection, store: SqliteStore) -> None:
     with pytest.raises(OrderNotFound):
         store.commit(step(order_of(creation("1001"))))
     assert not host.in_transaction
@@ -283,7 +283,7 @@ def test_store_is_always_joined_without_autocommit(path: Path, host: sqlite3.Con
 
 @modes_with_begin
 def test_delivery_commits_by_itself_and_holds_no_lock(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
-    """Other programs can write while mail is sent."""
+    """Other programs can write while a handler sends mail."""
 
     def claimed(seconds: int) -> None:
         (message,) = store.claim(moment(seconds), moment(seconds + 1), 10)
@@ -312,7 +312,7 @@ def test_claim_in_an_open_transaction_is_refused(host: sqlite3.Connection, store
     store.commit(creation("1001", topics=["order.paid"]))
     finish(host, "COMMIT")
     begin(host)
-    with pytest.raises(InvalidInput, match="deliver messages with no transaction open"):
+    with pytest.raises(InvalidInput, match="messages cannot be delivered inside a transaction"):
         store.claim(moment(0), moment(1), 1)
     finish(host, "COMMIT")
 
@@ -344,7 +344,7 @@ def _limit(host: sqlite3.Connection, more: int) -> None:
 def test_full_disk_keeps_the_shops_rows_or_loses_the_transaction(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
-    """SQLite decides which. The error names it, and the transaction is never partial."""
+    """SQLite decides which, and the error shows it. The transaction is never partial."""
     _limit(host, 0)
     begin(host)
     with pytest.raises(StoreError) as raised:
@@ -360,7 +360,7 @@ def test_full_disk_keeps_the_shops_rows_or_loses_the_transaction(
 
 
 def test_transaction_that_sqlite_rolled_back_is_lost(path: Path, host: sqlite3.Connection, store: SqliteStore) -> None:
-    """In this test a trigger of the shop rolls it back."""
+    """In this test a trigger of the shop rolls back."""
     host.execute("CREATE TRIGGER stop BEFORE INSERT ON order_fsm_entry BEGIN SELECT RAISE(ROLLBACK, 'stopped'); END")
     begin(host)
     with pytest.raises(TransactionLost, match=r"stopped.*restart the transaction"):
@@ -372,7 +372,7 @@ def test_transaction_that_sqlite_rolled_back_is_lost(path: Path, host: sqlite3.C
     assert held(path) == ([], [])
 
 
-def test_lock_of_another_program_keeps_the_transaction_of_the_shop(
+def test_lock_of_another_program_does_not_end_the_transaction_of_the_shop(
     path: Path, host: sqlite3.Connection, store: SqliteStore
 ) -> None:
     host.execute("PRAGMA journal_mode = WAL")
@@ -439,7 +439,9 @@ def test_closed_store_leaves_the_connection_open(host: sqlite3.Connection, store
 
 
 @pytest.mark.parametrize("row_factory", [None, sqlite3.Row])
-def test_settings_of_the_connection_stay(path: Path, host: sqlite3.Connection, row_factory: type | None) -> None:
+def test_settings_of_the_connection_do_not_change(
+    path: Path, host: sqlite3.Connection, row_factory: type | None
+) -> None:
     def settings() -> list[object]:
         pragmas = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys", "user_version")
         return [
@@ -497,7 +499,7 @@ def test_connection_of_another_thread_is_unavailable(host: sqlite3.Connection, s
 
 @autocommit_modes
 def test_threads_on_one_connection_do_not_share_a_transaction(path: Path, mode: str) -> None:
-    """They may share a store or have separate ones."""
+    """The threads may share a store or have separate stores."""
     with closing(shared(path, mode)) as host:
         shop = SqliteStore(connection=host)
         orders = Orders(shop)
@@ -525,7 +527,7 @@ def test_threads_on_one_connection_do_not_share_a_transaction(path: Path, mode: 
 
 
 @autocommit_modes
-def test_stores_created_on_a_used_connection_wait(path: Path, mode: str) -> None:
+def test_stores_created_on_a_busy_connection_wait(path: Path, mode: str) -> None:
     with closing(shared(path, mode)) as host:
         faults: list[BaseException] = []
 
@@ -544,8 +546,8 @@ def test_stores_created_on_a_used_connection_wait(path: Path, mode: str) -> None
         assert faults == []
 
 
-def test_handler_that_leaves_a_transaction_of_the_shop_open_is_stopped(path: Path) -> None:
-    """Otherwise no other program could write during the next mails, and all of them would be sent again."""
+def test_handler_that_leaves_a_transaction_open_stops_the_delivery(path: Path) -> None:
+    """Otherwise other programs could not write during the next mails, and a rollback would send them again."""
     with closing(connected(path, LEGACY)) as host:
         orders = Orders(SqliteStore(connection=host))
         for number in range(3):
@@ -568,7 +570,7 @@ def test_delivery_without_autocommit_names_the_remedy(path: Path) -> None:
     with closing(connected(path, NEVER)) as host:
         orders = Orders(SqliteStore(connection=host))
         host.commit()
-        with pytest.raises(InvalidInput, match="use a store of its own"):
+        with pytest.raises(InvalidInput, match="use another store"):
             orders.deliver(print)
 
 
@@ -581,7 +583,7 @@ def test_database_in_another_encoding_is_refused(path: Path, encoding: str) -> N
             SqliteStore(connection=host)
 
 
-def test_failed_handler_that_leaves_a_transaction_open_is_stopped_too(path: Path) -> None:
+def test_failed_handler_that_leaves_a_transaction_open_stops_the_delivery(path: Path) -> None:
     with closing(connected(path, LEGACY)) as host:
         orders = Orders(SqliteStore(connection=host))
         orders.create("1", total="10", currency="GBP")

@@ -1,4 +1,4 @@
-"""Exceptions of signal handlers within the SQLite store leave no lock and no transaction."""
+"""An exception from a signal handler leaves no lock and no transaction in the SQLite store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from order_fsm.testing.store_contract.harness import stressed
 from order_fsm_adapters.sqlite import SqliteStore
 from tests.interrupts import TimeLimit, raising_at_line
 
-fcntl = pytest.importorskip("fcntl", reason="these tests use signals and locks as Unix has them")
+fcntl = pytest.importorskip("fcntl", reason="these tests need the signals and locks of Unix")
 
 SIGNALS = 50_000 if stressed() else 500
 
@@ -32,8 +32,8 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "shop.db"
 
 
-def is_untouched(path: Path) -> bool:
-    """Return whether no lock and no transaction is left, so that another program can write."""
+def is_free(path: Path) -> bool:
+    """Return True if no lock and no transaction is left: another program can write."""
     with open(f"{path}.lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as other:
@@ -88,7 +88,9 @@ def _open_and_close(store: SqliteStore, name: str) -> None:
 
 
 @pytest.mark.parametrize("call", [_commit, _refused, _batch, _relay, _read, _open_and_close])
-def test_exception_at_any_line_leaves_nothing_behind(path: Path, call: Callable[[SqliteStore, str], None]) -> None:
+def test_exception_at_any_line_leaves_no_lock_or_transaction(
+    path: Path, call: Callable[[SqliteStore, str], None]
+) -> None:
     with SqliteStore(path) as store:
         store.commit(creation("1001", topics=["order.updated"]))
         number = 0
@@ -102,7 +104,7 @@ def test_exception_at_any_line_leaves_nothing_behind(path: Path, call: Callable[
                 raised = False
             except TimeLimit:
                 pass
-            assert is_untouched(path)
+            assert is_free(path)
             assert another_thread_works(store)
             assert _version(store, name) in ({0, 1} if raised else {0 if call in {_refused, _relay, _read} else 1})
         assert number > 10, "the lines of the adapters are traced"
@@ -110,9 +112,8 @@ def test_exception_at_any_line_leaves_nothing_behind(path: Path, call: Callable[
 
 
 def test_exceptions_of_real_signals_lose_no_acknowledged_change(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signals are random. They may come between two lines, or while the first one is handled."""
-    # Python reports exceptions of finalizers here, and files that a signal left to one. The hook is in C, so no signal
-    # interrupts it.
+    """The signals are random. They may come at any line, and during the handling of an earlier one."""
+    # Python reports exceptions in finalizers to this hook. `bool` is written in C, so no signal interrupts it.
     monkeypatch.setattr(sys, "unraisablehook", bool)
     draw = seeded("signals")
     left = 0
@@ -125,12 +126,12 @@ def test_exceptions_of_real_signals_lose_no_acknowledged_change(path: Path, monk
 
     before = signal.signal(signal.SIGALRM, interrupt)
     acknowledged: list[str] = []
-    hit = 0
+    interrupted = 0
     try:
         with SqliteStore(path) as store:
             for number in range(SIGNALS):
                 name = f"{number}"
-                with suppress(TimeLimit):  # A signal may also come in the handlers below.
+                with suppress(TimeLimit):  # A signal may also come during the handling below.
                     try:
                         left = 2
                         signal.setitimer(
@@ -140,24 +141,24 @@ def test_exceptions_of_real_signals_lose_no_acknowledged_change(path: Path, monk
                         left = 0
                         acknowledged.append(name)
                     except TimeLimit:
-                        hit += 1
+                        interrupted += 1
                     finally:
                         left = 0
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 if number % 50 == 0:
-                    assert is_untouched(path)
+                    assert is_free(path)
             found = set(store.order_ids())
             assert found >= set(acknowledged)
             assert len(list(store.messages())) == len(found)
             assert store.faults() == []
     finally:
         signal.signal(signal.SIGALRM, before)
-    assert hit
+    assert interrupted
     assert acknowledged
 
 
-def test_store_refuses_a_signal_handler_that_calls_it_within_a_call(path: Path) -> None:
-    """The call in progress is not disturbed."""
+def test_call_from_a_signal_handler_during_a_call_is_refused(path: Path) -> None:
+    """The call in progress completes."""
     refused: list[Exception] = []
     with SqliteStore(path) as store:
 
@@ -169,7 +170,7 @@ def test_store_refuses_a_signal_handler_that_calls_it_within_a_call(path: Path) 
 
         before = signal.signal(signal.SIGUSR1, handle)
         try:
-            # The call is part of the transaction, because sqlite3 runs the handler within a statement.
+            # sqlite3 runs the handler within a statement of this transaction.
             store._database.write(lambda transaction: _signal_within(transaction))
         finally:
             signal.signal(signal.SIGUSR1, before)

@@ -1,4 +1,4 @@
-"""The outbox in SQLite: leases, damaged messages, and costs that do not grow with its length."""
+"""The outbox in SQLite: leases, damaged messages, and costs that do not grow with the outbox."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_only_the_oldest_message_of_each_order_is_claimed(store: SqliteStore) ->
 
 
 @pytest.mark.parametrize("end", ["delivered", "given up", "delivered late"])
-def test_message_behind_one_that_left_is_claimed_next(store: SqliteStore, end: str) -> None:
+def test_second_message_of_an_order_is_claimed_after_the_first_left(store: SqliteStore, end: str) -> None:
     store.commit(creation("1001", topics=["order.placed", "order.paid", "order.updated"]))
     (first,) = store.claim(moment(1), moment(10), 10)
     if end == "given up":
@@ -50,8 +50,8 @@ def test_message_behind_one_that_left_is_claimed_next(store: SqliteStore, end: s
     assert ids(store.claim(moment(1), moment(20), 10)) == ["1001#1.2"]
 
 
-def test_late_relay_changes_nothing(store: SqliteStore) -> None:
-    """Another relay leased the message since."""
+def test_relay_with_an_expired_lease_changes_nothing(store: SqliteStore) -> None:
+    """Another relay has leased the message."""
     store.commit(creation("1001", topics=["order.paid"]))
     (late,) = store.claim(moment(1), moment(10), 10)
     (current,) = store.claim(moment(10), moment(20), 10)
@@ -65,7 +65,7 @@ def test_late_relay_changes_nothing(store: SqliteStore) -> None:
     assert list(store.messages()) == []
 
 
-def test_postponed_messages_come_after_new_ones_by_due_time(store: SqliteStore) -> None:
+def test_retries_come_after_new_messages_by_due_time(store: SqliteStore) -> None:
     for number in range(3):
         store.commit(creation(f"{number}", topics=["order.paid"]))
     for number, message in enumerate(store.claim(moment(1), moment(10), 10)):
@@ -106,7 +106,7 @@ def test_damaged_message_is_left_out_and_blocks_only_its_order(
     assert ids(store.claim(moment(1), moment(10), 3)) == ["5#1.1"]
 
 
-def test_message_of_a_recreated_order_is_not_that_of_the_removed_one(store: SqliteStore) -> None:
+def test_delivery_for_a_removed_order_keeps_the_message_of_the_recreated_order(store: SqliteStore) -> None:
     change = creation("1001", topics=["order.placed"])
     store.commit(change)
     (old,) = store.claim(moment(1), moment(10), 10)
@@ -120,7 +120,7 @@ def test_message_of_a_recreated_order_is_not_that_of_the_removed_one(store: Sqli
 
 
 def steps_among(others: int, prepare: Callable[[SqliteStore, int], None], call: Callable[[SqliteStore], object]) -> int:
-    """Return the number of instructions of a call on a store with a number of other rows."""
+    """Return the number of SQLite instructions of a call on a store with other rows."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         store = SqliteStore(connection=connection)
         for number in range(others):
@@ -145,7 +145,7 @@ def _give_up(store: SqliteStore, number: int) -> None:
         store.retry_later(message, moment(20), None)
 
 
-def _postpone(store: SqliteStore, number: int) -> None:
+def _retry_later(store: SqliteStore, number: int) -> None:
     store.commit(creation(f"later {number}", topics=["order.placed", "order.updated"]))
     for message in store.claim(moment(10), moment(20), 1):
         store.retry_later(message, moment(20), START + timedelta(days=1))
@@ -175,14 +175,14 @@ def _remove(store: SqliteStore) -> None:
 
 
 @pytest.mark.parametrize("call", [_claim, _deliver, _remove])
-@pytest.mark.parametrize("others", [_give_up, _postpone, _queue])
-def test_call_takes_as_many_steps_among_many_messages_as_among_few(
+@pytest.mark.parametrize("others", [_give_up, _retry_later, _queue])
+def test_cost_of_a_call_does_not_grow_with_the_messages(
     others: Callable[[SqliteStore, int], None], call: Callable[[SqliteStore], None]
 ) -> None:
     assert steps_among(400, others, call) <= steps_among(40, others, call) * 1.1
 
 
-def test_removal_takes_as_many_steps_among_many_keys_as_among_few() -> None:
+def test_cost_of_a_removal_does_not_grow_with_the_keys() -> None:
     def other(store: SqliteStore, number: int) -> None:
         store.commit(creation(f"{number:05}", key=f"key {number}"))
 

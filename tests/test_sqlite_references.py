@@ -1,4 +1,4 @@
-"""An audit finds every missing, changed or extra row in SQLite's index of payment references."""
+"""An audit finds every missing, changed or extra row of order_fsm_reference."""
 
 from __future__ import annotations
 
@@ -42,15 +42,16 @@ def test_undamaged_references_have_no_fault(orders: Orders, store: SqliteStore) 
     assert store.faults() == []
 
 
-LOST, ASTRAY = "the payment 'ch_1' does not lead to order '1', which has it", "the payment {} leads to order {}"
+LACKS = "order_fsm_reference lacks 'ch_1' of order '1'"
+HAS = "order_fsm_reference has {} of order {}, which has no such payment"
 
 
 @pytest.mark.parametrize(
     ("edit", "faults"),
     [
-        ("DELETE FROM order_fsm_reference WHERE order_id = '1'", [LOST]),
-        ("UPDATE order_fsm_reference SET reference = 'ch_9' WHERE order_id = '1'", [LOST, ("'ch_9'", "'1'")]),
-        ("UPDATE order_fsm_reference SET order_id = '2' WHERE order_id = '1'", [LOST, ("'ch_1'", "'2'")]),
+        ("DELETE FROM order_fsm_reference WHERE order_id = '1'", [LACKS]),
+        ("UPDATE order_fsm_reference SET reference = 'ch_9' WHERE order_id = '1'", [LACKS, ("'ch_9'", "'1'")]),
+        ("UPDATE order_fsm_reference SET order_id = '2' WHERE order_id = '1'", [LACKS, ("'ch_1'", "'2'")]),
         ("INSERT INTO order_fsm_reference VALUES ('ch_9', '1')", [("'ch_9'", "'1'")]),
         ("INSERT INTO order_fsm_reference VALUES ('ch_1', 'gone')", [("'ch_1'", "'gone'")]),
     ],
@@ -59,12 +60,12 @@ def test_damaged_reference_is_a_fault(
     path: Path, store: SqliteStore, orders: Orders, edit: str, faults: list[Any]
 ) -> None:
     by_hand(path, edit)
-    wanted = [one if isinstance(one, str) else f"{ASTRAY.format(*one)}, which does not have it" for one in faults]
+    wanted = [one if isinstance(one, str) else HAS.format(*one) for one in faults]
     assert store.faults() == wanted
     assert not orders.audit().ok
 
 
-def test_wrong_reference_finds_no_order(path: Path, orders: Orders) -> None:
+def test_stray_reference_finds_no_order(path: Path, orders: Orders) -> None:
     by_hand(path, "INSERT INTO order_fsm_reference VALUES ('ch_9', '1'), ('ch_9', 'gone'), ('ch_2', '1')")
     assert orders.find(reference="ch_9") == []
     assert [order.id for order in orders.find(reference="ch_2")] == ["2"]

@@ -1,6 +1,6 @@
 """Intervals, reports and pages of a history in SQLite read one range of an index.
 
-An audit finds every missing, changed or extra row of the ledger by time.
+An audit finds every missing, changed or extra row of order_fsm_payment.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ def orders(store: SqliteStore) -> Orders:
     return orders
 
 
-# The ledger by time
+# The payments by time
 
 
-def test_undamaged_ledger_by_time_has_no_fault(orders: Orders, store: SqliteStore) -> None:
+def test_undamaged_payment_rows_have_no_fault(orders: Orders, store: SqliteStore) -> None:
     orders.fire("2", "pay", amount="1", currency="EUR")
     assert store.faults() == []
     store.remove(store.load("1"))
     assert store.faults() == []
 
 
-LACKS = "the ledger by time lacks the row {} of order '1'"
-HAS = "the ledger by time has a row {} of order {!r} that is not its own"
+LACKS = "order_fsm_payment lacks row {} of order '1'"
+HAS = "order_fsm_payment has row {} of order {!r}, not in its ledger"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ HAS = "the ledger by time has a row {} of order {!r} that is not its own"
         ),
     ],
 )
-def test_damaged_ledger_by_time_is_a_fault(
+def test_damaged_payment_row_is_a_fault(
     path: Path, store: SqliteStore, orders: Orders, edit: str, faults: list[str]
 ) -> None:
     by_hand(path, edit)
@@ -96,16 +96,16 @@ def test_damaged_ledger_by_time_is_a_fault(
     assert not orders.audit().ok
 
 
-def test_damaged_order_is_not_a_fault_of_the_ledger_by_time(path: Path, store: SqliteStore, orders: Orders) -> None:
+def test_damaged_order_is_not_a_fault_of_payment_rows(path: Path, store: SqliteStore, orders: Orders) -> None:
     by_hand(path, "UPDATE order_fsm_order SET payments = '[' WHERE id = '1'")
-    assert not [fault for fault in store.faults() if "ledger by time" in fault]
+    assert not [fault for fault in store.faults() if "order_fsm_payment" in fault]
     assert next(finding.order_id for finding in orders.audit().findings if finding.code == "corrupt") == "1"
 
 
 def test_unreadable_sum_is_corrupt(path: Path, store: SqliteStore) -> None:
     store.commit(creation("1", state="sent"))
     by_hand(path, "UPDATE order_fsm_order SET unit = 'ten'")
-    with pytest.raises(StoreCorrupt, match="sum of an order is damaged"):
+    with pytest.raises(StoreCorrupt, match="total of an order is damaged"):
         store.totals(None, None, None)
     by_hand(
         path,
@@ -143,7 +143,7 @@ def test_damaged_page_of_a_history_is_corrupt(
         store.history("1", after, limit)
 
 
-def test_page_of_a_history_takes_the_same_steps_in_long_and_short_ones() -> None:
+def test_cost_of_a_history_page_does_not_grow_with_the_history() -> None:
     steps = []
     for entries in (20, 2000):
         connection = sqlite3.connect(":memory:")
@@ -170,7 +170,7 @@ QUERIES = [
 
 
 def test_every_statement_that_finds_or_sums_uses_an_index() -> None:
-    """No statement scans a table, except the small tallies, and no statement sorts rows that an index has sorted."""
+    """No statement scans a table, except the small tallies. No statement sorts rows that an index could sort."""
     statements: set[str] = set()
     with shop(200) as (connection, store):
         connection.set_trace_callback(statements.add)
@@ -205,7 +205,7 @@ INTERVALS = {
 
 
 @pytest.mark.parametrize("name", INTERVALS)
-def test_page_of_an_interval_takes_as_many_steps_among_many_orders_as_among_few(name: str) -> None:
+def test_cost_of_an_interval_page_does_not_grow_with_the_orders(name: str) -> None:
     steps: list[int] = []
     for number_of_orders in (200, 2000):
         with shop(number_of_orders) as (connection, store):
@@ -213,7 +213,7 @@ def test_page_of_an_interval_takes_as_many_steps_among_many_orders_as_among_few(
     assert steps[1] <= steps[0] * 1.1
 
 
-def test_sums_of_an_interval_take_as_many_steps_among_many_orders_as_among_few() -> None:
+def test_cost_of_interval_sums_does_not_grow_with_the_orders() -> None:
     steps: list[int] = []
     for number_of_orders in (200, 2000):
         with shop(number_of_orders) as (connection, store):
@@ -228,8 +228,8 @@ def test_sums_of_an_interval_take_as_many_steps_among_many_orders_as_among_few()
     assert steps[1] <= steps[0] * 1.1
 
 
-def test_other_changes_do_not_write_the_index_of_placings() -> None:
-    """Only placing and cancelling write its rows, so other changes do not pay for it."""
+def test_other_changes_do_not_write_the_index_by_placing_time() -> None:
+    """Only placing and cancelling write its rows."""
     steps = []
     for state in ("sent", "prepaid"):
         connection = sqlite3.connect(":memory:")

@@ -1,4 +1,4 @@
-# ruff: noqa: S608 - the statements are of this file
+# ruff: noqa: S608 - the statements are constants of this file
 """The seals of the SQLite store detect values that were changed, removed, inserted or moved manually."""
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def store(path: Path) -> Iterator[SqliteStore]:
 _OF_1001 = "order_id = '1001' AND version"
 _HISTORY_EDITS = {
     "changed": (f"UPDATE order_fsm_entry SET comment = 'x' WHERE {_OF_1001} = 2", "entry 2"),
-    "changed to nothing": (f"UPDATE order_fsm_entry SET by = NULL WHERE {_OF_1001} = 3", "entry 3"),
-    "given to another": (
+    "changed to null": (f"UPDATE order_fsm_entry SET by = NULL WHERE {_OF_1001} = 3", "entry 3"),
+    "moved to another order": (
         f"UPDATE order_fsm_entry SET order_id = '1003' WHERE {_OF_1001} = 5",
         "entry 4, not with the last",
     ),
@@ -176,7 +176,7 @@ def test_order_without_its_personal_values_and_salt_still_verifies(path: Path, s
     by_hand(path, _ERASURE)
     assert store.load("1001") == erased(before)
     assert store.history("1001") == history
-    assert store.faults() == ["the personal values of order '1001' are gone, and no erasure blanked them"]
+    assert store.faults() == ["the personal values of order '1001' are missing without an erasure"]
     assert [order.id for order in store.find(Query(When(), customer="ann"))] == ["1002"]
     assert sum(tally.orders for tally in store.tally("ann")) == 1
 
@@ -188,7 +188,7 @@ def test_entry_without_its_comment_and_salt_still_verifies(path: Path, store: Sq
 
 
 def test_personal_facts_are_only_in_the_salted_digest(path: Path, store: SqliteStore) -> None:
-    """They can therefore be erased. The seal covers lasting facts."""
+    """So they can be erased. The seal covers lasting facts."""
     facts: dict[str, Fact] = {"amount": Decimal("1.50"), "parcel": "AB 1", "gift": True, "note": None}
     change = step(store.load("1001"), facts=facts)
     store.commit(change)
@@ -227,7 +227,7 @@ def test_order_can_change_after_erasing_its_rows(path: Path, store: SqliteStore)
 
 @pytest.mark.usefixtures("store")
 def test_equal_personal_values_have_different_digests(path: Path) -> None:
-    """Otherwise guesses could be tried after an erasure."""
+    """Otherwise an attacker could test guesses after an erasure."""
     for table in ("order", "entry"):
         rows = by_hand(path, f"SELECT salt, personal FROM order_fsm_{table} WHERE salt IS NOT NULL")
         assert len(rows) == 2
@@ -266,7 +266,7 @@ def test_edited_message_is_logged_and_left_out(
     [
         (
             "DELETE FROM order_fsm_order WHERE id = '1001'; DELETE FROM order_fsm_payment WHERE order_id = '1001'",
-            "there are entries of order '1001', which is gone",
+            "order '1001' is missing, and its entries are not",
         ),
         (
             "UPDATE order_fsm_key SET order_id = '1002' WHERE key = 'evt 1001'",
@@ -280,7 +280,7 @@ def test_edited_message_is_logged_and_left_out(
         ("DELETE FROM order_fsm_customer_tally", "the tally of customer 'ann' differs from the orders"),
         (
             "UPDATE order_fsm_message SET head = 1 - head WHERE order_id = '1001'",
-            "the oldest message of order '1001' is not the one that can be claimed",
+            "relays cannot claim the oldest message of order '1001', or can claim a later one",
         ),
     ],
     ids=["order", "key", "stock", "tally", "lost tally", "head"],
@@ -291,7 +291,7 @@ def test_fault_outside_of_orders_is_listed(path: Path, store: SqliteStore, edit:
     assert store.faults() == [fault]
 
 
-def test_key_of_no_order_is_not_a_fault(store: SqliteStore) -> None:
+def test_key_without_an_order_is_not_a_fault(store: SqliteStore) -> None:
     store.commit(stock_change(taken("TEAPOT", 1), key="adjusted"))
     assert store.faults() == []
 
@@ -300,7 +300,7 @@ def test_key_of_no_order_is_not_a_fault(store: SqliteStore) -> None:
 def test_order_that_differs_from_its_index_is_logged_and_left_out(
     path: Path, store: SqliteStore, column: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The test replaces the index by that of another table, in which the column differs."""
+    """The test replaces the index by the index of another table, in which the column differs."""
     columns = "customer, state, created_at, id" if column == "customer" else "state, created_at, id"
     condition = "WHERE customer IS NOT NULL" if column == "customer" else ""
     index = "order_fsm_order_by_customer" if column == "customer" else "order_fsm_order_by_state"
@@ -326,19 +326,19 @@ def test_order_that_differs_from_its_index_is_logged_and_left_out(
 def test_missing_order_with_a_history_is_corrupt(path: Path, store: SqliteStore) -> None:
     by_hand(path, "DELETE FROM order_fsm_order WHERE id = '1001'")
     for read in (store.load, store.history):
-        with pytest.raises(StoreCorrupt, match="order '1001' is gone and its history is not"):
+        with pytest.raises(StoreCorrupt, match="order '1001' is missing, and its history is not"):
             read("1001")
         with pytest.raises(OrderNotFound):
             read("1003")
-    with pytest.raises(StoreCorrupt, match="order '1001' is gone"):
+    with pytest.raises(StoreCorrupt, match="order '1001' is missing"):
         store.commit(creation("1001"))
 
 
 # The seals themselves
 
 
-def test_seals_computed_again_are_accepted(path: Path, store: SqliteStore) -> None:
-    """Seals contain no secret, so they do not detect that all of them were computed again."""
+def test_recomputed_seals_are_accepted(path: Path, store: SqliteStore) -> None:
+    """Seals contain no secret, so anyone can compute all of them again."""
     by_hand_and_sealed(path, "UPDATE order_fsm_entry SET by = 'eve' WHERE version = 2")
     assert store.history("1001")[1].by == "eve"
     assert store.load("1001").customer == "ann"
@@ -348,7 +348,7 @@ _VALUES = st.tuples(st.text(), st.integers(-(2**63), 2**63 - 1), st.none() | st.
 
 
 @given(st.lists(_VALUES, min_size=1, max_size=4), st.data())
-def test_chains_of_other_values_end_with_other_seals(rows: list[tuple[object, ...]], data: st.DataObject) -> None:
+def test_different_chains_end_with_different_seals(rows: list[tuple[object, ...]], data: st.DataObject) -> None:
     others = data.draw(st.permutations(rows) | st.lists(st.sampled_from(rows), min_size=1))
     assert (_last(others) == _last(rows)) == (others == rows)
 
@@ -365,8 +365,8 @@ def test_seal_of_a_value_does_not_depend_on_the_order_of_its_keys() -> None:
     assert digest(("x", {"a": 1, "b": {"c": 2, "d": 3}})) == digest(("x", {"b": {"d": 3, "c": 2}, "a": 1}))
 
 
-def test_seals_are_stable_over_releases() -> None:
-    """A database of years ago must not become corrupt."""
+def test_seals_are_stable_across_releases() -> None:
+    """Otherwise existing databases would become corrupt."""
     change = step(
         order_of(creation("1001")),
         by="é",
@@ -376,7 +376,7 @@ def test_seals_are_stable_over_releases() -> None:
     assert found.hex() == "3a5972b4b7d335965e647b080c885e068b618b7b1dc2477c03fe6f1ac222b6f4"
 
 
-def test_order_of_many_commits_is_returned(store: SqliteStore) -> None:
+def test_order_is_returned_after_each_of_many_commits(store: SqliteStore) -> None:
     order = paid_order(store, "1003")
     for number in range(20):
         payments = [("captured", "0.10")]

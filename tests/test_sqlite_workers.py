@@ -1,4 +1,4 @@
-"""The SQLite store with threads, forks, and other programs that have its file open."""
+"""The SQLite store with threads, forks, and other programs that use its file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from order_fsm_adapters.sqlite import SqliteStore, connections
 from .open_files import needs_open_files, open_files
 from .sqlite_files import by_hand, paid_order
 
-fcntl = pytest.importorskip("fcntl", reason="these tests use processes and locks as Unix has them")
+fcntl = pytest.importorskip("fcntl", reason="these tests need the processes and locks of Unix")
 forks_with_threads = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
@@ -109,7 +109,7 @@ def test_close_closes_the_connections_of_threads_that_still_run(path: Path, stor
 
 
 @needs_open_files
-def test_store_without_a_reference_closes_its_connections(path: Path) -> None:
+def test_unreferenced_store_closes_its_connections(path: Path) -> None:
     store = SqliteStore(path)
     store.set_stock("TEAPOT", 1)
     del store
@@ -172,8 +172,8 @@ def test_child_inherits_no_open_connection(path: Path, store: SqliteStore) -> No
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 2}
 
 
-def test_commits_of_a_child_outlive_the_close_of_its_parent(path: Path) -> None:
-    """The last closed connection deletes the WAL file. The parent's must not count as the last before the child's."""
+def test_commit_of_a_child_survives_the_close_of_its_parent(path: Path) -> None:
+    """The last connection to close deletes the WAL file, and the parent does not know of the child."""
     store = SqliteStore(path)
     store.set_stock("TEAPOT", 1)
     ready, go = os.pipe(), os.pipe()
@@ -220,8 +220,8 @@ def test_fork_waits_for_the_calls_of_other_threads(store: SqliteStore) -> None:
     assert store.faults() == []
 
 
-def test_child_that_was_forked_without_hooks_is_refused_an_inherited_connection(path: Path, store: SqliteStore) -> None:
-    """Some servers fork in C. The message has the remedy."""
+def test_child_forked_without_hooks_cannot_use_an_inherited_connection(path: Path, store: SqliteStore) -> None:
+    """Some servers fork in C. The message names the remedy."""
     store.set_stock("TEAPOT", 1)
     child = ctypes.CDLL(None).fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""A table of the shop counts the stock: each commit moves its rows, in the same transaction."""
+"""A table of the shop counts the stock. Each commit moves its rows in the same transaction."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_placing_takes_pieces_and_cancelling_returns_them(case: Case) -> None:
     assert case.orders.audit().ok
 
 
-def test_shipping_takes_no_pieces_again_and_a_return_brings_them_back(case: Case) -> None:
+def test_shipping_takes_no_more_pieces_and_a_restocked_return_brings_them_back(case: Case) -> None:
     case.create()
     case.orders.fire("1001", "pay", amount="10", currency="GBP", reference="ch_1")
     case.orders.fire("1001", "dispatch")
@@ -149,14 +149,14 @@ def test_order_is_refused_if_the_shop_has_too_few(case: Case) -> None:
     assert case.on_hand == 5
 
 
-def test_paid_order_may_leave_the_shop_short(case: Case) -> None:
+def test_paid_order_may_take_more_stock_than_the_shop_has(case: Case) -> None:
     case.create(quantity=6)
     case.orders.fire("1001", "pay", amount="10", currency="GBP", reference="ch_1")
     assert case.on_hand == -1
 
 
 def test_order_is_refused_if_its_piece_is_sold_elsewhere_before_the_commit(case: Case) -> None:
-    """The status was decided on pieces that are gone at the commit."""
+    """The decision used pieces that were sold before the commit."""
     case.create(quantity=5)
     sold = [False]
 
@@ -164,7 +164,7 @@ def test_order_is_refused_if_its_piece_is_sold_elsewhere_before_the_commit(case:
         def move(self, order_id: str, moves: Sequence[ShopMove]) -> None:
             if not sold[0]:
                 sold[0] = True
-                raise VersionConflict("somebody else took one")
+                raise VersionConflict("another sale took a piece")
             super().move(order_id, moves)
 
         def available(self, skus: Sequence[str]) -> Mapping[str, int]:
@@ -202,7 +202,7 @@ def test_rollback_of_the_shop_undoes_status_and_stock(case: Case) -> None:
     assert case.orders.get("1001").state == "unfinished"
 
 
-def test_batch_moves_the_stock_of_each_change_that_is_done(case: Case) -> None:
+def test_batch_moves_the_stock_of_its_accepted_changes(case: Case) -> None:
     for number in range(4):
         case.create(str(number))
     with case.orders.batch() as batch:
@@ -212,13 +212,13 @@ def test_batch_moves_the_stock_of_each_change_that_is_done(case: Case) -> None:
     assert case.on_hand == 1
 
 
-def test_stock_of_the_shop_is_not_set_through_the_engine(case: Case) -> None:
+def test_engine_refuses_to_set_the_stock_of_the_shop(case: Case) -> None:
     for call in (
         lambda: case.orders.set_stock("TEAPOT", 7),
         lambda: case.orders.adjust_stock("TEAPOT", 1),
         lambda: case.orders.stop_tracking("TEAPOT"),
     ):
-        with pytest.raises(InvalidInput, match="a table of its own"):
+        with pytest.raises(InvalidInput, match="in its own table"):
             call()
     assert case.on_hand == 5
 
@@ -235,7 +235,7 @@ def test_shelf_is_a_stock_keeper(case: Case) -> None:
 
 @given(st.integers(-3, 3), st.integers(-3, 3), st.integers(0, 3), st.booleans())
 def test_moves_of_the_shop_add_up_to_those_of_the_engine(held: int, out: int, lost: int, strict: bool) -> None:
-    """Whatever a commit moves, the shop's shelf changes by the same number."""
+    """Every commit changes the shop's shelf by the same number."""
     lost = min(lost, max(-out, 0))
     move = StockMove("CUP", -(held + out + lost), strict, held, out, lost)
     found = list(shop_moves([move]))
@@ -261,8 +261,8 @@ _steps = st.lists(
 
 @given(_steps)
 @settings(max_examples=60, deadline=None)
-def test_shop_and_engine_count_alike(steps: list[tuple[str, int, bool]]) -> None:
-    """The same life of an order leaves as many pieces on the shop's shelf as in a store that counts them itself."""
+def test_shop_and_engine_count_the_same_stock(steps: list[tuple[str, int, bool]]) -> None:
+    """The shop's shelf ends with as many pieces as a store that counts them itself."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as host:
         kept = Case(SqliteStore(connection=host, stock_keeper=Shelf), host)
         own = Orders(MemoryStore())

@@ -185,7 +185,7 @@ def path_of(value: object, what: str) -> str:
 
     Args:
         value: the input.
-        what: the start of the message, such as `path must be that of a file`.
+        what: the start of the message, such as `path must name a file`.
 
     Raises:
         InvalidInput: if the value is not a path.

@@ -39,7 +39,7 @@ def webhook() -> Answer:
 
 @app.post("/orders/<order_id>/dispatch")
 def dispatch(order_id: str) -> Answer:
-    """The owner packs the order. (A real shop asks first who is there.)"""
+    """The owner packs the order. A real shop would first check that the owner is logged in."""
     try:
         receipt = orders.fire(order_id, "dispatch", by="owner", comment="Royal Mail AB123", visible=True)
     except OrderNotFound:

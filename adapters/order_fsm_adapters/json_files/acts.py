@@ -1,4 +1,4 @@
-"""The acts of the log as JSON. An act is the result of a call, so replaying it needs no decision."""
+"""The acts of the log as JSON. An act is the result of a call, so a replay decides nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Content = Projection[bytes]
 
 
 class Wait(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """The time until which a message waits, and its number of failed deliveries."""
+    """The end of a message's wait, and its number of failed deliveries."""
 
     due: datetime
     attempts: int
@@ -33,12 +33,12 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
         stock: the levels of items.
         messages: rows to append to the outbox.
         remaining: the remaining recipients, by the id of the message.
-        waits: messages that are leased or postponed, by id.
+        waits: messages that wait for the end of a lease or for a retry, by id.
         dead: messages that became dead letters, by id, with their attempts.
         dead_letters: dead letters of a compacted log.
         requeued, gone: ids of dead letters that became messages, and of delivered messages.
         removed: the id of a removed order.
-        erases: whether the personal values of the order's past are erased. The log is compacted after that.
+        erases: whether the personal values of the order's past are erased. A compaction removes them from the log.
     """
 
     order: wire.OrderForm | None = None
@@ -56,7 +56,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
     erases: bool = False
 
     def apply(self, content: Content) -> None:
-        """Apply the act once to a content that has all earlier acts."""
+        """Apply the act to a content with all earlier acts."""
         outbox = content.outbox
         content.levels.update(self.stock)
         for key, record in self.keys.items():
@@ -86,7 +86,7 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
 
 
 def of_change(change: Change, stock: dict[str, StockLevel]) -> msgspec.Raw:
-    """Return the act of a checked commit, with the stock levels after it.
+    """Return the act of a checked commit with its stock levels.
 
     Raises:
         InvalidInput: if JSON cannot hold the change.
@@ -104,7 +104,7 @@ def of_change(change: Change, stock: dict[str, StockLevel]) -> msgspec.Raw:
 
 
 def of_content(content: Content) -> Iterator[Act]:
-    """Yield the acts that recreate a content, those of the orders first."""
+    """Yield the acts that recreate a content, orders first."""
     for order_id, order in content.orders.items():
         keys = {key: content.records[key] for key in content.keys_of(order_id)}
         history = b",".join([part[1:-1] for part in content.histories[order_id] if len(part) > 2])

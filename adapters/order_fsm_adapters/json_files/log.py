@@ -75,9 +75,9 @@ class _Header(NamedTuple):
 
 
 class Log:
-    """The files of a store, and the content that was read from them.
+    """The files of a store and their content.
 
-    If a call raises at any point, a later call can continue with the files and the content.
+    Whenever a call raises, later calls can continue with the files and the content.
     """
 
     def __init__(self, folder: str) -> None:
@@ -119,7 +119,6 @@ class Log:
             if not os.path.exists(self.path):
                 if os.path.exists(self._head_path):
                     raise self._corrupt("the file is missing")
-                # The first log of a store has no predecessor.
                 self._replace((), uuid4().hex.encode(), b"0" * 64, self._folder)
             status = self._open()
         if not self._whole:
@@ -176,7 +175,7 @@ class Log:
         return _Header(Place(found[1], _HEADER_WIDTH, found[3] + found[4]), found[3], found[4], int(found[5]))
 
     def _published(self) -> Place | None:
-        """Return the place in the head, or None if the head is missing or damaged."""
+        """Return the place in the head, or None without a valid head."""
         if self._head is None:
             with suppress(FileNotFoundError):
                 self._head = DiskFile(self._head_path, "r+")
@@ -186,7 +185,7 @@ class Log:
         return Place(found[2], int(found[3]), found[4])
 
     def _read_to(self, stop: int) -> None:
-        """Apply the lines up to an offset, or up to the first bad one."""
+        """Apply the lines up to an offset or the first bad line."""
         if stop > self.place.length:
             with collector_paused(stop - self.place.length > _BLOCK):
                 for line in _chained(self._used_file().lines(self.place.length, stop), self.place.seal):
@@ -212,11 +211,11 @@ class Log:
         return found
 
     def flushed(self) -> tuple[DiskFile, Place]:
-        """Open the file again. Return it with the place up to which it is flushed."""
+        """Return another handle on the file, and its flushed place."""
         return DiskFile(os.dup(self._used_file().fileno()), "r"), self.place
 
     def verified(self, file: DiskFile, place: Place) -> Iterator[bytes]:
-        """Check each line of a log up to a place, then yield the content. Close the file."""
+        """Yield a log up to a place, and check each line. Close the file."""
         with file:
             seal = self._header_of(file).start.seal
             yield file.read_at(0, _HEADER_WIDTH)
@@ -232,7 +231,7 @@ class Log:
         return self._file
 
     def _recover(self, length: int, *, flushed_before: bool) -> None:
-        """Adopt whole lines after the place, and move a torn end to another file."""
+        """Apply whole lines after the place, and move a torn end away."""
         file, start = self._used_file(), self.place.length
         tail = file.read_at(start, length - start)
         lines = list(_chained(tail.split(b"\n")[:-1], self.place.seal))
@@ -255,7 +254,7 @@ class Log:
             _log.warning("%s: a torn end of %d bytes was moved to %s", self.path, len(torn), path)
 
     def faults(self, file: DiskFile, place: Place) -> Iterator[str]:
-        """Yield the faults of a log up to a place, and the files of torn ends."""
+        """Yield the faults and torn ends of a log up to a place."""
         for name in sorted(os.listdir(self._folder)):
             if name.startswith(TORN):
                 path = os.path.join(self._folder, name)
@@ -267,14 +266,14 @@ class Log:
             yield str(error)
 
     def append(self, acts: bytes, place: Place) -> bytes:
-        """Append a line with some acts to the log, under the lock, and flush it. Return it for `apply`."""
+        """Append a line with some acts under the lock, and flush it. Return it for `apply`."""
         line = _sealed(place.seal, _ACTS % acts)
         self._used_file().append(place.length, line)
         self._publish(place._replace(length=place.length + len(line), seal=line[_SEAL]))
         return line
 
     def apply(self, line: bytes, place: Place) -> None:
-        """Apply a line appended at a place, unless another thread has read it or was interrupted there."""
+        """Apply a line at a place. Skip it if another thread has read it or was interrupted there."""
         if self._whole and self.place == place:
             self._take(line[:-1])
 
@@ -289,18 +288,14 @@ class Log:
         return head
 
     def compact_if_large(self) -> None:
-        """Compact a log if less than half of it is needed, or if it still has erased values.
-
-        The store works without compaction, for example on a full disk.
-        """
+        """Compact a log that has doubled or has erased values. Ignore disk errors."""
         if self._erases or self.place.length > 2 * self._header.length + _BLOCK:
             with suppress(OSError):
                 self.compact()
 
     def scrub(self) -> None:
         """Remove erased values from the folder, under the lock, after `settle`."""
-        # Older torn ends and drafts may hold erased values. Delete them first: a compacted log does not show that it
-        # had some.
+        # Torn ends and drafts may hold erased values. After a compaction the log would not show that.
         for name in os.listdir(self._folder):
             if name == DRAFT or name.startswith(TORN):
                 os.unlink(os.path.join(self._folder, name))
@@ -310,7 +305,7 @@ class Log:
 
     def compact(self) -> None:
         """Replace the log by a short one, under the lock, after `settle`."""
-        # Otherwise, after a power loss, the new log could come with an older head that does not belong to it.
+        # Without this, a power loss could leave the new log with an older head.
         self._write_head(self.place).sync()
         self._replace(of_content(self.content), self._header.store, self.place.seal, self.path)
         self._open()
@@ -346,7 +341,7 @@ def _chained(lines: Iterable[bytes], seal: bytes) -> Iterator[bytes]:
 
 
 def _compacted(acts: Iterable[Act], seal: bytes) -> Iterator[bytes]:
-    """Yield the lines of a compacted part, one for each act, then the empty line."""
+    """Yield a line for each act, then the empty line."""
     for one in chain(([act] for act in acts), [[]]):
         line = _sealed(seal, _ACTS % encode(one))
         seal = line[_SEAL]

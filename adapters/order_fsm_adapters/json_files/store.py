@@ -27,11 +27,11 @@ Acts = list[Act | Raw]
 
 
 class JsonStore(ProjectionReader[bytes]):
-    """A store in a folder, for the threads and processes of one machine, with all guarantees.
+    """A store in a folder, safe for threads and processes, with all guarantees.
 
     The folder holds `orders.jsonl` (the log), `orders.head` (the flushed length of the log) and `orders.lock`. The
     store moves a torn end of the log, from an unacknowledged change, to a file `orders.jsonl.torn-...`. `faults`
-    reports such files, and an erasure deletes them.
+    reports such files, and `scrub` deletes them after an erasure.
 
     Limits:
         - Every process reads the log when it opens the store, and keeps the orders in memory. Use it for up to 25,000
@@ -135,11 +135,11 @@ class JsonStore(ProjectionReader[bytes]):
         self._locked(lambda: self._settled(lambda _: self._log.compact()))
 
     def scrub(self) -> None:
-        """Rewrite the log without erased values, and delete torn ends, which may hold such values."""
+        """Remove erased values: rewrite the log and delete torn ends, which may hold some."""
         self._locked(lambda: self._settled(lambda _: self._log.scrub()))
 
     def export(self, folder: str | os.PathLike[str]) -> None:
-        """Write one indented JSON file per order into a new folder, for people. The store never reads them.
+        """Write one readable JSON file per order into a new folder. The store never reads them.
 
         Raises:
             InvalidInput: if `folder` exists.
@@ -149,7 +149,7 @@ class JsonStore(ProjectionReader[bytes]):
         copies.publish_folder(folder_of(folder), files, self._log.path, durable=False)
 
     def backup(self, folder: str | os.PathLike[str]) -> None:
-        """Copy the store to a new folder, which appears when it is complete. Other calls continue.
+        """Copy the store to a new folder. It appears when it is complete. Other calls continue.
 
         To restore the copy, replace the store's folder with it while no process has the store open.
 
@@ -169,7 +169,7 @@ class JsonStore(ProjectionReader[bytes]):
         self._lock.hold(lambda: self._appending.hold(self._log.close))
 
     def _read(self, ask: Callable[[Content], T]) -> T:
-        """Query the content, read up to the head. Wait for the file lock only if the log was replaced."""
+        """Query the content up to the head. Wait for the file lock only if the log was replaced."""
         answers: list[T] = []
 
         def at_head() -> None:
@@ -210,7 +210,7 @@ class JsonStore(ProjectionReader[bytes]):
         return self._lock.hold(settled)
 
     def _locked(self, work: Callable[[], object], *, wait: bool = True) -> None:
-        """Run a block under the file lock. Take it before the other lock, unless the call does not wait for it."""
+        """Run a block under the file lock. Take it before the thread lock, unless `wait` is False."""
         try:
             with disk_errors(self._folder), LockFile(os.path.join(self._folder, LOCK), self._like) as file:
                 file.hold(work, wait=wait)

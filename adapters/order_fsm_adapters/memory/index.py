@@ -1,7 +1,4 @@
-"""Find and count orders in memory.
-
-The index sorts by state and age, by customer, and by reference.
-"""
+"""Find and count orders in memory by state, customer and reference."""
 
 from __future__ import annotations
 
@@ -37,7 +34,7 @@ class OrderIndex:
         self._queues = (_ByAge(), _ByAge(), _ByAge())
         """The orders in the queues of `Marks`."""
         self._marks: dict[str, Marks] = {}
-        """By id, the marks of the orders in these queues."""
+        """The marks of the orders in these queues, by id."""
         self._sums: dict[_Group, tuple[int, Decimal]] = {}
         # A customer has few orders. An index by state and age would add a tenth to the memory of the orders.
         self._customers: dict[str, list[str]] = {}

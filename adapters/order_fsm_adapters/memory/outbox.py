@@ -1,8 +1,7 @@
 """The outbox in memory.
 
-Messages wait in a queue per order, and only the head of a queue can be claimed.
-
-Messages with `remaining` recipients are in no queue.
+Messages wait in a queue per order, and only the head of a queue can be claimed. Messages with `remaining` recipients
+are in no queue.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class _Row:
 
     Attributes:
         number: a sequence number, higher than the numbers of all earlier rows.
-        due: the end of its last lease, or the time to which it is postponed. None if it was never claimed.
+        due: the end of its last lease, or the time of the next attempt. None if it was never claimed.
     """
 
     number: int
@@ -41,8 +40,8 @@ class Outbox:
         self._number = 0
         self._rows: dict[str, _Row] = {}
         self._queues: dict[str, list[str]] = {}
-        # Heads that were never claimed, by number, and the other heads, by the time at which they are due. If a head
-        # changes, its old entry stays in the heap as a stale entry and is skipped later.
+        # Unclaimed heads by number, and the other heads by due time. If a head changes, its old entry is stale, and
+        # `claimable` skips it.
         self._fresh: list[tuple[int, str]] = []
         self._later: list[tuple[datetime, int, str]] = []
         self._apart: dict[str, set[str]] = {}
@@ -54,7 +53,7 @@ class Outbox:
 
         Args:
             message: a message that is not in the outbox yet.
-            due: the end of its last lease, or the time to which it is postponed.
+            due: the end of its last lease, or the time of the next attempt.
         """
         self._number += 1
         row = self._rows[message.id] = _Row(self._number, message, due)
@@ -94,7 +93,7 @@ class Outbox:
         return found
 
     def is_leased(self, message: Message, until: datetime) -> bool:
-        """Return whether a message's last lease ends at this time."""
+        """Return whether the last lease of a message ends at `until`."""
         row = self._rows.get(message.id)
         return row is not None and row.due == until
 
@@ -119,7 +118,7 @@ class Outbox:
         row.message = evolve(row.message, remaining=remaining)
 
     def wait(self, message_id: str, due: datetime, attempts: int) -> None:
-        """Lease or postpone a message: it is not claimable before `due`."""
+        """Make a message wait: it cannot be claimed before `due`."""
         row = self._rows[message_id]
         row.due = due
         if row.message.attempts != attempts:
@@ -140,7 +139,7 @@ class Outbox:
         return self._rows[message_id].message.attempts
 
     def requeue(self, message_id: str) -> None:
-        """Return a dead letter to the end of the outbox, without attempts."""
+        """Append a dead letter to the outbox again, with no attempts."""
         message = self._dead.pop(message_id)
         _discard(self._dead_of, message)
         self.add(evolve(message, attempts=0))
@@ -178,10 +177,7 @@ class Outbox:
         return iter([row.message for row in self._rows.values()])
 
     def rows(self) -> Iterator[tuple[Message, datetime | None]]:
-        """Yield the undelivered messages and their `due`, oldest first.
-
-        They come in the sequence in which they were added.
-        """
+        """Yield undelivered messages and their `due`, in the sequence of `add`."""
         return ((row.message, row.due) for row in self._rows.values())
 
     def _leave(self, message: Message) -> None:
@@ -208,10 +204,7 @@ class Outbox:
 
 
 def _discard(ids: dict[str, set[str]], message: Message) -> None:
-    """Remove a message's id from the set of its order.
-
-    Also remove the set if it is then empty.
-    """
+    """Remove a message's id from the set of its order. Remove an empty set."""
     of_order = ids[message.order_id]
     of_order.discard(message.id)
     if not of_order:

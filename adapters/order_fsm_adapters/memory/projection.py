@@ -1,7 +1,4 @@
-"""The content of a store in memory, without locks.
-
-It checks changes and applies commits.
-"""
+"""The content of a store in memory, without locks: checks changes and applies commits."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ from order_fsm_adapters.memory.outbox import Outbox
 
 T = TypeVar("T")
 E = TypeVar("E")
-"""The type in which a store keeps the entries of a history."""
+"""The type of the entries that a store keeps."""
 
 
 class Projection(Generic[E]):
@@ -187,7 +184,7 @@ class Projection(Generic[E]):
 
 
 class CommitCheck(Generic[E]):
-    """Checks changes in sequence, without applying them.
+    """Checks changes without applying them.
 
     Each is checked on the result of the accepted changes before it.
     """
@@ -258,10 +255,7 @@ class CommitCheck(Generic[E]):
 
 
 def mismatch(order_id: str, version: int, expected_version: int) -> OrderFsmError:
-    """Return the error for an order without the expected version.
-
-    Version 0 means that there is no order.
-    """
+    """Return the error for a wrong version. Version 0 means no order."""
     if not version:
         return OrderNotFound(f"there is no order {order_id!r}")
     if not expected_version:

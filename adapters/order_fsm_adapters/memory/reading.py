@@ -1,7 +1,4 @@
-"""The read calls of stores that keep their content in memory.
-
-They read from a projection.
-"""
+"""The read calls of stores that keep their content in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from order_fsm_adapters.memory.projection import E, Projection, T
 
 
 class ProjectionReader(ABC, Generic[E]):
-    """Reads from a projection. A store adds the calls that write."""
+    """Reads from a projection. Subclasses add the calls that write."""
 
     joined = False
     _closed = False

@@ -1,6 +1,6 @@
-"""Search and sum orders of an interval by scanning all orders.
+"""Find and sum the orders of an interval by scanning all orders.
 
-An index by the time of placing would take memory for each order.
+An index by placing time would take memory for each order.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ from order_fsm.store import Query, is_within, sales_of
 
 
 def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
-    """Yield the orders that match a dated query, oldest placing first.
-
-    The limit of the query is not applied.
-    """
+    """Yield the orders that match a dated query, oldest placing first. Ignore its limit."""
     matching = [
         ((order.placed_at, order.id), order) for order in orders if order.placed_at is not None and query.matches(order)
     ]
@@ -29,9 +26,10 @@ def found(orders: Iterable[Order], query: Query) -> Iterator[Order]:
 def placed(
     orders: Iterable[Order], since: datetime | None, until: datetime | None, customer: str | None = None
 ) -> dict[str, tuple[int, Decimal]]:
-    """Return the number and the sum of orders placed in an interval.
+    """Sum the counted orders placed in an interval, by currency.
 
-    Only counted orders are included. The result is by currency.
+    Returns:
+        Their number and total.
     """
     sums: dict[str, tuple[int, Decimal]] = {}
     for order in orders:

@@ -1,7 +1,4 @@
-"""A store in memory, with all guarantees except S3.
-
-The content ends with the process.
-"""
+"""A store in memory, with all guarantees except S3: the content is lost when the process ends."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from order_fsm_adapters.memory.reading import ProjectionReader
 class MemoryStore(ProjectionReader[Entry]):
     """A store in memory, safe for several threads.
 
-    A commit is not undone if a signal handler raises in the middle of it. Workers with time limits need a store on
+    If a signal handler raises during a commit, a part of the commit stays. Workers with time limits need a store on
     disk.
     """
 

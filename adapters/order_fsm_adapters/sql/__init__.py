@@ -1,4 +1,4 @@
-"""Orders in a SQL database: all that does not depend on which database it is."""
+"""Orders in a SQL database: the code that all databases share."""
 
 from order_fsm_adapters.sql.keeper import ShopMove, StockKeeper
 from order_fsm_adapters.sql.store import SqlStore

@@ -1,4 +1,4 @@
-"""Answers to an audit: ids and messages by page, and the faults that no order shows."""
+"""Reads for an audit: ids and messages by page, and faults outside of orders."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _STRAY_ENTRIES = """
     SELECT DISTINCT order_id FROM order_fsm_entry AS entry
     WHERE NOT EXISTS (SELECT 1 FROM order_fsm_order AS one WHERE one.id = entry.order_id)
 """
-# An erasure writes the order's row without a digest.
+# After an erasure of the order, its row has no digest.
 _BLANKED = "SELECT id FROM order_fsm_order WHERE salt IS NULL AND personal IS NOT NULL"
 _PAID = "SELECT id, payments FROM order_fsm_order WHERE id > ? AND payments <> '[]' ORDER BY id LIMIT ?"
 _HAS_REFERENCE = "SELECT 1 FROM order_fsm_reference WHERE reference = ? AND order_id = ?"
@@ -52,7 +52,7 @@ _HEADLESS = """
 
 
 def _miscounted(tally: str, group: str, orders: str) -> str:
-    """Return a statement that finds rows in which a tally differs from its orders."""
+    """Return a statement that finds differences between a tally and the orders."""
     kept = f'SELECT {group}, "orders", units FROM {tally} WHERE "orders" <> 0'  # noqa: S608
     counted = f"SELECT {group}, count(*), sum(units) FROM {orders} GROUP BY {group}"  # noqa: S608
     return f"""
@@ -61,7 +61,7 @@ def _miscounted(tally: str, group: str, orders: str) -> str:
     """  # noqa: S608
 
 
-# An audit compares the tally of all orders itself.
+# The engine's audit compares the tally of all orders.
 _MISCOUNTED = _miscounted(
     "order_fsm_customer_tally",
     "customer, state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit",
@@ -72,25 +72,25 @@ Rows = Callable[[str, Row], list[Row]]
 
 
 def order_ids(rows: Rows) -> Iterator[str]:
-    """Answer `Store.order_ids`."""
+    """Implement `Store.order_ids`."""
     return (order_id for (order_id,) in _paged(rows, _IDS, ""))
 
 
 def stock_items(rows: Rows) -> Iterator[str]:
-    """Answer `Store.stock_items`."""
+    """Implement `Store.stock_items`."""
     return (sku for (sku,) in _paged(rows, _ITEMS, ""))
 
 
 def messages(rows: Rows) -> Iterator[Message]:
-    """Answer `Store.messages`."""
+    """Implement `Store.messages`."""
     return (message_of(row[1:]) for row in _paged(rows, _MESSAGES, -(2**63)))
 
 
 def _paged(rows: Rows, statement: str, after: Any) -> Iterator[Row]:
-    """Yield rows in the sequence of their first column. No transaction is open between two pages."""
+    """Yield rows by their first column. No transaction stays open between pages."""
     while page := rows(statement, (after, _PAGE)):
         for row in page:
-            # A walk along a damaged index might never end.
+            # A damaged index could make this loop endless.
             if not isinstance(row[0], type(after)) or row[0] <= after:
                 raise StoreCorrupt("an index of the database is damaged: rebuild it (SQLite: REINDEX)")
             yield row
@@ -98,7 +98,7 @@ def _paged(rows: Rows, statement: str, after: Any) -> Iterator[Row]:
 
 
 def faults(transaction: Transaction) -> list[str]:
-    """Answer `Store.faults`, without the database's own check of itself."""
+    """Implement `Store.faults`, except the database's own integrity check."""
     found = [
         f"key {key!r} belongs to order {order_id!r}, which has no entry with it"
         for key, order_id in transaction.rows(_STRAY_KEYS)
@@ -109,11 +109,11 @@ def faults(transaction: Transaction) -> list[str]:
         except StoreCorrupt as error:
             found.append(str(error))
     for (order_id,) in transaction.rows(_STRAY_ENTRIES):
-        found.append(f"there are entries of order {order_id!r}, which is gone")
+        found.append(f"order {order_id!r} is missing, and its entries are not")
     for (order_id,) in transaction.rows(_HEADLESS):
-        found.append(f"the oldest message of order {order_id!r} is not the one that can be claimed")
+        found.append(f"relays cannot claim the oldest message of order {order_id!r}, or can claim a later one")
     for (order_id,) in transaction.rows(_BLANKED):
-        found.append(f"the personal values of order {order_id!r} are gone, and no erasure blanked them")
+        found.append(f"the personal values of order {order_id!r} are missing without an erasure")
     found += _references(transaction)
     found += ledger.strays(transaction)
     found += outbox.damaged_dead_letters(transaction)
@@ -123,25 +123,25 @@ def faults(transaction: Transaction) -> list[str]:
 
 
 def _references(transaction: Transaction) -> Iterator[str]:
-    """Yield a sentence for each payment that does not lead to its order, and for each that leads astray."""
+    """Yield the faults of payment references and of missing ledger rows."""
     for order_id, payments in _paged(transaction.rows, _PAID, ""):
         for reference in _references_in(payments):
             if not transaction.rows(_HAS_REFERENCE, (reference, order_id)):
-                yield f"the payment {reference!r} does not lead to order {order_id!r}, which has it"
+                yield f"order_fsm_reference lacks {reference!r} of order {order_id!r}"
         yield from ledger.lost(transaction, order_id, payments)
     place = "", ""
     while page := transaction.rows(_REFERENCES, (*place, place[0], _PAGE)):
         for reference, order_id, payments in page:
-            # A walk along a damaged index might never end.
+            # A damaged index could make this loop endless.
             if not isinstance(reference, str) or not isinstance(order_id, str) or (reference, order_id) <= place:
                 raise StoreCorrupt("an index of the database is damaged: rebuild it (SQLite: REINDEX)")
             place = reference, order_id
             if payments is None or reference not in _references_in(payments, reference):
-                yield f"the payment {reference!r} leads to order {order_id!r}, which does not have it"
+                yield f"order_fsm_reference has {reference!r} of order {order_id!r}, which has no such payment"
 
 
 def _references_in(payments: str, *unreadable: str) -> set[str]:
-    """Return the references of a ledger, or these if it is damaged: an audit finds that when it reads the order."""
+    """Return the references of a ledger, or `unreadable` if it is damaged: the audit reports that with the order."""
     try:
         return {row.reference for row in payments_of(payments) if row.reference is not None}
     except UNREADABLE:

@@ -40,7 +40,7 @@ def time_of(text: str) -> datetime:
     """Return the time that `time_text` was given.
 
     Raises:
-        ValueError: if it is not in UTC.
+        ValueError: if the text is not a time in UTC.
     """
     at = datetime.fromisoformat(text)
     if at.tzinfo is not UTC:
@@ -52,7 +52,7 @@ def flag_of(column: object) -> bool:
     """Return the bool of a column.
 
     Raises:
-        LookupError: if it is not 0 or 1.
+        LookupError: if the column is not 0 or 1.
     """
     return _FLAGS[column]  # type: ignore[index]
 
@@ -61,7 +61,7 @@ def text_of(column: object) -> str:
     """Return the text of a column.
 
     Raises:
-        TypeError: if it holds something else, as a damaged index may.
+        TypeError: if the column is not text. A damaged index may hold other types.
     """
     if not isinstance(column, str):
         raise TypeError(f"not text: {type(column).__name__}")
@@ -69,7 +69,7 @@ def text_of(column: object) -> str:
 
 
 def json_text(value: object) -> str:
-    """Return a JSON value, lines, payments or shipments as text."""
+    """Return JSON text of a value, or of lines, payments or shipments."""
     return encode(value).decode()
 
 
@@ -99,7 +99,7 @@ def object_of(text: str) -> dict[str, Any]:
 
 
 def facts_of(text: str) -> tuple[dict[str, WireFact], dict[str, Fact]]:
-    """Return facts from text: as JSON values, and as they were."""
+    """Return facts from text, as JSON values and with their types."""
     if text == "{}":
         return {}, {}
     wire = _facts.decode(text)
@@ -107,13 +107,14 @@ def facts_of(text: str) -> tuple[dict[str, WireFact], dict[str, Fact]]:
 
 
 _UNITS_LIMIT = 10**12
-"""The sum of millions of such totals is below 2**63 units."""
+"""The sum of millions of smaller amounts stays below 2**63 units."""
 
 
 def in_units(money: Decimal) -> tuple[str, int]:
-    """Return money as a unit and a whole number of it, so that databases add it exactly: 4990 of `0.01` for 49.90.
+    """Return money as a unit and a whole number of units.
 
-    An absurdly large amount is a unit itself, because the sum of a few could exceed 64 bits.
+    For example, 49.90 is 4990 units of `0.01`. Databases add whole numbers exactly. A huge amount becomes a unit
+    itself, because a sum of a few could exceed 64 bits.
     """
     exponent = int(money.as_tuple().exponent)
     units = int(money.scaleb(-exponent, EXACT))

@@ -1,4 +1,4 @@
-"""Writing a change, and removing an order."""
+"""Write a change, or remove an order."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _INSERT_KEY = f"""
 _INSERT_REFERENCE = "INSERT INTO order_fsm_reference (reference, order_id) VALUES (?, ?)"
 _DELETE_REFERENCE = "DELETE FROM order_fsm_reference WHERE reference = ? AND order_id = ?"
 
-# The entries committed under a key carry it, so its row is found without an index on order_id.
+# Entries store their key, so no index on order_fsm_key.order_id is necessary.
 _KEYS = 'SELECT DISTINCT "key" FROM order_fsm_entry WHERE order_id = ? AND "key" IS NOT NULL'
 _DELETE_KEY = 'DELETE FROM order_fsm_key WHERE "key" = ? AND order_id = ?'
 _DELETE_ENTRIES = "DELETE FROM order_fsm_entry WHERE order_id = ?"
@@ -50,17 +50,17 @@ _DELETE_ORDER = "DELETE FROM order_fsm_order WHERE id = ?"
 
 
 def write(transaction: Transaction, change: Change) -> None:
-    """Write a change. If it is refused, nothing of it is written.
+    """Write a change. If this raises, the caller must roll back.
 
     Raises:
-        OrderExists, OrderNotFound, VersionConflict, KeyReused, StoreCorrupt: as `Store.commit` does.
+        OrderExists, OrderNotFound, VersionConflict, KeyReused, StoreCorrupt: as in `Store.commit`.
     """
     key, order = change.key, change.order
     if key is not None and transaction.rows(_HAS_KEY, (key,)):
         raise KeyReused(f"the key {key!r} was committed before")
     before = None if order is None else _before(transaction, order.id, change.expected_version)
     levels = stock.moved(transaction, change) if change.stock else {}
-    # Nothing is refused from here on, except an erasure if a row of the order is damaged.
+    # Only an erasure checks more rows after this.
     if order is not None:
         if change.erases and before is not None:
             erasing.erase(transaction, before)
@@ -84,7 +84,7 @@ def write(transaction: Transaction, change: Change) -> None:
 
 
 def remove(transaction: Transaction, order: Order) -> None:
-    """Answer `Store.remove`."""
+    """Implement `Store.remove`."""
     before = _before(transaction, order.id, order.version)
     if before is None:
         raise orders.not_found(order.id)
@@ -101,11 +101,11 @@ def remove(transaction: Transaction, order: Order) -> None:
 
 
 def _before(transaction: Transaction, order_id: str, version: int) -> OrderRow | None:
-    """Return the row of an order, checked. None if there is no such order, and `version` is 0.
+    """Return the checked row of an order, or None for version 0.
 
     Raises:
         OrderExists, OrderNotFound, VersionConflict: if the order is not at `version`.
-        StoreCorrupt: if the row is not as it was written.
+        StoreCorrupt: if the row is damaged or was edited.
     """
     row = orders.row_of(transaction, order_id, transaction.for_update)
     if row is None:

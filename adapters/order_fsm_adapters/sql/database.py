@@ -1,6 +1,6 @@
-"""The link between the SQL store and a database: statements, and transactions around them.
+"""The interface between the SQL store and a database: statements and transactions.
 
-Statements have `?` as placeholders. Errors of the database arrive as the store's errors.
+Statements use the placeholder `?`. All calls raise the store's errors instead of the driver's.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ class Transaction(Protocol):
     """An open transaction.
 
     Attributes:
-        connection: of the driver, for the shop's own statements in the same transaction.
-        for_update: ends a SELECT to lock its rows. Empty if a transaction that writes is alone anyway.
-        skip_locked: the same, and the rows that others have locked are left out.
-        latest: ends a SELECT that a change depends on, so that it sees the latest commits if the transaction has an
-            older snapshot. It may lock rows and the gaps between them.
-        lock_order: the statement by which a relay locks an order. Empty if a transaction that writes is alone anyway.
+        connection: the driver's connection, for the shop's own statements in the same transaction.
+        for_update: the end of a SELECT that locks its rows. Empty if only one transaction can write at a time.
+        skip_locked: as `for_update`, and the SELECT leaves out rows that others have locked.
+        latest: the end of a SELECT that a change depends on. With it, the SELECT sees the latest commits even if the
+            transaction has an older snapshot. It may lock rows and the gaps between them.
+        lock_order: the statement with which a relay locks an order. Empty if only one transaction can write at a time.
         has_triggers: whether triggers of the database keep the tallies.
-        sees_one_moment: whether all its statements see the database as it was at one moment.
+        sees_one_moment: whether all statements read one snapshot.
     """
 
     @property
@@ -47,25 +47,25 @@ class Transaction(Protocol):
         ...
 
     def run(self, statement: str, values: Row) -> None:
-        """Run a statement that returns no rows. It may be sent with the next one that does, or with the commit."""
+        """Run a statement that returns no rows. It may wait for the next query or the commit."""
         ...
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:
-        """Do work that can be undone alone: if it raises, nothing of it is written."""
+        """Do work in a savepoint. If the work raises, roll back to the savepoint."""
         ...
 
 
 class Database(Protocol):
-    """The connections to a database: the store's own, or one of the host."""
+    """The access to a database: over the store's own connections, or over the host's."""
 
     @property
     def joined(self) -> bool:
-        """Whether the next call becomes part of a transaction that the host has open."""
+        """Whether the next call joins an open transaction of the host."""
         ...
 
     @property
     def is_always_joined(self) -> bool:
-        """Whether the host's connection always has a transaction open."""
+        """Whether the host's connection is always in a transaction."""
         ...
 
     def rows(self, statement: str, values: Row) -> list[Row]:
@@ -73,15 +73,15 @@ class Database(Protocol):
         ...
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:
-        """Do work that only reads, on one snapshot of the database."""
+        """Do work that only reads, if possible on one snapshot."""
         ...
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
-        """Do work in a transaction: the host's if one is open. If the work raises, nothing of it is written."""
+        """Do work in a transaction: the host's if one is open. If the work raises, roll it back."""
         ...
 
     def write_at_once(self, work: Callable[[Transaction], Result]) -> Result:
-        """Do the same. If no transaction is open, the work is committed at its end, whatever the host's mode."""
+        """Do work as `write` does. If no transaction is open, commit it in any mode of the connection."""
         ...
 
     def close(self) -> None:

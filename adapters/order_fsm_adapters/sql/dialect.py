@@ -1,7 +1,7 @@
 """The differences between databases, other than the schema.
 
-`Dialect` is for a database in which a change is several statements of one transaction. Another database overrides
-`prepare_many`, `commit` and `commit_all`.
+`Dialect` writes a change with several statements in one transaction. A dialect for a database with a faster way
+overrides `prepare_many`, `commit` and `commit_all`.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from order_fsm_adapters.sql.database import Database, Row, Transaction
 
 
 class Repeatable(StoreUnavailable):
-    """The database ended the transaction for the sake of others. Nothing is written, and it may be repeated."""
+    """The database aborted the transaction in favour of others. Nothing was written, so a retry is safe."""
 
 
 class ConnectionBroken(StoreUnavailable):
-    """The connection is lost. It is unknown whether its last statement was done."""
+    """The connection was lost. Its last statement may or may not have run."""
 
 
 class NotBegun(Repeatable, ConnectionBroken):
-    """The connection is lost, and was before the transaction began. Nothing is written."""
+    """The connection was lost before the transaction began. Nothing was written."""
 
 
 class Changes(Protocol):
-    """How changes are prepared and committed.
+    """The calls that prepare and commit changes.
 
     Attributes:
-        counts_stock: whether the store's own table has the available pieces.
+        counts_stock: whether the store's own table counts the available pieces.
     """
 
     counts_stock: bool
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
-        """Answer `Store.prepare_many`."""
+        """Implement `Store.prepare_many`."""
         ...
 
     def commit(self, database: Database, change: Change) -> None:
-        """Answer `Store.commit`."""
+        """Implement `Store.commit`."""
         ...
 
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        """Answer `Store.commit_all`."""
+        """Implement `Store.commit_all`."""
         ...
 
     def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
-        """Answer `Store.stock_levels`."""
+        """Implement `Store.stock_levels`."""
         ...
 
 
 def commit_each(
     database: Database, changes: Sequence[Change], write: Callable[[Transaction, Change], None]
 ) -> list[OrderFsmError | None]:
-    """Answer `Store.commit_all` in one transaction, with a savepoint around each change.
+    """Implement `Store.commit_all` in one transaction, with a savepoint around each change.
 
     Args:
-        database: the access to it.
-        changes: to write in sequence.
-        write: writes one change.
+        database: the connections to the database.
+        changes: the changes, in sequence.
+        write: a function that writes one change.
     """
 
     def write_all(transaction: Transaction) -> list[OrderFsmError | None]:
@@ -71,14 +71,14 @@ def commit_each(
 
 
 class Dialect:
-    """The differences between one database and another.
+    """The statements and settings that differ between databases.
 
     Attributes:
-        name: of the database, for messages.
-        quote: goes around names.
+        name: the name of the database, for messages.
+        quote: the quote character around names.
         for_update, lock_order, skip_locked, has_triggers: as in `Transaction`.
         latest: as in `Transaction`, for the transactions of a host.
-        begin_reading, begin_writing: the statements that begin a transaction, in one round trip each.
+        begin_reading, begin_writing: the statements that begin a transaction. Each takes one round trip.
     """
 
     name = ""
@@ -93,18 +93,18 @@ class Dialect:
     begin_writing: tuple[str, ...] = ("BEGIN",)
 
     def sent(self, values: Row) -> Row:
-        """Return values as the database can store them."""
+        """Return values in the form that the database stores."""
         return values
 
     def received(self, rows: list[Row]) -> list[Row]:
-        """Return rows with the values as they were before `sent`."""
+        """Return rows with the values that `sent` was given."""
         return rows
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
-        """Return the store's error for one of a driver.
+        """Return the store's error for a driver's error.
 
         Args:
-            error: as the driver raised it.
+            error: the driver's error.
             where: names the database in the message.
             joined: whether the transaction is the host's.
         """
@@ -119,33 +119,33 @@ class Dialect:
         raise NotImplementedError
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
-        """Answer `Store.prepare_many`."""
+        """Implement `Store.prepare_many`."""
         lock = self.for_update if database.joined else ""
         return database.read(lambda transaction: orders.snapshots(transaction, needs, lock))
 
     def commit(self, database: Database, change: Change) -> None:
-        """Answer `Store.commit`."""
+        """Implement `Store.commit`."""
         database.write(lambda transaction: self.write(transaction, change))
 
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        """Answer `Store.commit_all`."""
+        """Implement `Store.commit_all`."""
         return commit_each(database, changes, self.write)
 
     def levels(self, transaction: Transaction, skus: Iterable[str]) -> dict[str, StockLevel]:
-        """Answer `Store.stock_levels`."""
+        """Implement `Store.stock_levels`."""
         return stock.levels(transaction, skus)
 
     def write(self, transaction: Transaction, change: Change) -> None:
-        """Write a change. If it is refused, nothing of it is written.
+        """Write a change. If this raises, the caller must roll back.
 
         Raises:
-            OrderFsmError: as `commits.write` does.
+            OrderFsmError: as in `commits.write`.
         """
         commits.write(transaction, change)
 
     def scrub(self, database: Database) -> None:
-        """Answer `Store.scrub`. The files are those of the host or of the server."""
+        """Implement `Store.scrub`. The files are not the store's, so this only checks the connection."""
         database.rows("SELECT 1", ())
 
     def fold(self, transaction: Transaction) -> None:
-        """Add many steps of the tallies to their counters. Called by relays."""
+        """Add steps of the tallies to their counters. Relays call this."""

@@ -19,10 +19,10 @@ class EntryRow(NamedTuple):
     """A row of order_fsm_entry.
 
     Attributes:
-        facts: those that an erasure keeps.
-        personal_facts: the others.
-        salt, personal: the commitment to `comment` and `personal_facts`. Without the salt they are erased.
-        seal: follows that of the entry before.
+        facts: the facts that an erasure keeps.
+        personal_facts: the facts that an erasure blanks.
+        salt, personal: the commitment to `comment` and `personal_facts`. After an erasure the salt is None.
+        seal: also covers the seal of the previous entry.
     """
 
     order_id: str
@@ -52,16 +52,16 @@ def entry_row(order_id: str, entry: Entry, before: bytes) -> EntryRow:
     """Return the row of an entry.
 
     Args:
-        order_id: whose it is.
-        entry: as it shall be stored.
-        before: the seal of the entry before it, empty for the first one.
+        order_id: the order.
+        entry: the entry.
+        before: the seal of the previous entry, empty for the first one.
     """
     draft = entry_draft(order_id, entry)
     return draft._replace(seal=seal(before, draft.seal))
 
 
 def entry_draft(order_id: str, entry: Entry) -> EntryRow:
-    """Return the row of an entry without its seal: `seal` is the digest of its content."""
+    """Return the row of an entry before it is sealed. `seal` holds the digest of the content."""
     facts = entry.facts
     private = personal_facts(facts)
     wire, private_wire = facts_form(_without(facts, private)), facts_form(private)
@@ -96,10 +96,10 @@ def entry_of(row: EntryRow, before: bytes) -> Entry:
 
     Args:
         row: the row.
-        before: the seal of the entry before it, empty for the first one.
+        before: the seal of the previous entry, empty for the first one.
 
     Raises:
-        StoreCorrupt: if the row is not as it was written, or does not follow that entry.
+        StoreCorrupt: if the row is damaged, was edited, or does not follow that entry.
     """
     name = f"entry {row.version} of order {row.order_id!r}"
     try:
@@ -136,7 +136,7 @@ def _without(facts: dict[str, Fact], private: dict[str, Fact]) -> dict[str, Fact
 
 
 def _content(order_id: str, entry: Entry, facts: dict[str, WireFact], personal: bytes | None) -> bytes:
-    """Return the digest of an entry's content, with the commitment in place of personal values."""
+    """Return the digest of an entry's content and personal commitment."""
     values = (
         "entry",
         order_id,
@@ -161,10 +161,10 @@ def history_of(order: OrderRow, rows: list[Row], after: int = 0, limit: int | No
     """Return the history of an order, or a page of it.
 
     Args:
-        order: its row.
-        rows: those of its entries, by version, from the entry `after` on.
+        order: the row of the order.
+        rows: the rows of its entries by version, starting with the entry `after`.
         after: the version after which the page begins.
-        limit: the largest number of entries. None stands for all.
+        limit: the largest number of entries, or None for all.
 
     Raises:
         StoreCorrupt: if an entry is damaged, missing, inserted or moved.
@@ -181,7 +181,7 @@ def history_of(order: OrderRow, rows: list[Row], after: int = 0, limit: int | No
     reached = len(rows) + max(after - 1, 0)
     if reached != end or (end == order.version and last != order.last_seal):
         raise StoreCorrupt(
-            f"order {order.id!r}: its history ends with entry {reached}, not with the last one that was written:"
+            f"order {order.id!r}: its history ends with entry {reached}, not with the last one written:"
             " restore it from a backup"
         )
     return tuple(entries)

@@ -1,4 +1,4 @@
-"""Erasing the personal values of an order's past."""
+"""Erase the personal values in an order's past."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from order_fsm_adapters.sql.entry_rows import history_of
 from order_fsm_adapters.sql.order_rows import OrderRow
 from order_fsm_adapters.sql.rows import RECORD_SELECTION, record_of, record_row
 
-# The seals cover the digests of these values, which stay.
+# The digests of these values stay, because the seals cover them.
 _ERASE_ENTRIES = """
     UPDATE order_fsm_entry SET comment = '', personal_facts = '{}', salt = NULL
     WHERE order_id = ? AND salt IS NOT NULL
 """
-# The entries committed under a key carry it, so its row is found without an index on order_id.
+# Entries store their key, so no index on order_fsm_key.order_id is necessary.
 _RECORDS = f"""
     SELECT {RECORD_SELECTION} FROM order_fsm_key
     WHERE order_id = ? AND "key" IN (SELECT "key" FROM order_fsm_entry WHERE order_id = ?)
@@ -27,11 +27,11 @@ SCRUBBED = "DELETE FROM order_fsm_unscrubbed"
 
 
 def erase(transaction: Transaction, before: OrderRow) -> None:
-    """Blank the personal values of an order's entries, messages, dead letters and keys.
+    """Blank the personal values in an order's entries, messages and keys.
 
     Args:
-        transaction: writes the order without its personal values, too.
-        before: the order's row before that, checked.
+        transaction: the transaction that also writes the order without its personal values.
+        before: the checked row of the order before the erasure.
 
     Raises:
         StoreCorrupt: if an entry, a message or a key of the order is damaged.

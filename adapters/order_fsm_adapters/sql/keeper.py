@@ -1,6 +1,6 @@
-"""Stock that the shop counts in a table of its own: the shop's `StockKeeper` is called inside each commit.
+"""Stock in a table of the shop: each commit calls the shop's `StockKeeper`.
 
-The store's own table then counts the pieces that orders hold and have shipped, and tracks no available pieces.
+The store's own table then counts held, shipped and lost pieces, and no available ones.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Kind = Literal["reserve", "release", "ship", "return"]
 
 
 class ShopMove(NamedTuple):
-    """How a commit moves pieces of one item.
+    """A move of pieces of one item.
 
     Attributes:
-        kind: `reserve` takes available pieces for the order, `release` gives them back. `ship` sends pieces that were
-            reserved. `return` takes shipped pieces back.
+        kind: `reserve` takes available pieces for the order. `release` gives them back. `ship` sends reserved pieces.
+            `return` takes shipped pieces back.
         sku: the item.
         quantity: the number of pieces, 1 or more.
-        strict: of `reserve`: whether all pieces must be available. If not, the number may fall below zero.
-        restock: of `return`: whether the pieces are available again. If not, they are lost.
+        strict: for `reserve`, whether all pieces must be available. If not, the number may fall below zero.
+        restock: for `return`, whether the pieces are available again. If not, they are lost.
     """
 
     kind: Kind
@@ -40,21 +40,21 @@ class ShopMove(NamedTuple):
 
 
 class StockKeeper(Protocol):
-    """The shop's stock, over the connection of one transaction. A store makes one with the connection alone."""
+    """The shop's stock in one transaction. The store creates it with the connection as the only argument."""
 
     def available(self, skus: Sequence[str]) -> Mapping[str, int]:
-        """Return the available pieces of the items that the shop tracks among these.
+        """Return the available pieces of these items. Leave out items that the shop does not track.
 
-        Inside a transaction of the shop it should lock their rows, in one sequence, for example by SKU.
+        Inside a transaction of the shop, lock the rows in a fixed sequence, for example by SKU.
         """
         ...
 
     def move(self, order_id: str, moves: Sequence[ShopMove]) -> None:
-        """Move pieces, in the transaction of the commit. Whatever it raises undoes the commit.
+        """Move pieces in the transaction of the commit. Any exception undoes the commit.
 
         Raises:
-            VersionConflict: if fewer pieces are available than a strict move takes. A store with transactions of its
-                own then decides again.
+            VersionConflict: if fewer pieces are available than a strict move takes. Outside of a transaction of the
+                shop, the engine then decides again.
         """
         ...
 
@@ -62,11 +62,11 @@ class StockKeeper(Protocol):
 Write = Callable[[Transaction, Change], None]
 
 MakeKeeper = Callable[[Any], StockKeeper]
-"""Returns the shop's keeper for a connection, of the type that the store is given or makes."""
+"""Creates the shop's keeper from the connection of the store's driver."""
 
 
 def shop_moves(moves: Iterable[StockMove]) -> Iterator[ShopMove]:
-    """Yield the moves of the shop's stock for those of a commit."""
+    """Translate the stock moves of a commit for the shop's keeper."""
     for sku, available, strict, _, out, lost in moves:
         back = max(-out, 0)
         if out > 0:
@@ -75,7 +75,7 @@ def shop_moves(moves: Iterable[StockMove]) -> Iterator[ShopMove]:
             yield ShopMove("return", sku, lost, restock=False)
         if back > lost:
             yield ShopMove("return", sku, back - lost)
-        # Shipped pieces were reserved before, or are taken from the shelf by the same commit.
+        # Shipped pieces were reserved earlier, or the same commit reserves them.
         taken = max(back - lost, 0) - available
         if taken > 0:
             yield ShopMove("reserve", sku, taken, strict)
@@ -84,7 +84,7 @@ def shop_moves(moves: Iterable[StockMove]) -> Iterator[ShopMove]:
 
 
 class KeptStock:
-    """Prepares and commits changes over several statements, and moves the shop's stock with them."""
+    """Prepares and commits changes, and moves the shop's stock with them."""
 
     counts_stock = False
 
@@ -92,8 +92,8 @@ class KeptStock:
         """Use the shop's keeper.
 
         Args:
-            write: writes a change over several statements.
-            make_keeper: returns the keeper for a connection.
+            write: a function that writes a change with several statements.
+            make_keeper: creates the keeper for a connection.
         """
         self._write_change = write
         self._make_keeper = make_keeper
@@ -109,7 +109,7 @@ class KeptStock:
                 for snapshot, skus in zip(found, wanted, strict=True)
             ]
 
-        # The keeper may lock rows, which no transaction that only reads may.
+        # A transaction that only reads could not lock rows for the keeper.
         return database.write(prepare)
 
     def commit(self, database: Database, change: Change) -> None:
@@ -128,7 +128,7 @@ class KeptStock:
 
     def _write(self, transaction: Transaction, change: Change) -> None:
         if change.order is None and change.stock:
-            raise InvalidInput("the shop counts the stock in a table of its own: change it there")
+            raise InvalidInput("the shop counts the stock in its own table: change it there")
         self._write_change(
             transaction, evolve(change, stock=tuple([_without_available(move) for move in change.stock]))
         )

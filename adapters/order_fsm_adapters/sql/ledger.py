@@ -1,7 +1,7 @@
-"""The ledgers of all orders by time: statements on order_fsm_payment.
+"""The payments of all orders by time: statements on order_fsm_payment.
 
-An order's own row has its ledger, and its seal. These rows repeat the amounts, so that sums over an interval read no
-order. An audit compares both.
+The row of an order holds its ledger under a seal. These rows repeat the amounts, so that sums over an interval do not
+decode orders. An audit compares both.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ COLUMNS = ("at", "order_id", "number", "kind", "currency", "unit", "units")
 _COLUMNS = ", ".join(COLUMNS)
 _INSERT = f"INSERT INTO order_fsm_payment ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 _DELETE = "DELETE FROM order_fsm_payment WHERE at = ? AND order_id = ?"
+# Only credits look up their order, and they are rare.
 SUMS = """
     SELECT currency, kind, unit, sum(units) FROM order_fsm_payment WHERE at >= ? AND at < ?
         AND (kind <> 'credited' OR (SELECT counted = 1 FROM order_fsm_order WHERE id = order_fsm_payment.order_id))
     GROUP BY currency, kind, unit
 """
-# Credits are few, so few orders are read.
 _ROW = f"""
     SELECT {_COLUMNS} FROM order_fsm_payment WHERE at = ? AND order_id = ? AND number = ? AND kind = ?
 """  # noqa: S608
@@ -43,13 +43,13 @@ _PAGE = 500
 
 
 def add(transaction: Transaction, order: Order, expected_version: int) -> None:
-    """Insert the rows of the payments that an order has since a version."""
+    """Insert the rows of an order's payments after a version."""
     for row in rows_of(order.id, order.payments, expected_version):
         transaction.run(_INSERT, row)
 
 
 def rows_of(order_id: str, payments: tuple[Payment, ...], expected_version: int) -> Iterator[Row]:
-    """Yield the rows of the payments after a version. Amounts of 0 have no rows."""
+    """Yield the rows of the payments after a version. Skip amounts of 0."""
     for number, payment in enumerate(payments):
         if payment.version > expected_version:
             for kind, amount in ((payment.kind, payment.amount), (CREDITED, payment.credit)):
@@ -58,7 +58,7 @@ def rows_of(order_id: str, payments: tuple[Payment, ...], expected_version: int)
 
 
 def new_references(order: Order, expected_version: int) -> list[str]:
-    """Return the references of payments that an order has since a version and had not before."""
+    """Return the payment references that are new after a version."""
     known = {row.reference for row in order.payments if row.version <= expected_version}
     return sorted(order.references - known)
 
@@ -70,7 +70,7 @@ def remove(transaction: Transaction, order: Order) -> None:
 
 
 def sums(transaction: Transaction, since: str, until: str) -> dict[tuple[str, str], Decimal]:
-    """Return the sums of the rows in an interval, by currency and kind.
+    """Return the sums of an interval, by currency and kind.
 
     Raises:
         StoreCorrupt: if a row is damaged.
@@ -87,20 +87,20 @@ def sums(transaction: Transaction, since: str, until: str) -> dict[tuple[str, st
 
 
 def lost(transaction: Transaction, order_id: str, payments: str) -> Iterator[str]:
-    """Yield a sentence for each payment of an order that has no right row.
+    """Yield a fault for each payment without its exact row.
 
     Args:
-        transaction: an open one.
+        transaction: an open transaction.
         order_id: the order.
-        payments: its ledger, as it is stored.
+        payments: its ledger as stored.
     """
     for row in _stored(order_id, payments) or ():
         if transaction.rows(_ROW, row[:4]) != [row]:
-            yield f"the ledger by time lacks the row {row[2]} ({row[3]}) of order {order_id!r}"
+            yield f"order_fsm_payment lacks row {row[2]} ({row[3]}) of order {order_id!r}"
 
 
 def strays(transaction: Transaction) -> Iterator[str]:
-    """Yield a sentence for each row that is not of a payment.
+    """Yield a fault for each row without its exact payment.
 
     Raises:
         StoreCorrupt: if the table is damaged.
@@ -112,17 +112,17 @@ def strays(transaction: Transaction) -> Iterator[str]:
                 follows = row[:4] > place
             except TypeError:
                 follows = False
-            if not follows:  # A walk along a damaged index might never end.
+            if not follows:  # A damaged index could make this loop endless.
                 raise StoreCorrupt("the table order_fsm_payment is damaged: restore it from a backup")
             place, order_id, payments = row[:4], row[1], row[7]
             stored = () if payments is None else _stored(order_id, payments)
-            # If the ledger cannot be read, that is a finding about its order.
+            # The audit reports an unreadable ledger with its order.
             if stored is not None and row[:7] not in stored:
-                yield f"the ledger by time has a row {row[2]!r} ({row[3]}) of order {order_id!r} that is not its own"
+                yield f"order_fsm_payment has row {row[2]!r} ({row[3]}) of order {order_id!r}, not in its ledger"
 
 
 def _stored(order_id: str, payments: str) -> list[Row] | None:
-    """Return the rows of a ledger as it is stored, None if it is damaged."""
+    """Return the rows of a stored ledger, or None if damaged."""
     try:
         return list(rows_of(order_id, payments_of(payments), 0))
     except UNREADABLE:

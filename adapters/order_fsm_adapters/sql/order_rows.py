@@ -18,11 +18,10 @@ class OrderRow(NamedTuple):
     """A row of order_fsm_order.
 
     Attributes:
-        refund_is_due, is_unmatched, is_part_dispatched, unit, units: derived from the order, to find and to count it.
+        refund_is_due, is_unmatched, is_part_dispatched, unit, units: derived from the order, for searches and tallies.
         salt, personal: the commitment to `customer`, `email` and `data`.
         last_seal: the seal of the order's last entry.
-        counted, placed_at: apart from the columns that every change writes, because an index of all orders that were
-            placed holds them.
+        counted, placed_at: written only if they change, because the index on placed orders includes them.
     """
 
     id: str
@@ -81,8 +80,8 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
     """Return the row of an order.
 
     Args:
-        order: as it shall be stored.
-        before: its row before the change, if it has one.
+        order: the order after the change.
+        before: its row before the change, or None for a new order.
         last_seal: the seal of its last entry.
     """
     draft = order_draft(order, before)
@@ -90,11 +89,12 @@ def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderR
 
 
 def order_draft(order: Order, before: OrderRow | None) -> OrderRow:
-    """Return the row of an order without seals: `seal` is the digest of its content, and `last_seal` is empty.
+    """Return the row of an order before it is sealed.
+
+    `seal` holds the digest of the content, and `last_seal` is empty.
 
     Args:
-        order: as it shall be stored.
-        before: as in `order_row`.
+        order, before: as in `order_row`.
     """
     customer, email, data = order.customer, order.email, "{}"
     if blob := order.data:
@@ -140,12 +140,12 @@ def order_draft(order: Order, before: OrderRow | None) -> OrderRow:
     )
 
 
-@lru_cache(maxsize=1024)  # A change reads the row to decide and again to commit, and most of the time it is the same.
+@lru_cache(maxsize=1024)  # A change reads the row to decide and again to commit. Usually it is the same.
 def order_of(row: OrderRow) -> Order:
     """Return the order of a row.
 
     Raises:
-        StoreCorrupt: if the row is not as it was written.
+        StoreCorrupt: if the row is damaged or was edited.
     """
     try:
         order = Order(
@@ -185,7 +185,7 @@ def _personal(order: Order) -> Row:
 
 
 def _content(order: Order, marks: Marks, units: tuple[str, int]) -> bytes:
-    """Return the digest of an order's content, without personal values."""
+    """Return the digest of an order's content, except personal values."""
     values = (
         "order",
         order.id,

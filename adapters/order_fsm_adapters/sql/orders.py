@@ -1,4 +1,4 @@
-"""Reading orders by id, with all that the engine needs to decide a change."""
+"""Read orders by id, with the data for a decision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENTRIES = f"""
 """  # noqa: S608
 LIMIT = 2**63
 _VERSION = "SELECT version FROM order_fsm_order WHERE id = ?"
-# The order may have been created after the statement that looked for it.
+# Checks the order again: it may have been created since the first statement.
 _IS_GONE = """
     SELECT 1 FROM order_fsm_entry WHERE order_id = ? AND NOT EXISTS (SELECT 1 FROM order_fsm_order WHERE id = ?) LIMIT 1
 """
@@ -28,18 +28,18 @@ RECORD = f'SELECT {RECORD_SELECTION} FROM order_fsm_key WHERE "key" = ?'  # noqa
 
 
 def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow | None:
-    """Return the row of an order, None if there is no such order.
+    """Return the row of an order, or None if it is unknown.
 
     Args:
-        transaction: an open one.
+        transaction: an open transaction.
         order_id: the order.
-        lock: ends the statement if the row shall be locked.
+        lock: the end of a SELECT that locks the row, or empty.
 
     Raises:
-        StoreCorrupt: if the row is missing and the history is not.
+        StoreCorrupt: if the row is missing, but its history is not.
     """
     if lock and transaction.latest and not transaction.rows(_VERSION, (order_id,)):
-        # To lock the place of a row that is not there would keep others from inserting rows near it.
+        # Locking a missing row locks the gap around it, and blocks inserts there.
         lock = ""
     for row in transaction.rows(ORDER + lock, (order_id,)):
         return OrderRow._make(row)
@@ -49,8 +49,8 @@ def row_of(transaction: Transaction, order_id: str, lock: str = "") -> OrderRow 
 
 
 def gone(order_id: str) -> StoreCorrupt:
-    """Return the error for an order that left its history behind."""
-    return StoreCorrupt(f"order {order_id!r} is gone and its history is not: restore it from a backup")
+    """Return the error for a missing order with a history."""
+    return StoreCorrupt(f"order {order_id!r} is missing, and its history is not: restore it from a backup")
 
 
 def not_found(order_id: str) -> OrderNotFound:
@@ -59,7 +59,7 @@ def not_found(order_id: str) -> OrderNotFound:
 
 
 def load(transaction: Transaction, order_id: str) -> Order:
-    """Answer `Store.load`."""
+    """Implement `Store.load`."""
     row = row_of(transaction, order_id)
     if row is None:
         raise not_found(order_id)
@@ -69,12 +69,12 @@ def load(transaction: Transaction, order_id: str) -> Order:
 def history(
     transaction: Transaction, order_id: str, after: int, limit: int | None, lock: str = ""
 ) -> tuple[Entry, ...]:
-    """Answer `Store.history`.
+    """Implement `Store.history`.
 
     Args:
-        transaction: an open one.
+        transaction: an open transaction.
         order_id, after, limit: as in `Store.history`.
-        lock: ends the statements if the rows shall be locked.
+        lock: the end of a SELECT that locks its rows, or empty.
     """
     row = row_of(transaction, order_id, lock)
     if row is None:
@@ -82,7 +82,7 @@ def history(
     order_of(row)
     if after > row.version:
         return ()
-    # The entry `after` has the seal that the next one follows. A page at either end has all that may be inserted there.
+    # The entry `after` has the seal that the next one covers. The first and last page include any inserted entries.
     start = after or -LIMIT
     end = LIMIT - 1 if limit is None or after + limit >= row.version else after + limit
     rows = transaction.rows(ENTRIES + lock, (order_id, start, end))
@@ -99,28 +99,28 @@ def _record(transaction: Transaction, key: str, lock: str = "") -> IdempotencyRe
 
 
 def snapshots(transaction: Transaction, needs: Sequence[Need], lock: str = "") -> list[Snapshot]:
-    """Answer `Store.prepare_many`.
+    """Implement `Store.prepare_many`.
 
     Args:
-        transaction: an open one.
-        needs: of some calls.
-        lock: ends a statement if the rows of the orders shall be locked.
+        transaction: an open transaction.
+        needs: the needs of some calls.
+        lock: the end of a SELECT that locks the rows of the orders, or empty.
     """
     if lock and len(needs) > 1:
-        # In one sequence, so that two transactions that lock the same orders do not wait for each other.
+        # Sorted, so that transactions that lock the same orders cannot deadlock.
         for order_id in sorted({need.order_id for need in needs if need.order_id is not None}):
-            with suppress(StoreCorrupt):  # Its own need says so.
+            with suppress(StoreCorrupt):  # The snapshot of its need reports it.
                 row_of(transaction, order_id, lock)
     return [_snapshot(transaction, need, lock) for need in needs]
 
 
 def _is_old(transaction: Transaction, order: Order) -> bool:
-    """Return whether a transaction sees an order as it was before its present version, if it does not lock it."""
+    """Return whether a plain SELECT sees an older version of an order."""
     return transaction.rows(_VERSION, (order.id,)) != [(order.version,)]
 
 
 def _snapshot(transaction: Transaction, need: Need, lock: str) -> Snapshot:
-    """Answer one need."""
+    """Return the snapshot for one need."""
     try:
         order = found = None
         skus = list(need.skus)

@@ -1,8 +1,8 @@
 """The outbox: statements on order_fsm_message and order_fsm_dead_letter.
 
-Of each order only the oldest message, its head, can be claimed. Messages with remaining recipients are outside this
-sequence: each is a head of its own. `due` is empty until a message is claimed. Then it is the end of its lease, or the
-time to which it is postponed.
+Only the oldest message of an order, its head, can be claimed. Messages with remaining recipients are outside this
+sequence: each counts as a head. `due` is empty until the first claim. After that it is the end of the lease, or the
+time of the next attempt.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _CLAIMABLE = """
     SELECT number FROM order_fsm_message WHERE head = 1 AND due <= ? ORDER BY due, number LIMIT ? OFFSET ?
 """
 _LEASE = "UPDATE order_fsm_message SET due = ? WHERE number = ?"
-_POSTPONE = "UPDATE order_fsm_message SET due = ?, attempts = attempts + 1 WHERE number = ?"
+_RETRY_LATER = "UPDATE order_fsm_message SET due = ?, attempts = attempts + 1 WHERE number = ?"
 _DELETE = "DELETE FROM order_fsm_message WHERE number = ?"
 _OF_ORDER = "SELECT number FROM order_fsm_message WHERE order_id = ?"
 _DEAD_OF_ORDER = "SELECT number FROM order_fsm_dead_letter WHERE order_id = ?"
@@ -42,7 +42,7 @@ _NARROW = "UPDATE order_fsm_message SET remaining = ?, seal = ? WHERE number = ?
 _OLDEST = "SELECT number FROM order_fsm_message WHERE order_id = ? AND remaining = '' ORDER BY number LIMIT 1"
 _MAKE_HEAD = "UPDATE order_fsm_message SET head = 1 WHERE number = ?"
 
-_BURY = f"""
+_INSERT_DEAD = f"""
     INSERT INTO order_fsm_dead_letter ({_COLUMNS})
     SELECT id, order_id, topic, payload, created_at, remaining, seal, attempts + 1
     FROM order_fsm_message WHERE number = ?
@@ -51,22 +51,22 @@ _DEAD = "SELECT number FROM order_fsm_dead_letter ORDER BY created_at, number LI
 _ALL_DEAD = "SELECT number FROM order_fsm_dead_letter"
 _DEAD_LETTER = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE number = ?"  # noqa: S608
 _DEAD_LETTER_OF = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE id = ?"  # noqa: S608
-_DIG_UP = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
+_DELETE_DEAD = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
 
 
 def add(transaction: Transaction, message: Message, lock: str) -> None:
-    """Append a message, behind all others.
+    """Append a message.
 
     Args:
         transaction: has locked the order.
-        message: of the order.
-        lock: ends the statement that reads the messages before it. A new order has no messages.
+        message: the message.
+        lock: the end of the SELECT of earlier messages. Empty for a new order, which has no messages.
     """
     _append(transaction, (*message_row(message), message.attempts), lock)
 
 
 def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) -> list[Message]:
-    """Answer `Store.claim`."""
+    """Implement `Store.claim`."""
     found = _readable(transaction, _CLAIMABLE + transaction.skip_locked, (time_text(now),), _MESSAGE, limit)
     end = time_text(until)
     for number, _ in found:
@@ -75,14 +75,14 @@ def claim(transaction: Transaction, now: datetime, until: datetime, limit: int) 
 
 
 def delivered(transaction: Transaction, message: Message, until: datetime) -> None:
-    """Answer `Store.delivered`."""
+    """Implement `Store.delivered`."""
     _lock_order(transaction, message.order_id)
     for number in _leased(transaction, message, until):
         _drop(transaction, number, message.order_id)
 
 
 def retry_later(transaction: Transaction, message: Message, until: datetime, due: datetime | None) -> None:
-    """Answer `Store.retry_later`."""
+    """Implement `Store.retry_later`."""
     _lock_order(transaction, message.order_id)
     for number in _leased(transaction, message, until):
         if message.remaining:
@@ -92,19 +92,19 @@ def retry_later(transaction: Transaction, message: Message, until: datetime, due
                 transaction.run(_NARROW, (*remaining_columns(narrowed), number))
             _make_head(transaction, message.order_id)
         if due is None:
-            transaction.run(_BURY, (number,))
+            transaction.run(_INSERT_DEAD, (number,))
             _drop(transaction, number, message.order_id)
         else:
-            transaction.run(_POSTPONE, (time_text(due), number))
+            transaction.run(_RETRY_LATER, (time_text(due), number))
 
 
 def dead_letters(transaction: Transaction, limit: int) -> list[Message]:
-    """Answer `Store.dead_letters`."""
+    """Implement `Store.dead_letters`."""
     return [message for _, message in _readable(transaction, _DEAD, (), _DEAD_LETTER, limit)]
 
 
 def damaged_dead_letters(transaction: Transaction) -> list[str]:
-    """Return a sentence for each dead letter that cannot be read."""
+    """Return a fault for each dead letter that cannot be read."""
     found = []
     for (number,) in transaction.rows(_ALL_DEAD):
         try:
@@ -116,10 +116,10 @@ def damaged_dead_letters(transaction: Transaction) -> list[str]:
 
 
 def requeue(transaction: Transaction, message: Message) -> None:
-    """Answer `Store.requeue`."""
+    """Implement `Store.requeue`."""
     _lock_order(transaction, message.order_id)
     for row in transaction.rows(_DEAD_LETTER_OF + transaction.latest, (message.id,)):
-        transaction.run(_DIG_UP, (message.id,))
+        transaction.run(_DELETE_DEAD, (message.id,))
         _append(transaction, (*row[:-1], 0), transaction.latest or transaction.for_update)
 
 
@@ -130,10 +130,10 @@ def forget(transaction: Transaction, order_id: str) -> None:
 
 
 def erase(transaction: Transaction, order_id: str) -> None:
-    """Blank the personal values in the messages and dead letters of an order.
+    """Blank the personal values in an order's messages and dead letters.
 
     Raises:
-        StoreCorrupt: if one of them is damaged.
+        StoreCorrupt: if a message or dead letter is damaged.
     """
     for numbers, select, update in ((_OF_ORDER, _MESSAGE, _EDIT), (_DEAD_OF_ORDER, _DEAD_LETTER, _EDIT_DEAD)):
         for (number,) in transaction.rows(numbers + transaction.latest, (order_id,)):
@@ -143,25 +143,25 @@ def erase(transaction: Transaction, order_id: str) -> None:
 
 
 def _lock_order(transaction: Transaction, order_id: str) -> None:
-    """Keep commits away from an order, so that no message comes while another one becomes its head."""
+    """Lock an order, so that no commit adds a message concurrently."""
     if transaction.lock_order:
         transaction.run(transaction.lock_order, (order_id,))
 
 
 def _leased(transaction: Transaction, message: Message, until: datetime) -> list[int]:
-    """Return the number of a message if a lease is its last one. Another relay cannot claim it then."""
+    """Return a message's number if its lease ends at `until`. Lock its row."""
     statement = _IS_LEASED + transaction.for_update
     return [number for (number,) in transaction.rows(statement, (message.id, time_text(until)))]
 
 
 def _append(transaction: Transaction, columns: Row, lock: str) -> None:
-    """Insert a message, behind all others.
+    """Insert a message after all others.
 
     Args:
         transaction: has locked the order.
-        columns: of the message.
-        lock: ends the statement that looks for earlier messages: a transaction that sees an older moment must not wait
-            for a head that a relay has deleted since.
+        columns: the columns of the message.
+        lock: the end of the SELECT of earlier messages. A plain SELECT on an older snapshot could find a head that a
+            relay has deleted since, and the message would never become the head.
     """
     order_id, remaining = columns[1], columns[5]
     is_head = bool(remaining) or not transaction.rows(_HAS_HEAD + lock, (order_id,))
@@ -182,13 +182,13 @@ def _make_head(transaction: Transaction, order_id: str) -> None:
 def _readable(
     transaction: Transaction, numbers: str, values: Row, statement: str, limit: int
 ) -> list[tuple[int, Message]]:
-    """Return messages with their numbers. Damaged ones are logged and left out, and others take their places.
+    """Return messages with their numbers. Log damaged ones, and read more in their place.
 
     Args:
-        transaction: an open one.
-        numbers: the statement that finds the numbers of messages, a page at a time.
-        values: for it, without those of the page.
-        statement: reads the message with a number.
+        transaction: an open transaction.
+        numbers: the statement that finds a page of message numbers.
+        values: the values of that statement, except the page's limit and offset.
+        statement: the statement that reads the message with a number.
         limit: the largest number of messages to return.
     """
     found: list[tuple[int, Message]] = []
@@ -196,7 +196,7 @@ def _readable(
     while True:
         wanted = limit - len(found)
         page = transaction.rows(numbers, (*values, wanted, len(seen)))
-        # Rows that others released since the page before move the rows behind them into this one.
+        # If other relays released rows since the previous page, some of its rows come again.
         new = [number for (number,) in page if number not in seen]
         seen.update(new)
         for number in new:

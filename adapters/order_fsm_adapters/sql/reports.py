@@ -1,6 +1,6 @@
-"""Sums over an interval: of the orders that were placed in it, and of the payments that were recorded in it.
+"""Sums of the orders and payments of an interval.
 
-Both read one range of an index that has all they need.
+Both read one range of a covering index.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from order_fsm_adapters.sql.codec import UNREADABLE, text_of, time_text
 from order_fsm_adapters.sql.database import Transaction
 
 _AFTER_ALL = "~"
-"""Sorts behind the text of every time."""
+"""Sorts after the text of every time."""
 
 
 def _placed(condition: str) -> str:
@@ -32,14 +32,14 @@ PLACED_BY_CUSTOMER = _placed("customer = ?")
 
 
 def bounds(since: datetime | None, until: datetime | None) -> tuple[str, str]:
-    """Return the bounds of an interval as texts to compare with. None stands for no bound."""
+    """Return the bounds of an interval as text. None means no bound."""
     return "" if since is None else time_text(since), _AFTER_ALL if until is None else time_text(until)
 
 
 def totals(
     transaction: Transaction, since: datetime | None, until: datetime | None, customer: str | None
 ) -> dict[str, Decimal]:
-    """Answer `Store.totals`.
+    """Implement `Store.totals`.
 
     Raises:
         StoreCorrupt: if an order is damaged.
@@ -48,7 +48,7 @@ def totals(
 
 
 def report(transaction: Transaction, since: datetime | None, until: datetime | None) -> dict[str, Sales]:
-    """Answer `Store.report`.
+    """Implement `Store.report`.
 
     Raises:
         StoreCorrupt: if an order or a row of the ledger is damaged.
@@ -59,7 +59,11 @@ def report(transaction: Transaction, since: datetime | None, until: datetime | N
 
 
 def _sums(transaction: Transaction, interval: tuple[str, str], customer: str | None) -> dict[str, tuple[int, Decimal]]:
-    """Return the number and the sum of the orders that count and were placed in an interval, by currency."""
+    """Sum the counted orders placed in an interval, by currency.
+
+    Returns:
+        Their number and total.
+    """
     if customer is None:
         rows = transaction.rows(PLACED, interval)
     else:
@@ -70,5 +74,5 @@ def _sums(transaction: Transaction, interval: tuple[str, str], customer: str | N
             orders, total = sums.get(currency, (0, ZERO))
             sums[text_of(currency)] = orders + number, plus(total, EXACT.multiply(Decimal(unit), units))
     except UNREADABLE as error:
-        raise StoreCorrupt(f"the sum of an order is damaged ({error}): restore it from a backup") from error
+        raise StoreCorrupt(f"the total of an order is damaged ({error}): restore it from a backup") from error
     return sums

@@ -19,15 +19,15 @@ MESSAGE_COLUMNS = ("id", "order_id", "topic", "payload", "created_at", "remainin
 
 
 def record_row(key: str, record: IdempotencyRecord) -> Row:
-    """Return the row of a key's record."""
+    """Return the row of an idempotency key."""
     return (key, *record, digest(("key", key, *record)))
 
 
 def record_of(row: Row) -> IdempotencyRecord:
-    """Return the record of a key's row.
+    """Return the record in the row of an idempotency key.
 
     Raises:
-        StoreCorrupt: if the row is not as it was written.
+        StoreCorrupt: if the row is damaged or was edited.
     """
     if _seal_of("key", row[:5]) != row[5]:
         raise corrupt(f"key {row[0]!r}")
@@ -48,7 +48,7 @@ def level_of(row: Row) -> StockLevel:
     """Return the level of an item's row.
 
     Raises:
-        StoreCorrupt: if the row is not as it was written.
+        StoreCorrupt: if the row is damaged or was edited.
     """
     sku, available, held, shipped, lost, backorder, sealed = row
     if _stock_seal(row[:6]) != sealed:
@@ -57,14 +57,14 @@ def level_of(row: Row) -> StockLevel:
 
 
 def _stock_seal(values: Row) -> bytes:
-    """Return the seal of an item's row, over a text that a function in a database can make too."""
+    """Return the seal of an item's row. It covers a text that database functions can build, too."""
     sku, *numbers = values
     text = "|".join(["stock", *["" if number is None else str(number) for number in numbers], str(sku)])
     return seal(text.encode(errors="surrogatepass"))
 
 
 def message_row(message: Message) -> Row:
-    """Return the columns of a message without its attempts, and their seal."""
+    """Return the columns of a message with their seal, without the attempts."""
     values = (message.id, message.order_id, message.topic)
     payload, remaining = message.payload, message.remaining
     sealed = digest(("message", *values, payload, message.created_at, remaining))
@@ -72,7 +72,7 @@ def message_row(message: Message) -> Row:
 
 
 def remaining_columns(message: Message) -> Row:
-    """Return the columns of a message that change with its remaining recipients: those and the seal."""
+    """Return the columns that change with the remaining recipients of a message."""
     return message_row(message)[5:7]
 
 
@@ -81,10 +81,10 @@ def _remaining_text(message: Message) -> str:
 
 
 def message_of(row: Row) -> Message:
-    """Return the message of a row: the columns of `message_row`, and the attempts.
+    """Return the message of a row with `MESSAGE_COLUMNS`.
 
     Raises:
-        StoreCorrupt: if the row is not as it was written.
+        StoreCorrupt: if the row is damaged or was edited.
     """
     message_id, order_id, topic, payload, created_at, remaining, sealed, attempts = row
     try:

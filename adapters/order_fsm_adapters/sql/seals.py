@@ -1,16 +1,16 @@
 """Seals: digests stored with the rows, so that reads detect disk damage and manual edits.
 
-A seal covers values and not columns, so it is the same in every database. The entries of an order form a chain: the
-seal of an entry covers the seal before it, so changed, removed, inserted and moved entries are detected. The order's
-row repeats the last seal of the chain, and has a seal of its own. The links of a chain are plain SHA-256 over bytes, so
-a function in a database can add one.
+A seal covers values, not columns, so it is the same in every database. The entries of an order form a chain: the seal
+of an entry covers the previous seal, so reads detect changed, removed, inserted and moved entries. The order's row
+repeats the last seal of the chain and has its own seal. Seals are plain SHA-256 over bytes, so a function in a database
+can extend the chain.
 
-Personal values (a customer, an address, a comment) are covered by a commitment: the seal covers a digest of a random
-salt and the values. To erase them, blank the values and the salt and keep the digest. Then nobody can find the values
-by trying likely ones, and the seals still fit.
+A commitment covers personal values (a customer, an address, a comment): the seal covers a digest of a random salt and
+the values. An erasure blanks the values and the salt and keeps the digest. Then nobody can guess the values from the
+digest, and the seals still match.
 
-A seal contains no secret. It detects accidents and edits, not a person who computes all seals again. It does not detect
-that all rows of an order are gone, or a key, or a message.
+A seal contains no secret. It detects accidents and edits, not attackers: they can compute all seals again. Seals do not
+detect that all rows of an order, a key or a message were deleted.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def digest(values: tuple[Any, ...]) -> bytes:
     """Return the digest of some values.
 
     Args:
-        values: begin with the kind of the row. Equal values have the same digest, whatever the order of their keys.
+        values: the kind of the row, then its values. The order of the keys in a mapping does not matter.
     """
     return sha256(_encode(values)).digest()
 
 
 def seal(*parts: bytes) -> bytes:
-    """Return the seal over a digest and the seals and digests before it."""
+    """Return the seal over some seals and digests."""
     return sha256(b"".join(parts)).digest()
 
 
@@ -46,15 +46,15 @@ class Commitment(NamedTuple):
     """A commitment to personal values.
 
     Attributes:
-        salt: None if the values are blank, or erased.
-        digest: covered by the seal. None if the values were blank when the row was written.
+        salt: None if the values are blank or erased.
+        digest: covered by the seal. None if the values were blank from the start.
     """
 
     salt: bytes | None
     digest: bytes | None
 
     def covers(self, values: tuple[Any, ...], *, blank: bool) -> bool:
-        """Return whether the values are those committed to, or erased."""
+        """Return whether the values match. Without a salt, only blank ones do."""
         if not self.salt:
             return blank
         return self.digest == seal(self.salt, digest(values))
@@ -71,16 +71,16 @@ def commitment(values: tuple[Any, ...]) -> Commitment:
 
 
 def erased() -> Commitment:
-    """Return the commitment of a new row whose personal values were erased before."""
+    """Return the commitment for a new row with erased values."""
     return Commitment(None, os.urandom(sha256().digest_size))
 
 
 def corrupt(row: str, reason: object = None) -> StoreCorrupt:
-    """Return the error for a row that is not as it was written.
+    """Return the error for a damaged or edited row.
 
     Args:
         row: names the row in the message.
-        reason: the error of decoding it, if there was one.
+        reason: the error of decoding it, if any.
     """
     why = "" if reason is None else f" ({reason})"
     return StoreCorrupt(f"{row} is damaged or was edited{why}: restore it from a backup")

@@ -1,4 +1,7 @@
-"""Finding and counting orders, each by an index, so that a page costs the same among many orders."""
+"""Find and count orders by index.
+
+The cost of a page does not depend on the number of orders.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ Place = tuple[str, str]
 _START: Place = ("", "")
 _ANY = When()
 
-_LOT = 64
+_BATCH = 64
 """The largest number of orders that one statement reads."""
 
 
 def _states(condition: str) -> str:
-    """Return a statement that finds the states of some orders, by one step into an index for each."""
+    """Return a statement that finds distinct states by one index lookup each."""
     return f"""
         WITH RECURSIVE present (state) AS (
             SELECT min(state) FROM order_fsm_order WHERE {condition}
@@ -48,7 +51,7 @@ def _states(condition: str) -> str:
 def _page(condition: str, time: str = "created_at") -> str:
     """Return a statement for a page of places.
 
-    MariaDB cannot begin to read at a pair, so a bound of its first part follows.
+    MariaDB cannot start an index scan at a pair, so the first column has a bound, too.
     """
     return f"""
         SELECT {time}, id FROM order_fsm_order
@@ -79,11 +82,11 @@ def _of_reference(condition: str, time: str = "created_at") -> str:
     """  # noqa: S608
 
 
-# The orders of one payment are few.
+# A payment belongs to few orders.
 _OF_REFERENCE = _of_reference("of_payment.reference = ?")
 _DATED_OF_REFERENCE = _of_reference("of_payment.reference = ? AND one.placed_at < ?", "placed_at")
 
-# Triggers keep these rows up to date.
+# SQLite keeps these tables by triggers. On servers they are views.
 _TALLY = """
     SELECT state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit, "orders", units FROM order_fsm_tally
     WHERE "orders" <> 0
@@ -95,7 +98,7 @@ _TALLY_OF_CUSTOMER = """
 
 
 def find(transaction: Transaction, query: Query) -> list[Order]:
-    """Answer `Store.find`.
+    """Implement `Store.find`.
 
     Raises:
         StoreCorrupt: if an index is damaged.
@@ -105,12 +108,12 @@ def find(transaction: Transaction, query: Query) -> list[Order]:
 
 
 def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
-    """Yield the places of the orders that may match a query, oldest first."""
+    """Yield the places of possible matches of a query, oldest first."""
     if query.is_dated:
         return _dated_places(transaction, query, after)
     if query.reference is not None:
         return _paged(transaction, _OF_REFERENCE, (query.reference,), after, query.limit)
-    if query.unmatched:  # Few orders are, so those of one customer need no index of their own.
+    if query.unmatched:  # Few orders are unmatched, so there is no index by customer.
         return _paged(transaction, _UNMATCHED, (), after, query.limit)
     if query.part_dispatched:
         return _paged(transaction, _PART_DISPATCHED, (), after, query.limit)
@@ -121,15 +124,15 @@ def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Pl
     found = transaction.rows(_STATES_OF_CUSTOMER if of_customer else _ALL_STATES, of_customer * 2)
     states = [state for (state,) in found if query.when.matches(statuses_of(state))]
     statement = _IN_STATE_OF_CUSTOMER if of_customer else _IN_STATE
-    # Most of a page comes from a few of the states.
+    # A page rarely needs more than its share of one state.
     size = min(query.limit, query.limit // max(len(states), 1) + 5)
     return heapq.merge(*[_paged(transaction, statement, (*of_customer, state), after, size) for state in states])
 
 
 def _dated_places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
-    """Yield the places of the orders that may match a query with an interval, the oldest placing first.
+    """Yield places of possible matches of a dated query, oldest placing first.
 
-    Statuses are compared within the interval: an index by state and time of placing would cost every change.
+    The statement compares statuses within the interval: an index by state and placing time would slow every change.
     """
     since, until = bounds(query.since, query.until)
     after = max(after, (since, ""))
@@ -146,7 +149,7 @@ def _dated_places(transaction: Transaction, query: Query, after: Place) -> Itera
         states = [state for (state,) in found if query.when.matches(statuses_of(state))]
         if not states:
             return iter(())
-        # An expression, so that no planner walks the index by state and sorts all that it finds.
+        # With an expression, no planner scans the index by state and sorts the result.
         conditions.append(f"coalesce(state, '') IN ({', '.join('?' * len(states))})")
         values += states
     statement = _dated_page(" AND ".join(conditions) or "placed_at IS NOT NULL")
@@ -156,7 +159,7 @@ def _dated_places(transaction: Transaction, query: Query, after: Place) -> Itera
 def _paged(transaction: Transaction, statement: str, values: Row, after: Place, size: int) -> Iterator[Place]:
     while page := transaction.rows(statement, (*values, *after, after[0], size)):
         for row in page:
-            # A walk along a damaged index might never end.
+            # A damaged index could make this loop endless.
             if not isinstance(row[0], str) or not isinstance(row[1], str) or row <= after:
                 raise StoreCorrupt("an index of the orders is damaged: rebuild it (SQLite: REINDEX)")
             yield row
@@ -166,28 +169,28 @@ def _paged(transaction: Transaction, statement: str, values: Row, after: Place, 
 
 
 def _readable(transaction: Transaction, query: Query, places: Iterator[Place]) -> Iterator[Order]:
-    """Yield the orders at some places. Damaged ones are logged and left out."""
-    for place, order in _read(transaction, places, min(query.limit, _LOT)):
+    """Yield the orders at some places. Log and leave out damaged ones."""
+    for place, order in _read(transaction, places, min(query.limit, _BATCH)):
         at = None if order is None else order.placed_at if query.is_dated else order.created_at
         if order is None or at is None or (time_text(at), order.id) != place:
             _log.error("order %r is damaged and left out: run an audit", place[1])
         elif query.matches(order):
             yield order
         elif transaction.sees_one_moment and not (any(query.marks) or query.reference):
-            _log.error("an index does not fit order %r, which is left out: run an audit", place[1])
+            _log.error("an index does not match order %r, which is left out: run an audit", place[1])
 
 
 def _read(transaction: Transaction, places: Iterator[Place], number: int) -> Iterator[tuple[Place, Order | None]]:
-    """Yield the orders at some places, None for one that cannot be read. Reads so many with one statement."""
-    while lot := list(islice(places, number)):
+    """Yield each place with its order, or None if unreadable. One statement reads `number` orders."""
+    while batch := list(islice(places, number)):
         rows: dict[str, Row] = {}
-        ids = [order_id for _, order_id in lot]
-        # A few lengths of the statement stay prepared.
+        ids = [order_id for _, order_id in batch]
+        # Powers of two, so that only a few statements are prepared.
         length = 1 << (len(ids) - 1).bit_length()
-        with suppress(StoreCorrupt):  # One row spoils the statement if it holds no valid text.
+        with suppress(StoreCorrupt):  # One row with invalid text fails the whole statement.
             found = transaction.rows(_orders(length), (*ids, *ids[-1:] * (length - len(ids))))
             rows = {row[0]: row for row in found}
-        for place in lot:
+        for place in batch:
             order = None
             with suppress(StoreCorrupt):
                 row = rows.get(place[1])
@@ -202,7 +205,7 @@ def _orders(number: int) -> str:
 
 
 def tally(transaction: Transaction, customer: str | None) -> list[Tally]:
-    """Answer `Store.tally`.
+    """Implement `Store.tally`.
 
     Raises:
         StoreCorrupt: if a row of the tally is damaged.

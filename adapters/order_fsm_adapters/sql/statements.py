@@ -1,4 +1,4 @@
-"""Statements in the way that a driver and a database want them.
+"""Translate statements for a driver and a database.
 
 The SQL store writes statements with `?` for values and double quotes around names.
 """
@@ -10,19 +10,19 @@ from itertools import count
 from typing import Literal
 
 Style = Literal["qmark", "format", "numeric_dollar"]
-"""How a driver marks the places of values: `?`, `%s`, or `$1`."""
+"""A driver's style of placeholders: `?`, `%s`, or `$1`."""
 
 
 @cache
 def translated(statement: str, style: Style, quote: str = '"', bigints: tuple[int, ...] = ()) -> str:
-    """Return a statement with the driver's marks and the database's quotes.
+    """Return a statement with the driver's placeholders and the database's quotes.
 
     Args:
-        statement: constant, so that the cache stays small.
-        style: of the driver.
-        quote: of the database.
-        bigints: the places, from 1, of integers beyond 32 bits. A driver of this style, `numeric_dollar`, would send
-            them as the type of the column that they are compared with.
+        statement: a constant, so that the cache stays small.
+        style: the driver's style of placeholders.
+        quote: the database's quote character.
+        bigints: the positions, from 1, of integers beyond 32 bits. Only the style `numeric_dollar` uses them: its
+            driver would send an integer with the type of the compared column.
     """
     if quote != '"':
         statement = statement.replace('"', quote)
@@ -30,20 +30,20 @@ def translated(statement: str, style: Style, quote: str = '"', bigints: tuple[in
         return statement.replace("%", "%%").replace("?", "%s")
     if style == "numeric_dollar":
         numbers = count(1)
-        return "".join(_mark(next(numbers), bigints) if sign == "?" else sign for sign in statement)
+        return "".join(_placeholder(next(numbers), bigints) if sign == "?" else sign for sign in statement)
     return statement
 
 
-def _mark(number: int, bigints: tuple[int, ...]) -> str:
+def _placeholder(number: int, bigints: tuple[int, ...]) -> str:
     return f"CAST(${number} AS bigint)" if number in bigints else f"${number}"
 
 
 @cache
 def parts_of(script: str) -> tuple[str, ...]:
-    """Return the statements of a script one by one, for drivers that take no more.
+    """Split a script, for drivers that run one statement at a time.
 
     Args:
-        script: each of its statements ends a line with a semicolon, outside of quotes of the form $$.
+        script: the script. A semicolon at the end of a line, outside of $$ quotes, ends a statement.
     """
     parts = [""]
     for line in script.splitlines(keepends=True):

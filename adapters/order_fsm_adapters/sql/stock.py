@@ -16,18 +16,18 @@ _INSERT = f"INSERT INTO order_fsm_stock ({STOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?,
 
 
 def levels(transaction: Transaction, skus: Iterable[str], lock: str = "") -> dict[str, StockLevel]:
-    """Answer `Store.stock_levels`.
+    """Implement `Store.stock_levels`.
 
     Args:
-        transaction: an open one.
+        transaction: an open transaction.
         skus: the items.
-        lock: ends the statement if the rows shall be locked.
+        lock: the end of a SELECT that locks the rows, or empty.
     """
     found: dict[str, StockLevel] = {}
-    # In one sequence, so that two transactions that lock the same items do not wait for each other.
+    # Sorted, so that transactions that lock the same items cannot deadlock.
     for sku in sorted(set(skus)):
         if lock and transaction.latest and not transaction.rows(_ITEM, (sku,)):
-            # To lock the place of a row that is not there would keep others from inserting rows near it.
+            # Locking a missing row locks the gap around it, and blocks inserts there.
             continue
         for row in transaction.rows(_ITEM + lock, (sku,)):
             found[sku] = level_of(row)
@@ -35,10 +35,10 @@ def levels(transaction: Transaction, skus: Iterable[str], lock: str = "") -> dic
 
 
 def moved(transaction: Transaction, change: Change) -> dict[str, tuple[StockLevel | None, StockLevel]]:
-    """Return the levels of the items that a change moves, as it finds and as it leaves them.
+    """Return the levels of moved items, before and after a change.
 
     Raises:
-        VersionConflict, InvalidInput: as `levels_after` does.
+        VersionConflict, InvalidInput: as in `levels_after`.
     """
     before = levels(transaction, (move.sku for move in change.stock), transaction.for_update)
     after = levels_after(before, change.stock, None if change.order is None else change.order.id)
@@ -49,9 +49,9 @@ def put(transaction: Transaction, sku: str, before: StockLevel | None, after: St
     """Write the level of an item.
 
     Args:
-        transaction: an open one, which has locked the row.
+        transaction: has locked the row.
         sku: the item.
-        before: the present level, None if the item has no row.
+        before: the present level, or None if the item has no row.
         after: the new level.
     """
     row = stock_row(sku, after)
@@ -64,6 +64,6 @@ def put(transaction: Transaction, sku: str, before: StockLevel | None, after: St
 def set_available(
     transaction: Transaction, sku: str, pieces: int | None, expected: int | None, backorder: bool | None
 ) -> None:
-    """Answer `Store.set_stock`."""
+    """Implement `Store.set_stock`."""
     before = levels(transaction, (sku,), transaction.for_update).get(sku)
     put(transaction, sku, before, level_set(sku, before, pieces, expected, backorder))

@@ -1,4 +1,4 @@
-"""The store over a SQL database."""
+"""The store in a SQL database."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class SqlStore:
         """Use a database that has the tables.
 
         Args:
-            database: the access to it.
-            dialect: of the database.
-            make_keeper: returns the shop's `StockKeeper` for a connection, if the shop counts its stock itself.
+            database: the access to the database.
+            dialect: the dialect of the database.
+            make_keeper: creates the shop's `StockKeeper` for a connection, if the shop counts the stock.
         """
         if make_keeper is not None and not callable(make_keeper):
             raise InvalidInput(f"stock_keeper must be a class or function, not {type(make_keeper).__name__}")
@@ -36,7 +36,7 @@ class SqlStore:
         self._changes: Changes = dialect if make_keeper is None else KeptStock(dialect.write, make_keeper)
 
     def _guest(self, database: Database) -> Self:
-        """Return the same store over a connection of the host."""
+        """Return the same store on a connection of the host."""
         guest = copy(self)
         guest._database = database
         return guest
@@ -85,14 +85,14 @@ class SqlStore:
         self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
     ) -> None:
         if not self._changes.counts_stock:
-            raise InvalidInput(f"the shop counts the stock of {sku!r} in a table of its own: change it there")
+            raise InvalidInput(f"the shop counts the stock of {sku!r} in its own table: change it there")
         self._database.write(lambda transaction: stock.set_available(transaction, sku, available, expected, backorder))
 
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         if self._database.joined:
-            # Its write lock would be held while mail is sent.
-            way = "use a store of its own" if self._database.is_always_joined else "commit first"
-            raise InvalidInput(f"deliver messages with no transaction open: {way}")
+            # The host's transaction would hold its locks while handlers send mail.
+            way = "use another store" if self._database.is_always_joined else "commit first"
+            raise InvalidInput(f"messages cannot be delivered inside a transaction: {way}")
 
         def claim(transaction: Transaction) -> list[Message]:
             self._dialect.fold(transaction)

@@ -1,8 +1,7 @@
-"""The tallies of orders by state, of all and by customer, on servers.
+"""The tallies of orders on servers, in total and by customer.
 
-A counter row would make all commits of the shop wait for each other. So a commit adds a row, a step, for each group
-that an order leaves or enters. Relays fold the steps into the counters later. Readers add up both: see the views in the
-schemas.
+All commits would wait for each other at a counter row. So a commit inserts a step for each group that an order leaves
+or enters. Relays add the steps to the counters later. Readers use views that add up both.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from order_fsm_adapters.sql.database import Row, Transaction
 from order_fsm_adapters.sql.order_rows import OrderRow
 
 GROUP = "state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit"
-"""The columns that a tally groups by."""
+"""The columns by which a tally groups orders."""
 
 _COLUMNS = f'customer, {GROUP}, "orders", units'
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -20,12 +19,12 @@ _INSERT_BOTH = f"{_INSERT}, {_ROW}"
 
 
 def note(transaction: Transaction, before: OrderRow | None, after: OrderRow | None) -> None:
-    """Note the groups that an order leaves and enters by a change, unless triggers do.
+    """Insert the steps of a change, unless triggers count.
 
     Args:
-        transaction: writes the change.
-        before: the row of the order before it. None if the order is new.
-        after: the row after it. None if the order is removed.
+        transaction: the transaction of the change.
+        before: the row of the order before the change, or None for a new order.
+        after: the row after the change, or None for a removed order.
     """
     if transaction.has_triggers:
         return

@@ -1,4 +1,4 @@
-"""The version of the tables in a database on a server."""
+"""The schema version of a database on a server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def version_of(transaction: Transaction, known: int) -> int:
     """Return the version of the tables, which must exist.
 
     Args:
-        transaction: an open one.
+        transaction: an open transaction.
         known: the newest version that this release knows.
 
     Raises:
-        StoreUnavailable: if a newer version of order_fsm made them.
-        StoreCorrupt: if they have no valid version.
+        StoreUnavailable: if a newer version of order_fsm made the tables.
+        StoreCorrupt: if the tables have no valid version.
     """
     found = transaction.rows(_VERSION)
     if len(found) != 1 or found[0][0] < 1:
@@ -26,7 +26,8 @@ def version_of(transaction: Transaction, known: int) -> int:
     present: int = found[0][0]
     if present > known:
         raise StoreUnavailable(
-            f"a newer version of order_fsm made the tables: schema {present}, this one knows {known}: update order_fsm"
+            f"a newer version of order_fsm made the tables: schema {present}, this version supports {known}: update"
+            " order_fsm"
         )
     return present
 
@@ -35,8 +36,8 @@ def check(present: int, known: int) -> None:
     """Check that the tables have the version that this release needs.
 
     Args:
-        present: their version. 0 without tables.
-        known: the version that is needed.
+        present: the version of the tables, 0 if there are no tables.
+        known: the version that this release needs.
 
     Raises:
         StoreUnavailable: if there are no tables, or tables of another version.
@@ -45,5 +46,5 @@ def check(present: int, known: int) -> None:
         raise StoreUnavailable("the database has no tables of order_fsm: call install() once, with the right to CREATE")
     if present < known:
         raise StoreUnavailable(
-            f"the tables have schema {present}, this version of order_fsm needs {known}: call install()"
+            f"the tables have schema {present}, and this version of order_fsm needs {known}: call install()"
         )

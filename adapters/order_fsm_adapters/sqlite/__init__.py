@@ -1,4 +1,4 @@
-"""Orders in SQLite: in one file of the store's own, or in the shop's database."""
+"""Orders in SQLite: in the store's own file, or in the shop's database."""
 
 from order_fsm_adapters.sqlite.store import SqliteStore
 

@@ -1,4 +1,4 @@
-"""Copies of a database that is in use, by SQLite's backup interface: of one moment, without stopping writers."""
+"""Copy a database in use with SQLite's backup API: one snapshot, without blocking writers."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from order_fsm_adapters.files import DiskFile
 
 
 def copy(source: Connection, source_path: str, path: str) -> None:
-    """Copy a database to a new file, with the owner and the permissions of the old one.
+    """Copy a database to a new file with its owner and permissions.
 
     Args:
-        source: in WAL mode, so that writers go on; with no transaction open.
-        source_path: of its file.
-        path: of the copy.
+        source: a connection in WAL mode, so that writers continue. It must have no open transaction.
+        source_path: the path of its file.
+        path: the path of the copy.
 
     Raises:
-        InvalidInput: if there is something at `path`.
-        sqlite3.Error, StoreFull, StoreUnavailable: if the copy cannot be made. Then no part of it is left.
+        InvalidInput: if `path` exists.
+        sqlite3.Error, StoreFull, StoreUnavailable: if the copy fails. Then no part of it is left.
     """
 
     def write(draft: str) -> None:
         with DiskFile.create(draft, source_path) as file:
-            # All pages in one step. With several, SQLite starts again after each commit between them.
+            # Copies all pages in one step: after a commit between two steps, SQLite starts again.
             with closing(sqlite3.connect(draft, isolation_level=None)) as target:
-                # The draft is worthless until it is whole, so it needs no journal and no flush before its end.
+                # An incomplete draft is deleted, so it needs no journal and only one flush at the end.
                 target.execute("PRAGMA journal_mode = OFF")
                 target.execute("PRAGMA synchronous = OFF")
                 source.backup(target)

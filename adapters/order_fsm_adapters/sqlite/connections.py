@@ -1,8 +1,8 @@
-"""The connections to a database file of the store's own: one for each thread.
+"""The connections to the store's own database file: one per thread.
 
-SQLite must not have an open connection while the process forks. A child that inherits one shares its locks in memory,
-but not those of the operating system. So another process would delete the WAL file that the child still writes to, and
-acknowledged commits would be lost. Therefore all connections are closed before a fork, and opened again when needed.
+No connection may be open while the process forks. A child inherits SQLite's locks in memory, and not those of the
+operating system. So another process could delete the WAL file to which the child still writes, and acknowledged commits
+would be lost. Therefore all connections close before a fork, and reopen on demand.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from order_fsm_adapters.sqlite.errors import FAILURES, store_error
 from order_fsm_adapters.sqlite.session import Session
 
 BUSY_MILLISECONDS = 10_000
-"""How long a call waits for other programs that write to the file. Users of this store queue at its lock file."""
+"""How long a call waits for other programs that write to the file. Stores queue at the lock file instead."""
 
 
 class _Connection(sqlite3.Connection):
     def __del__(self) -> None:
-        # A signal handler raised just after it was opened. Python 3.13 would warn.
+        # If a signal handler raises right after the connection opens, Python 3.13 would warn.
         with suppress(sqlite3.Error):
             self.close()
 
@@ -36,10 +36,10 @@ class _ThreadSession(Session):
     """The connection of one thread.
 
     Attributes:
-        in_use: held during a call. Closing waits for its end.
+        in_use: held during a call, so that closing waits for its end.
         pid: the process that opened the connection.
         is_open: False after `close`.
-        lock_file: the last one that it opened.
+        lock_file: the last lock file that this session opened.
     """
 
     is_open = False
@@ -72,15 +72,15 @@ class _ThreadSession(Session):
         """Begin a transaction.
 
         Args:
-            statement: begins it.
-            waited: the seconds that the call has waited already.
+            statement: the statement that begins it.
+            waited: the seconds that the call has already waited.
         """
         self.wait_for_others(max(BUSY_MILLISECONDS - int(waited * 1000), 0))
         self.run(statement)
 
     def wait_for_others(self, timeout: int) -> None:
-        """Set how many milliseconds statements wait for other connections."""
-        # The statement would cost each call more than a difference of 5 % is worth.
+        """Set how many milliseconds a statement waits for other connections."""
+        # Ignore differences below 5 %, to spare most calls the statement.
         if abs(timeout - self._timeout) * 20 > BUSY_MILLISECONDS:
             self.rows(f"PRAGMA busy_timeout = {timeout}")
             self._timeout = timeout
@@ -96,7 +96,7 @@ class _ThreadSession(Session):
     def close(self) -> None:
         self.is_open = False
         try:
-            # A statement that is not at its end, in the frames of an exception, would keep a transaction open.
+            # An unfinished statement, referenced by the frames of an exception, would keep a transaction open.
             with suppress(sqlite3.Error):
                 self.connection.rollback()
             self.connection.close()
@@ -108,10 +108,10 @@ class _ThreadSession(Session):
 class ConnectionPool:
     """The connections to a file, for all threads of this process.
 
-    Writers wait at a lock file before they begin: SQLite's own lock is polled, so under load some would never get it.
+    Writers queue at a lock file. SQLite only polls its own lock, so under load some writers would never get it.
 
-    Transactions and locks end in `with` blocks of objects that are written in C. So no exception that a signal handler
-    raises can leave one behind. After any unexpected exception the connection is closed, too.
+    Transactions and locks end in `with` blocks of objects written in C, so an exception from a signal handler cannot
+    leave one open. Any unexpected exception also closes the connection.
     """
 
     joined = False
@@ -121,8 +121,8 @@ class ConnectionPool:
         """Open the file, and prepare it.
 
         Args:
-            path: absolute, without symbolic links: all processes must use the same lock file.
-            prepare: creates or upgrades the tables.
+            path: absolute, without symbolic links, so that all processes use the same lock file.
+            prepare: a function that creates or upgrades the tables.
         """
         self.where = f"the database {path!r}"
         self._path = path
@@ -163,27 +163,27 @@ class ConnectionPool:
         return self.write(work)
 
     def use_wal(self) -> None:
-        """Set the journal mode, which SQLite stores in the file."""
+        """Switch the file to WAL mode. SQLite stores the mode in the file."""
 
         def switch(session: _ThreadSession) -> None:
             with LockFile(self._lock_path, self._path) as session.lock_file:
                 session.lock_file.acquire()
                 if session.rows("PRAGMA journal_mode = WAL") != [("wal",)]:
-                    raise StoreUnavailable(f"{self.where}: SQLite cannot use WAL there: use a local disk")
+                    raise StoreUnavailable(f"{self.where}: SQLite cannot use WAL mode: use a local disk")
 
         self._call(switch)
 
     def scrub(self, wanted: str, done: str) -> None:
-        """Rewrite the file and empty its WAL, so that neither holds deleted or overwritten values.
+        """Rewrite the file and empty the WAL, to remove deleted values.
 
-        `secure_delete` is not enough: moving rows between pages leaves copies of them in the unused space of pages.
+        `secure_delete` is not enough: SQLite leaves copies of rows that it moves in the unused space of pages.
 
         Args:
-            wanted: a statement that returns no rows if there is nothing to do.
-            done: the statement to run after that.
+            wanted: a statement that returns rows if there are values to remove.
+            done: the statement to run afterwards.
 
         Raises:
-            StoreUnavailable: if another connection reads an older content for too long.
+            StoreUnavailable: if another connection reads an older snapshot for too long.
         """
 
         def rewrite(session: _ThreadSession) -> None:
@@ -195,7 +195,7 @@ class ConnectionPool:
                     ((busy, *_),) = session.rows("PRAGMA wal_checkpoint(TRUNCATE)")
                     if busy:
                         raise StoreUnavailable(
-                            f"{self.where}: another connection still reads the content before the erasure: retry later"
+                            f"{self.where}: another connection still reads an older snapshot: retry later"
                         )
                     session.run(done)
 
@@ -210,9 +210,9 @@ class ConnectionPool:
         _exclusively(self.close_connections)
 
     def close_connections(self) -> None:
-        """Wait for the calls in progress, and close all connections of this process."""
+        """Wait for the calls in progress, then close this process's connections."""
         for session in list(self._sessions):
-            # In a child, a closed session may be in use for ever by a thread that ended with the fork.
+            # In a child, a thread that ended with the fork may hold a closed session for ever.
             if session.is_open and session.pid == os.getpid():
                 with session.in_use:
                     session.close()
@@ -221,13 +221,13 @@ class ConnectionPool:
         while True:
             session = self._session()
             if session.in_transaction:
-                raise InvalidInput("a signal handler must not call the store within another call")
+                raise InvalidInput("a signal handler must not call the store during another call")
             try:
                 with session.in_use:
                     if session.is_open:
                         return work(session)
             except BaseException as error:
-                # Whatever state the session is in, closing leaves none. On a full disk it could not be reopened.
+                # Closing ends any transaction. After StoreFull the session stays open: reopening may need disk space.
                 expected = isinstance(error, OrderFsmError) and not isinstance(error, StoreUnavailable)
                 if not expected or session.in_transaction:
                     session.close()
@@ -246,8 +246,7 @@ class ConnectionPool:
             raise StoreUnavailable(f"{self.where}: this store is closed: make a new one")
         if any(one.is_open and one.pid != os.getpid() for one in self._sessions):
             raise StoreUnavailable(
-                f"{self.where} was in use when this process was forked without Python's hooks: make the store after the"
-                " fork"
+                f"{self.where} was open when the process forked without Python's hooks: make the store after the fork"
             )
         try:
             session = _ThreadSession(self._path, self.where)
@@ -258,12 +257,12 @@ class ConnectionPool:
 
 
 _opening = threading.RLock()
-"""Held while a connection is opened, and across a fork. Reentrant, as a signal handler may fork."""
+"""Held while a connection opens, and during a fork. Reentrant, because a signal handler may fork."""
 
 
 def _exclusively(work: Callable[[], Result]) -> Result:
     """Do work while no other thread opens a connection or forks."""
-    # On one line: between two, a debugger or a time limit that traces lines could raise before the release.
+    # On one line: a debugger or a time limit that traces lines could raise between two lines.
     with _opening: return work()  # noqa: E701  # fmt: skip
 
 
@@ -277,7 +276,7 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
-    # Some programs call this without the other: the lock is not held then.
+    # Some programs run this hook without the one before the fork. Then the lock is not held.
     with suppress(RuntimeError):
         _opening.release()
 

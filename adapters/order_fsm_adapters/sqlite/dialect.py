@@ -1,4 +1,4 @@
-"""The SQL store's way of using SQLite."""
+"""The dialect of SQLite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from order_fsm_adapters.sqlite.errors import FAILURES, error_name, store_error
 class SqliteDialect(Dialect):
     """SQLite: a transaction that writes locks the whole database, and triggers keep the tallies.
 
-    Each store has one of its own, which remembers that it checked the version of the tables.
+    Each store has its own instance, which remembers that it checked the version of the tables.
     """
 
     name = "SQLite"

@@ -1,4 +1,4 @@
-"""Errors of SQLite and of files as errors of the store."""
+"""Translate errors of SQLite and files to errors of the store."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from order_fsm_adapters.files import disk_error
 _NOT_WRITABLE = "it must be a file in a writable folder"
 
 _CORRUPT = {"CORRUPT", "NOTADB", "ERROR", "CONSTRAINT", "MISMATCH", "FORMAT"}
-"""The statements are constant and tested. So a plain ERROR means that a table is not as it was created."""
+"""All statements are constant and tested, so a plain ERROR means that someone altered a table."""
 
 FAILURES = (sqlite3.Error, OSError, UnicodeDecodeError)
-"""The exceptions of SQLite and the file system. The sqlite3 module raises UnicodeDecodeError if SQLite's message quotes
-a damaged database."""
+"""The exceptions of SQLite and the file system. The sqlite3 module raises UnicodeDecodeError if a message of
+SQLite quotes a damaged database."""
 
 
 def store_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str) -> StoreError:
@@ -31,7 +31,7 @@ def store_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str)
         return StoreCorrupt(f"{where} is damaged or was edited: {said:.200}: restore it from a backup")
     name = error_name(error)
     if not name:
-        # From the sqlite3 module: the connection is closed or another thread's, or a text is not valid Unicode.
+        # The sqlite3 module raised it: the connection is closed or of another thread, or a text is not valid Unicode.
         if isinstance(error, sqlite3.ProgrammingError | sqlite3.InterfaceError):
             return StoreUnavailable(f"{where} cannot be used: {error}")
         return StoreCorrupt(f"{where} is damaged or was edited: {error}: restore it from a backup")
@@ -45,11 +45,11 @@ def store_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str)
     if kind in {"CANTOPEN", "READONLY"}:
         return StoreUnavailable(f"{where}: {error} ({name}): {_NOT_WRITABLE}")
     if kind == "IOERR":
-        # A file that may not grow is one of its causes. It is unknown whether a commit reached the disk.
+        # The limit on file sizes is one cause. A commit may or may not have reached the disk.
         return StoreUnavailable(f"{where}: {error} ({name}): check the disk and its free space, then retry")
     return StoreUnavailable(f"{where}: {error} ({name}): retry later")
 
 
 def error_name(error: BaseException) -> str:
-    """Return SQLite's name of an error, such as `SQLITE_BUSY`. It is empty if the error is not SQLite's own."""
+    """Return SQLite's name of an error, such as `SQLITE_BUSY`. It is empty if SQLite did not raise the error."""
     return getattr(error, "sqlite_errorname", None) or ""

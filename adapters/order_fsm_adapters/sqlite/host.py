@@ -1,4 +1,4 @@
-"""The shop's own connection, on which the store is a guest."""
+"""The store as a guest on the shop's own connection."""
 
 from __future__ import annotations
 
@@ -13,34 +13,33 @@ from order_fsm_adapters.sqlite import schema
 from order_fsm_adapters.sqlite.session import Session
 
 _locks: WeakValueDictionary[int, RLock] = WeakValueDictionary()
-"""The locks that stores on one connection hold during a call, by the id of the connection. A lock lives as long as
-they do."""
+"""The lock of each connection, by its id. Stores hold it during a call, and keep it alive."""
 
 _registering = RLock()
 
 
 def _lock_of(connection: Connection) -> RLock:
-    """Return the lock of a connection. It is reentrant, as a signal handler may call the store."""
-    # On one line: between two, a time limit that traces lines could raise before the release.
+    """Return the lock of a connection. It is reentrant, because a signal handler may call the store."""
+    # On one line: a time limit that traces lines could raise between two lines.
     with _registering: return _locks.setdefault(id(connection), RLock())  # noqa: E701  # fmt: skip
 
 
 class HostConnection:
     """The shop's connection. The shop commits or rolls back the transactions that it began.
 
-    If no transaction is open, a write depends on the mode of the connection. In autocommit it commits at its end. In
-    the legacy mode of the sqlite3 module it begins a transaction, as any other statement that changes rows does, and
-    the shop commits it.
+    If no transaction is open, the mode of the connection decides. In autocommit, a write commits by itself. In the
+    legacy mode of the sqlite3 module, it begins a transaction like any statement that changes rows, and the shop
+    commits it.
 
-    The calls of several threads, and of several stores on one connection, wait for each other: each would work in the
-    transaction of another. A transaction that the shop begins in one thread is open for all of them, so the shop must
-    keep the others away.
+    Calls of several threads, or of several stores on one connection, wait for each other, so that they never share
+    a transaction. A transaction that the shop begins in one thread is open for all threads, so the shop must keep the
+    others away.
     """
 
     def __init__(self, connection: Connection) -> None:
-        """Create or upgrade the tables, in the shop's transaction if one is open."""
+        """Create or upgrade the tables, inside the shop's transaction if open."""
         self._session = Session(connection, "the shop's database")
-        self._schema_is_certain = False
+        self._schema_is_committed = False
         self._closed = False
         self._lock = _lock_of(connection)
         self._exclusively(lambda: schema.check_encoding(self._session))
@@ -52,7 +51,7 @@ class HostConnection:
 
     @property
     def is_always_joined(self) -> bool:
-        # The sqlite3 module begins the next transaction itself.
+        # With autocommit=False the sqlite3 module begins the next transaction itself.
         return self._autocommit is False
 
     def rows(self, statement: str, values: Row) -> list[Row]:
@@ -105,13 +104,13 @@ class HostConnection:
         try:
             autocommit = getattr(self._session.connection, "autocommit", None)
         except Error as error:
-            # Python 3.12 refuses it to other threads.
+            # Python 3.12 raises in other threads.
             raise self._session.failure(error) from error
         return autocommit if isinstance(autocommit, bool) else None
 
     def _exclusively(self, work: Callable[[], Result]) -> Result:
         """Do work while no other thread uses the connection through a store."""
-        # On one line: between two, a debugger or a time limit that traces lines could raise before the release.
+        # On one line: a debugger or a time limit that traces lines could raise between two lines.
         with self._lock: return work()  # noqa: E701  # fmt: skip
 
     def _joined(self, work: Callable[[Transaction], Result]) -> Result:
@@ -120,7 +119,7 @@ class HostConnection:
         return work(self._session)
 
     def _alone(self, begin: str, work: Callable[[Transaction], Result]) -> Result:
-        """Do work in a transaction of its own."""
+        """Do work in a separate transaction."""
         session = self._session
         session.is_joined = False
         try:
@@ -139,23 +138,23 @@ class HostConnection:
             session.run("BEGIN IMMEDIATE")
             return work(session)
         except BaseException:
-            # The shop has no part in it yet.
+            # The shop has written nothing in it yet.
             self._roll_back()
             raise
 
     def _roll_back(self) -> None:
-        # After some errors, such as a full disk, SQLite has done so itself.
+        # After some errors, such as a full disk, SQLite has already rolled back.
         if self._session.in_transaction:
             self._session.run("ROLLBACK")
 
     def _prepare(self) -> None:
-        """Create or upgrade the tables, unless they are certain to exist.
+        """Create or upgrade the tables, unless they are committed.
 
-        The shop may roll back the transaction in which they were created.
+        The shop may roll back the transaction that created them.
         """
         if self._closed:
             raise StoreUnavailable(f"{self._session.where}: this store is closed: make a new one")
-        if self._schema_is_certain:
+        if self._schema_is_committed:
             return
         joined = self._session.is_joined = self._session.in_transaction
         if not schema.is_current(self._session):
@@ -163,4 +162,4 @@ class HostConnection:
                 self._session.part(schema.migrate)
             else:
                 self._alone("BEGIN IMMEDIATE", schema.migrate)
-        self._schema_is_certain = not joined
+        self._schema_is_committed = not joined

@@ -1,4 +1,4 @@
-"""The tables in SQLite, and their upgrades."""
+"""The tables in SQLite, and their migrations."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from order_fsm.errors import InvalidInput, StoreCorrupt, StoreUnavailable
 from order_fsm_adapters.sql.database import Transaction
 
 _OLDEST_SQLITE = (3, 37, 0)
-"""The first with STRICT tables."""
+"""The first version with STRICT tables."""
 
 Step = tuple[str | Callable[[Transaction], None], ...]
-"""Statements, and functions for steps that statements cannot take."""
+"""Statements, and functions if a statement is not enough."""
 
 _ORDERS = """
     CREATE TABLE order_fsm_order (
@@ -84,7 +84,7 @@ _REFERENCES = """
         PRIMARY KEY (reference, order_id)
     ) STRICT, WITHOUT ROWID
 """
-# The key is the time, so the sums over an interval read one range, and new rows come last.
+# The primary key begins with the time, so sums over an interval read one range, and new rows come last.
 _PAYMENTS = """
     CREATE TABLE order_fsm_payment (
         at TEXT NOT NULL,
@@ -114,7 +114,7 @@ _STOCK = """
         seal BLOB NOT NULL
     ) STRICT, WITHOUT ROWID
 """
-# A new number is higher than those present, so numbers give the sequence of the commits.
+# SQLite numbers new rows above the existing ones, so numbers follow the sequence of commits.
 _MESSAGES = """
     CREATE TABLE order_fsm_message (
         number INTEGER NOT NULL PRIMARY KEY,
@@ -164,7 +164,7 @@ def _count_out(tally: str, group: str) -> str:
         WHERE ({group}) = ({_columns(group, "old")});
     """  # noqa: S608
     if _is_of_customer(group):
-        # A row of no orders would keep the customer's name.
+        # A row with 0 orders would keep the customer's name.
         statements += f"DELETE FROM {tally} WHERE ({group}) = ({_columns(group, 'old')}) AND orders = 0;"  # noqa: S608
     return statements
 
@@ -179,7 +179,7 @@ def _is_counted(group: str, row: str) -> str:
 
 
 def _tally(tally: str, group: str) -> Step:
-    """Return the statements that create a tally of orders, and the triggers that keep it."""
+    """Return the statements that create a tally of orders and its triggers."""
     columns = ", ".join(f"{column} {'INTEGER' if 'is_' in column else 'TEXT'} NOT NULL" for column in group.split(", "))
     observed = f"{group}, units"
     return (
@@ -218,7 +218,7 @@ _VERSION_1: Step = (
     """,
     "CREATE INDEX order_fsm_order_unmatched ON order_fsm_order (created_at, id) WHERE is_unmatched = 1",
     "CREATE INDEX order_fsm_order_part_dispatched ON order_fsm_order (created_at, id) WHERE is_part_dispatched = 1",
-    # Both cover the sums over the orders that were placed in an interval.
+    # Covering indexes for the sums over orders placed in an interval.
     """
     CREATE INDEX order_fsm_order_placed ON order_fsm_order (placed_at, id, counted, currency, unit, units)
     WHERE placed_at IS NOT NULL
@@ -247,41 +247,41 @@ _VERSION_1: Step = (
 )
 
 STEPS: tuple[Step, ...] = (_VERSION_1,)
-"""The steps from each version of the schema to the next, beginning with an empty database."""
+"""The migrations from each schema version to the next, beginning with an empty database."""
 
 _HAS_TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'order_fsm_schema'"
 
 
 def is_current(transaction: Transaction) -> bool:
-    """Return whether the database has the tables of the present version.
+    """Return whether the database has the tables of this version.
 
     Raises:
-        StoreUnavailable: if a newer version of order_fsm wrote it.
-        StoreCorrupt: if it has no valid version.
+        StoreUnavailable: if a newer version of order_fsm made the tables.
+        StoreCorrupt: if the tables have no valid version.
     """
     return _version(transaction) == len(STEPS)
 
 
 def check(transaction: Transaction) -> None:
-    """Check that the tables are those of this version.
+    """Check that the database has the tables of this version.
 
     Raises:
         StoreUnavailable: if there are no tables, or tables of another version.
-        StoreCorrupt: if they have no valid version.
+        StoreCorrupt: if the tables have no valid version.
     """
     if not is_current(transaction):
         raise StoreUnavailable("the database has no tables of this version of order_fsm: call install()")
 
 
 def install(transaction: Transaction) -> None:
-    """Create the tables in a database of the shop, or upgrade them to the present version.
+    """Create or upgrade the tables in a database of the shop.
 
     Args:
         transaction: a write transaction.
 
     Raises:
         InvalidInput: if the database is not encoded in UTF-8.
-        StoreUnavailable, StoreCorrupt: as `is_current` does, or if this SQLite is too old.
+        StoreUnavailable, StoreCorrupt: as in `is_current`, or if this SQLite is too old.
     """
     check_sqlite()
     check_encoding(transaction)
@@ -292,11 +292,11 @@ def check_encoding(transaction: Transaction) -> None:
     """Check that the database of the shop is encoded in UTF-8.
 
     Raises:
-        InvalidInput: if it is not.
+        InvalidInput: if the encoding is not UTF-8.
     """
     ((encoding,),) = transaction.rows("PRAGMA encoding")
     if encoding != "UTF-8":
-        # SQLite sorts other encodings by bytes, so that pages would not follow one another.
+        # SQLite sorts UTF-16 by bytes, which would break the sequence of pages.
         raise InvalidInput(f"the shop's database must have the encoding UTF-8, not {encoding}")
 
 
@@ -304,7 +304,7 @@ def check_sqlite() -> None:
     """Check that SQLite is new enough.
 
     Raises:
-        StoreUnavailable: if it is not.
+        StoreUnavailable: if SQLite is too old.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         wanted = ".".join(map(str, _OLDEST_SQLITE))
@@ -312,13 +312,13 @@ def check_sqlite() -> None:
 
 
 def migrate(transaction: Transaction) -> None:
-    """Create the tables, or upgrade them to the present version.
+    """Create or upgrade the tables.
 
     Args:
         transaction: a write transaction.
 
     Raises:
-        StoreUnavailable, StoreCorrupt: as `is_current` does.
+        StoreUnavailable, StoreCorrupt: as in `is_current`.
     """
     present = _version(transaction)
     for version, step in enumerate(STEPS[present:], present + 1):
@@ -339,7 +339,7 @@ def _version(transaction: Transaction) -> int:
     version: int = rows[0][0]
     if version > len(STEPS):
         raise StoreUnavailable(
-            f"a newer version of order_fsm wrote the database: schema {version}, this one knows {len(STEPS)}: update"
-            " order_fsm"
+            f"a newer version of order_fsm made the tables: schema {version}, this version supports {len(STEPS)}:"
+            " update order_fsm"
         )
     return version

@@ -12,10 +12,9 @@ from order_fsm_adapters.sqlite.errors import FAILURES, error_name, store_error
 
 
 class Session:
-    """A connection, which raises the store's errors.
+    """A connection that raises the store's errors.
 
-    Each statement has a cursor of its own. So a signal handler that uses the store between two steps of a statement
-    cannot take its rows away.
+    Each statement uses a new cursor. So a signal handler that uses the store during a statement cannot take its rows.
     """
 
     __slots__ = ("__weakref__", "connection", "is_joined", "where")
@@ -31,13 +30,13 @@ class Session:
         """Use an open connection.
 
         Args:
-            connection: its text_factory is str.
+            connection: a connection with the text_factory str.
             where: names the database in messages.
         """
         self.connection = connection
         self.where = where
         self.is_joined = False
-        """Whether the present call is part of a transaction that the host began."""
+        """Whether the current call is part of a transaction of the host."""
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
         try:
@@ -59,7 +58,7 @@ class Session:
             self.run("RELEASE order_fsm")
         except BaseException as error:
             if self.in_transaction:
-                # There is none if a signal handler raised before it was made, or after it was released.
+                # The savepoint does not exist if a signal handler raised before its start or after its end.
                 with suppress(Error):
                     self.connection.execute("ROLLBACK TO order_fsm")
                     self.connection.execute("RELEASE order_fsm")

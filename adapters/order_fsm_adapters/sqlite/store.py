@@ -20,21 +20,21 @@ from order_fsm_adapters.sqlite.host import HostConnection
 class SqliteStore(SqlStore):
     """A store in SQLite, with all guarantees, for several threads and processes.
 
-    With a path it owns the file, and `.lock`, `-wal` and `-shm` next to it. With a connection it is a guest: its rows
-    commit, roll back and become visible with the shop's own.
+    With a path, the store owns the file, and `.lock`, `-wal` and `-shm` next to it. With a connection, it is a guest:
+    its rows commit and roll back with the shop's own.
 
-    On a connection in autocommit with no transaction open, each call commits by itself. In the legacy mode of the
-    sqlite3 module the first write begins a transaction, and the shop commits it. Messages are delivered with no
-    transaction open: `claim`, `delivered`, `retry_later` and `requeue` then commit by themselves. If a call raises, the
-    shop's own rows stay as they were, except after `TransactionLost`. The store may be used in the threads in which its
-    connection may be: the calls wait for each other. A transaction that the shop begins is open for all threads.
+    On a connection in autocommit without an open transaction, each call commits by itself. In the legacy mode of the
+    sqlite3 module, the first write begins a transaction, and the shop commits it. Deliver messages outside of a
+    transaction: `claim`, `delivered`, `retry_later` and `requeue` then commit by themselves. If a call raises, the
+    shop's own rows are unchanged, except after `TransactionLost`. Use the store in any thread that may use its
+    connection: the calls wait for each other. A transaction of the shop is open for all threads.
 
     With a path, an erasure rewrites the file so that no erased byte is left. With a connection, erased bytes stay in
     the file until the shop runs VACUUM and a checkpoint of the WAL.
 
-    A connection with `autocommit=False` always has a transaction open. Deliver messages through another store.
+    A connection with `autocommit=False` is always in a transaction: deliver messages through another store.
 
-    All tables are named `order_fsm_...`.
+    The names of all tables begin with `order_fsm_`.
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class SqliteStore(SqlStore):
         connection: Connection | None = None,
         stock_keeper: MakeKeeper | None = None,
     ) -> None:
-        """Open a file or join a connection. Create the tables, or upgrade them.
+        """Open a file or join a connection. Create or upgrade the tables.
 
         Args:
-            path: of the database file. It is created if it does not exist.
-            stock_keeper: a `StockKeeper` of the shop, if a table of the shop in the same file counts the stock. It is
-                called with the sqlite3 connection.
-            connection: the shop's. If a transaction is open on it, new tables are part of it.
+            path: the path of the database file. The store creates the file if it does not exist.
+            connection: the shop's connection. If a transaction is open on it, new tables are part of that.
+            stock_keeper: the shop's `StockKeeper`, if a table of the shop in the same file counts the stock. The store
+                calls it with the sqlite3 connection.
 
         Raises:
-            InvalidInput: if not exactly one of the two is given, or it is not valid.
-            StoreUnavailable: if the file cannot be opened, a newer version of order_fsm wrote it, or this SQLite is too
-                old.
+            InvalidInput: if not exactly one of `path` and `connection` is given, or an argument is not valid.
+            StoreUnavailable: if the file cannot be opened, a newer version of order_fsm made the tables, or this SQLite
+                is too old.
             StoreCorrupt: if the file is not a SQLite database.
         """
         if isinstance(path, Connection):
@@ -72,31 +72,32 @@ class SqliteStore(SqlStore):
             super().__init__(_host(connection), SqliteDialect(), stock_keeper)
 
     def within(self, connection: Connection) -> Self:
-        """Return the same store as a guest on a connection of the shop. It need not be closed.
+        """Return the same store as a guest on the shop's connection. You need not close it.
 
         Args:
-            connection: to the same file, as in the constructor.
+            connection: a connection to the same file, as in the constructor.
         """
         guest = self._guest(_host(connection))
         guest._pool = None
         return guest
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the database to a new file, while others use it. No writer waits for it.
+        """Copy the database to a new file while it is in use. Writers do not wait.
 
-        The copy holds every commit before the call, and no part of others. It copies damage too, so audit it. To
-        restore it, close all stores on the old file, delete its `-wal` and `-shm`, and put the copy in its place.
+        The copy contains every commit before the call, and later ones whole or not at all. It copies damage too, so
+        audit it. To restore it, close all stores on the old file, delete its `-wal` and `-shm`, and replace it with the
+        copy.
 
         Args:
-            path: of the copy. Its folder must exist. The file appears when it is whole.
+            path: the path of the copy. Its folder must exist. The file appears when it is complete.
 
         Raises:
-            InvalidInput: if the path is not valid, something is there, or the database is the shop's (connection=).
-            StoreUnavailable, StoreFull, StoreCorrupt: if the copy cannot be made.
+            InvalidInput: if `path` is not valid or exists, or the store is on a connection of the shop.
+            StoreUnavailable, StoreFull, StoreCorrupt: if the copy fails.
         """
         target = _file(path)
         if self._pool is None:
-            raise InvalidInput("the database is the shop's: back it up with the shop's own rows")
+            raise InvalidInput("the database belongs to the shop: back it up with the shop's own rows")
         self._pool.with_connection(partial(backup.copy, source_path=self._path, path=target))
 
     def scrub(self) -> None:
@@ -121,8 +122,8 @@ def _prepare(pool: ConnectionPool) -> None:
 
 
 def _file(path: object) -> str:
-    """Return the one name of a file, whatever the working directory and the links that lead to it."""
-    wanted = "path must be that of a file, such as 'shop.db'"
+    """Return the absolute path of a file, with symbolic links resolved."""
+    wanted = "path must name a file, such as 'shop.db'"
     if isinstance(path, str) and path.startswith((":memory:", "file:")):
         raise InvalidInput(f"{wanted}, not {path!r:.80}: use MemoryStore, or open it yourself and give connection=")
     return os.path.realpath(path_of(path, wanted))
