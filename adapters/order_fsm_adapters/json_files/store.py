@@ -17,7 +17,7 @@ from order_fsm_adapters import copies
 from order_fsm_adapters.file_locks import LockFile, ThreadLock
 from order_fsm_adapters.files import DiskErrors, flush_folder, folder_of
 from order_fsm_adapters.json_files.acts import Act, Content, Wait, of_change
-from order_fsm_adapters.json_files.log import HEAD, LOCK, LOG, Log
+from order_fsm_adapters.json_files.log import HEAD, LOG, Log
 from order_fsm_adapters.memory.projection import CommitCheck, T
 from order_fsm_adapters.memory.reading import ProjectionReader
 from order_fsm_adapters.wire import documents, encode, to_entries
@@ -212,7 +212,7 @@ class JsonStore(ProjectionReader[bytes]):
     def _locked(self, work: Callable[[], object], *, wait: bool = True) -> None:
         """Run a block under the file lock. Take it before the other lock, unless the call does not wait for it."""
         try:
-            with DiskErrors(self._folder), LockFile(os.path.join(self._folder, LOCK), self._like) as file:
+            with DiskErrors(self._folder), LockFile(self._log.lock_path, self._like) as file:
                 file.hold(work, wait=wait)
         finally:
             if sys.platform == "win32" and wait:
