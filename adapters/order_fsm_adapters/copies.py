@@ -15,7 +15,7 @@ from secrets import token_hex
 from urllib.parse import quote
 
 from order_fsm.errors import InvalidInput
-from order_fsm_adapters.files import disk_errors, flush_folder, take_owner, write_file
+from order_fsm_adapters.files import DiskErrors, flush_folder, take_owner, write_file
 
 
 def publish(path: str, write: Callable[[str], None]) -> None:
@@ -33,7 +33,7 @@ def publish(path: str, write: Callable[[str], None]) -> None:
     if os.path.lexists(path):
         raise _in_the_way(path)
     draft = f"{path}.{token_hex(4)}.tmp"
-    with disk_errors(f"the copy {path!r}"):
+    with DiskErrors(f"the copy {path!r}"):
         try:
             write(draft)
             _name(draft, path)

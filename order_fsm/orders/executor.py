@@ -321,7 +321,7 @@ class _Round:
         stock = self._executor.with_returned(order, stock)
         if self._moved:
             stock = {sku: available + self._moved.get(sku, 0) for sku, available in stock.items()}
-        return snapshot._replace(order=order, stock=stock, backorder=backorder)
+        return Snapshot(order, snapshot.record, stock, snapshot.fault, backorder)
 
     def _apply(self, number: int, change: Change) -> None:
         self.changes[number] = change

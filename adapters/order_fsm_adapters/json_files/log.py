@@ -83,7 +83,7 @@ class Log:
     def __init__(self, folder: str) -> None:
         """Create the log without opening a file."""
         self._folder = folder
-        self.path, self._head_path = os.path.join(folder, LOG), os.path.join(folder, HEAD)
+        self.path, self._head_path, self.lock_path = [os.path.join(folder, name) for name in (LOG, HEAD, LOCK)]
         self._header = _Header(Place(b"", 0, b""), b"", b"", 0)
         self._file: DiskFile | None = None
         self._head: DiskFile | None = None
@@ -200,7 +200,7 @@ class Log:
         for act in acts:
             act.apply(self.content)
             self._erases |= act.erases
-        self.place = self.place._replace(length=self.place.length + len(line) + 1, seal=line[_SEAL])
+        self.place = Place(self.place.header, self.place.length + len(line) + 1, line[_SEAL])
         self._whole = True
 
     def claimable(self, now: datetime, limit: int) -> list[Message]:
@@ -269,7 +269,7 @@ class Log:
         """Append a line with some acts under the lock, and flush it. Return it for `apply`."""
         line = _sealed(place.seal, _ACTS % acts)
         self._used_file().append(place.length, line)
-        self._publish(place._replace(length=place.length + len(line), seal=line[_SEAL]))
+        self._publish(Place(place.header, place.length + len(line), line[_SEAL]))
         return line
 
     def apply(self, line: bytes, place: Place) -> None:

@@ -15,9 +15,9 @@ from order_fsm.model import Entry, Message, Order
 from order_fsm.store import Change
 from order_fsm_adapters import copies
 from order_fsm_adapters.file_locks import LockFile, ThreadLock
-from order_fsm_adapters.files import disk_errors, flush_folder, folder_of
+from order_fsm_adapters.files import DiskErrors, flush_folder, folder_of
 from order_fsm_adapters.json_files.acts import Act, Content, Wait, of_change
-from order_fsm_adapters.json_files.log import HEAD, LOCK, LOG, Log
+from order_fsm_adapters.json_files.log import HEAD, LOG, Log
 from order_fsm_adapters.memory.projection import CommitCheck, T
 from order_fsm_adapters.memory.reading import ProjectionReader
 from order_fsm_adapters.wire import documents, encode, to_entries
@@ -57,7 +57,7 @@ class JsonStore(ProjectionReader[bytes]):
         self._log = Log(self._folder)
         self._lock, self._appending = ThreadLock(), ThreadLock()
         try:
-            with disk_errors(self._folder):
+            with DiskErrors(self._folder):
                 with suppress(FileExistsError):
                     os.mkdir(self._folder)
                 names = os.listdir(self._folder)
@@ -127,7 +127,7 @@ class JsonStore(ProjectionReader[bytes]):
         self._write(decide)
 
     def faults(self) -> list[str]:
-        with disk_errors(self._folder):
+        with DiskErrors(self._folder):
             return list(self._log.faults(*self._read(lambda content: self._log.flushed())))
 
     def compact(self) -> None:
@@ -182,7 +182,7 @@ class JsonStore(ProjectionReader[bytes]):
             if is_all is not None:
                 answers.append(ask(self._log.content))
 
-        with disk_errors(self._folder):
+        with DiskErrors(self._folder):
             self._lock.hold(at_head)
         if not answers:
             self._locked(lambda: answers.append(self._settled(ask)))
@@ -212,7 +212,7 @@ class JsonStore(ProjectionReader[bytes]):
     def _locked(self, work: Callable[[], object], *, wait: bool = True) -> None:
         """Run a block under the file lock. Take it before the thread lock, unless `wait` is False."""
         try:
-            with disk_errors(self._folder), LockFile(os.path.join(self._folder, LOCK), self._like) as file:
+            with DiskErrors(self._folder), LockFile(self._log.lock_path, self._like) as file:
                 file.hold(work, wait=wait)
         finally:
             if sys.platform == "win32" and wait:
