@@ -138,6 +138,11 @@ def test_readme_has_at_most_200_lines() -> None:
     assert len(README.splitlines()) <= 200
 
 
+def test_readme_shows_the_first_lines_of_the_quickstart() -> None:
+    (shown,) = re.findall(r"^```console\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert (ROOT / "tests/golden/examples/quickstart.txt").read_text(encoding="utf-8").startswith(shown)
+
+
 def test_readme_shows_an_example_with_output_in_its_first_forty_lines() -> None:
     beginning = "\n".join(README.splitlines()[:40])
     assert re.search(r"```python\n.*?```\n\n?```text\n.*?```", beginning, re.DOTALL)
