@@ -25,7 +25,7 @@ STATE_LENGTH = 500
 
 
 class MariaDbDialect(Dialect):
-    """MariaDB. Each store has one of its own, which remembers that it checked the server and the tables."""
+    """MariaDB: a change is several statements, and no lock of a server is known to the others of a cluster."""
 
     name = "MariaDB"
     quote = "`"
@@ -41,19 +41,14 @@ class MariaDbDialect(Dialect):
     # At the isolation level of the connection: READ COMMITTED.
     begin_writing = ("START TRANSACTION READ WRITE",)
 
-    def __init__(self) -> None:
-        self._is_checked = False
-
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
         number, text = (*error.args, None, "")[:2]
         # The other lines of the text may quote values.
         said = str(text).strip().partition("\n")[0]
         return store_error(number if isinstance(number, int) else None, said, where, joined=joined)
 
-    def check(self, transaction: Transaction) -> None:
-        if not self._is_checked:
-            schema.check(transaction)
-            self._is_checked = True
+    def check_tables(self, transaction: Transaction) -> None:
+        schema.check(transaction)
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         if isinstance(database, MariaDbHost) and database.joined:

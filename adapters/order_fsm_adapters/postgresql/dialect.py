@@ -40,7 +40,7 @@ def _read(database: Database, statement: str, values: Row) -> list[Row]:
 
 
 class PostgresDialect(Dialect):
-    """PostgreSQL. Each store has one of its own, which remembers that it checked the version of the tables."""
+    """PostgreSQL: a change is one call of a function."""
 
     name = "PostgreSQL"
     # A row of the shop that refers to an order locks its key, and must not wait for the order, nor the order for it.
@@ -50,9 +50,6 @@ class PostgresDialect(Dialect):
     begin_reading = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     # No call waits for ever for a row that another transaction has locked.
     begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL lock_timeout = '10s'")
-
-    def __init__(self) -> None:
-        self._is_checked = False
 
     def sent(self, values: Row) -> Row:
         return tuple([escaped(value) if isinstance(value, str) else value for value in values])
@@ -67,10 +64,8 @@ class PostgresDialect(Dialect):
         said = str(error).strip().partition("\n")[0]
         return store_error(sqlstate, said, where, joined=joined)
 
-    def check(self, transaction: Transaction) -> None:
-        if not self._is_checked:
-            schema.check(transaction)
-            self._is_checked = True
+    def check_tables(self, transaction: Transaction) -> None:
+        schema.check(transaction)
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         answers = _read(database, _PREPARE, (forms.need_forms(needs), database.joined))

@@ -71,7 +71,7 @@ def commit_each(
 
 
 class Dialect:
-    """The differences between one database and another.
+    """The differences between one database and another. Each store has an instance of its own.
 
     Attributes:
         name: of the database, for messages.
@@ -92,6 +92,9 @@ class Dialect:
     begin_reading: tuple[str, ...] = ("BEGIN",)
     begin_writing: tuple[str, ...] = ("BEGIN",)
 
+    def __init__(self) -> None:
+        self._is_checked = False
+
     def sent(self, values: Row) -> Row:
         """Return values as the database can store them."""
         return values
@@ -111,6 +114,16 @@ class Dialect:
         raise NotImplementedError
 
     def check(self, transaction: Transaction) -> None:
+        """Check that the database has the tables of this version, until they were there once.
+
+        Raises:
+            StoreUnavailable: as `check_tables` does.
+        """
+        if not self._is_checked:
+            self.check_tables(transaction)
+            self._is_checked = True
+
+    def check_tables(self, transaction: Transaction) -> None:
         """Check that the database has the tables of this version.
 
         Raises:
