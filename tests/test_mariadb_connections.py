@@ -58,4 +58,4 @@ def test_killed_connection_is_not_used_again(mariadb: servers.MariaDbServer, tmp
 
 def test_each_statement_waits_for_the_commits_of_a_cluster(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
     with mariadb.store(str(tmp_path)) as store:
-        assert store._database.rows("SELECT @@wsrep_sync_wait", ()) == [(7,)]
+        assert store._database.read_rows("SELECT @@wsrep_sync_wait", ()) == [(7,)]

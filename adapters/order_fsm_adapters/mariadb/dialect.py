@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from order_fsm.errors import InvalidInput, StoreCorrupt, StoreError
 from order_fsm.store import Change, Need, Snapshot
@@ -11,7 +10,7 @@ from order_fsm_adapters.mariadb import schema, tally
 from order_fsm_adapters.mariadb.errors import store_error
 from order_fsm_adapters.mariadb.host import MariaDbHost
 from order_fsm_adapters.sql.database import Database, Transaction
-from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect
+from order_fsm_adapters.sql.dialect import Dialect
 from order_fsm_adapters.sql.order_rows import OrderRow, order_of
 from order_fsm_adapters.sql.rows import RECORD_COLUMNS, record_of
 
@@ -54,10 +53,9 @@ class MariaDbDialect(Dialect):
         if isinstance(database, MariaDbHost) and database.joined:
             return database.prepare(needs)
         if len(needs) == 1 and not needs[0].skus:
-            with suppress(ConnectionBroken):
-                snapshot = _prepared(database, needs[0])
-                if snapshot is not None:
-                    return [snapshot]
+            snapshot = _prepared(database, needs[0])
+            if snapshot is not None:
+                return [snapshot]
         return super().prepare_many(database, needs)
 
     def write(self, transaction: Transaction, change: Change) -> None:
@@ -85,7 +83,7 @@ _PREPARE = f"""
 
 def _prepared(database: Database, need: Need) -> Snapshot | None:
     """Answer a need by one statement, which is its own snapshot. Return None if it also needs stock, or no order."""
-    for row in database.rows(_PREPARE, (need.key, need.order_id)):
+    for row in database.read_rows(_PREPARE, (need.key, need.order_id)):
         columns, known = row[: len(OrderRow._fields)], row[len(OrderRow._fields) :]
         try:
             order = order_of(OrderRow._make(columns))

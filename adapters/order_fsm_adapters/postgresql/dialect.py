@@ -14,7 +14,7 @@ from order_fsm_adapters.postgresql.errors import store_error
 from order_fsm_adapters.postgresql.text import escaped, unescaped
 from order_fsm_adapters.sql.codec import json_text
 from order_fsm_adapters.sql.database import Database, Row, Transaction
-from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect
+from order_fsm_adapters.sql.dialect import Dialect
 
 _PREPARE = "SELECT order_fsm_prepare_1(CAST(? AS jsonb), ?)"
 _COMMIT = "SELECT order_fsm_commit_1(CAST(? AS jsonb))"
@@ -22,21 +22,8 @@ _COMMIT_ALL = "SELECT order_fsm_commit_all_1(CAST(? AS jsonb))"
 _FOLD = "SELECT order_fsm_fold_1(?)"
 _ENOUGH = 200
 """A relay folds this many steps of the tally. So a read adds up a few hundred at most."""
-_STALE = 20
-"""So many connections of a pool may be lost at once, by a restart of the server."""
 
 _answer = msgspec.json.Decoder(tuple[Any, ...]).decode
-
-
-def _read(database: Database, statement: str, values: Row) -> list[Row]:
-    """Run a statement that only reads, and repeat it on another connection if one is lost."""
-    for left in range(_STALE, -1, -1):
-        try:
-            return database.rows(statement, values)
-        except ConnectionBroken:
-            if not left:
-                raise
-    raise AssertionError("the last attempt returns or raises")
 
 
 class PostgresDialect(Dialect):
@@ -68,14 +55,14 @@ class PostgresDialect(Dialect):
         schema.check(transaction)
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
-        answers = _read(database, _PREPARE, (forms.need_forms(needs), database.joined))
+        answers = database.read_rows(_PREPARE, (forms.need_forms(needs), database.joined))
         return [forms.snapshot_of(need, _answer(text)) for need, (text,) in zip(needs, answers, strict=True)]
 
     def commit(self, database: Database, change: Change) -> None:
         if change.erases:
             super().commit(database, change)
             return
-        ((answer,),) = database.rows(_COMMIT, (json_text(forms.change_form(change)),))
+        ((answer,),) = database.write_rows(_COMMIT, (json_text(forms.change_form(change)),))
         refusal = forms.refusal_of(change, answer)
         if refusal is not None:
             raise refusal
@@ -83,12 +70,12 @@ class PostgresDialect(Dialect):
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         if any(change.erases for change in changes):
             return super().commit_all(database, changes)
-        answers = database.rows(_COMMIT_ALL, (forms.change_forms(changes),))
+        answers = database.write_rows(_COMMIT_ALL, (forms.change_forms(changes),))
         return [forms.refusal_of(change, answer) for change, (answer,) in zip(changes, answers, strict=True)]
 
     def scrub(self, database: Database) -> None:
         # The steps and counters of the tally hold the names of customers.
-        database.rows(_FOLD, (0,))
+        database.write_rows(_FOLD, (0,))
 
     def fold(self, transaction: Transaction) -> None:
         transaction.rows(_FOLD, (_ENOUGH,))

@@ -158,7 +158,7 @@ class Dialect:
 
     def scrub(self, database: Database) -> None:
         """Answer `Store.scrub`. The files are those of the host or of the server."""
-        database.rows("SELECT 1", ())
+        database.read_rows("SELECT 1", ())
 
     def fold(self, transaction: Transaction) -> None:
         """Add many steps of the tallies to their counters. Called by relays."""
