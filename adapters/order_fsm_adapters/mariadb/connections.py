@@ -21,10 +21,11 @@ from order_fsm_adapters.sql.statements import translated
 TIMEOUT = 10
 """For how many seconds a call waits for a free connection, and a statement for a row that another one has locked."""
 
-_CHANGES = ("INSERT", "UPDATE", "DELETE")
+_WAITING = ("INSERT", "UPDATE", "DELETE", "SET TRANSACTION")
+"""The statements that are sent with the next other one."""
+
 _LIMIT = 1_000_000
 """Changes of so many characters are sent. A packet may have 16 MB."""
-
 
 _UNKNOWN_VARIABLE = 1193
 """The error of a server that was built without Galera."""
@@ -39,6 +40,10 @@ class PyMySqlLink:
         """Use a connection."""
         self.connection = connection
         self._driver: Any = connection  # The stubs lack an attribute.
+
+    @property
+    def driver_connection(self) -> Connection[Any]:
+        return self.connection
 
     @property
     def in_transaction(self) -> bool:
@@ -62,7 +67,7 @@ class PyMySqlLink:
 
 
 class _OwnLink(PyMySqlLink):
-    """One connection of the store's own. It sends changes of rows with the next other statement, in one round trip.
+    """One connection of the store's own. It sends some statements with the next other one, in one round trip.
 
     The server runs them in sequence and stops at the first that fails.
     """
@@ -75,7 +80,7 @@ class _OwnLink(PyMySqlLink):
     def run(self, statement: str, values: Row, quote: str) -> None:
         if statement.startswith("ROLLBACK"):
             self._taken()
-        if statement.lstrip().startswith(_CHANGES) and self._size < _LIMIT:
+        if statement.lstrip().startswith(_WAITING) and self._size < _LIMIT:
             cursor = self.connection.cursor(Cursor)
             change = cursor.mogrify(translated(statement, "format", quote), values)
             self._waiting.append(change)
@@ -181,8 +186,6 @@ class PyMySqlPool:
 def _opened(options: Mapping[str, Any]) -> Connection[Any]:
     connection = pymysql.connect(**options)
     try:
-        # Each statement of a transaction that writes sees the latest commits. No lock keeps others from inserting.
-        connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         connection.query(f"SET SESSION innodb_lock_wait_timeout = {TIMEOUT}")
         _wait_for_cluster(connection)
         # A server that lost its cluster refuses this.

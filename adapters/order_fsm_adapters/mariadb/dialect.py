@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from order_fsm.errors import InvalidInput, StoreCorrupt, StoreError
+from order_fsm.model import Entry
 from order_fsm.store import Change, Need, Snapshot
 from order_fsm_adapters.mariadb import schema, tally
 from order_fsm_adapters.mariadb.errors import store_error
@@ -37,8 +38,8 @@ class MariaDbDialect(Dialect):
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     )
-    # At the isolation level of the connection: READ COMMITTED.
-    begin_writing = ("START TRANSACTION READ WRITE",)
+    # Each statement sees the latest commits. No lock keeps others from inserting.
+    begin_writing = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION READ WRITE")
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
         number, text = (*error.args, None, "")[:2]
@@ -48,6 +49,11 @@ class MariaDbDialect(Dialect):
 
     def check_tables(self, transaction: Transaction) -> None:
         schema.check(transaction)
+
+    def history(self, database: Database, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
+        if isinstance(database, MariaDbHost):
+            return database.history(order_id, after, limit)
+        return super().history(database, order_id, after, limit)
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         if isinstance(database, MariaDbHost) and database.joined:

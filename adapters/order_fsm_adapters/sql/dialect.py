@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from order_fsm.errors import OrderFsmError, StoreError, StoreUnavailable
+from order_fsm.model import Entry
 from order_fsm.store import Change, Need, Snapshot, StockLevel, one_by_one
 from order_fsm_adapters.sql import commits, orders, stock
 from order_fsm_adapters.sql.database import Database, Row, Transaction
@@ -130,6 +131,10 @@ class Dialect:
             StoreUnavailable: if the database has no tables, or tables of another version.
         """
         raise NotImplementedError
+
+    def history(self, database: Database, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
+        """Answer `Store.history`."""
+        return database.read(lambda transaction: orders.history(transaction, order_id, after, limit))
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         """Answer `Store.prepare_many`."""

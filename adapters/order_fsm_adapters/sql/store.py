@@ -49,7 +49,7 @@ class SqlStore:
         return self._database.read(lambda transaction: orders.load(transaction, order_id))
 
     def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
-        return self._database.read(lambda transaction: orders.history(transaction, order_id, after, limit))
+        return self._dialect.history(self._database, order_id, after, limit)
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return self._changes.prepare_many(self._database, needs)
