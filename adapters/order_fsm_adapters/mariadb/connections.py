@@ -21,6 +21,9 @@ from order_fsm_adapters.sql.statements import translated
 TIMEOUT = 10
 """For how many seconds a call waits for a free connection, and a statement for a row that another one has locked."""
 
+ANSWER_TIMEOUT = 120
+"""For how many seconds a call waits for the server to answer. An installation may wait for another one for 60."""
+
 _WAITING = ("INSERT", "UPDATE", "DELETE", "SET TRANSACTION")
 """The statements that are sent with the next other one."""
 
@@ -149,7 +152,7 @@ class PyMySqlPool:
             except OrderFsmError as error:
                 # A broken connection may be the cause of another error.
                 is_broken = isinstance(error, ConnectionBroken) or isinstance(error.__cause__, ConnectionBroken)
-                is_sound = not is_broken and not link.in_transaction
+                is_sound = not is_broken and not link.in_transaction and connection.open
                 raise
             finally:
                 # Another exception may have come between a statement and its answer.
@@ -184,7 +187,7 @@ class PyMySqlPool:
 
 
 def _opened(options: Mapping[str, Any]) -> Connection[Any]:
-    connection = pymysql.connect(**options)
+    connection = pymysql.connect(read_timeout=ANSWER_TIMEOUT, write_timeout=ANSWER_TIMEOUT, **options)
     try:
         connection.query(f"SET SESSION innodb_lock_wait_timeout = {TIMEOUT}")
         _wait_for_cluster(connection)
