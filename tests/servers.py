@@ -176,6 +176,11 @@ def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:
     return url.replace("postgresql://", f"postgresql+{driver}://")
 
 
+def mariadb_engine(url: str, **options: Any) -> Engine:
+    """Return an engine for a database in MariaDB."""
+    return create_engine(url.replace("mariadb://", "mariadb+pymysql://"), **options)
+
+
 def async_engine(url: str, driver: str) -> AsyncEngine:
     """Return an engine for a database in PostgreSQL. It keeps no connections, as each test has a loop of its own."""
     if driver == "asyncpg":

@@ -30,6 +30,7 @@ _BROKEN = {
     2055,  # the connection is lost, or out of step
     4031,  # the server closed an idle connection
 }
+_TIMED_OUT = "timed out"  # PyMySQL quotes the error of the socket
 _NOT_INSTALLED = {1146, 1054, 1356}  # no such table, column; a view of one that is gone
 _FULL = {1021, 1114}
 _CORRUPT = {126, 127, 1034, 1035, 1194, 1195, 1712, 1877, 1932}
@@ -51,6 +52,9 @@ def store_error(number: int | None, text: str, where: str, *, joined: bool) -> S
     if number is None or number in _BROKEN:
         if joined:
             return TransactionLost(f"{about}: the connection is lost, nothing is written: restart the transaction")
+        if _TIMED_OUT in text:
+            # Not repeated: each repetition would wait as long.
+            return StoreUnavailable(f"{about}: the server did not answer: it is unknown whether it is written")
         return ConnectionBroken(f"{about}: if it was a commit, it is unknown whether it is written")
     if number in _REPEATABLE or (number == _NO_SAVEPOINT and joined):
         if joined:
