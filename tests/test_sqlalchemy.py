@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,6 +98,19 @@ def test_exhausted_pool_makes_the_store_unavailable(tmp_path: Path) -> None:
     with engine.connect(), pytest.raises(StoreUnavailable, match="QueuePool limit"):
         orders.get("1001")
     assert orders.get("1001").state == "unfinished"
+    engine.dispose()
+
+
+def test_database_that_another_program_locks_makes_the_store_unavailable(tmp_path: Path) -> None:
+    """The shop's BEGIN IMMEDIATE waits for its lock."""
+    engine = servers.sqlite_engine(tmp_path / "shop.db", timeout=0.01)
+    orders = installed(engine)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="database is locked"):
+            orders.fire("1001", "place")
+        other.rollback()
+    assert orders.fire("1001", "place").order.version == 2
     engine.dispose()
 
 

@@ -125,7 +125,7 @@ class EnginePool:
         connection = self._connected()
         try:
             if self._begins_by_statement:
-                _end_begun(connection)
+                self._end_begun(connection)
             yield SqlAlchemyLink(lambda: connection, connection.dialect.loaded_dbapi, self.where)
         except BaseException as error:
             # Its state is unknown.
@@ -153,6 +153,16 @@ class EnginePool:
             connection.invalidate()
             connection.close()
             raise NotBegun(f"{self.where}: the connection is lost: {error}") from None
+
+    def _end_begun(self, connection: Connection) -> None:
+        """Leave a transaction to SQLAlchemy's bookkeeping alone: the store's own statements begin those in SQLite."""
+        try:
+            connection.begin()
+            if is_open(connection):
+                connection.exec_driver_sql("ROLLBACK")
+        except SQLAlchemyError as error:
+            # The shop's BEGIN IMMEDIATE waits for the lock of others, up to the timeout of the connection.
+            raise refusal(error, self.where) from None
 
     def _returned(self, connection: Connection) -> None:
         """Give a connection back to the engine."""
@@ -192,10 +202,3 @@ def refusal(error: Exception, where: str) -> OrderFsmError:
     if isinstance(error, PendingRollbackError):
         return TransactionLost(f"{where}: {said}: roll back, and restart the transaction")
     return StoreUnavailable(f"{where}: {said}")
-
-
-def _end_begun(connection: Connection) -> None:
-    """Leave a transaction to SQLAlchemy's bookkeeping alone: the store's own statements begin those in SQLite."""
-    connection.begin()
-    if is_open(connection):
-        connection.exec_driver_sql("ROLLBACK")
