@@ -60,8 +60,10 @@ def store_error(number: int | None, text: str, where: str, *, joined: bool) -> S
         if joined:
             return TransactionLost(f"{about}: nothing is written: restart the transaction")
         return Repeatable(f"{about}: nothing is written: repeat it")
-    if number == _LOCK_WAIT_TIMEOUT and joined:
-        return TransactionLost(f"{about}: another transaction holds a row too long: restart the transaction")
+    if number == _LOCK_WAIT_TIMEOUT:
+        if joined:
+            return TransactionLost(f"{about}: another transaction holds a row too long: restart the transaction")
+        return StoreUnavailable(f"{about}: another transaction holds a row: if it is your own, call within(it)")
     if number == _DUPLICATE:
         # Another transaction inserted the row first: the repetition finds it.
         if joined:
