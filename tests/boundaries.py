@@ -14,7 +14,10 @@ from typing import Any
 from unittest.mock import patch
 
 import psycopg
+import pymysql
 from psycopg_pool import ConnectionPool, PoolTimeout
+from pymysql.connections import Connection as MariaDbConnection
+from pymysql.constants.CR import CR_CONN_HOST_ERROR, CR_SERVER_LOST
 
 from order_fsm.testing.store_contract.calls import Calls
 from order_fsm_adapters import file_locks
@@ -219,5 +222,44 @@ def postgresql(calls: Calls) -> Iterator[None]:
         patch.object(ConnectionPool, "getconn", borrowed),
         patch.object(psycopg, "connect", connected),
         patch.object(PsycopgLink, "_run", ran),
+    ):
+        yield
+
+
+@contextmanager
+def mariadb(calls: Calls) -> Iterator[None]:
+    """Route connecting to MariaDB, every statement and every further answer to several through `calls` within a block.
+
+    A statement that fails has lost its connection.
+    """
+    connect, query, next_result = pymysql.connect, MariaDbConnection.query, MariaDbConnection.next_result
+
+    def connected(**options: Any) -> Any:
+        opened: list[Any] = []
+        error = partial(pymysql.OperationalError, CR_CONN_HOST_ERROR, "not reached")
+        try:
+            # To prepare for TLS takes longer than all else.
+            calls.made(lambda: opened.append(connect(**options, ssl_disabled=True)), error)
+        except pymysql.OperationalError:
+            # It is open, but the caller has no reference to it.
+            for connection in opened:
+                connection.close()
+            raise
+        return opened[0]
+
+    def routed(call: Callable[..., Any]) -> Callable[..., Any]:
+        def made(connection: Any, *given: Any, **named: Any) -> Any:
+            def error() -> pymysql.Error:
+                connection._force_close()
+                return pymysql.OperationalError(CR_SERVER_LOST, "the server closed the connection")
+
+            return calls.made(partial(call, connection, *given, **named), error)
+
+        return made
+
+    with (
+        patch.object(pymysql, "connect", connected),
+        patch.object(MariaDbConnection, "query", routed(query)),
+        patch.object(MariaDbConnection, "next_result", routed(next_result)),
     ):
         yield

@@ -134,6 +134,7 @@ def _isolated(engine: Engine, isolation: str | None) -> Engine:
 
 
 ON_POSTGRESQL = ("psycopg", "Connection", "Session", "scoped_session", "psycopg2", "asyncpg", "psycopg_async")
+ON_MARIADB = ("mariadb Connection", "mariadb Session", "mariadb scoped_session")
 ON_SQLITE = ("sqlite Connection", "sqlite Session", "sqlite scoped_session", "aiosqlite")
 
 _KINDS: dict[str, type[Shop]] = {
@@ -164,6 +165,14 @@ def postgresql_shop(kind: str, server: servers.PostgresServer, name: str) -> Ite
 
 
 @contextmanager
+def mariadb_shop(kind: str, server: servers.MariaDbServer, name: str) -> Iterator[Shop]:
+    """Open a shop in a database on the server."""
+    engine = servers.mariadb_engine(server.address(name), isolation_level="READ COMMITTED")
+    shop = _KINDS[kind.removeprefix("mariadb ")](Orders(SqlAlchemyStore(engine)), engine)
+    yield from _opened(shop, engine)
+
+
+@contextmanager
 def sqlite_shop(kind: str, path: Path) -> Iterator[Shop]:
     """Open a shop in a file of SQLite."""
     engine = servers.sqlite_engine(path, "BEGIN")
@@ -181,9 +190,13 @@ def sqlite_shop(kind: str, path: Path) -> Iterator[Shop]:
 
 def _opened(shop: Shop, engine: Engine) -> Iterator[Shop]:
     with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE invoice (number VARCHAR PRIMARY KEY)"))
+        # Databases in MariaDB are used again.
+        connection.execute(text("DROP TABLE IF EXISTS invoice"))
+        connection.execute(text("CREATE TABLE invoice (number VARCHAR(20) PRIMARY KEY)"))
     try:
         yield shop
     finally:
         shop.orders._store.close()
+        with engine.begin() as connection:
+            connection.execute(text("DROP TABLE invoice"))
         engine.dispose()

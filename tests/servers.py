@@ -176,6 +176,11 @@ def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:
     return url.replace("postgresql://", f"postgresql+{driver}://")
 
 
+def mariadb_engine(url: str, **options: Any) -> Engine:
+    """Return an engine for a database in MariaDB."""
+    return create_engine(url.replace("mariadb://", "mariadb+pymysql://"), **options)
+
+
 def async_engine(url: str, driver: str) -> AsyncEngine:
     """Return an engine for a database in PostgreSQL. It keeps no connections, as each test has a loop of its own."""
     if driver == "asyncpg":
@@ -185,9 +190,9 @@ def async_engine(url: str, driver: str) -> AsyncEngine:
     return create_async_engine(sqlalchemy_url(url, driver), poolclass=NullPool)
 
 
-def sqlite_engine(path: Path, begin: str = "BEGIN IMMEDIATE") -> Engine:
-    """Return an engine for a file in SQLite."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
+def sqlite_engine(path: Path, begin: str = "BEGIN IMMEDIATE", timeout: float = 60) -> Engine:
+    """Return an engine for a file in SQLite. A transaction waits some seconds for the lock of another one."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": timeout})
     use_recipe(engine, begin)
     return engine
 

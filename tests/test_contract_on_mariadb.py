@@ -1,13 +1,15 @@
-"""The store in MariaDB keeps the contract of stores, with several processes and with killed ones."""
+"""The store in MariaDB keeps the contract of stores, with several processes, killed ones and failing calls."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from order_fsm.testing import StoreContract
+from order_fsm.testing.store_contract.calls import Calls
 from order_fsm_adapters.mariadb import MariaDbStore
 
-from . import servers
+from . import boundaries, servers
 
 
 class TestMariaDbStore(StoreContract):
@@ -22,3 +24,6 @@ class TestMariaDbStore(StoreContract):
 
     def make_store(self, place: Path) -> MariaDbStore:
         return self.server.store(str(place))
+
+    def boundary(self, calls: Calls) -> AbstractContextManager[object]:
+        return boundaries.mariadb(calls)

@@ -1,4 +1,4 @@
-"""The store over SQLAlchemy keeps the contract of stores, in PostgreSQL and in SQLite."""
+"""The store over SQLAlchemy keeps the contract of stores, in PostgreSQL, MariaDB and SQLite."""
 
 from pathlib import Path
 
@@ -38,6 +38,22 @@ class TestInPostgresql(StoreContract):
     def make_store(self, place: Path) -> SqlAlchemyStore:
         self.server.store(str(place)).close()
         return StoreWithEngine(create_engine(servers.sqlalchemy_url(self.server.address(str(place)))))
+
+
+class TestInMariaDb(StoreContract):
+    """A database on the server, by PyMySQL."""
+
+    local_disk = False
+    scrubs = False
+    # Durability is the server's, and tested at full size on MariaDbStore.
+    kill_rounds = 20
+
+    @pytest.fixture(autouse=True)
+    def _databases(self, mariadb: servers.MariaDbServer) -> None:
+        self.server = mariadb
+
+    def make_store(self, place: Path) -> SqlAlchemyStore:
+        return StoreWithEngine(servers.mariadb_engine(self.server.address(str(place))))
 
 
 class TestInSqlite(StoreContract):

@@ -12,18 +12,20 @@ from sqlalchemy.exc import IntegrityError
 
 from order_fsm import InvalidInput, OrderNotFound, Refused, TransactionLost, VersionConflict
 
-from .hosts import ON_POSTGRESQL, ON_SQLITE, Joined, Shop, postgresql_shop, sqlite_shop
+from .hosts import ON_MARIADB, ON_POSTGRESQL, ON_SQLITE, Joined, Shop, mariadb_shop, postgresql_shop, sqlite_shop
 
 
 class Abandoned(Exception):
     """The shop gives a transaction up."""
 
 
-@pytest.fixture(params=[*ON_POSTGRESQL, *ON_SQLITE])
+@pytest.fixture(params=[*ON_POSTGRESQL, *ON_MARIADB, *ON_SQLITE])
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
     """A shop with an order 1001 that may be placed."""
     if request.param in ON_SQLITE:
         opened = sqlite_shop(request.param, tmp_path / "shop.db")
+    elif request.param in ON_MARIADB:
+        opened = mariadb_shop(request.param, request.getfixturevalue("mariadb"), str(tmp_path))
     else:
         opened = postgresql_shop(request.param, request.getfixturevalue("postgresql"), str(tmp_path))
     with opened as shop:
@@ -32,6 +34,7 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
 
 
 on_postgresql = pytest.mark.parametrize("shop", ON_POSTGRESQL, indirect=True)
+on_servers = pytest.mark.parametrize("shop", [*ON_POSTGRESQL, *ON_MARIADB], indirect=True)
 
 
 def state(shop: Shop) -> str:
@@ -154,7 +157,7 @@ def test_all_queries_work_inside_a_transaction(shop: Shop) -> None:
     assert not shop.orders.audit().findings
 
 
-@on_postgresql
+@on_servers
 def test_change_of_another_writer_is_a_conflict_and_leaves_the_transaction_usable(shop: Shop) -> None:
     def work(joined: Joined) -> None:
         seen = joined.orders.get("1001")
@@ -168,7 +171,7 @@ def test_change_of_another_writer_is_a_conflict_and_leaves_the_transaction_usabl
     assert (shop.invoices(), state(shop)) == (["1"], "sent+invoiced")
 
 
-@on_postgresql
+@on_servers
 def test_order_that_the_shop_changes_is_locked_until_it_commits(shop: Shop) -> None:
     def work(joined: Joined) -> bool:
         with pytest.raises(Refused):

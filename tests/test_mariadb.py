@@ -228,7 +228,9 @@ def test_duplicate_key_is_not_quoted() -> None:
     assert "ann" not in str(store_error(1062, text, "MariaDB", joined=False))
 
 
-def test_deadlock_with_others_is_repeated(store: MariaDbStore, other: Host, mariadb: servers.MariaDbServer) -> None:
+def test_deadlock_with_others_is_repeated(
+    store: MariaDbStore, other: Host, mariadb: servers.MariaDbServer, name: str
+) -> None:
     change = creation()
     store.commit(change)
     store.set_stock("TEAPOT", 3)
@@ -240,7 +242,7 @@ def test_deadlock_with_others_is_repeated(store: MariaDbStore, other: Host, mari
     next_change = step(order_of(change), stock=move)
     waiter = Thread(target=store.commit, args=(next_change,))
     waiter.start()
-    with closing(mariadb.connect(None)) as seen:
+    with closing(mariadb.connect(name)) as seen:
         wait_for_a_waiter(seen)
     sql(other, "SELECT * FROM order_fsm_order WHERE id = '1001' FOR UPDATE")
     other.rollback()
@@ -261,7 +263,7 @@ def test_idle_connection_that_the_server_closed_is_replaced(store: MariaDbStore,
 
 
 def test_connection_that_is_killed_during_a_commit_is_unavailable(
-    store: MariaDbStore, other: Host, mariadb: servers.MariaDbServer
+    store: MariaDbStore, other: Host, mariadb: servers.MariaDbServer, name: str
 ) -> None:
     change = creation()
     store.commit(change)
@@ -276,7 +278,7 @@ def test_connection_that_is_killed_during_a_commit_is_unavailable(
 
     waiter = Thread(target=commit)
     waiter.start()
-    with closing(mariadb.connect(None)) as seen:
+    with closing(mariadb.connect(name)) as seen:
         wait_for_a_waiter(seen)
         kill(seen, but=other)
     waiter.join()

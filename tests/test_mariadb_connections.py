@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from order_fsm import Orders
 from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm.testing.store_contract.changes import creation
-from order_fsm_adapters.mariadb import MariaDbStore
+from order_fsm_adapters.mariadb import MariaDbStore, connections
 
 from . import servers
+from .backends import until
+from .proxies import Proxy, proxy
 
 
 def with_hosts(url: str, *, before: str = "", after: str = "") -> str:
@@ -58,4 +62,57 @@ def test_killed_connection_is_not_used_again(mariadb: servers.MariaDbServer, tmp
 
 def test_each_statement_waits_for_the_commits_of_a_cluster(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
     with mariadb.store(str(tmp_path)) as store:
-        assert store._database.rows("SELECT @@wsrep_sync_wait", ()) == [(7,)]
+        assert store._database.read_rows("SELECT @@wsrep_sync_wait", ()) == [(7,)]
+
+
+# A server that does not answer
+
+
+@pytest.fixture
+def cable(mariadb: servers.MariaDbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy to a database with an order 1001. Its clients wait for an answer only for a short time."""
+    with mariadb.store(str(tmp_path)) as store:
+        Orders(store).create("1001", total="20.00", currency="EUR")
+    monkeypatch.setattr(connections, "ANSWER_TIMEOUT", 2)
+    with proxy(mariadb.address(str(tmp_path))) as cable:
+        yield cable
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
+def test_commit_that_is_not_answered_is_done_once_when_repeated(
+    cable: Proxy, mariadb: servers.MariaDbServer, tmp_path: Path, before: bool
+) -> None:
+    with MariaDbStore(cable.url) as store, mariadb.store(str(tmp_path)) as other:
+        orders = Orders(store)
+        cable.silence(b";COMMIT", before=before)  # Not of a transaction that only reads.
+        with pytest.raises(StoreUnavailable, match="the server did not answer: it is unknown whether it is written"):
+            orders.fire("1001", "place", key="place")
+        assert cable.silences == 1
+        if before:
+            assert other.load("1001").version == 1
+        else:
+            until(lambda: other.load("1001").version == 2)
+        orders.fire("1001", "place", key="place")
+        assert [entry.trigger for entry in other.history("1001")] == ["create", "place"]
+
+
+@pytest.mark.parametrize("statement", ["SELECT", "START TRANSACTION READ WRITE"])
+def test_statement_that_is_not_answered_is_not_repeated(cable: Proxy, statement: str) -> None:
+    """Each repetition would wait as long."""
+    with MariaDbStore(cable.url) as store:
+        orders = Orders(store)
+        assert orders.get("1001").version == 1
+        cable.silence(statement.encode(), before=True)
+        with pytest.raises(StoreUnavailable, match="the server did not answer"):
+            orders.fire("1001", "place")
+        assert (cable.silences, cable.connections) == (1, 1)
+        assert orders.fire("1001", "place").order.state == "sent"
+        assert cable.connections == 2
+
+
+def test_server_that_does_not_answer_to_a_connection_is_unavailable(cable: Proxy) -> None:
+    with MariaDbStore(cable.url) as store:
+        cable.silence(b"order_fsm_test", before=True)
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            store.load("1001")
+        assert store.load("1001").version == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +22,7 @@ from order_fsm.testing.store_contract.changes import START, creation, moment, or
 from order_fsm_adapters.mariadb import MariaDbStore
 
 from . import servers
+from .backends import until
 
 Host: TypeAlias = "Connection[Any]"
 
@@ -89,9 +91,19 @@ def held(seen: Host) -> tuple[list[str], list[str]]:
 
 
 def wait_for_a_waiter(seen: Host) -> None:
-    """Return as soon as a transaction waits for a lock."""
-    while not sql(seen, "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"):
-        pass
+    """Return as soon as a transaction in the same database waits for a lock.
+
+    The table `innodb_trx` does not change as long as it is read again and again.
+    """
+
+    def found() -> bool:
+        ((_, _, status),) = sql(seen, "SHOW ENGINE INNODB STATUS")
+        parts = [part for part in status.split("---TRANSACTION") if "LOCK WAIT" in part]
+        waiting = [re.search(r"thread id (\d+)", part) for part in parts]
+        here = sql(seen, "SELECT id FROM information_schema.processlist WHERE db = DATABASE()")
+        return any(one is not None and (int(one[1]),) in here for one in waiting)
+
+    until(found)
 
 
 def lose(host: Host, guest: MariaDbStore, seen: Host, other: Host) -> None:

@@ -148,6 +148,15 @@ def test_request_whose_connection_is_cut_before_its_commit_succeeds(desk: Desk, 
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
+def test_page_of_an_audit_whose_connection_is_cut_is_read_again(desk: Desk, before: bool) -> None:
+    """A page is one statement without a transaction."""
+    with proxy(desk.url) as cable, PostgresStore(cable.url) as store:
+        cable.cut(b"SELECT id FROM order_fsm_order WHERE id >", before=before)
+        assert list(store.order_ids()) == ["1001"]
+        assert cable.cuts == 1
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
 def test_several_statements_whose_commit_is_cut_are_done_or_not(desk: Desk, before: bool) -> None:
     """An erasure is several statements. It is done as a whole or not at all, and may be repeated."""
     with proxy(desk.url) as cable, PostgresStore(cable.url) as store:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psycopg
@@ -15,10 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from order_fsm import InvalidInput, Line, Orders, Refused, StoreFull, StoreUnavailable, TransactionLost
-from order_fsm_adapters.mariadb import MariaDbStore
 from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
 
 from . import servers
+from .test_mariadb_connections import kill_others
+from .test_mariadb_host import wait_for_a_waiter
 
 
 class Base(DeclarativeBase):
@@ -70,9 +75,13 @@ def test_other_objects_are_not_engines(engine: Any) -> None:
         SqlAlchemyStore(engine)
 
 
-def test_other_databases_are_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"MariaDbStore.*supports postgresql, sqlite"):
-        SqlAlchemyStore(create_engine("mariadb+pymysql://localhost/shop"))
+def test_other_databases_and_drivers_are_refused() -> None:
+    driver = ModuleType("driver")
+    driver.paramstyle = "format"  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match="the database must be one of postgresql, sqlite, mariadb, mysql, not"):
+        SqlAlchemyStore(create_engine("mssql+pymssql://localhost/shop", module=driver))
+    with pytest.raises(InvalidInput, match="the driver must be one of pymysql, not mysqldb"):
+        SqlAlchemyStore(create_engine("mariadb+mysqldb://localhost/shop", module=driver))
 
 
 def test_server_that_cannot_be_reached_makes_the_store_unavailable() -> None:
@@ -89,6 +98,19 @@ def test_exhausted_pool_makes_the_store_unavailable(tmp_path: Path) -> None:
     with engine.connect(), pytest.raises(StoreUnavailable, match="QueuePool limit"):
         orders.get("1001")
     assert orders.get("1001").state == "unfinished"
+    engine.dispose()
+
+
+def test_database_that_another_program_locks_makes_the_store_unavailable(tmp_path: Path) -> None:
+    """The shop's BEGIN IMMEDIATE waits for its lock."""
+    engine = servers.sqlite_engine(tmp_path / "shop.db", timeout=0.01)
+    orders = installed(engine)
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="database is locked"):
+            orders.fire("1001", "place")
+        other.rollback()
+    assert orders.fire("1001", "place").order.version == 2
     engine.dispose()
 
 
@@ -262,32 +284,124 @@ def test_other_hosts_are_refused(orders: Orders) -> None:
         orders.within(session)
 
 
-# MariaDB, by the connection of the driver
+# MariaDB
 
 
-def test_session_in_mariadb_and_its_orders_are_one_transaction(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
-    url = mariadb.address(str(tmp_path))
-    engine = create_engine(url.replace("mariadb:", "mariadb+pymysql:"), isolation_level="READ COMMITTED")
-    with MariaDbStore(url) as store:
-        orders = Orders(store)
-        orders.create("1001", total="20.00", currency="EUR")
-        with Session(engine) as session:
-            joined_in_mariadb(orders, session).fire("1001", "place")
-            assert orders.get("1001").state == "unfinished"
-            session.rollback()
-        with Session(engine) as session, session.begin():
-            with pytest.raises(Refused):
-                joined_in_mariadb(orders, session).fire("1001", "dispatch")
-            joined_in_mariadb(orders, session).fire("1001", "place")
-            with session.begin_nested() as savepoint:
-                joined_in_mariadb(orders, session).fire("1001", "cancel")
-                savepoint.rollback()
-        assert [entry.trigger for entry in orders.history("1001")] == ["create", "place"]
+@pytest.fixture
+def in_mariadb(mariadb: servers.MariaDbServer, tmp_path: Path) -> Iterator[tuple[Engine, Orders]]:
+    """The same in MariaDB. The isolation level is that of the server: REPEATABLE READ."""
+    engine = servers.mariadb_engine(mariadb.address(str(tmp_path)))
+    yield engine, installed(engine)
     engine.dispose()
 
 
-def joined_in_mariadb(orders: Orders, session: Session) -> Orders:
-    return orders.within(session.connection().connection.driver_connection)
+def test_url_of_mysql_serves_a_server_of_mariadb(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
+    engine = create_engine(mariadb.address(str(tmp_path)).replace("mariadb://", "mysql+pymysql://"))
+    orders = installed(engine)
+    with Session(engine) as session, session.begin():
+        orders.within(session).fire("1001", "place")
+    assert orders.get("1001").state == "sent"
+    engine.dispose()
+
+
+def test_session_under_repeatable_read_decides_on_the_latest_commits(in_mariadb: tuple[Engine, Orders]) -> None:
+    engine, orders = in_mariadb
+    with Session(engine) as session, session.begin():
+        joined = orders.within(session)
+        assert joined.get("1001").version == 1
+        first = orders.fire("1001", "place", key="place")
+        again = joined.fire("1001", "place", key="place")
+        assert (again.duplicate, again.entries) == (True, first.entries)
+        joined.fire("1001", "invoice")
+    assert orders.get("1001").state == "sent+invoiced"
+    assert orders.audit().findings == ()
+
+
+def test_engine_keeps_its_isolation_level_in_mariadb(in_mariadb: tuple[Engine, Orders]) -> None:
+    engine, orders = in_mariadb
+    orders.fire("1001", "place")
+    with engine.connect() as connection:
+        assert connection.get_isolation_level() == "REPEATABLE READ"
+        assert connection.execute(text("SELECT @@autocommit")).scalar_one() == 0
+
+
+@pytest.mark.parametrize("how", ["by the engine", "by an option"])
+def test_connection_in_autocommit_commits_each_call_in_mariadb(in_mariadb: tuple[Engine, Orders], how: str) -> None:
+    engine, orders = in_mariadb
+    if how == "by the engine":
+        engine = create_engine(engine.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        if how == "by an option":
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        joined = orders.within(connection)
+        joined.fire("1001", "place")
+        assert orders.get("1001").state == "sent"
+        with pytest.raises(Refused):
+            joined.fire("1001", "place")
+        joined.fire("1001", "invoice")
+    assert orders.get("1001").state == "sent+invoiced"
+    engine.dispose()
+
+
+def test_deadlock_loses_the_transaction_of_a_session(in_mariadb: tuple[Engine, Orders]) -> None:
+    """Further calls are refused until the session rolls back: they would commit alone."""
+    engine, orders = in_mariadb
+    orders.set_stock("TEAPOT", 3)
+    orders.create("1002", total="20.00", currency="EUR", lines=[Line("TEAPOT", 1)])
+    with Session(engine) as session, Session(engine) as other, Session(engine) as seen:
+        joined = orders.within(session)
+        joined.fire("1001", "place")
+        # The transaction that changed fewer rows is the victim.
+        other.execute(text("INSERT INTO order_fsm_unscrubbed SELECT seq FROM seq_1_to_40"))
+        other.execute(text("SELECT * FROM order_fsm_stock FOR UPDATE"))
+        locking = text("SELECT * FROM order_fsm_order WHERE id = '1001' FOR UPDATE")
+        with ThreadPoolExecutor() as threads:
+            waiting = threads.submit(other.execute, locking)
+            watcher: Any = seen.connection().connection.driver_connection
+            wait_for_a_waiter(watcher)
+            with pytest.raises(TransactionLost, match="Deadlock"):
+                joined.fire("1002", "place")
+            waiting.result()
+            other.rollback()
+        with pytest.raises(TransactionLost, match="was lost before"):
+            joined.fire("1001", "place")
+        session.rollback()
+        joined.fire("1001", "place")
+        session.commit()
+    assert [entry.trigger for entry in orders.history("1001")] == ["create", "place"]
+
+
+def test_connections_that_mariadb_closed_are_replaced(
+    in_mariadb: tuple[Engine, Orders], mariadb: servers.MariaDbServer
+) -> None:
+    engine, orders = in_mariadb
+    with engine.connect(), engine.connect():
+        pass
+    kill_others(mariadb)
+    orders.fire("1001", "place")
+    kill_others(mariadb)
+    assert orders.get("1001").state == "sent"
+
+
+def test_connection_that_mariadb_closes_loses_the_transaction(
+    in_mariadb: tuple[Engine, Orders], mariadb: servers.MariaDbServer
+) -> None:
+    engine, orders = in_mariadb
+    with Session(engine) as session:
+        joined = orders.within(session)
+        joined.fire("1001", "place")
+        kill_others(mariadb)
+        with pytest.raises(TransactionLost):
+            joined.fire("1001", "invoice")
+        session.rollback()
+        assert joined.get("1001").state == "unfinished"
+
+
+def test_engine_of_mariadb_with_another_charset_is_refused(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
+    engine = servers.mariadb_engine(f"{mariadb.address(str(tmp_path))}?charset=latin1")
+    with pytest.raises(InvalidInput, match="charset utf8mb4, not 'latin1'"):
+        SqlAlchemyStore(engine).load("1001")
+    engine.dispose()
 
 
 # The transactions of SQLite

@@ -64,8 +64,8 @@ def descriptors(path: Path) -> int:
 
 
 def test_commit_is_synced_to_a_write_ahead_log(store: SqliteStore) -> None:
-    assert store._database.rows("PRAGMA journal_mode", ()) == [("wal",)]
-    assert store._database.rows("PRAGMA synchronous", ()) == [(2,)]
+    assert store._database.read_rows("PRAGMA journal_mode", ()) == [("wal",)]
+    assert store._database.read_rows("PRAGMA synchronous", ()) == [(2,)]
 
 
 # Connections

@@ -21,10 +21,14 @@ from order_fsm_adapters.sql.statements import translated
 TIMEOUT = 10
 """For how many seconds a call waits for a free connection, and a statement for a row that another one has locked."""
 
-_CHANGES = ("INSERT", "UPDATE", "DELETE")
+ANSWER_TIMEOUT = 120
+"""For how many seconds a call waits for the server to answer. An installation may wait for another one for 60."""
+
+_WAITING = ("INSERT", "UPDATE", "DELETE", "SET TRANSACTION")
+"""The statements that are sent with the next other one."""
+
 _LIMIT = 1_000_000
 """Changes of so many characters are sent. A packet may have 16 MB."""
-
 
 _UNKNOWN_VARIABLE = 1193
 """The error of a server that was built without Galera."""
@@ -39,6 +43,10 @@ class PyMySqlLink:
         """Use a connection."""
         self.connection = connection
         self._driver: Any = connection  # The stubs lack an attribute.
+
+    @property
+    def driver_connection(self) -> Connection[Any]:
+        return self.connection
 
     @property
     def in_transaction(self) -> bool:
@@ -62,7 +70,7 @@ class PyMySqlLink:
 
 
 class _OwnLink(PyMySqlLink):
-    """One connection of the store's own. It sends changes of rows with the next other statement, in one round trip.
+    """One connection of the store's own. It sends some statements with the next other one, in one round trip.
 
     The server runs them in sequence and stops at the first that fails.
     """
@@ -75,7 +83,7 @@ class _OwnLink(PyMySqlLink):
     def run(self, statement: str, values: Row, quote: str) -> None:
         if statement.startswith("ROLLBACK"):
             self._taken()
-        if statement.lstrip().startswith(_CHANGES) and self._size < _LIMIT:
+        if statement.lstrip().startswith(_WAITING) and self._size < _LIMIT:
             cursor = self.connection.cursor(Cursor)
             change = cursor.mogrify(translated(statement, "format", quote), values)
             self._waiting.append(change)
@@ -144,7 +152,7 @@ class PyMySqlPool:
             except OrderFsmError as error:
                 # A broken connection may be the cause of another error.
                 is_broken = isinstance(error, ConnectionBroken) or isinstance(error.__cause__, ConnectionBroken)
-                is_sound = not is_broken and not link.in_transaction
+                is_sound = not is_broken and not link.in_transaction and connection.open
                 raise
             finally:
                 # Another exception may have come between a statement and its answer.
@@ -179,10 +187,8 @@ class PyMySqlPool:
 
 
 def _opened(options: Mapping[str, Any]) -> Connection[Any]:
-    connection = pymysql.connect(**options)
+    connection = pymysql.connect(read_timeout=ANSWER_TIMEOUT, write_timeout=ANSWER_TIMEOUT, **options)
     try:
-        # Each statement of a transaction that writes sees the latest commits. No lock keeps others from inserting.
-        connection.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
         connection.query(f"SET SESSION innodb_lock_wait_timeout = {TIMEOUT}")
         _wait_for_cluster(connection)
         # A server that lost its cluster refuses this.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from order_fsm.errors import InvalidInput, StoreCorrupt, StoreError
+from order_fsm.model import Entry
 from order_fsm.store import Change, Need, Snapshot
 from order_fsm_adapters.mariadb import schema, tally
 from order_fsm_adapters.mariadb.errors import store_error
 from order_fsm_adapters.mariadb.host import MariaDbHost
 from order_fsm_adapters.sql.database import Database, Transaction
-from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect
+from order_fsm_adapters.sql.dialect import Dialect
 from order_fsm_adapters.sql.order_rows import OrderRow, order_of
 from order_fsm_adapters.sql.rows import RECORD_COLUMNS, record_of
 
@@ -25,7 +25,7 @@ STATE_LENGTH = 500
 
 
 class MariaDbDialect(Dialect):
-    """MariaDB. Each store has one of its own, which remembers that it checked the server and the tables."""
+    """MariaDB: a change is several statements, and no lock of a server is known to the others of a cluster."""
 
     name = "MariaDB"
     quote = "`"
@@ -38,11 +38,8 @@ class MariaDbDialect(Dialect):
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     )
-    # At the isolation level of the connection: READ COMMITTED.
-    begin_writing = ("START TRANSACTION READ WRITE",)
-
-    def __init__(self) -> None:
-        self._is_checked = False
+    # Each statement sees the latest commits. No lock keeps others from inserting.
+    begin_writing = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION READ WRITE")
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
         number, text = (*error.args, None, "")[:2]
@@ -50,19 +47,21 @@ class MariaDbDialect(Dialect):
         said = str(text).strip().partition("\n")[0]
         return store_error(number if isinstance(number, int) else None, said, where, joined=joined)
 
-    def check(self, transaction: Transaction) -> None:
-        if not self._is_checked:
-            schema.check(transaction)
-            self._is_checked = True
+    def check_tables(self, transaction: Transaction) -> None:
+        schema.check(transaction)
+
+    def history(self, database: Database, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
+        if isinstance(database, MariaDbHost):
+            return database.history(order_id, after, limit)
+        return super().history(database, order_id, after, limit)
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         if isinstance(database, MariaDbHost) and database.joined:
             return database.prepare(needs)
         if len(needs) == 1 and not needs[0].skus:
-            with suppress(ConnectionBroken):
-                snapshot = _prepared(database, needs[0])
-                if snapshot is not None:
-                    return [snapshot]
+            snapshot = _prepared(database, needs[0])
+            if snapshot is not None:
+                return [snapshot]
         return super().prepare_many(database, needs)
 
     def write(self, transaction: Transaction, change: Change) -> None:
@@ -90,7 +89,7 @@ _PREPARE = f"""
 
 def _prepared(database: Database, need: Need) -> Snapshot | None:
     """Answer a need by one statement, which is its own snapshot. Return None if it also needs stock, or no order."""
-    for row in database.rows(_PREPARE, (need.key, need.order_id)):
+    for row in database.read_rows(_PREPARE, (need.key, need.order_id)):
         columns, known = row[: len(OrderRow._fields)], row[len(OrderRow._fields) :]
         try:
             order = order_of(OrderRow._make(columns))

@@ -30,6 +30,7 @@ _BROKEN = {
     2055,  # the connection is lost, or out of step
     4031,  # the server closed an idle connection
 }
+_TIMED_OUT = "timed out"  # PyMySQL quotes the error of the socket
 _NOT_INSTALLED = {1146, 1054, 1356}  # no such table, column; a view of one that is gone
 _FULL = {1021, 1114}
 _CORRUPT = {126, 127, 1034, 1035, 1194, 1195, 1712, 1877, 1932}
@@ -51,13 +52,18 @@ def store_error(number: int | None, text: str, where: str, *, joined: bool) -> S
     if number is None or number in _BROKEN:
         if joined:
             return TransactionLost(f"{about}: the connection is lost, nothing is written: restart the transaction")
+        if _TIMED_OUT in text:
+            # Not repeated: each repetition would wait as long.
+            return StoreUnavailable(f"{about}: the server did not answer: it is unknown whether it is written")
         return ConnectionBroken(f"{about}: if it was a commit, it is unknown whether it is written")
     if number in _REPEATABLE or (number == _NO_SAVEPOINT and joined):
         if joined:
             return TransactionLost(f"{about}: nothing is written: restart the transaction")
         return Repeatable(f"{about}: nothing is written: repeat it")
-    if number == _LOCK_WAIT_TIMEOUT and joined:
-        return TransactionLost(f"{about}: another transaction holds a row too long: restart the transaction")
+    if number == _LOCK_WAIT_TIMEOUT:
+        if joined:
+            return TransactionLost(f"{about}: another transaction holds a row too long: restart the transaction")
+        return StoreUnavailable(f"{about}: another transaction holds a row: if it is your own, call within(it)")
     if number == _DUPLICATE:
         # Another transaction inserted the row first: the repetition finds it.
         if joined:

@@ -4,40 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-import pymysql
 from pymysql.connections import Connection
 
-from order_fsm.errors import InvalidInput, TransactionLost
+from order_fsm.errors import InvalidInput, OrderFsmError, TransactionLost
 from order_fsm.model import Entry
 from order_fsm.store import Need, Snapshot
-from order_fsm_adapters.mariadb.connections import PyMySqlLink
 from order_fsm_adapters.sql import orders
 from order_fsm_adapters.sql.database import Result, Row, Transaction
 from order_fsm_adapters.sql.databases import HostDatabase
 from order_fsm_adapters.sql.dialect import Dialect
-from order_fsm_adapters.sql.sessions import Session
+from order_fsm_adapters.sql.sessions import Link, Session
 
 _ENDS = """
     SHOW SESSION STATUS WHERE Variable_name IN ('Com_begin', 'Com_commit', 'Com_rollback')
 """
-# For the next transaction.
-_READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 _IS_OPEN = "SELECT @@in_transaction"
 
 _lost: WeakKeyDictionary[Connection[Any], list[Row]] = WeakKeyDictionary()
 """How often the shop had ended its transactions when one was lost."""
 
 
+class HostLink(Link, Protocol):
+    """One connection, by PyMySQL or by a library over it."""
+
+    @property
+    def driver_connection(self) -> Connection[Any]:
+        """The connection of PyMySQL."""
+        ...
+
+
 class _JoinedSession(Session):
     """The host's transaction, while it reads for a change and writes it."""
 
-    def __init__(self, link: PyMySqlLink, dialect: Dialect, where: str) -> None:
+    def __init__(self, link: HostLink, dialect: Dialect, where: str) -> None:
         super().__init__(link, dialect, where, joined=True, sees_one_moment=False)
-        self._connection = link.connection
-        self._link = link
+        self._driver_connection = link.driver_connection
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
         try:
@@ -55,22 +59,21 @@ class _JoinedSession(Session):
 
     def remember(self) -> None:
         """Remember that the transaction is lost. Its changes are undone, and later changes would be committed."""
-        with suppress(pymysql.Error):  # The connection may be lost too.
-            _lost[self._connection] = self._link.rows(_ENDS, (), "`")
+        with suppress(OrderFsmError, *self.link.failures):  # The connection may be lost too.
+            _lost[self._driver_connection] = self.link.rows(_ENDS, (), "`")
 
 
 class MariaDbHost(HostDatabase):
     """The host's connection. After a deadlock it is refused until the host ends its transaction."""
 
-    def __init__(self, link: PyMySqlLink, dialect: Dialect, where: str) -> None:
+    def __init__(self, link: HostLink, dialect: Dialect, where: str) -> None:
         """Use the host's connection, as `HostDatabase` does."""
         super().__init__(link, dialect, where)
-        self._own_link = link
+        self._host_link = link
         self._prepared: set[str | None] = set()
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
         if not self.joined:
-            self._checked().run(_READ_COMMITTED)
             return super().write(work)
         session = self._joined_session()
 
@@ -109,14 +112,15 @@ class MariaDbHost(HostDatabase):
 
     def _joined_session(self) -> _JoinedSession:
         self._checked()
-        return _JoinedSession(self._own_link, self._dialect, self._where)
+        return _JoinedSession(self._host_link, self._dialect, self._where)
 
     def _checked(self) -> Session:
         session = self._session()
-        before = _lost.get(self._own_link.connection)
+        connection = self._host_link.driver_connection
+        before = _lost.get(connection)
         if before is not None:
             if session.rows(_ENDS) == before:
                 raise TransactionLost(f"{self._where}: the transaction was lost before: roll it back and restart it")
-            del _lost[self._own_link.connection]
+            del _lost[connection]
         self._dialect.check(session)
         return session

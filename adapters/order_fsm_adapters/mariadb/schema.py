@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from importlib.resources import files
 
-from order_fsm.errors import StoreUnavailable
+from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.sql import versions
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.versions import SET_VERSION, version_of
@@ -22,7 +22,7 @@ def _statements(name: str) -> tuple[str, ...]:
 STEPS: tuple[tuple[str, ...], ...] = (_statements("schema.sql"),)
 """The steps from each version of the tables to the next, beginning with an empty database. Each may be repeated."""
 
-_SERVER = "SELECT VERSION()"
+_SERVER = "SELECT VERSION(), @@character_set_client"
 _HAS_TABLES = """
     SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'order_fsm_schema'
 """
@@ -54,11 +54,14 @@ def version(transaction: Transaction) -> int:
     """Return the version of the tables. 0 without tables.
 
     Raises:
+        InvalidInput: if the connection has another charset than utf8mb4.
         StoreUnavailable: if the server is not a MariaDB that is new enough, or a newer version of order_fsm made them.
         StoreCorrupt: if they have no valid version.
     """
-    ((server,),) = transaction.rows(_SERVER)
+    ((server, charset),) = transaction.rows(_SERVER)
     check_server(server)
+    if charset != "utf8mb4":
+        raise InvalidInput(f"the connections to MariaDB must have the charset utf8mb4, not {charset!r}")
     if not transaction.rows(_HAS_TABLES):
         return 0
     return version_of(transaction, len(STEPS))

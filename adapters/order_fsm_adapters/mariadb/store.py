@@ -6,7 +6,6 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from order_fsm.errors import InvalidInput, MissingDependency
-from order_fsm.model import Entry
 from order_fsm_adapters.sql import SqlStore
 from order_fsm_adapters.sql.databases import OwnDatabase, pool_size
 from order_fsm_adapters.sql.keeper import MakeKeeper
@@ -84,11 +83,6 @@ class MariaDbStore(SqlStore):
             connection: to the same database, by PyMySQL.
         """
         return self._guest(MariaDbHost(_link(connection), self._dialect, _HOST))
-
-    def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
-        if isinstance(self._database, MariaDbHost):
-            return self._database.history(order_id, after, limit)
-        return super().history(order_id, after, limit)
 
     def install(self) -> None:
         """Create the tables, or upgrade them. The user needs the right to CREATE.

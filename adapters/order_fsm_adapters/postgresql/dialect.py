@@ -14,7 +14,7 @@ from order_fsm_adapters.postgresql.errors import store_error
 from order_fsm_adapters.postgresql.text import escaped, unescaped
 from order_fsm_adapters.sql.codec import json_text
 from order_fsm_adapters.sql.database import Database, Row, Transaction
-from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect
+from order_fsm_adapters.sql.dialect import Dialect
 
 _PREPARE = "SELECT order_fsm_prepare_1(CAST(? AS jsonb), ?)"
 _COMMIT = "SELECT order_fsm_commit_1(CAST(? AS jsonb))"
@@ -22,25 +22,12 @@ _COMMIT_ALL = "SELECT order_fsm_commit_all_1(CAST(? AS jsonb))"
 _FOLD = "SELECT order_fsm_fold_1(?)"
 _ENOUGH = 200
 """A relay folds this many steps of the tally. So a read adds up a few hundred at most."""
-_STALE = 20
-"""So many connections of a pool may be lost at once, by a restart of the server."""
 
 _answer = msgspec.json.Decoder(tuple[Any, ...]).decode
 
 
-def _read(database: Database, statement: str, values: Row) -> list[Row]:
-    """Run a statement that only reads, and repeat it on another connection if one is lost."""
-    for left in range(_STALE, -1, -1):
-        try:
-            return database.rows(statement, values)
-        except ConnectionBroken:
-            if not left:
-                raise
-    raise AssertionError("the last attempt returns or raises")
-
-
 class PostgresDialect(Dialect):
-    """PostgreSQL. Each store has one of its own, which remembers that it checked the version of the tables."""
+    """PostgreSQL: a change is one call of a function."""
 
     name = "PostgreSQL"
     # A row of the shop that refers to an order locks its key, and must not wait for the order, nor the order for it.
@@ -50,9 +37,6 @@ class PostgresDialect(Dialect):
     begin_reading = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
     # No call waits for ever for a row that another transaction has locked.
     begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL lock_timeout = '10s'")
-
-    def __init__(self) -> None:
-        self._is_checked = False
 
     def sent(self, values: Row) -> Row:
         return tuple([escaped(value) if isinstance(value, str) else value for value in values])
@@ -67,20 +51,18 @@ class PostgresDialect(Dialect):
         said = str(error).strip().partition("\n")[0]
         return store_error(sqlstate, said, where, joined=joined)
 
-    def check(self, transaction: Transaction) -> None:
-        if not self._is_checked:
-            schema.check(transaction)
-            self._is_checked = True
+    def check_tables(self, transaction: Transaction) -> None:
+        schema.check(transaction)
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
-        answers = _read(database, _PREPARE, (forms.need_forms(needs), database.joined))
+        answers = database.read_rows(_PREPARE, (forms.need_forms(needs), database.joined))
         return [forms.snapshot_of(need, _answer(text)) for need, (text,) in zip(needs, answers, strict=True)]
 
     def commit(self, database: Database, change: Change) -> None:
         if change.erases:
             super().commit(database, change)
             return
-        ((answer,),) = database.rows(_COMMIT, (json_text(forms.change_form(change)),))
+        ((answer,),) = database.write_rows(_COMMIT, (json_text(forms.change_form(change)),))
         refusal = forms.refusal_of(change, answer)
         if refusal is not None:
             raise refusal
@@ -88,12 +70,12 @@ class PostgresDialect(Dialect):
     def commit_all(self, database: Database, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         if any(change.erases for change in changes):
             return super().commit_all(database, changes)
-        answers = database.rows(_COMMIT_ALL, (forms.change_forms(changes),))
+        answers = database.write_rows(_COMMIT_ALL, (forms.change_forms(changes),))
         return [forms.refusal_of(change, answer) for change, (answer,) in zip(changes, answers, strict=True)]
 
     def scrub(self, database: Database) -> None:
         # The steps and counters of the tally hold the names of customers.
-        database.rows(_FOLD, (0,))
+        database.write_rows(_FOLD, (0,))
 
     def fold(self, transaction: Transaction) -> None:
         transaction.rows(_FOLD, (_ENOUGH,))

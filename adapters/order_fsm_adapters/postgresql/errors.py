@@ -8,6 +8,7 @@ from __future__ import annotations
 from order_fsm.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable, TransactionLost
 from order_fsm_adapters.sql.dialect import ConnectionBroken, Repeatable
 
+_LOCKED = "55P03"
 _REPEATABLE = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 _BROKEN = {"57P01", "57P02", "57P03", "57P05"}  # the server ends the connection
 _NOT_INSTALLED = {"42P01", "42883", "3F000", "42703", "42P02"}  # no such table, function, schema, column
@@ -44,4 +45,6 @@ def store_error(sqlstate: str | None, text: str, where: str, *, joined: bool) ->
     if sqlstate in _REPEATABLE or sqlstate == _UNIQUE:
         # Another transaction inserted the row first: the repetition finds it.
         return Repeatable(f"{about}: nothing is written: repeat it")
+    if sqlstate == _LOCKED:
+        return StoreUnavailable(f"{about}: another transaction holds a row: if it is your own, call within(it)")
     return StoreUnavailable(about)

@@ -5,9 +5,10 @@
 -- goes into JSON as hexadecimal digits. Rows are locked without their keys: a row of the shop that refers to an order
 -- locks its key, and two transactions with such rows would wait for each other.
 
+-- Stable, as convert_to is: so it becomes a part of the statements that call it. Otherwise each of them would plan it.
 CREATE OR REPLACE FUNCTION order_fsm_stock_seal_1(
     sku text, available bigint, held bigint, shipped bigint, lost bigint, backorder smallint
-) RETURNS bytea LANGUAGE sql IMMUTABLE AS $$
+) RETURNS bytea LANGUAGE sql STABLE AS $$
     SELECT sha256(convert_to(
         'stock|' || coalesce(available::text, '') || '|' || held || '|' || shipped || '|' || lost || '|' || backorder
         || '|' || sku, 'UTF8'))

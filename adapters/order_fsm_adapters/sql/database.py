@@ -68,8 +68,12 @@ class Database(Protocol):
         """Whether the host's connection is always in a transaction."""
         ...
 
-    def rows(self, statement: str, values: Row) -> list[Row]:
-        """Run one statement by itself and return all its rows."""
+    def read_rows(self, statement: str, values: Row) -> list[Row]:
+        """Run one statement by itself that only reads, and return all its rows."""
+        ...
+
+    def write_rows(self, statement: str, values: Row) -> list[Row]:
+        """Run one statement by itself that may write, and return all its rows."""
         ...
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:

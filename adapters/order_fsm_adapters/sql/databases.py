@@ -14,8 +14,13 @@ from order_fsm_adapters.sql.sessions import Link, Session
 _ATTEMPTS = 20
 """How often a transaction is repeated that the database ended for the sake of others."""
 
-_OF_READING = (Repeatable, ConnectionBroken)
-"""The errors after which reading is repeated. Whether a commit on a broken connection was done is unknown."""
+_Errors = tuple[type[StoreError], ...]
+
+_OF_READING: _Errors = (Repeatable, ConnectionBroken)
+"""The errors after which reading is repeated. A restart of the server breaks several connections at once."""
+
+_OF_WRITING: _Errors = (Repeatable,)
+"""The errors after which writing is repeated. Whether a commit on a broken connection was done is unknown."""
 
 
 class Pool(Protocol):
@@ -62,21 +67,24 @@ class OwnDatabase:
         self._pool = pool
         self._dialect = dialect
 
-    def rows(self, statement: str, values: Row) -> list[Row]:
-        return self._repeated(lambda session: session.rows(statement, values), Repeatable)
+    def read_rows(self, statement: str, values: Row) -> list[Row]:
+        return self._repeated(lambda session: session.rows(statement, values), _OF_READING)
+
+    def write_rows(self, statement: str, values: Row) -> list[Row]:
+        return self._repeated(lambda session: session.rows(statement, values), _OF_WRITING)
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:
         return self._repeated(lambda session: _alone(session, self._dialect.begin_reading, work), _OF_READING)
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
-        return self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), Repeatable)
+        return self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), _OF_WRITING)
 
     def write_at_once(self, work: Callable[[Transaction], Result]) -> Result:
         return self.write(work)
 
     def install(self, work: Callable[[Transaction], None]) -> None:
         """Do work in a transaction, whatever tables there are."""
-        self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), Repeatable, checked=False)
+        self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), _OF_WRITING, checked=False)
 
     def close(self) -> None:
         self._pool.close()
@@ -84,13 +92,7 @@ class OwnDatabase:
     def _session(self, link: Link) -> Session:
         return Session(link, self._dialect, self._pool.where, joined=False, sees_one_moment=True)
 
-    def _repeated(
-        self,
-        work: Callable[[Session], Result],
-        passing: type[StoreError] | tuple[type[StoreError], ...],
-        *,
-        checked: bool = True,
-    ) -> Result:
+    def _repeated(self, work: Callable[[Session], Result], passing: _Errors, *, checked: bool = True) -> Result:
         """Do work in a session, and repeat it if it raises one of the passing errors."""
         for left in range(_ATTEMPTS - 1, -1, -1):
             try:
@@ -132,7 +134,10 @@ class HostDatabase:
     def is_always_joined(self) -> bool:
         return self._link.begins_itself
 
-    def rows(self, statement: str, values: Row) -> list[Row]:
+    def read_rows(self, statement: str, values: Row) -> list[Row]:
+        return self._checked().rows(statement, values)
+
+    def write_rows(self, statement: str, values: Row) -> list[Row]:
         return self._checked().rows(statement, values)
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:

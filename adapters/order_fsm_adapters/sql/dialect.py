@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from order_fsm.errors import OrderFsmError, StoreError, StoreUnavailable
+from order_fsm.model import Entry
 from order_fsm.store import Change, Need, Snapshot, StockLevel, one_by_one
 from order_fsm_adapters.sql import commits, orders, stock
 from order_fsm_adapters.sql.database import Database, Row, Transaction
@@ -71,7 +72,7 @@ def commit_each(
 
 
 class Dialect:
-    """The statements and settings that differ between databases.
+    """The statements and settings that differ between databases. Each store has its own instance.
 
     Attributes:
         name: the name of the database, for messages.
@@ -92,6 +93,9 @@ class Dialect:
     begin_reading: tuple[str, ...] = ("BEGIN",)
     begin_writing: tuple[str, ...] = ("BEGIN",)
 
+    def __init__(self) -> None:
+        self._is_checked = False
+
     def sent(self, values: Row) -> Row:
         """Return values in the form that the database stores."""
         return values
@@ -111,12 +115,26 @@ class Dialect:
         raise NotImplementedError
 
     def check(self, transaction: Transaction) -> None:
+        """Check that the database has the tables of this version, until they were there once.
+
+        Raises:
+            StoreUnavailable: as `check_tables` does.
+        """
+        if not self._is_checked:
+            self.check_tables(transaction)
+            self._is_checked = True
+
+    def check_tables(self, transaction: Transaction) -> None:
         """Check that the database has the tables of this version.
 
         Raises:
             StoreUnavailable: if the database has no tables, or tables of another version.
         """
         raise NotImplementedError
+
+    def history(self, database: Database, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
+        """Implement `Store.history`."""
+        return database.read(lambda transaction: orders.history(transaction, order_id, after, limit))
 
     def prepare_many(self, database: Database, needs: Sequence[Need]) -> list[Snapshot]:
         """Implement `Store.prepare_many`."""
@@ -145,7 +163,7 @@ class Dialect:
 
     def scrub(self, database: Database) -> None:
         """Implement `Store.scrub`. The files are not the store's, so this only checks the connection."""
-        database.rows("SELECT 1", ())
+        database.read_rows("SELECT 1", ())
 
     def fold(self, transaction: Transaction) -> None:
         """Add steps of the tallies to their counters. Relays call this."""

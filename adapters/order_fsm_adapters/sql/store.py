@@ -49,7 +49,7 @@ class SqlStore:
         return self._database.read(lambda transaction: orders.load(transaction, order_id))
 
     def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
-        return self._database.read(lambda transaction: orders.history(transaction, order_id, after, limit))
+        return self._dialect.history(self._database, order_id, after, limit)
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return self._changes.prepare_many(self._database, needs)
@@ -79,7 +79,7 @@ class SqlStore:
         return self._database.read(lambda transaction: self._changes.levels(transaction, skus))
 
     def stock_items(self) -> Iterator[str]:
-        return audit.stock_items(self._database.rows)
+        return audit.stock_items(self._database.read_rows)
 
     def set_stock(
         self, sku: str, available: int | None, *, expected: int | None = None, backorder: bool | None = None
@@ -119,10 +119,10 @@ class SqlStore:
         self._dialect.scrub(self._database)
 
     def order_ids(self) -> Iterator[str]:
-        return audit.order_ids(self._database.rows)
+        return audit.order_ids(self._database.read_rows)
 
     def messages(self) -> Iterator[Message]:
-        return audit.messages(self._database.rows)
+        return audit.messages(self._database.read_rows)
 
     def faults(self) -> list[str]:
         return self._database.read(audit.faults)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, MissingGreenlet, PendingRollbackError, SQ
 
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreUnavailable, TransactionLost
 from order_fsm_adapters.sql.database import Row
-from order_fsm_adapters.sql.dialect import ConnectionBroken
+from order_fsm_adapters.sql.dialect import ConnectionBroken, NotBegun
 from order_fsm_adapters.sql.statements import Style, parts_of, translated
 
 _STYLES: dict[str, Style] = {
@@ -53,6 +53,10 @@ class SqlAlchemyLink:
             raise refusal(error, self._where) from error
 
     @property
+    def driver_connection(self) -> Any:
+        return self.connection.connection.driver_connection
+
+    @property
     def in_transaction(self) -> bool:
         return is_open(self.connection)
 
@@ -62,7 +66,10 @@ class SqlAlchemyLink:
         level = connection.get_execution_options().get("isolation_level")
         if level is not None:
             return bool(level != "AUTOCOMMIT")
-        return getattr(connection.connection.dbapi_connection, "autocommit", False) is not True
+        driver: Any = connection.connection.dbapi_connection
+        if hasattr(driver, "get_autocommit"):  # PyMySQL
+            return not driver.get_autocommit()
+        return getattr(driver, "autocommit", False) is not True
 
     def rows(self, statement: str, values: Row, quote: str) -> list[Row]:
         result = self._run(statement, values, quote)
@@ -82,6 +89,7 @@ class SqlAlchemyLink:
             if values:
                 bigints = _bigints(values) if style == "numeric_dollar" else ()
                 return connection.exec_driver_sql(translated(statement, style, quote, bigints), values)
+            statement = translated(statement, "qmark", quote)
             *first, last = parts_of(statement) if style == "numeric_dollar" else (statement,)
             for part in first:
                 connection.exec_driver_sql(part, execution_options=_WITHOUT_VALUES)
@@ -108,20 +116,16 @@ class EnginePool:
         self.where = where
         self._closed = False
         self._begins_by_statement = engine.dialect.name == "sqlite"
-        # For SQLite, SQLAlchemy would not restore the mode that its recipe sets.
-        self._engine = engine if self._begins_by_statement else engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._engine = engine
 
     @contextmanager
     def lent(self) -> Iterator[SqlAlchemyLink]:
         if self._closed:
             raise StoreUnavailable(f"{self.where}: this store is closed: make a new one")
-        try:
-            connection = self._engine.connect()
-        except (SQLAlchemyError, OSError) as error:
-            raise refusal(error, f"{self.where} cannot be reached") from error
+        connection = self._connected()
         try:
             if self._begins_by_statement:
-                _end_begun(connection)
+                self._end_begun(connection)
             yield SqlAlchemyLink(lambda: connection, connection.dialect.loaded_dbapi, self.where)
         except BaseException as error:
             # Its state is unknown.
@@ -133,6 +137,32 @@ class EnginePool:
 
     def close(self) -> None:
         self._closed = True
+
+    def _connected(self) -> Connection:
+        try:
+            connection = self._engine.connect()
+        except (SQLAlchemyError, OSError) as error:
+            raise refusal(error, f"{self.where} cannot be reached") from error
+        if self._begins_by_statement:
+            # SQLAlchemy would not restore the mode that its recipe sets.
+            return connection
+        try:
+            return connection.execution_options(isolation_level="AUTOCOMMIT")
+        except connection.dialect.loaded_dbapi.Error as error:
+            # Some drivers ask the server, which may have closed the connection while it was idle.
+            connection.invalidate()
+            connection.close()
+            raise NotBegun(f"{self.where}: the connection is lost: {error}") from None
+
+    def _end_begun(self, connection: Connection) -> None:
+        """Leave a transaction to SQLAlchemy's bookkeeping alone: the store's own statements begin those in SQLite."""
+        try:
+            connection.begin()
+            if is_open(connection):
+                connection.exec_driver_sql("ROLLBACK")
+        except SQLAlchemyError as error:
+            # The shop's BEGIN IMMEDIATE waits for the lock of others, up to the timeout of the connection.
+            raise refusal(error, self.where) from None
 
     def _returned(self, connection: Connection) -> None:
         """Give a connection back to the engine."""
@@ -172,10 +202,3 @@ def refusal(error: Exception, where: str) -> OrderFsmError:
     if isinstance(error, PendingRollbackError):
         return TransactionLost(f"{where}: {said}: roll back, and restart the transaction")
     return StoreUnavailable(f"{where}: {said}")
-
-
-def _end_begun(connection: Connection) -> None:
-    """Leave a transaction to SQLAlchemy's bookkeeping alone: the store's own statements begin those in SQLite."""
-    connection.begin()
-    if is_open(connection):
-        connection.exec_driver_sql("ROLLBACK")

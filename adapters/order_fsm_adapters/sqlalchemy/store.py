@@ -10,13 +10,14 @@ from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm_adapters.sql import SqlStore
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase
+from order_fsm_adapters.sql.dialect import Dialect
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
     from sqlalchemy import Connection, Engine
 
     from order_fsm_adapters.sqlalchemy.hosts import SqliteHost, link_of
-    from order_fsm_adapters.sqlalchemy.links import EnginePool
+    from order_fsm_adapters.sqlalchemy.links import EnginePool, SqlAlchemyLink
 except ImportError as missing:
     raise MissingDependency("SqlAlchemyStore needs SQLAlchemy 2: pip install 'order-fsm[sqlalchemy]'") from missing
 
@@ -32,6 +33,7 @@ class _Database(NamedTuple):
         package: has its `schema` and `dialect`.
         dialect: the class in the module `dialect`.
         drivers: that are tested.
+        host: returns the access over a connection of the shop.
     """
 
     package: str
@@ -40,14 +42,26 @@ class _Database(NamedTuple):
     host: Callable[..., HostDatabase] = HostDatabase
 
 
+def _mariadb_host(link: SqlAlchemyLink, dialect: Dialect, where: str) -> HostDatabase:
+    # On demand: other databases need no PyMySQL.
+    from order_fsm_adapters.mariadb.host import MariaDbHost
+
+    return MariaDbHost(link, dialect, where)
+
+
+_MARIADB = _Database("mariadb", "MariaDbDialect", ("pymysql",), _mariadb_host)
+
 _DATABASES = {
     "postgresql": _Database("postgresql", "PostgresDialect", ("psycopg", "psycopg_async", "psycopg2", "asyncpg")),
     "sqlite": _Database("sqlite", "SqliteDialect", ("pysqlite", "aiosqlite"), SqliteHost),
+    "mariadb": _MARIADB,
+    # The name of MariaDB's dialect in older URLs. A server of MySQL is refused at the first call.
+    "mysql": _MARIADB,
 }
 
 
 class SqlAlchemyStore(SqlStore):
-    """A store in the shop's database, over an engine of SQLAlchemy 2. The database is PostgreSQL or SQLite.
+    """A store in the shop's database, over an engine of SQLAlchemy 2: in PostgreSQL, MariaDB or SQLite.
 
     Its own calls are transactions on connections of the engine. In a request, `within` makes a guest of the same store:
     its rows commit, roll back and become visible with the shop's own.
@@ -56,7 +70,8 @@ class SqlAlchemyStore(SqlStore):
     call commits by itself. A refusal leaves the transaction usable. A guest does not flush the session: objects that
     are pending are written when the session flushes, at the latest with its commit.
 
-    The tables are made by `install`, and are those of `PostgresStore` and `SqliteStore`.
+    The tables are made by `install`, and are those of `PostgresStore`, `MariaDbStore` and `SqliteStore`. What
+    `MariaDbStore` says about a guest's transaction is true here too.
     """
 
     def __init__(self, engine: Engine | AsyncEngine, *, stock_keeper: MakeKeeper | None = None) -> None:
@@ -90,9 +105,10 @@ class SqlAlchemyStore(SqlStore):
         return self._guest(self._kind.host(link_of(host, self._engine, where), self._dialect, where))
 
     def install(self) -> None:
-        """Create the tables and functions, or upgrade them, in one transaction. The user needs the right to CREATE.
+        """Create the tables and functions, or upgrade them. The user needs the right to CREATE.
 
-        May be repeated, and called by several programs at once.
+        It is one transaction, except in MariaDB, where each statement of it commits. It may be repeated, and called by
+        several programs at once.
 
         Raises:
             StoreUnavailable: if a newer version of order_fsm made the tables.
@@ -113,11 +129,6 @@ def _checked(engine: object) -> Engine:
 
 def _kind(engine: Engine) -> _Database:
     kind = _DATABASES.get(engine.dialect.name)
-    if engine.dialect.name in ("mariadb", "mysql"):
-        raise InvalidInput(
-            "for MariaDB use MariaDbStore, and within(session.connection().connection.driver_connection):"
-            f" SqlAlchemyStore supports {', '.join(_DATABASES)}"
-        )
     if kind is None:
         raise InvalidInput(f"the database must be one of {', '.join(_DATABASES)}, not {engine.dialect.name}")
     if engine.dialect.driver not in kind.drivers:

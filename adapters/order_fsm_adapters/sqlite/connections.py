@@ -137,8 +137,11 @@ class ConnectionPool:
             self.close()
             raise
 
-    def rows(self, statement: str, values: Row) -> list[Row]:
+    def read_rows(self, statement: str, values: Row) -> list[Row]:
         return self._call(lambda session: session.rows(statement, values))
+
+    def write_rows(self, statement: str, values: Row) -> list[Row]:
+        return self.write(lambda session: session.rows(statement, values))
 
     def read(self, work: Callable[[Session], Result]) -> Result:
         def transaction(session: _ThreadSession) -> Result:

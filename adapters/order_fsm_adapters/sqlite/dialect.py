@@ -12,17 +12,11 @@ from order_fsm_adapters.sqlite.errors import FAILURES, error_name, store_error
 
 
 class SqliteDialect(Dialect):
-    """SQLite: a transaction that writes locks the whole database, and triggers keep the tallies.
-
-    Each store has its own instance, which remembers that it checked the version of the tables.
-    """
+    """SQLite: a transaction that writes locks the whole database, and triggers keep the tallies."""
 
     name = "SQLite"
     has_triggers = True
     begin_writing = ("BEGIN IMMEDIATE",)
-
-    def __init__(self) -> None:
-        self._is_checked = False
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
         if not isinstance(error, FAILURES):
@@ -31,7 +25,5 @@ class SqliteDialect(Dialect):
             return TransactionLost(f"{where}: {error} ({error_name(error)}): restart the transaction")
         return store_error(error, where)
 
-    def check(self, transaction: Transaction) -> None:
-        if not self._is_checked:
-            schema.check(transaction)
-            self._is_checked = True
+    def check_tables(self, transaction: Transaction) -> None:
+        schema.check(transaction)

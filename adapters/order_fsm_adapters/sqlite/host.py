@@ -54,13 +54,16 @@ class HostConnection:
         # With autocommit=False the sqlite3 module begins the next transaction itself.
         return self._autocommit is False
 
-    def rows(self, statement: str, values: Row) -> list[Row]:
+    def read_rows(self, statement: str, values: Row) -> list[Row]:
         def rows() -> list[Row]:
             self._prepare()
             self._session.is_joined = self._session.in_transaction
             return self._session.rows(statement, values)
 
         return self._exclusively(rows)
+
+    def write_rows(self, statement: str, values: Row) -> list[Row]:
+        return self.write(lambda transaction: transaction.rows(statement, values))
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:
         def read() -> Result:

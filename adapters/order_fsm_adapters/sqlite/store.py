@@ -105,8 +105,8 @@ class SqliteStore(SqlStore):
             self._pool.scrub(erasing.UNSCRUBBED, erasing.SCRUBBED)
 
     def faults(self) -> list[str]:
-        found = [f"SQLite: {said}" for (said,) in self._database.rows("PRAGMA integrity_check", ()) if said != "ok"]
-        return found + super().faults()
+        rows = self._database.read_rows("PRAGMA integrity_check", ())
+        return [f"SQLite: {said}" for (said,) in rows if said != "ok"] + super().faults()
 
 
 def _host(connection: object) -> HostConnection:
