@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Thread
@@ -13,6 +14,7 @@ import pytest
 
 from order_fsm.errors import (
     InvalidInput,
+    KeyReused,
     StoreCorrupt,
     StoreError,
     StoreFull,
@@ -260,6 +262,26 @@ def test_idle_connection_that_the_server_closed_is_replaced(store: MariaDbStore,
     assert store.load("1001").version == 2
     kill(other)
     assert store.prepare_many([Need("1001", None)])[0].order == order_of(step(order_of(change)))
+
+
+def test_repetition_that_waits_for_its_first_commit_finds_the_key_used(
+    store: MariaDbStore, mariadb: servers.MariaDbServer, name: str
+) -> None:
+    """The server still runs the commit of a process that died."""
+    change = creation()
+    store.commit(change)
+    following = step(order_of(change), key="key")
+    with (
+        closing(mariadb.connect(name)) as first,
+        closing(mariadb.connect(name)) as seen,
+        ThreadPoolExecutor() as threads,
+    ):
+        store.within(first).commit(following)
+        repetition = threads.submit(store.commit, following)
+        wait_for_a_waiter(seen)
+        first.commit()
+        with pytest.raises(KeyReused):
+            repetition.result()
 
 
 def test_connection_that_is_killed_during_a_commit_is_unavailable(

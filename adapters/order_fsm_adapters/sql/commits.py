@@ -56,9 +56,11 @@ def write(transaction: Transaction, change: Change) -> None:
         OrderExists, OrderNotFound, VersionConflict, KeyReused, StoreCorrupt: as in `Store.commit`.
     """
     key, order = change.key, change.order
+    row = None if order is None else orders.row_of(transaction, order.id, transaction.for_update)
+    # After the wait for the order: the same change may have been committed while it lasted.
     if key is not None and transaction.rows(_HAS_KEY, (key,)):
         raise KeyReused(f"the key {key!r} was committed before")
-    before = None if order is None else _before(transaction, order.id, change.expected_version)
+    before = None if order is None else _at_version(row, order.id, change.expected_version)
     levels = stock.moved(transaction, change) if change.stock else {}
     # Only an erasure checks more rows after this.
     if order is not None:
@@ -69,9 +71,9 @@ def write(transaction: Transaction, change: Change) -> None:
             new = entry_row(order.id, entry, last_seal)
             last_seal = new.seal
             transaction.run(_INSERT_ENTRY, new)
-        row = order_row(order, before, last_seal)
-        _put_order(transaction, before, row)
-        tallies.note(transaction, before, row)
+        after = order_row(order, before, last_seal)
+        _put_order(transaction, before, after)
+        tallies.note(transaction, before, after)
         if change.payments:
             _put_references(transaction, order, change.expected_version)
             ledger.add(transaction, order, change.expected_version)
@@ -85,7 +87,8 @@ def write(transaction: Transaction, change: Change) -> None:
 
 def remove(transaction: Transaction, order: Order) -> None:
     """Implement `Store.remove`."""
-    before = _before(transaction, order.id, order.version)
+    row = orders.row_of(transaction, order.id, transaction.for_update)
+    before = _at_version(row, order.id, order.version)
     if before is None:
         raise orders.not_found(order.id)
     present = order_of(before)
@@ -100,14 +103,13 @@ def remove(transaction: Transaction, order: Order) -> None:
     outbox.forget(transaction, order.id)
 
 
-def _before(transaction: Transaction, order_id: str, version: int) -> OrderRow | None:
+def _at_version(row: OrderRow | None, order_id: str, version: int) -> OrderRow | None:
     """Return the checked row of an order, or None for version 0.
 
     Raises:
         OrderExists, OrderNotFound, VersionConflict: if the order is not at `version`.
         StoreCorrupt: if the row is damaged or was edited.
     """
-    row = orders.row_of(transaction, order_id, transaction.for_update)
     if row is None:
         if version:
             raise orders.not_found(order_id)
