@@ -32,7 +32,7 @@ from tests.test_table import goods_apart, money_apart, rows_of
 pytestmark = pytest.mark.no_cover
 
 TABLE = shop_workflow()
-STRIDE = 1 if stressed() else 31
+STRIDE = 1 if stressed() else 61
 FEW_ROWS = 2
 """Enough ledger rows to kill most mutants."""
 
