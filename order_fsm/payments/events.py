@@ -169,8 +169,8 @@ Parser = Callable[[Any, Mapping[str, str]], Parsed]
 def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:
     """Parse the payload `{"type": "payment.<kind>", "data": {...}}`.
 
-    `data` has `order_id`, `reference`, `transaction_id`, `amount` and `currency`. Other types become notes. The id is
-    the signed header `webhook-id`, or the body's `id`.
+    `data` has `order_id`, `reference`, `transaction_id`, `amount` and `currency`. Other types become notes, and
+    the log has a warning if such a note has an amount. The id is the signed header `webhook-id`, or the body's `id`.
 
     Args:
         data: the decoded body.

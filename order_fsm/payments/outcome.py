@@ -98,6 +98,12 @@ def ignored(reason: str) -> Outcome:
     return Outcome("ignored", 200, reason)
 
 
+def warn_of_note(kind: str, key: str, money_kinds: Sequence[str]) -> None:
+    """Log that an event with an amount is only a note, because its kind may be misspelt."""
+    text = "a callback with an amount was only noted: %r fires no trigger (%s). The kinds that move money are %s"
+    _log.warning(text, kind, key, ", ".join(money_kinds))
+
+
 def recorded(reason: str, receipt: Receipt, *, applied: bool = False) -> Outcome:
     """Return the outcome of a change."""
     if receipt.duplicate:
