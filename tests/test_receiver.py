@@ -966,6 +966,35 @@ def test_wrong_answer_of_a_parser_is_named(shop: Shop, answer: Any, said: str) -
     assert said in outcome.reason
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"order_id": 1001}, "order_id must be a string of one line with 1 to 200 characters"),
+        ({"reference": ["ann@example.com"]}, "reference must be a string of one line with 1 to 200 characters"),
+        ({"currency": "ann@example.com"}, "currency must be three upper-case letters such as 'GBP'"),
+        ({"amount": "ann@example.com"}, "amount must be a number such as '49.90'"),
+    ],
+)
+def test_reason_and_log_name_the_member_that_is_not_valid(
+    shop: Shop, caplog: pytest.LogCaptureFixture, about: dict[str, Any], said: str
+) -> None:
+    data = {"order_id": "1001", "reference": "ch_1", "amount": "10.00", "currency": "GBP"} | about
+    outcome = receiver_of(shop).receive(encoded({"type": "payment.captured", "data": data}), {})
+    assert named(outcome) == ("rejected", 400)
+    assert said in outcome.reason
+    assert said in caplog.text
+    for private in ("ann", "1001"):
+        assert private not in outcome.reason + caplog.text
+
+
+def test_parser_that_fails_on_a_value_of_the_body_does_not_show_it(shop: Shop) -> None:
+    def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
+        raise InvalidInput(f"not an order: {data}")
+
+    outcome = receiver_of(shop, parse=parse).receive(b'"ann@example.com"', {})
+    assert outcome.reason == "the body is not a payment event (InvalidInput)"
+
+
 def test_the_same_event_twice_in_one_body_counts_once(any_shop: Shop) -> None:
     any_shop.create()
     outcome = receiver_of(any_shop, parse=lambda *_: [event(), event()]).receive(b"{}", {})

@@ -158,7 +158,7 @@ def _reference_of(name: str, kind: str, about: Any) -> str | None:
     if kind in _ABOUT_A_CAPTURE:
         captures = [found[1] for link in _links(about) if (found := _CAPTURE_LINK.search(link))]
         if len(set(captures)) != 1:
-            raise InvalidInput("the links of the refund do not name exactly one capture")
+            raise InvalidCallback("the links of the refund do not name exactly one capture")
         return captures[0]
     if name.startswith("CUSTOMER.DISPUTE."):
         disputed = optional_member(about, "disputed_transactions")
