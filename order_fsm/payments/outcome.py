@@ -34,9 +34,10 @@ class Outcome:
     Attributes:
         outcome: the result.
 
-            - `applied`: the event changed a box.
+            - `applied`: the event changed a box. A capture is applied only if nothing is outstanding after it.
             - `duplicate`: the event was recorded before.
-            - `recorded`: the event is a fact that changes no box, or that the shop has to check.
+            - `recorded`: the event is a fact that changes no box, or that the shop has to check, such as a payment of
+              a part, which ticks only `sent` (placed).
             - `parked`: the gateway must send it again, because the order, an earlier fact or the store is not
               available yet.
             - `ignored`: the event is not for this shop. Nothing is recorded.
