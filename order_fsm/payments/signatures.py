@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -22,6 +23,9 @@ from order_fsm.payments.payload import InvalidCallback
 
 TOLERANCE = timedelta(minutes=5)
 """The largest difference between the time of a signature and now (Standard Webhooks specification, "Verifying")."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+"""The form of a secret (Standard Webhooks specification, "Signature scheme"). The library accepts it unpadded, too."""
 
 
 def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -91,7 +95,7 @@ class StandardWebhooks:
 
     Raises:
         MissingDependency: if the library `standardwebhooks` is not installed.
-        InvalidInput: if there is no secret, or the library cannot read one.
+        InvalidInput: if there is no secret, or one is not base64.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -101,11 +105,15 @@ class StandardWebhooks:
         except ImportError as error:
             raise MissingDependency("StandardWebhooks needs a library: pip install 'order-fsm[webhooks]'") from error
         _checked(secrets)
+        wrong = InvalidInput("a secret must be base64, and not empty, with or without 'whsec_' before it")
+        # The library drops characters that are not base64, and would use a different key.
+        if not all(_BASE64.fullmatch(secret.removeprefix("whsec_")) for secret in secrets):
+            raise wrong
         try:
             self._webhooks = [Webhook(secret) for secret in secrets]
         except Exception:
             # The error of the library would show the secret.
-            raise InvalidInput("a secret must be base64, and not empty, with or without 'whsec_' before it") from None
+            raise wrong from None
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
         """Return `Verified` if a signature is by one of the secrets and made within `TOLERANCE` of now.
