@@ -103,7 +103,7 @@ class StandardWebhooks:
         try:
             from standardwebhooks.webhooks import Webhook
         except ImportError as error:
-            raise MissingDependency("StandardWebhooks needs a library: pip install 'order-fsm[webhooks]'") from error
+            raise MissingDependency.of_extra("StandardWebhooks", "standardwebhooks", "webhooks") from error
         _checked(secrets)
         wrong = InvalidInput("a secret must be base64, and not empty, with or without 'whsec_' before it")
         # The library drops characters that are not base64, and would use a different key.

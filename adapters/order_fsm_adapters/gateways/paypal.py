@@ -69,7 +69,7 @@ class PayPalSignature:
         try:
             import cryptography  # noqa: F401
         except ImportError as error:
-            raise MissingDependency("PayPalSignature needs a library: pip install 'order-fsm[paypal]'") from error
+            raise MissingDependency.of_extra("PayPalSignature", "cryptography", "paypal") from error
         if not isinstance(webhook_id, str) or not webhook_id:
             raise InvalidInput("webhook_id must be a string that is not empty")
         if (certificate is None) == (fetch is None):
