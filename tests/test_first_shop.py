@@ -72,6 +72,28 @@ def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Map
     assert done.stdout == GOLDEN.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("script", "code", "told"),
+    [("gateway.py", 2, "usage: python gateway.py ADDRESS"), ("shop.py", 1, "flask --app shop run")],
+)
+def test_script_without_arguments_says_how_to_start_it(
+    script: str, code: int, told: str, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE / script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_tutorial_shows_the_files_and_the_command() -> None:
     assert "{literalinclude} ../examples/first_shop/shop.py" in TUTORIAL
     assert "{literalinclude} ../examples/first_shop/gateway.py" in TUTORIAL
