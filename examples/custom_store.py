@@ -315,7 +315,7 @@ def main() -> None:
     if not HAS_PYTEST:
         print("To run the contract on it, install pytest: pip install 'order-fsm[testing]'")
         return
-    print("Running the contract on LogStore:", flush=True)
+    print("Running the contract on LogStore, which may take a minute:", flush=True)
     # In a new process, because pytest must be imported first, and in a folder that is deleted afterwards.
     command = [sys.executable, "-m", "pytest", __file__, "-qq", "-p", "no:cacheprovider", "--basetemp", "places"]
     with tempfile.TemporaryDirectory() as folder:

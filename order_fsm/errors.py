@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Self
 
 from attrs import frozen
 
@@ -125,6 +126,18 @@ class Undelivered(OrderFsmError):
 
 class MissingDependency(OrderFsmError, ImportError):
     """An optional library or program is not installed. The message names it and the command that installs it."""
+
+    @classmethod
+    def of_extra(cls, user: str, library: str, extra: str) -> Self:
+        """Return the error about a library of an extra.
+
+        Args:
+            user: the part of order_fsm that needs the library.
+            library: the name of the library.
+            extra: the extra of order-fsm that has the library.
+        """
+        command = f"pip install 'order-fsm[{extra}]', or '.[{extra}]' in a checkout"
+        return cls(f"{user} needs {library}, of the extra {extra!r}: {command}")
 
 
 class StoreError(OrderFsmError):

@@ -50,9 +50,12 @@ CLOCK = Actor("clock")
 
 
 def shown(value: object) -> str:
-    """Return a value for an error message: its type, and the value itself if it is short."""
+    """Return a value for an error message: its type, and the value itself if it is short.
+
+    A short string has no type, because its quotes show the type.
+    """
     if isinstance(value, str) and len(value) < 60:
-        return f"str {str.__str__(value)!r}"
+        return repr(str.__str__(value))
     if isinstance(value, int) and -(10**20) < value < 10**20:
         return f"{type(value).__name__} {value!r}"
     if isinstance(value, type):

@@ -442,16 +442,18 @@ def test_a_clock_gives_a_time_with_a_zone(busy: Shop, now: Any) -> None:
         rejected(busy, call, InvalidInput, "clock", "must")
 
 
-@pytest.mark.parametrize("handler", [None, 5, "print"])
-def test_a_handler_can_be_called(busy: Shop, handler: Any) -> None:
+@pytest.mark.parametrize(("handler", "named"), [(None, "NoneType"), (5, "int 5"), ("print", "not 'print'")])
+def test_a_handler_can_be_called(busy: Shop, handler: Any, named: str) -> None:
     """With another value each message would be postponed as if its delivery had failed."""
-    rejected(busy, lambda: busy.orders.deliver(handler), InvalidInput, "handler must", type(handler).__name__)
+    rejected(busy, lambda: busy.orders.deliver(handler), InvalidInput, "handler must", named)
 
 
-@pytest.mark.parametrize("message", [None, 5, "1001#2.1", ["1001#2.1"]])
-def test_only_a_message_is_requeued(busy: Shop, message: Any) -> None:
+@pytest.mark.parametrize(
+    ("message", "named"), [(None, "NoneType"), (5, "int 5"), ("1001#2.1", "not '1001#2.1'"), (["1001#2.1"], "list")]
+)
+def test_only_a_message_is_requeued(busy: Shop, message: Any, named: str) -> None:
     """`requeue` takes the listed message, not its id."""
-    rejected(busy, lambda: busy.orders.requeue(message), InvalidInput, "one of dead_letters()", type(message).__name__)
+    rejected(busy, lambda: busy.orders.requeue(message), InvalidInput, "one of dead_letters()", named)
 
 
 @pytest.mark.parametrize("name", ["gateway", "clock"])

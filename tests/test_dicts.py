@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 from order_fsm import Entry, InvalidInput, Line, Message, Order, Payment, Reason, Receipt, Sales
 from order_fsm.dicts import DictValue
@@ -55,6 +55,7 @@ def through_json(value: Value) -> Value:
 
 
 @given(lives())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_every_value_survives_json(life: tuple[Change, ...]) -> None:
     for change in life:
         assert change.order is not None
@@ -150,7 +151,7 @@ def test_bad_member_of_an_order_is_named(path: str, bad: object) -> None:
 def test_bad_member_of_a_nested_value_is_named_by_its_path() -> None:
     members = Receipt(ORDER, (ENTRY,)).to_dict()
     members["order"]["lines"][0]["quantity"] = "2"
-    with pytest.raises(InvalidInput, match=r"^Receipt.order.lines\[0\].quantity must be a whole number, not str '2'"):
+    with pytest.raises(InvalidInput, match=r"^Receipt.order.lines\[0\].quantity must be a whole number, not '2'"):
         Receipt.from_dict(members)
 
 
@@ -160,7 +161,7 @@ def test_line_keeps_its_own_checks() -> None:
 
 
 def test_unknown_kind_of_payment_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"^Payment.kind must be one of captured, .* not str 'stolen'"):
+    with pytest.raises(InvalidInput, match=r"^Payment.kind must be one of captured, .* not 'stolen'"):
         Payment.from_dict({**ORDER.payments[0].to_dict(), "kind": "stolen"})
 
 

@@ -42,6 +42,13 @@ def test_all_are_in_one_tree() -> None:
     assert [one for one in all_of_them if issubclass(one, ValueError)] == [InvalidInput]
 
 
+def test_missing_dependency_names_the_extra_and_both_commands() -> None:
+    """The second command is for a checkout, because the first one needs the package index."""
+    error = MissingDependency.of_extra("MariaDbStore", "PyMySQL", "mariadb")
+    told = "MariaDbStore needs PyMySQL, of the extra 'mariadb': pip install 'order-fsm[mariadb]', or '.[mariadb]' in"
+    assert str(error) == f"{told} a checkout"
+
+
 def test_a_refusal_has_every_reason() -> None:
     """It has the order, the trigger, the state, and every reason with its code."""
     text = str(Refused("1001", "dispatch", "unfinished", REASONS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "first_shop"
 GOLDEN = Path(__file__).parent / "golden" / "examples" / "first_shop.txt"
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
+GIT = shutil.which("git")
 PATIENCE = 120.0
 """Seconds after which a shop that does not answer counts as stuck."""
 
@@ -70,6 +72,43 @@ def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Map
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(done.stdout, encoding="utf-8")
     assert done.stdout == GOLDEN.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "told"),
+    [("gateway.py", 2, "usage: python gateway.py ADDRESS"), ("shop.py", 1, "flask --app shop run")],
+)
+def test_script_without_arguments_says_how_to_start_it(
+    script: str, code: int, told: str, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE / script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(GIT is None or not (ROOT / ".gitignore").exists(), reason="this test needs git and a checkout")
+def test_files_that_the_examples_leave_are_ignored_by_git(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    assert GIT is not None
+    subprocess.run([GIT, "init", "-q", str(tmp_path)], check=True)
+    (tmp_path / ".gitignore").write_bytes((ROOT / ".gitignore").read_bytes())
+    with served(tmp_path, environment):
+        pass
+    drawn = [sys.executable, str(ROOT / "examples" / "draw_rules.py")]
+    subprocess.run(drawn, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, check=True)
+    left = subprocess.run(
+        [GIT, "status", "--short", "--untracked-files=all"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert left.stdout.split() == ["??", ".gitignore"]
 
 
 def test_tutorial_shows_the_files_and_the_command() -> None:

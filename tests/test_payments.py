@@ -123,6 +123,36 @@ def test_only_kinds_of_money_move_money(any_shop: Shop, gateway: Gateway, kind: 
     assert any_shop.topics() == ["order.paid"]
 
 
+def test_note_with_an_amount_is_logged_once(any_shop: Shop, gateway: Gateway, caplog: pytest.LogCaptureFixture) -> None:
+    """Its kind may be misspelt: the order is not paid, and no queue and no message shows it."""
+    for _ in range(2):
+        gateway.send("succeeded", "evt_2", customer="ann@example.com")
+    assert any_shop.orders.get("1001").state == "unfinished"
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    for named_in_log in ("note:payment.succeeded", "gateway:evt_2", "captured"):
+        assert named_in_log in record.getMessage()
+    for private in ("ann", "1001", "ch_1", "10.00"):
+        assert private not in record.getMessage()
+
+
+@pytest.mark.parametrize(("kind", "amount"), [("disputed", ...), ("disputed", "0.00"), ("authorised", "10.00")])
+def test_event_that_is_expected_to_move_nothing_is_not_logged(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture, kind: str, amount: Any
+) -> None:
+    assert named(gateway.send(kind, amount=amount, currency="GBP")) == ("recorded", 200)
+    assert caplog.records == []
+
+
+def test_note_with_a_trigger_is_not_logged_if_a_rule_refuses_it(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """The shop knows its kind, and the comment has the reasons."""
+    shop.bring("sent")
+    event = PaymentEvent("note:payment.deposit", order_id="1001", amount="1", currency="GBP")
+    receiver = PaymentReceiver(shop.orders, StandardWebhooks(SECRET), triggers={event.kind: "place"})
+    assert named(receiver.record(event)) == ("recorded", 200)
+    assert caplog.records == []
+
+
 def test_a_note_needs_no_money(any_shop: Shop, gateway: Gateway) -> None:
     nothing: dict[str, Any] = dict.fromkeys(("amount", "currency", "reference"), ...)
     assert named(gateway.send("failed", **nothing)) == ("recorded", 200)

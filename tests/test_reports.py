@@ -186,7 +186,7 @@ def test_totals_of_an_interval_are_those_of_the_orders_that_count(days: Shop) ->
     [
         (datetime(2026, 1, 5), None, "since must have a time zone"),
         (None, datetime(2026, 1, 5), "until must have a time zone"),
-        ("2026-01-05", None, "since must be a datetime, not str"),
+        ("2026-01-05", None, "since must be a datetime, not '2026-01-05'"),
         (MONDAY, MONDAY.date(), "until must be a datetime, not date"),
         (TUESDAY, MONDAY, "until must not be before since"),
     ],

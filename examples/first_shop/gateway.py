@@ -37,4 +37,7 @@ def main(shop: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.stderr.write("usage: python gateway.py ADDRESS, such as http://127.0.0.1:5000 while shop.py runs\n")
+        sys.exit(2)
     main(sys.argv[1])

@@ -5,6 +5,7 @@
 Needs Flask. `gateway.py` in this folder sends it what a payment gateway sends.
 """
 
+import sys
 from typing import Any
 
 from flask import Flask, request
@@ -12,6 +13,9 @@ from flask import Flask, request
 from order_fsm import Line, OrderNotFound, Orders, Refused
 from order_fsm.payments import HmacSignature, PaymentReceiver
 from order_fsm_adapters.sqlite import SqliteStore
+
+if __name__ == "__main__":
+    sys.exit("start the shop in this folder: flask --app shop run")
 
 Answer = tuple[dict[str, Any], int]
 

@@ -3,7 +3,7 @@
 from order_fsm.currencies import minor, to_minor
 from order_fsm.payments.events import Ignore, Parsed, Parser, PaymentEvent, TryAgain, standard_event
 from order_fsm.payments.outcome import Outcome
-from order_fsm.payments.payload import MissingMember, decode, member, normalised, optional_member
+from order_fsm.payments.payload import InvalidCallback, MissingMember, decode, member, normalised, optional_member
 from order_fsm.payments.receiver import PaymentReceiver
 from order_fsm.payments.signatures import (
     HmacSignature,
@@ -17,6 +17,7 @@ from order_fsm.payments.signatures import (
 __all__ = [
     "HmacSignature",
     "Ignore",
+    "InvalidCallback",
     "MissingMember",
     "Outcome",
     "Parsed",

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, OrderFsmError
-from order_fsm.payments.payload import MissingMember, member, optional_member
+from order_fsm.payments.payload import InvalidCallback, MissingMember, member, optional_member
+
+T = TypeVar("T")
 
 MONEY_KINDS = ("captured", "refunded", "refund_failed", "reversed", "restored")
 """The kinds that move money, which are the kinds of the ledger."""
@@ -23,53 +25,76 @@ MONEY_KINDS = ("captured", "refunded", "refund_failed", "reversed", "restored")
 KINDS = (*MONEY_KINDS, "authorised", "voided", "failed")
 """All kinds except notes. A note is `note:` and any text."""
 
+_NAME = f"a string of one line with 1 to {validation.ID_LENGTH} characters"
+_PATHLESS = f"{_NAME}, without '.' and '..' as a part between slashes"
+_AMOUNT = "a number such as '49.90' as a string, Decimal or int, and not negative"
+_CURRENCY = "three upper-case letters such as 'GBP'"
+
 
 def _kind(value: str) -> str:
-    kind = validation.name(value, "kind")
+    kind = _name(value, "kind")
     if kind in KINDS or (kind.startswith("note:") and kind.removeprefix("note:").strip()):
         return kind
     hint = validation.did_you_mean(kind, KINDS)
-    raise InvalidInput(f"kind must be one of {', '.join(KINDS)}, or 'note:...', not {kind!r}{hint}")
+    raise InvalidCallback(f"kind must be one of {', '.join(KINDS)}, or 'note:...'{hint}")
 
 
 def _order_id(value: str | None) -> str | None:
-    return None if value is None else validation.identifier(value, "order_id")
+    return None if value is None else _valid(validation.identifier, value, "order_id", _PATHLESS)
 
 
 def _reference(value: str | None) -> str | None:
-    return validation.optional_name(value, "reference")
+    return None if value is None else _name(value, "reference")
 
 
 def _transaction_id(value: str | None) -> str | None:
-    return validation.optional_name(value, "transaction_id")
+    return None if value is None else _name(value, "transaction_id")
 
 
 def _amount(value: Decimal | str | int | None) -> Decimal | None:
-    return None if value is None else validation.money(value)
+    return None if value is None else _valid(validation.money, value, "amount", _AMOUNT)
 
 
 def _currency(value: str | None) -> str | None:
-    return None if value is None else validation.currency(value)
+    return None if value is None else _valid(validation.currency, value, "currency", _CURRENCY)
 
 
 def _id(value: str | None) -> str | None:
-    return validation.optional_name(value, "id")
+    return None if value is None else _name(value, "id")
 
 
 def _provider(value: str | None) -> str | None:
-    return validation.optional_name(value, "provider")
+    return None if value is None else _name(value, "provider")
 
 
 def _account(value: str | None) -> str | None:
-    return validation.optional_name(value, "account")
+    return None if value is None else _name(value, "account")
 
 
 def _live(value: bool | None) -> bool | None:
-    return None if value is None else validation.flag(value, "live")
+    return None if value is None else _valid(validation.flag, value, "live", "True or False")
 
 
 def _occurred_at(value: datetime | None) -> datetime | None:
-    return None if value is None else validation.instant(value, "occurred_at")
+    return None if value is None else _valid(validation.instant, value, "occurred_at", "a datetime with a time zone")
+
+
+def _name(value: object, member: str) -> str:
+    return _valid(validation.name, value, member, _NAME)
+
+
+def _valid(check: Callable[[object, str], T], value: object, member: str, form: str) -> T:
+    """Return a checked value.
+
+    Raises:
+        InvalidCallback: if the value is not valid. Its message does not show the value, because the receiver shows the
+            message. Its cause does.
+    """
+    try:
+        return check(value, member)
+    except InvalidInput as error:
+        given = "" if isinstance(value, str) else f" (given: {type(value).__name__})"
+        raise InvalidCallback(f"{member} must be {form}{given}") from error
 
 
 def _reason(value: object) -> str:
@@ -96,9 +121,9 @@ class PaymentEvent:
         occurred_at: the time at the gateway.
 
     Raises:
-        InvalidInput: if the kind is unknown, the event has no `order_id` and no `reference`, the kind moves money and
-            the amount, the currency, or both reference and transaction_id are missing, the amount is a float or has no
-            currency, or a value is not valid.
+        InvalidCallback: if the kind is unknown, the event has no `order_id` and no `reference`, the kind moves money
+            and the amount, the currency, or both reference and transaction_id are missing, the amount is a float or has
+            no currency, or a value is not valid. It is an `InvalidInput`, and its message holds no value.
     """
 
     kind: str = field(converter=_kind)
@@ -169,8 +194,8 @@ Parser = Callable[[Any, Mapping[str, str]], Parsed]
 def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:
     """Parse the payload `{"type": "payment.<kind>", "data": {...}}`.
 
-    `data` has `order_id`, `reference`, `transaction_id`, `amount` and `currency`. Other types become notes. The id is
-    the signed header `webhook-id`, or the body's `id`.
+    `data` has `order_id`, `reference`, `transaction_id`, `amount` and `currency`. Other types become notes, and
+    the log has a warning if such a note has an amount. The id is the signed header `webhook-id`, or the body's `id`.
 
     Args:
         data: the decoded body.
@@ -180,11 +205,11 @@ def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Igno
         The event, or `Ignore` if the type is different and the body names no order and no payment.
 
     Raises:
-        InvalidInput: if a member is missing or not valid.
+        InvalidCallback: if a member is missing or not valid.
     """
     name = member(data, "type")
     if not isinstance(name, str):
-        raise InvalidInput(f"type must be a string, not {type(name).__name__}")
+        raise InvalidCallback(f"type must be a string, not {type(name).__name__}")
     about = member(data, "data")
     order_id, reference = optional_member(about, "order_id"), optional_member(about, "reference")
     kind = name.removeprefix("payment.")

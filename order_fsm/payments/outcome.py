@@ -34,9 +34,10 @@ class Outcome:
     Attributes:
         outcome: the result.
 
-            - `applied`: the event changed a box.
+            - `applied`: the event changed a box. A capture is applied only if nothing is outstanding after it.
             - `duplicate`: the event was recorded before.
-            - `recorded`: the event is a fact that changes no box, or that the shop has to check.
+            - `recorded`: the event is a fact that changes no box, or that the shop has to check, such as a payment of
+              a part, which ticks only `sent` (placed).
             - `parked`: the gateway must send it again, because the order, an earlier fact or the store is not
               available yet.
             - `ignored`: the event is not for this shop. Nothing is recorded.
@@ -96,6 +97,12 @@ def ignored(reason: str) -> Outcome:
     """Log the outcome and return it."""
     _log.info("a callback was ignored: %s", reason)
     return Outcome("ignored", 200, reason)
+
+
+def warn_of_note(kind: str, key: str, money_kinds: Sequence[str]) -> None:
+    """Log that an event with an amount is only a note, because its kind may be misspelt."""
+    text = "a callback with an amount was only noted: %r fires no trigger (%s). The kinds that move money are %s"
+    _log.warning(text, kind, key, ", ".join(money_kinds))
 
 
 def recorded(reason: str, receipt: Receipt, *, applied: bool = False) -> Outcome:

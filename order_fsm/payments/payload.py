@@ -11,15 +11,19 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput
 
 
-class Unusable(InvalidInput):
-    """A callback, or the shop's code for it, is not usable. The message has no value of the body, for the log."""
+class InvalidCallback(InvalidInput):
+    """A callback, or the result of a verifier or parser, is not valid.
+
+    The receiver shows the message in the log and in `Outcome.reason`, so give it no value of the request and no secret.
+    Of other exceptions it shows only the type.
+    """
 
 
-class MissingMember(Unusable):
+class MissingMember(InvalidCallback):
     """A payload lacks a member. The message has its path."""
 
 
-class MissingHeader(Unusable, KeyError):
+class MissingHeader(InvalidCallback, KeyError):
     """A request lacks a header. The message names it."""
 
     def __str__(self) -> str:
@@ -116,7 +120,7 @@ def explained(error: Exception, item: object) -> str:
         error: the exception of the parser.
         item: the input of the parser.
     """
-    if isinstance(error, Unusable):
+    if isinstance(error, InvalidCallback):
         return str(error)
     name = error.args[0] if isinstance(error, KeyError) and error.args else None
     if isinstance(name, str) and not _occurs(name, item):

@@ -18,7 +18,7 @@ from order_fsm.errors import InvalidInput, StoreError
 from order_fsm.orders.service import Orders
 from order_fsm.payments.events import MONEY_KINDS, Ignore, Parser, PaymentEvent, TryAgain, standard_event
 from order_fsm.payments.outcome import Outcome, combined, ignored, parked, rejected
-from order_fsm.payments.payload import Headers, Unusable, decode, explained, normalised
+from order_fsm.payments.payload import Headers, InvalidCallback, decode, explained, normalised
 from order_fsm.payments.recorder import Recorder
 from order_fsm.payments.signatures import Verified, Verifier, verified
 
@@ -104,7 +104,7 @@ class PaymentReceiver:
         except _PASSING as error:
             return parked(f"the signature cannot be verified now ({_name(error)})")
         except Exception as error:
-            why = str(error) if isinstance(error, Unusable) else _name(error)
+            why = str(error) if isinstance(error, InvalidCallback) else _name(error)
             return rejected(401, f"the signature is not valid ({why})")
         try:
             items = (decode(body),) if signed.items is None else signed.items
@@ -225,7 +225,7 @@ def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
 
     Raises:
         TryAgain: if the result is `TryAgain`.
-        Unusable: if the result is not valid, or two events have one id.
+        InvalidCallback: if the result is not valid, or two events have one id.
     """
     if isinstance(answer, TryAgain):
         raise answer
@@ -236,8 +236,8 @@ def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
     if inspect.iscoroutine(answer):
         answer.close()  # Without this Python warns that the coroutine was never awaited.
     if not isinstance(answer, Sequence) or not all(isinstance(event, PaymentEvent) for event in answer):
-        raise Unusable(f"a parser must return PaymentEvents, Ignore or TryAgain, not {type(answer).__name__}")
+        raise InvalidCallback(f"a parser must return PaymentEvents, Ignore or TryAgain, not {type(answer).__name__}")
     ids = [event.id for event in set(answer) if event.id is not None]
     if len(set(ids)) < len(ids):
-        raise Unusable("two events of one body have the same id: give each a unique id")
+        raise InvalidCallback("two events of one body have the same id: give each a unique id")
     return tuple(answer)

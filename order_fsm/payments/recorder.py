@@ -12,9 +12,9 @@ from datetime import timedelta
 from order_fsm.errors import KeyReused, OrderNotFound, Refused, StoreError
 from order_fsm.model import Receipt
 from order_fsm.orders.service import Orders
-from order_fsm.payments.events import PaymentEvent
+from order_fsm.payments.events import MONEY_KINDS, PaymentEvent
 from order_fsm.payments.facts import event_text, facts_of, key_of, moves_money, related_key
-from order_fsm.payments.outcome import Outcome, ignored, parked, recorded, rejected, unmatched
+from order_fsm.payments.outcome import Outcome, ignored, parked, recorded, rejected, unmatched, warn_of_note
 
 WAIT = timedelta(hours=24)
 """The time that a fact waits for its order, or for an earlier fact of its payment. Then the gateway stops repeating."""
@@ -110,6 +110,9 @@ class Recorder:
             receipt = self._report(order_id, event, provider, key, final=True)
         (entry,), order = receipt.entries, receipt.order
         if entry.trigger == "comment":
+            is_note = event.kind.startswith("note:") and event.kind not in self._triggers
+            if is_note and event.amount and not receipt.duplicate:
+                warn_of_note(event.kind, key, MONEY_KINDS)
             return recorded(f"noted only: {entry.facts.get('reasons', 'it fires no trigger')}", receipt)
         short_of_paying = event.kind == "captured" and (not order.counted or order.outstanding > 0)
         applied = entry.before != entry.after and not short_of_paying

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -18,10 +19,13 @@ from attrs import field, frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, MissingDependency
-from order_fsm.payments.payload import Unusable
+from order_fsm.payments.payload import InvalidCallback
 
 TOLERANCE = timedelta(minutes=5)
 """The largest difference between the time of a signature and now (Standard Webhooks specification, "Verifying")."""
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+"""The form of a secret (Standard Webhooks specification, "Signature scheme"). The library accepts it unpadded, too."""
 
 
 def _headers(value: Mapping[str, str]) -> Mapping[str, str]:
@@ -65,7 +69,8 @@ class Verifier(Protocol):
 
         Raises:
             TryAgain: if a temporary fault prevents a decision.
-            Exception: if the body is not from the gateway.
+            InvalidCallback: if the body is not from the gateway. The log and the outcome show its message.
+            Exception: like `InvalidCallback`, except that only the type of the exception is shown.
         """
         ...
 
@@ -76,13 +81,13 @@ def verified(answer: object) -> Verified:
     Some gateways' helpers return False for a forged body, and an `async` verifier returns a coroutine.
 
     Raises:
-        Unusable: if the result is not `Verified`.
+        InvalidCallback: if the result is not `Verified`.
     """
     if isinstance(answer, Verified):
         return answer
     if inspect.iscoroutine(answer):
         answer.close()  # Without this Python warns that the coroutine was never awaited.
-    raise Unusable(f"a verifier must return Verified, not {type(answer).__name__}")
+    raise InvalidCallback(f"a verifier must return Verified, not {type(answer).__name__}")
 
 
 class StandardWebhooks:
@@ -90,7 +95,7 @@ class StandardWebhooks:
 
     Raises:
         MissingDependency: if the library `standardwebhooks` is not installed.
-        InvalidInput: if there is no secret, or the library cannot read one.
+        InvalidInput: if there is no secret, or one is not base64.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -98,13 +103,17 @@ class StandardWebhooks:
         try:
             from standardwebhooks.webhooks import Webhook
         except ImportError as error:
-            raise MissingDependency("StandardWebhooks needs a library: pip install 'order-fsm[webhooks]'") from error
+            raise MissingDependency.of_extra("StandardWebhooks", "standardwebhooks", "webhooks") from error
         _checked(secrets)
+        wrong = InvalidInput("a secret must be base64, and not empty, with or without 'whsec_' before it")
+        # The library drops characters that are not base64, and would use a different key.
+        if not all(_BASE64.fullmatch(secret.removeprefix("whsec_")) for secret in secrets):
+            raise wrong
         try:
             self._webhooks = [Webhook(secret) for secret in secrets]
         except Exception:
             # The error of the library would show the secret.
-            raise InvalidInput("a secret must be base64, and not empty, with or without 'whsec_' before it") from None
+            raise wrong from None
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
         """Return `Verified` if a signature is by one of the secrets and made within `TOLERANCE` of now.
@@ -136,7 +145,10 @@ class StripeSignature:
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
         """Return `Verified` if a signature is by one of the secrets and made within `TOLERANCE` of now."""
         parts = [part.strip().partition("=") for part in headers["stripe-signature"].split(",")]
-        (stamp,) = [value for name, _, value in parts if name == "t"]
+        stamps = [value for name, _, value in parts if name == "t"]
+        if len(stamps) != 1:
+            raise InvalidCallback("the header stripe-signature needs one time")
+        (stamp,) = stamps
         at = _instant(stamp)
         signed = stamp.encode() + b"." + body
         given = [value for name, _, value in parts if name == "v1"]
@@ -204,17 +216,22 @@ def _match(given: Sequence[str], wanted: Sequence[str]) -> None:
     """Compare every given signature with every wanted one in constant time. Raise if no two are equal."""
     matches = [hmac.compare_digest(one.encode(), other.encode()) for one in given for other in wanted]
     if not any(matches):
-        raise ValueError("no signature matches")
+        raise InvalidCallback("no signature matches: wrong secret or altered body")
 
 
 def _instant(stamp: str) -> datetime:
     """Read a time in whole seconds. It must have its usual spelling, because its text is signed."""
-    seconds = int(stamp)
+    try:
+        seconds = int(stamp)
+        at = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidCallback("the time of the signature is not a number of seconds") from None
     if str(seconds) != stamp:
-        raise ValueError("the time of the signature is not a plain number")
-    return datetime.fromtimestamp(seconds, UTC)
+        raise InvalidCallback("the time of the signature is not a plain number")
+    return at
 
 
 def _within_tolerance(at: datetime, now: datetime) -> None:
     if abs(now - at) > TOLERANCE:
-        raise ValueError("the time of the signature is too far from now")
+        minutes = TOLERANCE // timedelta(minutes=1)
+        raise InvalidCallback(f"the time of the signature is more than {minutes} minutes from now")

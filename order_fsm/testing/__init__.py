@@ -22,5 +22,5 @@ def __getattr__(name: str) -> Any:
     try:
         from order_fsm.testing.store_contract import StoreContract
     except ImportError as error:
-        raise MissingDependency("StoreContract needs pytest: pip install 'order-fsm[testing]'") from error
+        raise MissingDependency.of_extra("StoreContract", "pytest", "testing") from error
     return StoreContract

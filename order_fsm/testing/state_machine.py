@@ -30,7 +30,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 except ImportError as error:
-    raise MissingDependency("orders_machine needs a library: pip install 'order-fsm[testing]'") from error
+    raise MissingDependency.of_extra("orders_machine", "Hypothesis", "testing") from error
 
 MakeStore = Callable[[Path], Store]
 """Opens the store of a folder. The folder is empty at first."""

@@ -6,12 +6,12 @@ import base64
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from order_fsm import InvalidInput
-from order_fsm.payments import Ignore, PaymentEvent, TryAgain, decode, verified
+from order_fsm.payments import Ignore, PaymentEvent, PaymentReceiver, TryAgain, decode, verified
 from order_fsm_adapters.gateways.paypal import TOLERANCE, PayPalSignature, parse
 from tests.gateways.samples import (
     CERT_URL,
@@ -25,6 +25,9 @@ from tests.gateways.samples import (
     recorded,
     recorded_bytes,
 )
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
 
 BODY = encoded(paypal_event())
 RECORDED_AT = datetime(2024, 8, 2, 19, 36, tzinfo=UTC)
@@ -97,6 +100,12 @@ def test_signature_outside_the_window_is_rejected(late: timedelta) -> None:
     assert accepts(ours(), paypal_headers(BODY), now=NOW + TOLERANCE)
     assert not accepts(ours(), paypal_headers(BODY), now=NOW + late)
     assert not accepts(ours(), paypal_headers(BODY), now=NOW - late)
+
+
+def test_reason_names_the_fault_of_the_signature(shop: Shop) -> None:
+    receiver = PaymentReceiver(shop.orders, ours(), parse, lambda: NOW + TOLERANCE + timedelta(seconds=1))
+    reason = receiver.receive(BODY, paypal_headers(BODY)).reason
+    assert "the time of the signature is more than 4 days from now" in reason
 
 
 def test_certificate_that_was_not_valid_at_the_signature_is_rejected() -> None:

@@ -134,18 +134,21 @@ def test_recorded_callback_of_gocardless_is_verified() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verifier", "module", "extra"),
+    ("verifier", "module", "named"),
     [
-        (lambda: StandardWebhooks(SECRET), "standardwebhooks.webhooks", "webhooks"),
-        (lambda: PayPalSignature("WH", certificate=b""), "cryptography", "paypal"),
+        (lambda: StandardWebhooks(SECRET), "standardwebhooks.webhooks", ("StandardWebhooks", "webhooks")),
+        (lambda: PayPalSignature("WH", certificate=b""), "cryptography", ("PayPalSignature", "paypal")),
     ],
 )
 def test_missing_library_is_named_with_its_command(
-    monkeypatch: pytest.MonkeyPatch, verifier: Any, module: str, extra: str
+    monkeypatch: pytest.MonkeyPatch, verifier: Any, module: str, named: tuple[str, str]
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, module, None)
-    with pytest.raises(MissingDependency, match=rf"pip install 'order-fsm\[{extra}\]'"):
+    user, extra = named
+    with pytest.raises(MissingDependency) as missing:
         verifier()
+    library = module.partition(".")[0]
+    assert str(missing.value) == str(MissingDependency.of_extra(user, library, extra))
 
 
 def accepts(verifier: Any, body: bytes, headers: dict[str, str]) -> bool:

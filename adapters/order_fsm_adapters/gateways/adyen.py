@@ -16,7 +16,17 @@ from datetime import datetime
 from typing import Any
 
 from order_fsm.errors import InvalidInput
-from order_fsm.payments import HmacSignature, Ignore, PaymentEvent, Verified, decode, member, minor, optional_member
+from order_fsm.payments import (
+    HmacSignature,
+    Ignore,
+    InvalidCallback,
+    PaymentEvent,
+    Verified,
+    decode,
+    member,
+    minor,
+    optional_member,
+)
 from order_fsm_adapters.gateways.reading import text_of, text_to_instant
 
 __all__ = ["UNITS", "AdyenEvents", "AdyenSignature", "parse"]
@@ -145,11 +155,11 @@ parse = AdyenEvents()
 def _items_of(data: Any) -> list[Any]:
     wrapped = member(data, "notificationItems")
     if not isinstance(wrapped, list) or not wrapped:
-        raise InvalidInput("notificationItems must be a list that is not empty")
+        raise InvalidCallback("notificationItems must be a list that is not empty")
     live = optional_member(data, "live")
     items = [member(item, "NotificationRequestItem") for item in wrapped]
     if not all(isinstance(item, Mapping) for item in items):
-        raise InvalidInput("every NotificationRequestItem must be an object")
+        raise InvalidCallback("every NotificationRequestItem must be an object")
     return [{**item, "live": live} for item in items]
 
 
@@ -157,12 +167,12 @@ def _signed_text(item: Any) -> str:
     """Join the signed members. Only merchantReference may contain the separator, so the text is unambiguous."""
     value = member(item, "amount", "value")
     if type(value) is not int:
-        raise InvalidInput("amount.value must be a whole number")
+        raise InvalidCallback("amount.value must be a whole number")
     before = [_text_or_empty(item, name) for name in ("pspReference", "originalReference", "merchantAccountCode")]
     currency = text_of(member(item, "amount", "currency"), "amount.currency")
     after = [str(value), currency, text_of(member(item, "eventCode"), "eventCode"), member(item, "success")]
     if any(":" in text_of(part, "a signed member") for part in (*before, *after)):
-        raise InvalidInput("a signed member contains the separator")
+        raise InvalidCallback("a signed member contains the separator")
     return ":".join((*before, _text_or_empty(item, "merchantReference"), *after))
 
 
@@ -178,7 +188,7 @@ def _optional_text(item: Any, name: str) -> str | None:
 def _success(item: Any) -> bool:
     value = member(item, "success")
     if value not in ("true", "false"):
-        raise InvalidInput("success must be 'true' or 'false'")
+        raise InvalidCallback("success must be 'true' or 'false'")
     return bool(value == "true")
 
 

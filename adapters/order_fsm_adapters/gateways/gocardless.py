@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from order_fsm.errors import InvalidInput, OrderFsmError
+from order_fsm.errors import OrderFsmError
 from order_fsm.payments import (
     HmacSignature,
     Ignore,
+    InvalidCallback,
     PaymentEvent,
     TryAgain,
     Verified,
@@ -146,12 +147,12 @@ class GoCardlessEvents:
 def _batch(data: Any) -> list[Any]:
     batch = member(data, "events")
     if not isinstance(batch, list):
-        raise InvalidInput("events must be a list")
+        raise InvalidCallback("events must be a list")
     return batch
 
 
 def _checked_id(value: Any) -> str:
     """Return an id that is safe in a path."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise InvalidInput("the id is not a GoCardless id")
+        raise InvalidCallback("the id is not a GoCardless id")
     return value

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs
 
 from attrs import evolve
 
-from order_fsm.errors import InvalidInput, OrderFsmError
-from order_fsm.payments import Ignore, PaymentEvent, TryAgain, Verified, member, optional_member
+from order_fsm.errors import OrderFsmError
+from order_fsm.payments import Ignore, InvalidCallback, PaymentEvent, TryAgain, Verified, member, optional_member
 from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
 
 __all__ = ["MollieBody", "MollieEvents"]
@@ -76,7 +76,7 @@ class MollieEvents:
         if payment is None:
             return Ignore("Mollie has no such payment")
         if member(payment, "id") != payment_id:
-            raise InvalidInput("fetch returned another payment")
+            raise InvalidCallback("fetch returned another payment")
         return list(_events_of(payment)) or Ignore("the payment is still open")
 
 
@@ -92,7 +92,7 @@ def _captures(payment: Any) -> list[PaymentEvent]:
     if optional_member(payment, "status") != "paid":
         return []
     if optional_member(payment, "captureMode") == "manual":
-        raise InvalidInput("a payment with manual capture needs its captures: fetch it with embed=captures")
+        raise InvalidCallback("a payment with manual capture needs its captures: fetch it with embed=captures")
     # The event has no id of the capture, because Mollie may show a capture of the same money later.
     return [evolve(_event(payment, "captured", payment), transaction_id=None)]
 
@@ -149,5 +149,5 @@ def _event(payment: Any, kind: str, about: Any) -> PaymentEvent:
 
 def _checked_id(payment_id: str) -> str:
     if not _ID.fullmatch(payment_id):
-        raise InvalidInput("the id is not a Mollie id")
+        raise InvalidCallback("the id is not a Mollie id")
     return payment_id

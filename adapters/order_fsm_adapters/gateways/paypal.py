@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from order_fsm.errors import InvalidInput, MissingDependency
-from order_fsm.payments import Ignore, PaymentEvent, TryAgain, Verified, member, optional_member
+from order_fsm.payments import Ignore, InvalidCallback, PaymentEvent, TryAgain, Verified, member, optional_member
 from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class PayPalSignature:
         try:
             import cryptography  # noqa: F401
         except ImportError as error:
-            raise MissingDependency("PayPalSignature needs a library: pip install 'order-fsm[paypal]'") from error
+            raise MissingDependency.of_extra("PayPalSignature", "cryptography", "paypal") from error
         if not isinstance(webhook_id, str) or not webhook_id:
             raise InvalidInput("webhook_id must be a string that is not empty")
         if (certificate is None) == (fetch is None):
@@ -90,19 +90,19 @@ class PayPalSignature:
         from cryptography.hazmat.primitives.hashes import SHA256
 
         if headers["paypal-auth-algo"] != "SHA256withRSA":
-            raise ValueError("the signature is not SHA256withRSA")
+            raise InvalidCallback("the signature is not SHA256withRSA")
         transmission, stamp = (headers[name] for name in _SIGNED)
         signature = base64.b64decode(headers["paypal-transmission-sig"], validate=True)
         at = datetime.fromisoformat(stamp)
         if abs(now - at) > TOLERANCE:
-            raise ValueError("the time of the signature is too far from now")
+            raise InvalidCallback(f"the time of the signature is more than {TOLERANCE.days} days from now")
         url = headers["paypal-cert-url"]
         certificate = self._certificate or self._known.get(url) or self._fetched(url)
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
-            raise ValueError("the certificate was not valid at the time of the signature")
+            raise InvalidCallback("the certificate was not valid at the time of the signature")
         key = certificate.public_key()
         if not isinstance(key, RSAPublicKey):
-            raise ValueError("the certificate has no RSA key")
+            raise InvalidCallback("the certificate has no RSA key")
         signed = f"{transmission}|{stamp}|{self._webhook_id}|{zlib.crc32(body)}"
         key.verify(signature, signed.encode(), PKCS1v15(), SHA256())
         if self._certificate is None:
@@ -158,7 +158,7 @@ def _reference_of(name: str, kind: str, about: Any) -> str | None:
     if kind in _ABOUT_A_CAPTURE:
         captures = [found[1] for link in _links(about) if (found := _CAPTURE_LINK.search(link))]
         if len(set(captures)) != 1:
-            raise InvalidInput("the links of the refund do not name exactly one capture")
+            raise InvalidCallback("the links of the refund do not name exactly one capture")
         return captures[0]
     if name.startswith("CUSTOMER.DISPUTE."):
         disputed = optional_member(about, "disputed_transactions")
@@ -195,9 +195,9 @@ def _check_certificate_url(url: str) -> None:
     parts = urlsplit(url)
     host = parts.hostname or ""
     if parts.scheme != "https" or parts.netloc != host or not (host == "paypal.com" or host.endswith(".paypal.com")):
-        raise ValueError("the URL of the certificate is not at paypal.com")
+        raise InvalidCallback("the URL of the certificate is not at paypal.com")
     if not re.fullmatch(re.escape(_CERTIFICATE_PATH) + r"[A-Za-z0-9_-]+", parts.path) or parts.query or parts.fragment:
-        raise ValueError("the URL is not that of a certificate")
+        raise InvalidCallback("the URL is not that of a certificate")
 
 
 def _loaded(pem: bytes) -> Certificate:

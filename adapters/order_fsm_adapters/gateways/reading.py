@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from order_fsm.errors import InvalidInput
+from order_fsm.payments import InvalidCallback
 
 
 def order_number(labels: Any, *names: str) -> str | None:
@@ -31,10 +31,10 @@ def text_of(value: Any, what: str) -> str:
     """Return a text of a payload.
 
     Raises:
-        InvalidInput: if the value is not a string.
+        InvalidCallback: if the value is not a string.
     """
     if not isinstance(value, str):
-        raise InvalidInput(f"{what} must be a string, not {type(value).__name__}")
+        raise InvalidCallback(f"{what} must be a string, not {type(value).__name__}")
     return value
 
 

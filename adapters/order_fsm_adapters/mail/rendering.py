@@ -110,7 +110,7 @@ def _environment(folder: str | PathLike[str] | None) -> tuple[FileSystemLoader, 
     try:
         import jinja2
     except ImportError as error:
-        raise MissingDependency("Mailer needs the library Jinja2: pip install 'order-fsm[mail]'") from error
+        raise MissingDependency.of_extra("Mailer", "Jinja2", "mail") from error
     folders = [_OWN_TEMPLATES]
     if folder is not None:
         if not isinstance(folder, str | PathLike) or not Path(folder).is_dir():

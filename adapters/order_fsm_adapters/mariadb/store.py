@@ -19,7 +19,7 @@ try:
     from order_fsm_adapters.mariadb.dialect import MariaDbDialect
     from order_fsm_adapters.mariadb.host import MariaDbHost
 except ImportError as missing:
-    raise MissingDependency("MariaDbStore needs PyMySQL: pip install 'order-fsm[mariadb]'") from missing
+    raise MissingDependency.of_extra("MariaDbStore", "PyMySQL", "mariadb") from missing
 
 _EXAMPLE = "mariadb://user:password@host/shop"
 _HOST = "the shop's database"

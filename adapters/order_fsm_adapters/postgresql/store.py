@@ -17,9 +17,7 @@ try:
 
     from order_fsm_adapters.postgresql.connections import PsycopgLink, PsycopgPool
 except ImportError as missing:
-    raise MissingDependency(
-        "PostgresStore needs psycopg and its pool: pip install 'order-fsm[postgresql]'"
-    ) from missing
+    raise MissingDependency.of_extra("PostgresStore", "psycopg and its pool", "postgresql") from missing
 
 
 class PostgresStore(SqlStore):

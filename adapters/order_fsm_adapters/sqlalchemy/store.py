@@ -19,7 +19,7 @@ try:
     from order_fsm_adapters.sqlalchemy.hosts import SqliteHost, link_of
     from order_fsm_adapters.sqlalchemy.links import EnginePool, SqlAlchemyLink
 except ImportError as missing:
-    raise MissingDependency("SqlAlchemyStore needs SQLAlchemy 2: pip install 'order-fsm[sqlalchemy]'") from missing
+    raise MissingDependency.of_extra("SqlAlchemyStore", "SQLAlchemy 2", "sqlalchemy") from missing
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine

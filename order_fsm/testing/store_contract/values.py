@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 
 from order_fsm import validation
+from order_fsm.errors import MissingDependency
 from order_fsm.model import Fact, GoodsKind, Line, Order, Payment
 from order_fsm.store import Change, Need, Store
 from order_fsm.testing.exact import exact
@@ -252,7 +253,8 @@ class Values(StoreHarness):
 
     def test_s7_any_change_is_returned_unchanged(self, place: Path) -> None:
         """Every change that the engine could commit is returned equal (a property test, skipped without Hypothesis)."""
-        pytest.importorskip("hypothesis", reason="this test needs a library: pip install 'order-fsm[testing]'")
+        missing = MissingDependency.of_extra("this test", "Hypothesis", "testing")
+        pytest.importorskip("hypothesis", reason=str(missing))
         from hypothesis import Phase, given, settings
 
         from order_fsm.testing.store_contract.strategies import lives
