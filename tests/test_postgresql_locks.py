@@ -83,7 +83,7 @@ def test_commit_that_times_out_is_not_written(desk: Desk, setting: str) -> None:
     with PostgresStore(desk.address(**settings)) as store, holding(desk.url, HOLD, "1001"):
         error = failed(partial(desk.pay, store))
     assert TIMEOUTS[setting] in str(error)
-    assert ("call within(it)" in str(error)) == (setting == "lock_timeout")
+    assert ("call within(connection)" in str(error)) == (setting == "lock_timeout")
     desk.check_repeated(error)
 
 
