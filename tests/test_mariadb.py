@@ -294,7 +294,7 @@ def test_connection_that_is_killed_during_a_commit_is_unavailable(
     raised: list[BaseException] = []
 
     def commit() -> None:
-        with pytest.raises(StoreUnavailable, match="it is unknown whether it is written") as error:
+        with pytest.raises(StoreUnavailable, match="its outcome is unknown") as error:
             store.commit(step(order_of(change)))
         raised.append(error.value)
 

@@ -85,7 +85,7 @@ def test_commit_that_is_not_answered_is_done_once_when_repeated(
     with MariaDbStore(cable.url) as store, mariadb.store(str(tmp_path)) as other:
         orders = Orders(store)
         cable.silence(b";COMMIT", before=before)  # Not of a transaction that only reads.
-        with pytest.raises(StoreUnavailable, match="the server did not answer: it is unknown whether it is written"):
+        with pytest.raises(StoreUnavailable, match="the server did not answer: the outcome is unknown"):
             orders.fire("1001", "place", key="place")
         assert cable.silences == 1
         if before:

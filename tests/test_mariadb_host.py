@@ -344,7 +344,7 @@ def test_deadlock_that_the_shop_swallowed_in_autocommit_is_found(
             sql(host, "UPDATE invoice SET total = 3 WHERE number = 'mine'")
         waiter.join()
         other.rollback()
-    with pytest.raises(TransactionLost, match="no transaction is open any more"):
+    with pytest.raises(TransactionLost, match="the transaction is no longer open"):
         guest.commit(creation("1001"))
     with pytest.raises(TransactionLost, match="was lost before"):
         guest.commit(creation("1001"))
