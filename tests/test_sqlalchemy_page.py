@@ -1,4 +1,4 @@
-"""The code of docs/how-to/sqlalchemy.md runs, and prints the output on the page."""
+"""The code in docs/how-to/sqlalchemy.md runs and prints the output shown there."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ def test_all_code_of_the_page_is_tested() -> None:
 
 
 @pytest.mark.parametrize("tested", [INSTALL, PROGRAMS])
-def test_migrations_of_the_page_are_those_that_are_tested(tested: str) -> None:
+def test_page_shows_the_tested_migrations(tested: str) -> None:
     lines = [line.strip() for line in tested.strip().splitlines()]
     shown = [[line.strip() for line in fragment.splitlines()] for fragment in FRAGMENTS]
     assert any(set(lines) <= set(fragment) for fragment in shown)
 
 
-def test_autogenerate_leaves_the_tables_in_sqlite_alone(tmp_path: Path) -> None:
+def test_autogenerate_ignores_the_tables_in_sqlite(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     (shown,) = [fragment for fragment in FRAGMENTS if "def include_name" in fragment]
     exec(shown.partition("context.")[0], names)  # noqa: S102
