@@ -25,10 +25,10 @@ ANSWER_TIMEOUT = 120
 """How many seconds a call waits for a result. An installation may wait up to 60 for another one."""
 
 _WAITING = ("INSERT", "UPDATE", "DELETE", "SET TRANSACTION")
-"""The beginnings of statements that wait for the next query, to be sent with it."""
+"""Statements that begin with one of these wait for the next query, to be sent with it."""
 
 _LIMIT = 1_000_000
-"""How many characters of statements wait at most. The limit of a packet is 16 MB."""
+"""Once this many characters wait, the next statement is sent with them. A packet may have 16 MB."""
 
 _UNKNOWN_VARIABLE = 1193
 """The error of a server without Galera."""

@@ -30,7 +30,7 @@ class MariaDbDialect(Dialect):
     name = "MariaDB"
     quote = "`"
     for_update = " FOR UPDATE"
-    # A lock is unknown to the other servers of a Galera cluster, but two that changed the same row cannot both commit.
+    # Galera does not share row locks. An UPDATE makes two servers that lock the same order conflict at their commits.
     lock_order = "UPDATE order_fsm_order SET relayed = relayed + 1 WHERE id = ?"
     skip_locked = " FOR UPDATE SKIP LOCKED"
     latest = " LOCK IN SHARE MODE"

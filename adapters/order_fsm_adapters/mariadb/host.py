@@ -24,7 +24,7 @@ _ENDS = """
 _IS_OPEN = "SELECT @@in_transaction"
 
 _lost: WeakKeyDictionary[Connection[Any], list[Row]] = WeakKeyDictionary()
-"""For connections with a lost transaction: how often the shop had begun and ended transactions by then."""
+"""For each connection with a lost transaction: the server's counts of BEGIN, COMMIT and ROLLBACK at the loss."""
 
 
 class HostLink(Link, Protocol):

@@ -95,7 +95,8 @@ class MariaDbStore(SqlStore):
 
         Raises:
             InvalidInput: if the shop has a transaction open.
-            StoreUnavailable: if a newer version of order_fsm made the tables.
+            StoreUnavailable: if the server is not supported, a newer version of order_fsm made the tables, or another
+                installation does not end within a minute.
         """
         self._database.install(schema.install)
 

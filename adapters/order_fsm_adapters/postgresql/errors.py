@@ -11,7 +11,7 @@ from order_fsm_adapters.sql.dialect import ConnectionBroken, Repeatable
 _LOCKED = "55P03"
 _REPEATABLE = {"40001", "40P01"}  # serialization_failure, deadlock_detected
 _BROKEN = {"57P01", "57P02", "57P03", "57P05"}  # the server closes the connection
-_NOT_INSTALLED = {"42P01", "42883", "3F000", "42703", "42P02"}  # no such table, function, schema, column
+_NOT_INSTALLED = {"42P01", "42883", "3F000", "42703", "42P02"}  # no such table, function, schema, column, parameter
 _DISK_FULL = "53100"
 _UNIQUE = "23505"
 _REFERRED_TO = "23503"

@@ -48,7 +48,7 @@ BEGIN
 END
 $$;
 
--- Writes a change whole or not at all. Returns a refusal instead of raising it, so the host's transaction goes on.
+-- Writes a change whole or not at all. Returns refusals instead of raising them: the host's transaction stays usable.
 -- Results: {done}, {key}, {exists}, {missing}, {gone}, {version,<present>}, {stock,<sku>}, {limit,<sku>},
 -- {damaged,<sku>}.
 CREATE OR REPLACE FUNCTION order_fsm_commit_1(change jsonb) RETURNS text[]

@@ -1,4 +1,4 @@
-"""Statements and transactions over one connection of a driver."""
+"""Run statements and transactions over a driver's connection."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class EnginePool:
         """Use the shop's engine. `close` leaves it open.
 
         Args:
-            engine: the shop's.
+            engine: the shop's engine.
             where: names the database in messages.
         """
         self.where = where
@@ -152,7 +152,7 @@ class EnginePool:
             # Some drivers send a statement here, but the server may have closed the idle connection.
             connection.invalidate()
             connection.close()
-            raise NotBegun(f"{self.where}: the connection is lost: {error}") from None
+            raise NotBegun(f"{self.where}: the connection was lost: {error}") from None
 
     def _end_begun(self, connection: Connection) -> None:
         """Begin SQLAlchemy's transaction but end SQLite's: the store begins those with its own statements."""
@@ -168,7 +168,7 @@ class EnginePool:
         """Return a connection to the engine."""
         if self._begins_by_statement and not connection.invalidated:
             always = getattr(connection.connection.dbapi_connection, "autocommit", None) is False
-            # In this mode, sqlite3 rolls back and fails if no transaction is open.
+            # In this mode, the engine's rollback fails if no transaction is open.
             if always and not is_open(connection):
                 connection.exec_driver_sql("BEGIN")
         connection.close()

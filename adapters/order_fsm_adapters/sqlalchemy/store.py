@@ -1,4 +1,4 @@
-"""The store on top of SQLAlchemy."""
+"""The store over SQLAlchemy."""
 
 from __future__ import annotations
 
