@@ -377,7 +377,7 @@ def test_installation_within_a_transaction_is_refused(host: Host, guest: MariaDb
 
 def test_claim_in_a_transaction_of_the_shop_is_refused(host: Host, guest: MariaDbStore) -> None:
     begin(host)
-    with pytest.raises(InvalidInput, match="no transaction open"):
+    with pytest.raises(InvalidInput, match="messages cannot be delivered inside a transaction"):
         guest.claim(START, moment(60), 1)
 
 

@@ -1,10 +1,8 @@
-"""The code in docs/how-to/sqlalchemy.md runs and prints the output shown there."""
+"""docs/how-to/sqlalchemy.md shows the tested migrations. `test_docs` runs its scripts."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +18,10 @@ from .test_alembic import INSTALL, PROGRAMS
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "how-to" / "sqlalchemy.md").read_text(encoding="utf-8")
-PYTHON = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```\n", PAGE, re.MULTILINE | re.DOTALL)
 FRAGMENTS = re.findall(r"^```py\n(.*?)^```\n", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_each_script_prints_the_output_on_the_page(number: int, tmp_path: Path) -> None:
-    code, output = PYTHON[number]
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'adapters'}", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", output)
-
-
-def test_all_code_of_the_page_is_tested() -> None:
-    assert len(PYTHON) == PAGE.count("```python") == 2
+def test_every_fragment_of_the_page_is_found() -> None:
     assert len(FRAGMENTS) == PAGE.count("```py\n") == 5
 
 
