@@ -1,4 +1,4 @@
-"""Route the calls of the stores to their disk or their server through `Calls`."""
+"""Route the stores' calls to disks and servers through `Calls`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def files(calls: Calls, number: int = errno.EACCES) -> Iterator[None]:
 
     Args:
         calls: counts the calls, and makes some fail.
-        number: the number of the error.
+        number: the `errno` of the error.
     """
 
     def made(call: Callable[..., Any], *given: Any, takes_effect: bool = False, **named: Any) -> Any:
@@ -77,7 +77,7 @@ def files(calls: Calls, number: int = errno.EACCES) -> Iterator[None]:
         try:
             made(open)
         except OSError:
-            # The caller does not get the opened file, so nobody else would close it.
+            # The caller never gets the file, so it cannot close it.
             for file in opened_files:
                 file.close()
             raise
@@ -149,7 +149,7 @@ class _Cursor(sqlite3.Cursor):
         try:
             return self.made(call, *given)
         except sqlite3.Error:
-            # sqlite3 ends a statement that fails.
+            # sqlite3 resets a statement that fails.
             self.close()
             raise
 
@@ -175,7 +175,7 @@ def _connected(*given: Any, **named: Any) -> Any:
     try:
         _Cursor.made(connect)
     except sqlite3.Error:
-        # The connection is open, and the caller has no reference to it.
+        # The caller never gets the connection, so it cannot close it.
         for connection in opened:
             connection.close()
         raise
@@ -184,9 +184,9 @@ def _connected(*given: Any, **named: Any) -> Any:
 
 @contextmanager
 def postgresql(calls: Calls) -> Iterator[None]:
-    """Route connecting to PostgreSQL, borrowing a connection and every statement through `calls` within a block.
+    """Route connects, borrowed connections and statements of PostgreSQL through `calls` within a block.
 
-    A statement that fails has lost its connection.
+    A failing statement loses its connection.
     """
     borrow, connect, run = ConnectionPool.getconn, psycopg.connect, PsycopgLink._run
 
@@ -195,7 +195,7 @@ def postgresql(calls: Calls) -> Iterator[None]:
         try:
             calls.made(lambda: lent.append(borrow(pool, timeout)), partial(PoolTimeout, "no connection"))
         except PoolTimeout:
-            # It was lent, but the caller has no reference to it.
+            # The caller never gets the connection, so it cannot return it.
             for connection in lent:
                 pool.putconn(connection)
             raise
@@ -228,9 +228,9 @@ def postgresql(calls: Calls) -> Iterator[None]:
 
 @contextmanager
 def mariadb(calls: Calls) -> Iterator[None]:
-    """Route connecting to MariaDB, every statement and every further answer to several through `calls` within a block.
+    """Route connects, statements and further results of MariaDB through `calls` within a block.
 
-    A statement that fails has lost its connection.
+    A failing statement loses its connection.
     """
     connect, query, next_result = pymysql.connect, MariaDbConnection.query, MariaDbConnection.next_result
 
@@ -238,10 +238,10 @@ def mariadb(calls: Calls) -> Iterator[None]:
         opened: list[Any] = []
         error = partial(pymysql.OperationalError, CR_CONN_HOST_ERROR, "not reached")
         try:
-            # To prepare for TLS takes longer than all else.
+            # Without TLS, whose setup takes longer than everything else.
             calls.made(lambda: opened.append(connect(**options, ssl_disabled=True)), error)
         except pymysql.OperationalError:
-            # It is open, but the caller has no reference to it.
+            # The caller never gets the connection, so it cannot close it.
             for connection in opened:
                 connection.close()
             raise

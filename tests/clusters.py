@@ -1,4 +1,4 @@
-"""A PostgreSQL server and a pgbouncer of a test's own, on free ports."""
+"""Start a PostgreSQL server and a pgbouncer for a test, on free ports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import psycopg
 from .backends import until
 
 USER = "postgres"
-"""The user whose processes they are: both refuse to be root's."""
+"""The user that runs both servers, because they refuse to run as root."""
 
 _PLACES = (Path("/usr/lib/postgresql"), Path("/usr/sbin"), Path("/usr/local/bin"))
 
@@ -28,7 +28,7 @@ class ProgramMissing(OSError):
 
 
 def program(name: str) -> str:
-    """Return the path of a program, the newest one if there are several."""
+    """Return the path of a program, in its newest version if there are several."""
     if found := shutil.which(name):
         return found
     places = sorted(place for folder in _PLACES for place in folder.glob(f"**/{name}"))
@@ -38,7 +38,7 @@ def program(name: str) -> str:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, below those that the system gives to connections."""
+    """Return an unused port below the range that the system assigns to clients."""
     while True:
         port = SystemRandom().randrange(20_000, 32_000)
         with socket.socket() as probe:
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Make a folder of the user for a block."""
+    """Create a folder that belongs to the user, for a block."""
     place = Path(tempfile.mkdtemp(prefix="order_fsm_"))
     try:
         if os.getuid() == 0:
@@ -78,7 +78,7 @@ class Cluster:
             settings.write("fsync = on\nsynchronous_commit = on\nshared_buffers = 16MB\nautovacuum = off\n")
 
     def control(self, action: str, *options: str) -> None:
-        """Have pg_ctl start, stop or restart the server, and wait for it."""
+        """Start, stop or restart the server with pg_ctl, and wait until that is done."""
         place = str(self._place)
         _run(program("pg_ctl"), action, "-w", "-D", place, "-l", f"{place}/log", *options)
 
@@ -111,7 +111,7 @@ max_client_conn = 200
 
 @contextmanager
 def pooler(url: str) -> Iterator[str]:
-    """Run a pgbouncer in transaction mode before a server for a block. Yields the URL by way of it."""
+    """Run a pgbouncer in transaction mode for a block. Yields its URL."""
     parts = urlsplit(url)
     binary, own = program("pgbouncer"), free_port()
     with folder() as place:

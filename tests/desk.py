@@ -1,4 +1,4 @@
-"""A shop on PostgreSQL whose calls fail, and checks of its state after that."""
+"""A shop on PostgreSQL whose calls fail, with checks of its state after each failure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PREPARING = "%order_fsm_prepare%"
 
 
 class Desk:
-    """A shop with an order, a table of its own, and a second way to look at both."""
+    """A shop with an order, its own table, and a second connection to check both."""
 
     def __init__(self, server: PostgresServer, name: str, stack: ExitStack) -> None:
         self._server = server
@@ -50,7 +50,7 @@ class Desk:
         self.orders.create(order_id, total="10", currency="GBP", customer=CUSTOMER, email=EMAIL, lines=lines)
 
     def address(self, **settings: str) -> str:
-        """Return the URL, with settings of the server for its connections."""
+        """Return the URL with server settings for its connections."""
         return self._server.address(self._name, **settings)
 
     def connection(self) -> psycopg.Connection[Any]:
@@ -60,17 +60,17 @@ class Desk:
         return connection
 
     def pay(self, store: PostgresStore | None = None, order_id: str = "1001") -> None:
-        """Record a payment. Its key is the same each time."""
+        """Record a payment, always under the same key."""
         store = self.store if store is None else store
         Orders(store).fire(order_id, "pay", amount="10", comment=COMMENT, key=f"pay {order_id}")
 
     def pay_in_the_hosts_transaction(self) -> None:
-        """Do the same together with a row of the shop. The shop's transaction stays open."""
+        """Record the payment together with a row of the shop. Leave the shop's transaction open."""
         self.host.execute("INSERT INTO parcel VALUES ('1')")
         self.pay(self.store.within(self.host))
 
     def check_payments(self, number: int, order_id: str = "1001") -> None:
-        """Check that an order has so many payments, and all that belongs to them."""
+        """Check the number of an order's payments, and the entries and messages that belong to them."""
         with PostgresStore(self.url) as store:
             entries = [entry.trigger for entry in consistent(store, order_id)]
             assert entries == ["create"] + ["pay"] * number
@@ -79,11 +79,11 @@ class Desk:
             assert store.faults() == []
 
     def check_parcels(self, number: int) -> None:
-        """Check that the shop's table has so many rows."""
+        """Check the number of rows in the shop's table."""
         assert len(self.backends.connection.execute("SELECT FROM parcel").fetchall()) == number
 
     def check_lost(self, error: OrderFsmError) -> None:
-        """Check that the host's transaction is lost as a whole, and can be restarted."""
+        """Check that the whole host transaction is lost and can be restarted."""
         assert type(error) is TransactionLost
         assert_impersonal(error)
         with suppress(psycopg.Error):
@@ -98,7 +98,7 @@ class Desk:
         self.check_parcels(1)
 
     def check_repeated(self, error: OrderFsmError, written: tuple[int, ...] = (0,)) -> None:
-        """Check that a request may be repeated after an error, and is done once then."""
+        """Check that a request repeated after an error is done once."""
         assert isinstance(error, StoreUnavailable)
         assert_impersonal(error)
         assert len(self.store.load("1001").payments) in written
@@ -107,7 +107,7 @@ class Desk:
 
 
 def assert_impersonal(error: BaseException) -> None:
-    """Check that neither the text of an error nor its traceback quotes a value of the customer."""
+    """Check that an error and its traceback quote no value of the customer."""
     text = "".join(traceback.format_exception(error))
     assert not [value for value in (CUSTOMER, EMAIL, COMMENT) if value in text]
 

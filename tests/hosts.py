@@ -1,4 +1,4 @@
-"""Shops with a table of their own, each with another kind of connection to its database."""
+"""Shops with their own table, each with another kind of database connection."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Joined(NamedTuple):
     """A transaction of the shop.
 
     Attributes:
-        orders: the service that joined it.
-        execute: runs a statement of the shop in it.
-        savepoint: returns a block that is rolled back if it raises.
+        orders: the service that joined the transaction.
+        execute: runs a statement of the shop.
+        savepoint: returns a block that rolls back if it raises.
     """
 
     orders: Orders
@@ -45,7 +45,7 @@ class Shop:
     """A shop. Its transactions commit unless they raise.
 
     Attributes:
-        orders: over a store with transactions of its own.
+        orders: the service over a store with its own transactions.
     """
 
     def __init__(self, orders: Orders, engine: Engine) -> None:
@@ -62,14 +62,14 @@ class Shop:
             return [number for (number,) in connection.execute(text("SELECT number FROM invoice ORDER BY number"))]
 
     def is_locked(self, order_id: str) -> bool:
-        """Return whether another transaction has the row of an order locked."""
+        """Return whether another transaction has locked the row of an order."""
         statement = text("SELECT 1 FROM order_fsm_order WHERE id = :id FOR UPDATE SKIP LOCKED")
         with self._engine.connect() as connection:
             return connection.execute(statement, {"id": order_id}).fetchone() is None
 
 
 class PsycopgShop(Shop):
-    """A connection of psycopg, and a PostgresStore."""
+    """A psycopg connection and a PostgresStore."""
 
     url = ""
 
@@ -82,7 +82,7 @@ class PsycopgShop(Shop):
 
 
 class ConnectionShop(Shop):
-    """Connections of SQLAlchemy."""
+    """SQLAlchemy connections."""
 
     def transaction(self, work: Callable[[Joined], Result], isolation: str | None = None) -> Result:
         with _isolated(self._engine, isolation).begin() as connection:
@@ -90,7 +90,7 @@ class ConnectionShop(Shop):
 
 
 class SessionShop(Shop):
-    """Sessions of SQLAlchemy."""
+    """SQLAlchemy sessions."""
 
     def transaction(self, work: Callable[[Joined], Result], isolation: str | None = None) -> Result:
         with Session(_isolated(self._engine, isolation)) as session, session.begin():
@@ -98,7 +98,7 @@ class SessionShop(Shop):
 
 
 class ScopedSessionShop(Shop):
-    """A session of SQLAlchemy for each thread."""
+    """A SQLAlchemy session for each thread."""
 
     def transaction(self, work: Callable[[Joined], Result], isolation: str | None = None) -> Result:
         sessions = scoped_session(sessionmaker(_isolated(self._engine, isolation)))
@@ -110,7 +110,7 @@ class ScopedSessionShop(Shop):
 
 
 class AsyncShop(Shop):
-    """Asynchronous sessions of SQLAlchemy. The store has an engine that is not asynchronous."""
+    """Asynchronous SQLAlchemy sessions. The store has a synchronous engine."""
 
     async_engine: AsyncEngine
 
@@ -174,7 +174,7 @@ def mariadb_shop(kind: str, server: servers.MariaDbServer, name: str) -> Iterato
 
 @contextmanager
 def sqlite_shop(kind: str, path: Path) -> Iterator[Shop]:
-    """Open a shop in a file of SQLite."""
+    """Open a shop in an SQLite file."""
     engine = servers.sqlite_engine(path, "BEGIN")
     store = SqlAlchemyStore(engine)
     store.install()
@@ -190,7 +190,7 @@ def sqlite_shop(kind: str, path: Path) -> Iterator[Shop]:
 
 def _opened(shop: Shop, engine: Engine) -> Iterator[Shop]:
     with engine.begin() as connection:
-        # Databases in MariaDB are used again.
+        # MariaDB databases are reused.
         connection.execute(text("DROP TABLE IF EXISTS invoice"))
         connection.execute(text("CREATE TABLE invoice (number VARCHAR(20) PRIMARY KEY)"))
     try:

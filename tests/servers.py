@@ -1,4 +1,4 @@
-"""The database servers that tests use, each with a database of this run's own."""
+"""The database servers of the tests. Each test run creates its own databases."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from order_fsm_adapters.mariadb import MariaDbStore
 from order_fsm_adapters.postgresql import PostgresStore
 
 WANTED = "ORDER_FSM_SERVERS"
-"""The environment variable that, set to 1, runs the tests on servers. They create databases and drop them."""
+"""Set this environment variable to 1 to run the tests on servers. They create and drop databases."""
 
 MARIADB = os.environ.get("ORDER_FSM_MARIADB", "mariadb://root@127.0.0.1:3306/mysql")
-"""A server on which the tests may create databases. The environment variable names another one."""
+"""The MariaDB server on which the tests may create databases."""
 
 POSTGRESQL = os.environ.get("ORDER_FSM_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
-"""A server on which the tests may create databases. The environment variable names another one."""
+"""The PostgreSQL server on which the tests may create databases."""
 
 
 def skip_unless_wanted() -> None:
-    """Skip a test on a server unless the environment asks for it. Then the server must run."""
+    """Skip a test on a server unless the environment asks for it. Otherwise the server must be running."""
     if os.environ.get(WANTED) != "1":
         pytest.skip(f"{WANTED}=1 runs the tests on PostgreSQL and MariaDB")
 
 
 class PostgresServer:
-    """A database on the server. Each name is a schema of its own, with the tables installed."""
+    """A database on a PostgreSQL server. Each name has its own schema with the tables installed."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._installed: set[str] = set()
 
     def store(self, name: str) -> PostgresStore:
-        """Open the store of a name."""
+        """Open the store for a name."""
         return PostgresStore(self.address(name))
 
     def address(self, name: str, **settings: str) -> str:
-        """Return the URL of the schema of a name, with settings of the server for its connections."""
+        """Return the URL of a name's schema, with server settings for its connections."""
         url = self.empty(name, **settings)
         if name not in self._installed:
             with PostgresStore(url) as store:
@@ -58,11 +58,11 @@ class PostgresServer:
         return url
 
     def empty(self, name: str, **settings: str) -> str:
-        """Return the same URL, of a schema that is created without tables if there is none."""
+        """Return the same URL. Create the schema if it is missing, but not the tables."""
         schema = f"s{sha256(name.encode()).hexdigest()[:24]}"
         if name not in self._installed:
             create = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(schema))
-            # Another process of the test may create it at the same moment.
+            # Another process of the test may create the schema at the same time.
             with (
                 suppress(psycopg.errors.UniqueViolation),
                 psycopg.Connection.connect(self.url, autocommit=True) as connection,
@@ -101,9 +101,9 @@ _TABLES = [
 
 
 class MariaDbServer:
-    """A server. Each name is a database of its own, with the tables installed, until all are emptied for other names.
+    """A MariaDB server. Each name has its own database with the tables installed.
 
-    To create a database takes as long as hundreds of commits.
+    `empty` reuses the databases for other names: creating one takes as long as hundreds of commits.
     """
 
     def __init__(self, url: str) -> None:
@@ -113,8 +113,8 @@ class MariaDbServer:
         self._installed: set[int] = set()
 
     def address(self, name: str) -> str:
-        """Return the URL of the store of a name, which is created if there is none."""
-        # Each process of a test comes to the same number.
+        """Return the URL of a name's database. Create the database if it is missing."""
+        # Each process of a test must get the same number.
         place = self._places.setdefault(name, len(self._places))
         database = f"{self.prefix}{place}"
         url = f"{self._url.rpartition('/')[0]}/{database}"
@@ -136,17 +136,17 @@ class MariaDbServer:
                 connection.commit()
 
     def databases(self) -> list[str]:
-        """Return the names of the databases on the server."""
+        """Return the names of this run's databases on the server."""
         with self.connect(None) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT schema_name FROM information_schema.schemata")
             return [database for (database,) in cursor.fetchall() if database.startswith(self.prefix)]
 
     def store(self, name: str) -> MariaDbStore:
-        """Open the store of a name."""
+        """Open the store for a name."""
         return MariaDbStore(self.address(name))
 
     def connect(self, name: str | None, **options: Any) -> MariaDbConnection[Any]:
-        """Connect as a shop does, to the database of a name."""
+        """Connect to a name's database, as a shop does."""
         parts = urlsplit(self._url)
         if name is not None:
             options["database"] = self.address(name).rpartition("/")[2]
@@ -172,17 +172,17 @@ def mariadb() -> Iterator[MariaDbServer]:
 
 
 def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:
-    """Return the URL of a database in PostgreSQL for an engine of SQLAlchemy."""
+    """Return the SQLAlchemy URL of a PostgreSQL database."""
     return url.replace("postgresql://", f"postgresql+{driver}://")
 
 
 def mariadb_engine(url: str, **options: Any) -> Engine:
-    """Return an engine for a database in MariaDB."""
+    """Return an engine for a MariaDB database."""
     return create_engine(url.replace("mariadb://", "mariadb+pymysql://"), **options)
 
 
 def async_engine(url: str, driver: str) -> AsyncEngine:
-    """Return an engine for a database in PostgreSQL. It keeps no connections, as each test has a loop of its own."""
+    """Return an engine for a PostgreSQL database. It pools no connections, because each test has its own loop."""
     if driver == "asyncpg":
         place, _, search_path = url.partition("?options=-csearch_path%3D")
         options = {"server_settings": {"search_path": search_path}}
@@ -191,14 +191,14 @@ def async_engine(url: str, driver: str) -> AsyncEngine:
 
 
 def sqlite_engine(path: Path, begin: str = "BEGIN IMMEDIATE", timeout: float = 60) -> Engine:
-    """Return an engine for a file in SQLite. A transaction waits some seconds for the lock of another one."""
+    """Return an engine for an SQLite file. A transaction waits up to `timeout` seconds for a lock."""
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": timeout})
     use_recipe(engine, begin)
     return engine
 
 
 def use_recipe(engine: Engine, begin: str) -> None:
-    """Let SQLAlchemy begin the transactions of SQLite."""
+    """Apply SQLAlchemy's recipe: SQLAlchemy begins the transactions of SQLite."""
 
     @event.listens_for(engine, "connect")
     def leave_transactions_to_sqlalchemy(connection: Any, _: object) -> None:

@@ -1,4 +1,4 @@
-"""The shop's migrations by Alembic make the tables: from the metadata, or by install()."""
+"""A shop's Alembic migrations create the tables from the metadata, or with install()."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def engine(url: str) -> Iterator[Engine]:
 
 
 def migrations(folder: Path, engine: Engine) -> Config:
-    """Return the settings of Alembic for a new folder of migrations."""
+    """Return Alembic's settings for a new folder of migrations."""
     (folder / "versions").mkdir(parents=True)
     (folder / "env.py").write_text(ENVIRONMENT, encoding="utf-8")
     (folder / "script.py.mako").write_text(TEMPLATE, encoding="utf-8")
@@ -85,7 +85,7 @@ def migrations(folder: Path, engine: Engine) -> Config:
 def differences(engine: Engine) -> list[Any]:
     with engine.connect() as connection:
         found: list[Any] = compare_metadata(MigrationContext.configure(connection), metadata)
-        # Alembic's own table is in no metadata.
+        # The metadata does not contain Alembic's own table.
         return [one for one in found if "alembic_version" not in str(one)]
 
 
@@ -107,12 +107,12 @@ def works(store: SqlAlchemyStore) -> bool:
 
 
 @pytest.mark.parametrize(("more", "autogenerate"), [(PROGRAMS, True), (INSTALL, False)])
-def test_migration_makes_a_database_that_works(more: str, autogenerate: bool, engine: Engine, tmp_path: Path) -> None:
+def test_migration_creates_a_working_database(more: str, autogenerate: bool, engine: Engine, tmp_path: Path) -> None:
     config = migrations(tmp_path / "migrations", engine)
     revise(config, more, autogenerate=autogenerate)
     assert differences(engine) == []
     store = SqlAlchemyStore(engine)
-    store.install()  # Finds the version and replaces the functions.
+    store.install()
     assert works(store)
 
 
@@ -121,7 +121,7 @@ def test_autogenerate_finds_nothing_to_do_after_install(engine: Engine) -> None:
     assert differences(engine) == []
 
 
-def test_metadata_finds_each_missing_column_and_index(engine: Engine) -> None:
+def test_autogenerate_finds_each_missing_column_and_index(engine: Engine) -> None:
     SqlAlchemyStore(engine).install()
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP INDEX order_fsm_message_claimable")
@@ -149,7 +149,7 @@ def test_newer_schema_is_refused(engine: Engine) -> None:
             call()
 
 
-def test_older_schema_is_refused_until_it_is_installed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_schema_is_refused_until_install_upgrades_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     SqlAlchemyStore(engine).install()
     monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, VERSION_2))
     store = SqlAlchemyStore(engine)
@@ -159,7 +159,9 @@ def test_older_schema_is_refused_until_it_is_installed(engine: Engine, monkeypat
     assert works(store)
 
 
-def test_version_2_is_installed_while_writers_go_on(url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_upgrades_the_schema_under_concurrent_writes(
+    url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     SqlAlchemyStore(engine).install()
     done: list[str] = []
     failed: list[Exception] = []
@@ -177,7 +179,7 @@ def test_version_2_is_installed_while_writers_go_on(url: str, engine: Engine, mo
                     orders.fire(order_id, "place")
                     done.append(order_id)
                     busy.release()
-                    # Some more after the installation.
+                    # Twenty more after the installation.
                     left -= is_installed.is_set()
                     if not left:
                         break

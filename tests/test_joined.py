@@ -1,4 +1,4 @@
-"""S11 on each kind of connection: the shop's rows and the orders are one transaction, which is the shop's."""
+"""S11 on each kind of connection: orders commit and roll back in the shop's transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .hosts import ON_MARIADB, ON_POSTGRESQL, ON_SQLITE, Joined, Shop, mariadb_s
 
 
 class Abandoned(Exception):
-    """The shop gives a transaction up."""
+    """The shop abandons a transaction."""
 
 
 @pytest.fixture(params=[*ON_POSTGRESQL, *ON_MARIADB, *ON_SQLITE])
@@ -69,7 +69,7 @@ def test_everything_rolls_back_with_the_shop(shop: Shop) -> None:
     assert not shop.orders.fire("1001", "place", key="key").duplicate
 
 
-def test_failing_row_of_the_shop_takes_the_status_with_it(shop: Shop) -> None:
+def test_failing_statement_of_the_shop_undoes_the_status(shop: Shop) -> None:
     shop.transaction(lambda joined: joined.invoice("1"))
 
     def work(joined: Joined) -> None:
@@ -114,7 +114,7 @@ def test_refusal_leaves_the_transaction_usable(shop: Shop) -> None:
     assert (shop.invoices(), state(shop)) == (["1", "2"], "sent")
 
 
-def test_repeated_key_gives_the_first_receipt_in_the_transaction(shop: Shop) -> None:
+def test_repeated_key_returns_the_first_receipt_in_the_transaction(shop: Shop) -> None:
     def work(joined: Joined) -> None:
         first = joined.orders.fire("1001", "place", key="key")
         again = joined.orders.fire("1001", "place", key="key")
@@ -158,7 +158,7 @@ def test_all_queries_work_inside_a_transaction(shop: Shop) -> None:
 
 
 @on_servers
-def test_change_of_another_writer_is_a_conflict_and_leaves_the_transaction_usable(shop: Shop) -> None:
+def test_conflict_with_another_writer_leaves_the_transaction_usable(shop: Shop) -> None:
     def work(joined: Joined) -> None:
         seen = joined.orders.get("1001")
         shop.orders.fire("1001", "place")
@@ -184,7 +184,7 @@ def test_order_that_the_shop_changes_is_locked_until_it_commits(shop: Shop) -> N
 
 @on_postgresql
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_conflict_of_snapshots_loses_the_transaction(shop: Shop, isolation: str) -> None:
+def test_change_on_an_old_snapshot_loses_the_transaction(shop: Shop, isolation: str) -> None:
     def work(joined: Joined) -> None:
         joined.invoice("1")
         shop.orders.fire("1001", "place")
@@ -198,7 +198,7 @@ def test_conflict_of_snapshots_loses_the_transaction(shop: Shop, isolation: str)
 
 
 @on_postgresql
-def test_transaction_that_failed_is_lost_until_it_is_rolled_back(shop: Shop) -> None:
+def test_call_in_an_aborted_transaction_raises_transaction_lost(shop: Shop) -> None:
     def work(joined: Joined) -> None:
         with pytest.raises(Exception, match="nowhere"):
             joined.execute("SELECT * FROM nowhere")
@@ -211,7 +211,7 @@ def test_transaction_that_failed_is_lost_until_it_is_rolled_back(shop: Shop) -> 
     assert state(shop) == "unfinished"
 
 
-def test_service_is_joined_anew_in_every_transaction(shop: Shop) -> None:
+def test_service_can_join_one_transaction_after_another(shop: Shop) -> None:
     shop.transaction(lambda joined: joined.orders.fire("1001", "place"))
     shop.transaction(lambda joined: joined.orders.fire("1001", "invoice"))
     assert state(shop) == "sent+invoiced"

@@ -1,4 +1,4 @@
-"""The MariaDB store on connections of its own: the server, the tables, its errors, its counters and its plans."""
+"""MariaDbStore on its own connections: servers, tables, errors, counters and query plans."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def bare(mariadb: servers.MariaDbServer) -> Iterator[str]:
 @pytest.mark.parametrize(
     "version", ["10.6.0-MariaDB", "10.11.6-MariaDB-0+deb12u1", "11.4.2-MariaDB-log", "5.5.5-10.11.6-MariaDB"]
 )
-def test_mariadb_from_10_6_on_is_taken(version: str) -> None:
+def test_mariadb_10_6_and_newer_are_supported(version: str) -> None:
     check_server(version)
 
 
@@ -89,29 +89,29 @@ def test_mysql_is_refused(version: str) -> None:
     "url",
     ["", "mysql://u:secret@h/d", "mariadb://u:secret@h", "mariadb://u:secret@h:x/d", "mariadb://u:secret@h/d?ssl=1"],
 )
-def test_url_that_is_not_valid_is_refused_without_its_password(url: str) -> None:
+def test_refusal_of_an_invalid_url_does_not_quote_the_password(url: str) -> None:
     with pytest.raises(InvalidInput, match="url must be like 'mariadb://user:password@host/shop'") as raised:
         MariaDbStore(url)
     assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("size", [0, -1, True, 1.5, "10"])
-def test_size_that_is_not_a_positive_number_is_refused(size: Any) -> None:
+def test_invalid_size_is_refused(size: Any) -> None:
     with pytest.raises(InvalidInput, match="size must be a whole number of 1 or more"):
         MariaDbStore("mariadb://user@host/shop", size=size)
 
 
-def test_url_and_connection_exclude_each_other() -> None:
+def test_store_without_url_and_connection_is_refused() -> None:
     with pytest.raises(InvalidInput, match="pass either"):
         MariaDbStore()
 
 
-def test_server_that_cannot_be_reached_is_unavailable() -> None:
+def test_unreachable_server_raises_store_unavailable() -> None:
     with pytest.raises(StoreUnavailable, match="cannot be reached"), MariaDbStore("mariadb://root@127.0.0.1:1/x") as it:
         it.load("1001")
 
 
-def test_closed_store_is_refused(store: MariaDbStore) -> None:
+def test_call_on_a_closed_store_is_refused(store: MariaDbStore) -> None:
     store.commit(creation())
     store.close()
     with pytest.raises(StoreUnavailable, match="this store is closed"):
@@ -134,7 +134,7 @@ def test_calls_beyond_the_size_wait_for_a_connection(mariadb: servers.MariaDbSer
 # The tables
 
 
-def test_database_without_tables_names_the_call_that_creates_them(bare: str) -> None:
+def test_error_for_missing_tables_names_install(bare: str) -> None:
     with MariaDbStore(bare) as store:
         with pytest.raises(StoreUnavailable, match=r"call install\(\)"):
             store.load("1001")
@@ -142,7 +142,7 @@ def test_database_without_tables_names_the_call_that_creates_them(bare: str) -> 
         store.commit(creation())
 
 
-def test_installations_at_once_create_the_tables_once(bare: str) -> None:
+def test_concurrent_installations_create_the_tables_once(bare: str) -> None:
     with MariaDbStore(bare) as store:
         threads = [Thread(target=store.install) for _ in range(4)]
         for thread in threads:
@@ -215,22 +215,24 @@ def test_state_longer_than_its_column_is_refused(store: MariaDbStore) -> None:
         (1034, StoreCorrupt, StoreCorrupt),
     ],
 )
-def test_error_is_one_of_the_store(number: int | None, own: type[StoreError], joined: type[StoreError]) -> None:
+def test_each_error_number_maps_to_its_error(
+    number: int | None, own: type[StoreError], joined: type[StoreError]
+) -> None:
     assert type(store_error(number, "the text", "MariaDB", joined=False)) is own
     assert type(store_error(number, "the text", "MariaDB", joined=True)) is joined
 
 
-def test_full_disk_of_the_server_is_full() -> None:
+def test_full_disk_of_the_server_raises_store_full() -> None:
     text = 'Got error 28 "No space left on device" from storage engine InnoDB'
     assert isinstance(store_error(1030, text, "MariaDB", joined=False), StoreFull)
 
 
-def test_duplicate_key_is_not_quoted() -> None:
+def test_error_for_a_duplicate_key_does_not_quote_it() -> None:
     text = "Duplicate entry 'ann@example.com' for key 'PRIMARY'"
     assert "ann" not in str(store_error(1062, text, "MariaDB", joined=False))
 
 
-def test_deadlock_with_others_is_repeated(
+def test_commit_that_is_the_victim_of_a_deadlock_is_retried(
     store: MariaDbStore, other: Host, mariadb: servers.MariaDbServer, name: str
 ) -> None:
     change = creation()
@@ -264,7 +266,7 @@ def test_idle_connection_that_the_server_closed_is_replaced(store: MariaDbStore,
     assert store.prepare_many([Need("1001", None)])[0].order == order_of(step(order_of(change)))
 
 
-def test_repetition_that_waits_for_its_first_commit_finds_the_key_used(
+def test_repeated_request_that_waits_for_its_first_commit_finds_the_key_used(
     store: MariaDbStore, mariadb: servers.MariaDbServer, name: str
 ) -> None:
     """The server still runs the commit of a process that died."""
@@ -284,7 +286,7 @@ def test_repetition_that_waits_for_its_first_commit_finds_the_key_used(
             repetition.result()
 
 
-def test_connection_that_is_killed_during_a_commit_is_unavailable(
+def test_commit_whose_connection_is_killed_has_an_unknown_outcome(
     store: MariaDbStore, other: Host, mariadb: servers.MariaDbServer, name: str
 ) -> None:
     change = creation()
@@ -294,7 +296,7 @@ def test_connection_that_is_killed_during_a_commit_is_unavailable(
     raised: list[BaseException] = []
 
     def commit() -> None:
-        with pytest.raises(StoreUnavailable, match="it is unknown whether it is written") as error:
+        with pytest.raises(StoreUnavailable, match="its outcome is unknown") as error:
             store.commit(step(order_of(change)))
         raised.append(error.value)
 
@@ -302,7 +304,7 @@ def test_connection_that_is_killed_during_a_commit_is_unavailable(
     waiter.start()
     with closing(mariadb.connect(name)) as seen:
         wait_for_a_waiter(seen)
-        kill(seen, but=other)
+        kill(seen, spared=other)
     waiter.join()
     other.rollback()
     assert len(raised) == 1
@@ -310,12 +312,12 @@ def test_connection_that_is_killed_during_a_commit_is_unavailable(
     store.commit(step(order_of(change)))
 
 
-def kill(connection: Host, but: Host | None = None) -> None:
-    """Kill all other connections to the databases of this run."""
+def kill(connection: Host, spared: Host | None = None) -> None:
+    """Kill all connections to this run's databases, except the given ones."""
     listed = "SELECT id FROM information_schema.processlist WHERE db LIKE %s AND id NOT IN (CONNECTION_ID(), %s)"
-    spared = 0 if but is None else sql(but, "SELECT CONNECTION_ID()")[0][0]
+    spared_id = 0 if spared is None else sql(spared, "SELECT CONNECTION_ID()")[0][0]
     pattern = servers.MariaDbServer(servers.MARIADB).prefix.replace("_", r"\_") + "%"
-    for (number,) in sql(connection, listed, pattern, spared):
+    for (number,) in sql(connection, listed, pattern, spared_id):
         sql(connection, f"KILL {number}")
 
 
@@ -331,7 +333,7 @@ def steps(connection: Host) -> int:
     return int(number)
 
 
-def test_folded_steps_leave_the_tallies_as_they_are(store: MariaDbStore, other: Host) -> None:
+def test_fold_does_not_change_the_tallies(store: MariaDbStore, other: Host) -> None:
     for number in range(40):
         change = creation(f"{number}", customer=f"customer {number % 3}")
         store.commit(change)
@@ -360,9 +362,9 @@ def test_relay_folds_many_steps(store: MariaDbStore, other: Host) -> None:
 def test_step_of_a_transaction_that_is_open_is_folded_later(
     store: MariaDbStore, mariadb: servers.MariaDbServer, name: str, other: Host
 ) -> None:
-    """It has a lower number than those that are folded, and neither waits for the other."""
+    """The open step has a lower number than the folded ones. The fold and the transaction do not block each other."""
     with closing(mariadb.connect(name)) as shop:
-        # New ids: to insert a row again that an earlier test deleted may lock the gap beside it.
+        # New ids: inserting a row that an earlier test deleted may lock the gap next to it.
         store.within(shop).commit(creation(uuid4().hex))
         store.commit(creation(uuid4().hex))
         store.scrub()
@@ -372,7 +374,7 @@ def test_step_of_a_transaction_that_is_open_is_folded_later(
     assert sum(tally.orders for tally in store.tally(None)) == 2
 
 
-def test_erased_customer_is_in_no_counter_after_a_scrub(store: MariaDbStore, other: Host) -> None:
+def test_no_counter_contains_an_erased_customer_after_a_scrub(store: MariaDbStore, other: Host) -> None:
     change = creation(customer="ann")
     store.commit(change)
     store.scrub()
@@ -394,7 +396,7 @@ def test_erased_customer_is_in_no_counter_after_a_scrub(store: MariaDbStore, oth
         (search._UNMATCHED, ()),
     ],
 )
-def test_page_begins_at_its_place_in_an_index(
+def test_page_starts_at_its_position_in_an_index(
     store: MariaDbStore, other: Host, statement: str, values: tuple[str, ...]
 ) -> None:
     changes = [
@@ -403,7 +405,7 @@ def test_page_begins_at_its_place_in_an_index(
     ]
     store.commit_all(changes)
     sql(other, "ANALYZE TABLE order_fsm_order")
-    at = "2024-02-29T12:40:09.123456+00:00"  # Of the last but a few.
+    at = "2024-02-29T12:40:09.123456+00:00"  # A time near the end.
     explained = statement.replace("?", "%s").replace('"', "`")
     ((_, _, _, kind, _, index, _, _, number, _),) = sql(other, f"EXPLAIN {explained}", *values, at, "0594", at, 3)
     assert kind == "range"

@@ -1,4 +1,4 @@
-"""The connections of the MariaDB store: several servers in a URL, and connections that the server closes."""
+"""Connections of MariaDbStore: several servers in a URL, closed connections, and missing results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .proxies import Proxy, proxy
 
 
 def with_hosts(url: str, *, before: str = "", after: str = "") -> str:
-    """Return a URL with further servers before and after its own."""
+    """Return the URL with further servers before and after its own."""
     scheme, _, rest = url.partition("://")
     user, _, place = rest.rpartition("@")
     host, _, database = place.partition("/")
@@ -26,21 +26,21 @@ def with_hosts(url: str, *, before: str = "", after: str = "") -> str:
 
 
 def kill_others(server: servers.MariaDbServer) -> None:
-    """End all connections to the databases of this run, except the present one."""
+    """Kill all other connections to this run's databases."""
     with server.connect(None) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT id FROM information_schema.processlist WHERE db LIKE %s", (f"{server.prefix}%",))
         for (number,) in cursor.fetchall():
             cursor.execute(f"KILL {number}")
 
 
-def test_server_that_cannot_be_reached_is_passed_over(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
+def test_unreachable_server_is_skipped(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
     url = with_hosts(mariadb.address(str(tmp_path)), before="127.0.0.1:1,")
     with MariaDbStore(url) as store:
         store.commit(creation("1"))
         assert store.load("1").version == 1
 
 
-def test_servers_that_all_cannot_be_reached_are_unavailable() -> None:
+def test_store_is_unavailable_if_no_server_can_be_reached() -> None:
     with MariaDbStore("mariadb://root@127.0.0.1:1,127.0.0.1:2/shop") as store, pytest.raises(StoreUnavailable):
         store.load("1")
 
@@ -70,7 +70,7 @@ def test_each_statement_waits_for_the_commits_of_a_cluster(mariadb: servers.Mari
 
 @pytest.fixture
 def cable(mariadb: servers.MariaDbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy to a database with an order 1001. Its clients wait for an answer only for a short time."""
+    """A proxy to a database with an order 1001. Its clients wait only briefly for a result."""
     with mariadb.store(str(tmp_path)) as store:
         Orders(store).create("1001", total="20.00", currency="EUR")
     monkeypatch.setattr(connections, "ANSWER_TIMEOUT", 2)
@@ -79,13 +79,13 @@ def cable(mariadb: servers.MariaDbServer, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
-def test_commit_that_is_not_answered_is_done_once_when_repeated(
+def test_request_whose_commit_gets_no_result_is_done_once_when_repeated(
     cable: Proxy, mariadb: servers.MariaDbServer, tmp_path: Path, before: bool
 ) -> None:
     with MariaDbStore(cable.url) as store, mariadb.store(str(tmp_path)) as other:
         orders = Orders(store)
-        cable.silence(b";COMMIT", before=before)  # Not of a transaction that only reads.
-        with pytest.raises(StoreUnavailable, match="the server did not answer: it is unknown whether it is written"):
+        cable.silence(b";COMMIT", before=before)  # Not the COMMIT of a read.
+        with pytest.raises(StoreUnavailable, match="the server did not answer: the outcome is unknown"):
             orders.fire("1001", "place", key="place")
         assert cable.silences == 1
         if before:
@@ -97,8 +97,8 @@ def test_commit_that_is_not_answered_is_done_once_when_repeated(
 
 
 @pytest.mark.parametrize("statement", ["SELECT", "START TRANSACTION READ WRITE"])
-def test_statement_that_is_not_answered_is_not_repeated(cable: Proxy, statement: str) -> None:
-    """Each repetition would wait as long."""
+def test_statement_without_a_result_is_not_retried(cable: Proxy, statement: str) -> None:
+    """Each retry would wait as long."""
     with MariaDbStore(cable.url) as store:
         orders = Orders(store)
         assert orders.get("1001").version == 1
@@ -110,7 +110,7 @@ def test_statement_that_is_not_answered_is_not_repeated(cable: Proxy, statement:
         assert cable.connections == 2
 
 
-def test_server_that_does_not_answer_to_a_connection_is_unavailable(cable: Proxy) -> None:
+def test_server_that_does_not_accept_a_login_raises_store_unavailable(cable: Proxy) -> None:
     with MariaDbStore(cable.url) as store:
         cable.silence(b"order_fsm_test", before=True)
         with pytest.raises(StoreUnavailable, match="cannot be reached"):

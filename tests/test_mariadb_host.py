@@ -1,4 +1,4 @@
-"""The MariaDB store on the shop's own connection: the shop's rows and the orders are one transaction."""
+"""MariaDbStore on the shop's own connection: one transaction for the shop's rows and the orders."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sql(connection: Host, statement: str, *values: object) -> list[tuple[Any, ..
 
 @pytest.fixture
 def database(mariadb: servers.MariaDbServer, tmp_path: Path) -> str:
-    """The name of a database in which the shop has a table of its own."""
+    """The name of a database with a table of the shop."""
     with mariadb.connect(str(tmp_path)) as connection:
         sql(connection, "CREATE TABLE IF NOT EXISTS invoice (number VARCHAR(20) PRIMARY KEY, total INTEGER)")
         sql(connection, "DELETE FROM invoice")
@@ -46,14 +46,14 @@ def database(mariadb: servers.MariaDbServer, tmp_path: Path) -> str:
 
 @pytest.fixture
 def own(mariadb: servers.MariaDbServer, database: str) -> Iterator[MariaDbStore]:
-    """The store with connections of its own, in the same database."""
+    """The store with its own connections to the same database."""
     with mariadb.store(database) as store:
         yield store
 
 
 @pytest.fixture(params=["autocommit", "no autocommit"])
 def host(request: pytest.FixtureRequest, mariadb: servers.MariaDbServer, database: str) -> Iterator[Host]:
-    """The shop's connection, in both modes. The isolation level is that of the server: REPEATABLE READ."""
+    """The shop's connection, in both modes, at the server's isolation level REPEATABLE READ."""
     with closing(mariadb.connect(database, autocommit=request.param == "autocommit")) as connection:
         yield connection
 
@@ -73,19 +73,19 @@ def guest(host: Host) -> MariaDbStore:
 
 @pytest.fixture
 def seen(mariadb: servers.MariaDbServer, database: str) -> Iterator[Host]:
-    """Return another connection, which sees only committed rows."""
+    """Another connection, which sees only committed rows."""
     with closing(mariadb.connect(database, autocommit=True)) as connection:
         yield connection
 
 
 def begin(host: Host, number: str = "before") -> None:
-    """Begin a transaction of the shop, which writes a row of its own."""
+    """Begin a transaction of the shop with a row of its own."""
     host.begin()
     sql(host, "INSERT INTO invoice VALUES (%s, 1)", number)
 
 
 def held(seen: Host) -> tuple[list[str], list[str]]:
-    """Return the invoices and the orders that are committed."""
+    """Return the committed invoices and orders."""
     invoices, orders = "SELECT number FROM invoice ORDER BY number", "SELECT id FROM order_fsm_order ORDER BY id"
     return [number for (number,) in sql(seen, invoices)], [order_id for (order_id,) in sql(seen, orders)]
 
@@ -93,7 +93,7 @@ def held(seen: Host) -> tuple[list[str], list[str]]:
 def wait_for_a_waiter(seen: Host) -> None:
     """Return as soon as a transaction in the same database waits for a lock.
 
-    The table `innodb_trx` does not change as long as it is read again and again.
+    The table `innodb_trx` is no help: its content stays the same while it is read repeatedly.
     """
 
     def found() -> bool:
@@ -107,7 +107,7 @@ def wait_for_a_waiter(seen: Host) -> None:
 
 
 def lose(host: Host, guest: MariaDbStore, seen: Host, other: Host) -> None:
-    """Let the shop's transaction, in which the guest writes, be the victim of a deadlock."""
+    """Make the shop's transaction, which the guest has joined, the victim of a deadlock."""
     sql(other, "INSERT INTO invoice VALUES ('shared', 1)")
     guest.set_stock("TEAPOT", 3)
     host.commit()
@@ -169,7 +169,7 @@ def test_refusal_leaves_the_transaction_of_the_shop_usable(host: Host, guest: Ma
     assert held(seen) == (["before", "later"], ["1001"])
 
 
-def test_savepoint_of_the_shop_undoes_the_orders_after_it(host: Host, guest: MariaDbStore, seen: Host) -> None:
+def test_rollback_to_a_savepoint_of_the_shop_undoes_later_orders(host: Host, guest: MariaDbStore, seen: Host) -> None:
     begin(host)
     guest.commit(creation("1001"))
     sql(host, "SAVEPOINT mine")
@@ -201,8 +201,8 @@ def test_service_joins_a_transaction_by_within(host: Host, own: MariaDbStore, se
 # Under REPEATABLE READ
 
 
-def test_change_after_a_commit_of_others_is_decided_on_that(host: Host, own: MariaDbStore) -> None:
-    """The shop has read before, so its transaction sees an old snapshot."""
+def test_change_is_decided_on_the_latest_commit_of_others(host: Host, own: MariaDbStore) -> None:
+    """The shop has read before, so its transaction has an old snapshot."""
     orders = Orders(own)
     orders.create("1001", "10.00", "GBP")
     host.begin()
@@ -228,7 +228,7 @@ def test_message_after_a_delivery_by_others_can_be_claimed(host: Host, own: Mari
     assert [found.version for found in own.claim(START, moment(60), 10)] == [2]
 
 
-def test_erasure_after_a_commit_of_others_erases_that_too(host: Host, own: MariaDbStore) -> None:
+def test_erasure_includes_the_latest_commit_of_others(host: Host, own: MariaDbStore) -> None:
     orders = Orders(own)
     orders.create("1001", "10.00", "GBP", customer="ann")
     orders.fire("1001", "place")
@@ -242,7 +242,7 @@ def test_erasure_after_a_commit_of_others_erases_that_too(host: Host, own: Maria
     assert orders.audit().findings == ()
 
 
-def test_removal_after_a_commit_of_others_removes_that_too(host: Host, own: MariaDbStore, guest: MariaDbStore) -> None:
+def test_removal_includes_the_latest_commit_of_others(host: Host, own: MariaDbStore, guest: MariaDbStore) -> None:
     change = creation("1001", key="1001")
     own.commit(change)
     host.begin()
@@ -256,7 +256,7 @@ def test_removal_after_a_commit_of_others_removes_that_too(host: Host, own: Mari
     assert own.faults() == []
 
 
-def test_rows_that_others_inserted_after_the_snapshot_are_a_conflict(
+def test_row_that_others_inserted_after_the_snapshot_raises_version_conflict(
     host: Host, own: MariaDbStore, guest: MariaDbStore, seen: Host
 ) -> None:
     host.begin()
@@ -265,7 +265,7 @@ def test_rows_that_others_inserted_after_the_snapshot_are_a_conflict(
     for change in (creation("1001", topics=["order.updated"]), creation("1002", key="key")):
         with pytest.raises(VersionConflict, match="restart the transaction") as raised:
             guest.commit(change)
-        assert change.key is None or repr(change.key) not in str(raised.value)  # The database quotes it.
+        assert change.key is None or repr(change.key) not in str(raised.value)  # The database's message quotes it.
     sql(host, "INSERT INTO invoice VALUES ('later', 1)")
     host.commit()
     assert held(seen) == (["later"], ["1001"])
@@ -288,12 +288,12 @@ def test_prepared_order_cannot_be_changed_by_others_until_the_shop_commits(
     host.commit()
 
 
-def test_new_order_in_an_open_transaction_keeps_no_other_order_from_being_created(
+def test_new_order_in_an_open_transaction_does_not_block_other_new_orders(
     host: Host, own: MariaDbStore, guest: MariaDbStore
 ) -> None:
     orders, joined = Orders(own), Orders(guest)
     own.set_stock("TEAPOT", 3)
-    # To insert a row again that an earlier test deleted may lock the gap beside it.
+    # New ids: inserting a row that an earlier test deleted may lock the gap next to it.
     first, second = uuid4().hex, uuid4().hex
     host.begin()
     joined.create(first, "10.00", "GBP", [Line("TEAPOT", 1)], key=first)
@@ -309,7 +309,7 @@ def test_new_order_in_an_open_transaction_keeps_no_other_order_from_being_create
 def test_deadlock_loses_the_transaction_of_the_shop(
     host: Host, guest: MariaDbStore, seen: Host, mariadb: servers.MariaDbServer, database: str
 ) -> None:
-    """Further calls are refused until the shop rolls it back: they would commit alone."""
+    """Further calls raise until the shop rolls back: they would commit without the earlier ones."""
     with closing(mariadb.connect(database, autocommit=True)) as other:
         lose(host, guest, seen, other)
     for _ in range(2):
@@ -324,10 +324,10 @@ def test_deadlock_loses_the_transaction_of_the_shop(
     assert guest.stock(["TEAPOT"]) == {"TEAPOT": 3}
 
 
-def test_deadlock_that_the_shop_swallowed_in_autocommit_is_found(
+def test_deadlock_that_the_shop_ignored_in_autocommit_is_detected(
     autocommitting: Host, seen: Host, mariadb: servers.MariaDbServer, database: str
 ) -> None:
-    """The driver still takes the transaction for open, and each statement would commit by itself."""
+    """For the driver the transaction is still open, but each statement would commit by itself."""
     host, guest = autocommitting, MariaDbStore(connection=autocommitting)
     sql(seen, "INSERT INTO invoice VALUES ('shared', 1), ('mine', 1)")
     with closing(mariadb.connect(database, autocommit=True)) as other:
@@ -344,7 +344,7 @@ def test_deadlock_that_the_shop_swallowed_in_autocommit_is_found(
             sql(host, "UPDATE invoice SET total = 3 WHERE number = 'mine'")
         waiter.join()
         other.rollback()
-    with pytest.raises(TransactionLost, match="no transaction is open any more"):
+    with pytest.raises(TransactionLost, match="the transaction is no longer open"):
         guest.commit(creation("1001"))
     with pytest.raises(TransactionLost, match="was lost before"):
         guest.commit(creation("1001"))
@@ -366,7 +366,7 @@ def test_killed_connection_of_the_shop_loses_its_transaction(host: Host, guest: 
 
 
 def test_installation_within_a_transaction_is_refused(host: Host, guest: MariaDbStore, seen: Host) -> None:
-    """Its statements would commit the shop's rows."""
+    """The installation would commit the shop's rows."""
     guest.install()
     begin(host)
     with pytest.raises(InvalidInput, match="no transaction open"):
@@ -377,7 +377,7 @@ def test_installation_within_a_transaction_is_refused(host: Host, guest: MariaDb
 
 def test_claim_in_a_transaction_of_the_shop_is_refused(host: Host, guest: MariaDbStore) -> None:
     begin(host)
-    with pytest.raises(InvalidInput, match="no transaction open"):
+    with pytest.raises(InvalidInput, match="messages cannot be delivered inside a transaction"):
         guest.claim(START, moment(60), 1)
 
 

@@ -1,4 +1,4 @@
-"""The store in PostgreSQL, beyond the contract: how it is opened, installed and joined, and what a change costs."""
+"""PostgresStore beyond the contract: opening, installing, joining, and the cost of a change."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def host(url: str) -> Iterator[psycopg.Connection[Any]]:
 # Opening and installing
 
 
-def test_neither_or_both_of_url_and_connection_are_refused(host: psycopg.Connection[Any]) -> None:
+def test_exactly_one_of_url_and_connection_is_required(host: psycopg.Connection[Any]) -> None:
     with pytest.raises(InvalidInput, match="either the URL of a database or connection="):
         PostgresStore()
     with pytest.raises(InvalidInput, match="either the URL of a database or connection="):
@@ -57,31 +57,31 @@ def test_neither_or_both_of_url_and_connection_are_refused(host: psycopg.Connect
 
 
 @pytest.mark.parametrize("wrong", ["postgresql://[", "host='shop", 5, b"postgresql://localhost/shop"])
-def test_url_that_is_not_one_is_refused(wrong: Any) -> None:
+def test_invalid_url_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidInput, match="url"):
         PostgresStore(wrong)
 
 
-def test_url_that_is_not_one_is_refused_without_its_password() -> None:
+def test_refusal_of_an_invalid_url_does_not_quote_the_password() -> None:
     with pytest.raises(InvalidInput) as refused:
         PostgresStore("mysql://user:secret@host/shop")
     assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("wrong", [0, -1, True, "3", 1.5])
-def test_size_that_is_not_a_number_of_connections_is_refused(wrong: Any) -> None:
+def test_invalid_size_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidInput, match="size must be a whole number of 1 or more"):
         PostgresStore("postgresql://localhost/shop", size=wrong)
 
 
-def test_connection_of_another_driver_is_refused(store: PostgresStore) -> None:
+def test_connection_of_another_type_is_refused(store: PostgresStore) -> None:
     with pytest.raises(InvalidInput, match=r"psycopg\.Connection"):
         PostgresStore(connection="shop")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match=r"psycopg\.Connection"):
         Orders(store).within("shop")
 
 
-def test_server_that_does_not_listen_is_unavailable_and_the_error_gives_the_reason() -> None:
+def test_refused_connection_raises_store_unavailable_with_the_reason() -> None:
     with (
         PostgresStore("postgresql://postgres@127.0.0.1:1/shop") as store,
         pytest.raises(StoreUnavailable, match="refused"),
@@ -121,12 +121,12 @@ def test_closed_store_is_unavailable(store: PostgresStore) -> None:
         store.load("1001")
 
 
-# What a change costs
+# The cost of a change
 
 
 @pytest.fixture
 def statements(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The statements that are sent, each of which is a round trip."""
+    """The statements that were sent. Each one is a round trip."""
     store.stock(())
     sent: list[str] = []
     run = PsycopgLink._run
@@ -162,8 +162,8 @@ def test_batch_of_several_orders_takes_two_round_trips(orders: Orders, statement
     assert len(statements) == 2
 
 
-def test_seal_of_an_item_is_computed_by_the_statement_that_needs_it(host: psycopg.Connection[Any]) -> None:
-    """Otherwise each statement would plan the function again, for a quarter of the time of a commit with stock."""
+def test_seal_function_is_inlined_into_its_caller(host: psycopg.Connection[Any]) -> None:
+    """Otherwise each statement would plan the function again: a quarter of the time of a commit with stock."""
     explain = """
         EXPLAIN (VERBOSE) SELECT order_fsm_stock_seal_1(sku, available, held, shipped, lost, backorder)
         FROM order_fsm_stock
@@ -204,7 +204,7 @@ def test_refusal_leaves_the_shops_transaction_usable(orders: Orders, host: psyco
     assert host.execute("SELECT count(*) FROM parcel").fetchone() == (1,)
 
 
-def test_savepoint_that_is_rolled_back_takes_the_status_with_it(orders: Orders, host: psycopg.Connection[Any]) -> None:
+def test_rollback_to_a_savepoint_undoes_the_status(orders: Orders, host: psycopg.Connection[Any]) -> None:
     joined = orders.within(host)
     joined.comment("1001", "kept")
     with host.transaction(force_rollback=True):
@@ -214,7 +214,7 @@ def test_savepoint_that_is_rolled_back_takes_the_status_with_it(orders: Orders, 
     assert [entry.trigger for entry in orders.history("1001")] == ["create", "comment"]
 
 
-def test_joined_change_waits_for_another_transaction_and_sees_its_outcome(
+def test_joined_change_waits_for_another_transaction_and_sees_its_commit(
     orders: Orders, url: str, host: psycopg.Connection[Any]
 ) -> None:
     """A joined read locks the order, so the decision holds until the shop's commit."""
@@ -247,7 +247,7 @@ def test_connection_in_autocommit_commits_each_call(orders: Orders, url: str) ->
 # Values and counts
 
 
-def test_text_without_nul_keeps_its_order_and_comes_back() -> None:
+def test_escaped_text_contains_no_nul_sorts_alike_and_is_restored() -> None:
     texts = ["", "\0", "\0\0", "\0\1", "\1", "\1\0", "\1\1", "\1\2", "\2", "a\0b", "a\1b", "a", "\0\2"]
     assert [unescaped(escaped(text)) for text in texts] == texts
     assert not any("\0" in escaped(text) for text in texts)
@@ -266,7 +266,7 @@ def test_counts_do_not_change_when_steps_are_folded(store: PostgresStore, host: 
     assert (store.tally(None), store.tally("ann")) == before
 
 
-def test_no_row_holds_a_customer_after_an_erasure(orders: Orders, host: psycopg.Connection[Any]) -> None:
+def test_no_row_contains_a_customer_after_an_erasure(orders: Orders, host: psycopg.Connection[Any]) -> None:
     orders.comment("1001", "Ann called")
     orders.erase_customer("ann")
     tables = host.execute("SELECT tablename FROM pg_tables WHERE tablename LIKE 'order_fsm_%'").fetchall()

@@ -1,4 +1,4 @@
-"""The store in PostgreSQL with connections in every state: busy, aborted, closed, special."""
+"""PostgresStore on connections that are busy, aborted, closed, or configured by the host."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .desk import COMMITTING, CUSTOMER, EMAIL, HOLD, Desk, assert_impersonal, fa
 
 
 def test_request_without_a_free_connection_times_out(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The only connection of the pool is busy. Nothing is written, and the request succeeds later."""
+    """The pool's only connection is busy. Nothing is written, and the request succeeds later."""
     with (
         PostgresStore(desk.url, size=1) as store,
         ThreadPoolExecutor() as threads,
@@ -55,8 +55,8 @@ def test_threads_that_share_one_connection_wait_for_each_other(desk: Desk) -> No
         assert store.stock([f"{number}" for number in range(20)]) == {f"{number}": number for number in range(20)}
 
 
-def test_call_in_an_aborted_transaction_of_the_host_is_lost(desk: Desk) -> None:
-    """A statement of the host failed before. Every call raises, and after a rollback all is as usual."""
+def test_call_in_an_aborted_host_transaction_raises_transaction_lost(desk: Desk) -> None:
+    """A statement of the host has failed. Every call raises until the host rolls back."""
     calls: list[Callable[[PostgresStore], object]] = [
         lambda store: store.load("1001"),
         lambda store: store.set_stock("TEAPOT", 1),
@@ -77,7 +77,7 @@ def test_call_in_an_aborted_transaction_of_the_host_is_lost(desk: Desk) -> None:
 
 
 def test_refusal_leaves_the_transaction_of_the_host_usable(desk: Desk) -> None:
-    """A change on an old version is refused after the host inserted a row, which is committed."""
+    """The store refuses a change on an old version. The host then commits the row that it inserted before."""
     old = step(desk.store.load("1001"), comment="late")
     desk.orders.comment("1001", "delayed by snow")
     desk.host.execute("INSERT INTO parcel VALUES ('1')")
@@ -87,14 +87,13 @@ def test_refusal_leaves_the_transaction_of_the_host_usable(desk: Desk) -> None:
     desk.check_parcels(1)
 
 
-def test_closed_connection_of_the_host_is_lost(desk: Desk) -> None:
-    """The host closed its connection before."""
+def test_call_on_a_closed_host_connection_raises_transaction_lost(desk: Desk) -> None:
     desk.host.close()
     assert type(failed(lambda: desk.store.within(desk.host).load("1001"))) is TransactionLost
 
 
-def test_pipeline_of_the_host_is_refused(desk: Desk) -> None:
-    """A pipeline has no answers yet: an order would seem to be missing, and a change to be done."""
+def test_host_connection_in_pipeline_mode_is_refused(desk: Desk) -> None:
+    """A pipeline returns no results yet: an order would seem missing, and a change committed."""
     store = desk.store.within(desk.host)
     with desk.host.pipeline():
         for call in (lambda: store.load("1001"), lambda: desk.pay(store), lambda: store.set_stock("NEW", 1)):
@@ -105,8 +104,8 @@ def test_pipeline_of_the_host_is_refused(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("cursors", [psycopg.RawCursor, psycopg.ClientCursor])
-def test_cursors_of_the_host_do_not_matter(desk: Desk, cursors: type[psycopg.Cursor[Any]]) -> None:
-    """The host's connection has cursors that take other placeholders."""
+def test_host_connection_may_use_any_cursor_class(desk: Desk, cursors: type[psycopg.Cursor[Any]]) -> None:
+    """These cursors use other placeholders."""
     desk.host.cursor_factory = cursors
     desk.pay(desk.store.within(desk.host))
     desk.host.commit()
@@ -136,14 +135,14 @@ def test_cursors_of_the_host_do_not_matter(desk: Desk, cursors: type[psycopg.Cur
         ("XX001", StoreCorrupt, StoreCorrupt),
     ],
 )
-def test_each_code_of_an_error_has_its_type(
+def test_each_sqlstate_maps_to_its_error(
     sqlstate: str | None, by_itself: type[OrderFsmError], in_a_host: type[OrderFsmError], joined: bool
 ) -> None:
-    """A restart does not help against a full disk, a missing right or a damaged table, in a host's transaction too."""
+    """Restarting the host's transaction does not help against a full disk, a missing right or a damaged table."""
     assert isinstance(store_error(sqlstate, "it failed", "here", joined=joined), in_a_host if joined else by_itself)
 
 
-def test_values_of_a_row_that_a_constraint_refuses_are_not_in_the_error(desk: Desk) -> None:
+def test_error_of_a_violated_constraint_does_not_quote_the_row(desk: Desk) -> None:
     """PostgreSQL quotes the whole row in the details of such an error."""
     desk.backends.connection.execute("ALTER TABLE order_fsm_order ADD CHECK (id <> '1004')")
     change = creation("1004", customer=CUSTOMER, email=EMAIL)

@@ -1,4 +1,4 @@
-"""Counts, totals and finds in PostgreSQL agree with the orders while others write and fold the tally."""
+"""Counts, totals and searches in PostgreSQL agree with the orders during writes and folds of the tally."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GROUPS = """
 
 
 def _check_one_moment(store: PostgresStore, reader: psycopg.Connection[Any]) -> None:
-    """Check in one snapshot that the answers agree with the orders."""
+    """Check in one snapshot that the results agree with the orders."""
     guest = store.within(reader)
     for customer in (None, *CUSTOMERS):
         counted = {
@@ -54,7 +54,7 @@ def _check_one_moment(store: PostgresStore, reader: psycopg.Connection[Any]) -> 
 
 
 def test_counts_totals_and_finds_agree_in_every_snapshot_while_others_write_and_fold(url: str) -> None:
-    """Two writers change orders and remove them, two others fold the tally."""
+    """Two threads change and remove orders. Two others fold the tally."""
     stopped = Event()
 
     def write(seed: int) -> None:

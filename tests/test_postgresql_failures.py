@@ -1,7 +1,7 @@
-"""The store in PostgreSQL when the server, the network or another transaction fails it, by itself and joined.
+"""PostgresStore when the server, the network or another transaction fails, on its own and joined.
 
-After a failure by itself the repeated request is done once. A joined one is lost with the host's rows, and the host
-restarts its whole transaction.
+After a failure of the store's own transaction, the repeated request is done once. A failure of a joined request loses
+the host's transaction, which the host restarts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .backends import Backends, holding
 from .desk import COMMITTING, HOLD, PREPARING, Desk, assert_impersonal, failed
 from .proxies import proxy
 
-# Server processes that end, statements that are cancelled
+# Terminated server processes and cancelled statements
 
 
 ENDINGS = {
@@ -34,8 +34,8 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_commit_that_is_ended_while_it_waits_is_not_written(desk: Desk, ending: str) -> None:
-    """Another transaction holds the order. The repeated request is done once."""
+def test_commit_ended_during_its_wait_for_a_lock_is_not_written(desk: Desk, ending: str) -> None:
+    """Another transaction has locked the order. The repeated request is done once."""
     with ThreadPoolExecutor() as threads, holding(desk.url, HOLD, "1001") as other:
         payment = threads.submit(failed, desk.pay)
         (pid,) = desk.backends.waiting(COMMITTING)
@@ -47,7 +47,7 @@ def test_commit_that_is_ended_while_it_waits_is_not_written(desk: Desk, ending: 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_host_whose_statement_is_ended_loses_its_transaction(desk: Desk, ending: str) -> None:
-    """A joined store waits for the order that another transaction holds."""
+    """A joined store waits for an order that another transaction has locked."""
     with ThreadPoolExecutor() as threads, holding(desk.url, HOLD, "1001") as other:
         payment = threads.submit(failed, desk.pay_in_the_hosts_transaction)
         (pid,) = desk.backends.waiting(PREPARING)
@@ -67,8 +67,8 @@ CLOSE_GATE = "SELECT pg_advisory_xact_lock(hashtext(current_schema()))"
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_commit_that_is_ended_during_commit_is_done_once_when_repeated(desk: Desk, ending: str) -> None:
-    """A deferred trigger waits while the server commits."""
+def test_request_ended_during_commit_is_done_once_when_repeated(desk: Desk, ending: str) -> None:
+    """A deferred trigger blocks the server's COMMIT."""
     desk.backends.connection.execute(DEFERRED)
     with ThreadPoolExecutor() as threads, holding(desk.url, CLOSE_GATE) as other:
         payment = threads.submit(failed, desk.pay)
@@ -80,8 +80,8 @@ def test_commit_that_is_ended_during_commit_is_done_once_when_repeated(desk: Des
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_host_whose_commit_is_ended_finds_nothing_written(desk: Desk, ending: str) -> None:
-    """The error of the host's COMMIT is its driver's. Neither its row nor the payment is there."""
+def test_ended_commit_of_a_host_writes_nothing(desk: Desk, ending: str) -> None:
+    """The host's COMMIT raises the driver's error. The host's row and the payment are both rolled back."""
     desk.backends.connection.execute(DEFERRED)
     with ThreadPoolExecutor() as threads, holding(desk.url, CLOSE_GATE) as other:
         desk.pay_in_the_hosts_transaction()
@@ -95,8 +95,8 @@ def test_host_whose_commit_is_ended_finds_nothing_written(desk: Desk, ending: st
         desk.check_parcels(0)
 
 
-def test_request_after_all_idle_connections_were_ended_succeeds(desk: Desk) -> None:
-    """The pool replaces them, as after a restart of the server. The first requests need not be repeated."""
+def test_request_succeeds_after_the_server_ended_all_idle_connections(desk: Desk) -> None:
+    """The pool replaces the connections, as after a server restart. The shop does not have to repeat requests."""
     with ThreadPoolExecutor(5) as threads, holding(desk.url, HOLD, "1001") as other:
         waiting = [threads.submit(desk.store.set_stock, f"{number}", number) for number in range(5)]
         payment = threads.submit(desk.store.commit, step(desk.store.load("1001"), key="first"))
@@ -113,7 +113,7 @@ def test_request_after_all_idle_connections_were_ended_succeeds(desk: Desk) -> N
 
 
 def test_host_whose_connection_was_ended_between_calls_loses_its_transaction(desk: Desk) -> None:
-    """The server process ends after the host's first row."""
+    """The server process ends after the host's first statement."""
     desk.host.execute("SELECT 1")
     desk.backends.terminate(desk.host.info.backend_pid)
     desk.check_lost(failed(lambda: desk.pay(desk.store.within(desk.host))))
@@ -124,7 +124,7 @@ def test_host_whose_connection_was_ended_between_calls_loses_its_transaction(des
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
 def test_commit_whose_connection_is_cut_is_done_once_when_repeated(desk: Desk, before: bool) -> None:
-    """The socket is cut before the server has the commit, or after it is done and before its answer."""
+    """The socket is cut before the commit reaches the server, or after the commit and before its result."""
     with proxy(desk.url) as cable, PostgresStore(cable.url) as store:
         cable.cut(b"order_fsm_commit", before=before)
         error = failed(partial(desk.pay, store))
@@ -137,7 +137,7 @@ def test_commit_whose_connection_is_cut_is_done_once_when_repeated(desk: Desk, b
 @pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
 @pytest.mark.parametrize("statement", ["BEGIN", "order_fsm_prepare"])
 def test_request_whose_connection_is_cut_before_its_commit_succeeds(desk: Desk, statement: str, before: bool) -> None:
-    """Nothing is written yet, so the store repeats it on another connection."""
+    """Nothing is written yet, so the store retries on another connection."""
     with proxy(desk.url) as cable, PostgresStore(cable.url) as store:
         assert Orders(store).stock("TEAPOT") is not None
         cable.cut(statement.encode(), before=before)
@@ -149,7 +149,7 @@ def test_request_whose_connection_is_cut_before_its_commit_succeeds(desk: Desk, 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
 def test_page_of_an_audit_whose_connection_is_cut_is_read_again(desk: Desk, before: bool) -> None:
-    """A page is one statement without a transaction."""
+    """Each page is one statement without a transaction."""
     with proxy(desk.url) as cable, PostgresStore(cable.url) as store:
         cable.cut(b"SELECT id FROM order_fsm_order WHERE id >", before=before)
         assert list(store.order_ids()) == ["1001"]
@@ -157,8 +157,8 @@ def test_page_of_an_audit_whose_connection_is_cut_is_read_again(desk: Desk, befo
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before the request", "before the answer"])
-def test_several_statements_whose_commit_is_cut_are_done_or_not(desk: Desk, before: bool) -> None:
-    """An erasure is several statements. It is done as a whole or not at all, and may be repeated."""
+def test_erasure_whose_commit_is_cut_is_done_or_not(desk: Desk, before: bool) -> None:
+    """An erasure is several statements. It is done whole or not at all, and can be repeated."""
     with proxy(desk.url) as cable, PostgresStore(cable.url) as store:
         change = erasure(store.load("1001"))
         cable.cut(b"COMMIT\0", before=before)
@@ -172,7 +172,7 @@ def test_several_statements_whose_commit_is_cut_are_done_or_not(desk: Desk, befo
 
 
 def test_host_whose_connection_is_cut_loses_its_transaction(desk: Desk) -> None:
-    """The commit of a joined store is done, and its answer is lost. The server rolls the host's transaction back."""
+    """The result of the joined store's commit is lost. The server rolls the host's transaction back."""
     with proxy(desk.url) as cable, psycopg.connect(cable.url) as host:
         desk.host = host
         cable.cut(b"order_fsm_commit", before=False)
@@ -180,7 +180,7 @@ def test_host_whose_connection_is_cut_loses_its_transaction(desk: Desk) -> None:
 
 
 def test_host_in_autocommit_whose_connection_is_cut_repeats_the_request(desk: Desk) -> None:
-    """No transaction of the host is open, so it is unknown whether the payment is written."""
+    """The host has no open transaction, so the outcome of the payment is unknown."""
     with proxy(desk.url) as cable, psycopg.connect(cable.url, autocommit=True) as host:
         cable.cut(b"order_fsm_commit", before=False)
         error = failed(partial(desk.pay, desk.store.within(host)))

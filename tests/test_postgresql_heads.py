@@ -1,4 +1,4 @@
-"""Each order with messages in PostgreSQL has a head, so that no message is stuck, whoever works on it at once."""
+"""In PostgreSQL each order with messages has a head, so concurrent work leaves no message stuck."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def store(url: str) -> Iterator[PostgresStore]:
 
 
 def _claimed(store: PostgresStore) -> Message:
-    """Create an order with a message, and claim that."""
+    """Create an order with a message, and claim the message."""
     store.commit(creation("1001", topics=["order.updated"]))
     (message,) = store.claim(FIRST, SECOND, 10)
     return message
 
 
 def _again(host: psycopg.Connection[Any], work: Callable[[], object]) -> None:
-    """Do work in the host's transaction, in another one if that is lost."""
+    """Do work in the host's transaction. If it is lost, do the work in a new one."""
     try:
         work()
     except TransactionLost:
@@ -60,7 +60,7 @@ def _again(host: psycopg.Connection[Any], work: Callable[[], object]) -> None:
 def test_message_of_a_host_whose_snapshot_has_a_delivered_head_is_claimable(
     url: str, store: PostgresStore, level: IsolationLevel
 ) -> None:
-    """A relay delivers the only message of an order after the host took its snapshot, and before the host adds one."""
+    """After the host took its snapshot, a relay delivers the order's only message. Then the host adds one."""
     message = _claimed(store)
     with psycopg.connect(url) as host:
         host.isolation_level = level
@@ -75,7 +75,7 @@ def test_message_of_a_host_whose_snapshot_has_a_delivered_head_is_claimable(
 def test_dead_letter_requeued_on_a_snapshot_with_a_delivered_head_is_claimable(
     url: str, store: PostgresStore, level: IsolationLevel
 ) -> None:
-    """A host brings a dead letter back after a relay delivered the message that its snapshot shows as the head."""
+    """The host requeues a dead letter after a relay delivered the head that the host's snapshot still shows."""
     dead = _claimed(store)
     store.retry_later(dead, SECOND, None)
     store.commit(step(store.load("1001"), topics=["order.paid"]))
@@ -92,7 +92,7 @@ def test_dead_letter_requeued_on_a_snapshot_with_a_delivered_head_is_claimable(
 def test_message_committed_while_the_head_is_delivered_is_claimable(
     postgresql: PostgresServer, url: str, store: PostgresStore, level: str, request: pytest.FixtureRequest
 ) -> None:
-    """A commit waits for the order while a relay deletes its head, also if the database prefers serializable."""
+    """A commit waits for the order while a relay deletes its head, at two default isolation levels."""
     message = _claimed(store)
     address = postgresql.address(request.node.nodeid, default_transaction_isolation=level.replace(" ", "\\ "))
     change = step(store.load("1001"), topics=["order.paid"])
@@ -110,10 +110,8 @@ def test_message_committed_while_the_head_is_delivered_is_claimable(
     assert [one.topic for one in store.claim(FIRST, SECOND, 10)] == ["order.paid"]
 
 
-def test_claim_that_meets_a_commit_returns_no_message_twice(
-    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A message is committed while a claim reads the messages that it found. It sorts before a postponed one."""
+def test_claim_during_a_commit_returns_no_message_twice(store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message is committed while a claim reads those that it found. It sorts before a postponed one."""
     postponed = _claimed(store)
     store.retry_later(postponed, SECOND, FIRST)
     read = outbox._message
@@ -129,8 +127,8 @@ def test_claim_that_meets_a_commit_returns_no_message_twice(
     assert len(claimed) == len(set(claimed)), "the handler would be called twice for one message"
 
 
-def test_lease_that_passes_to_another_relay_is_not_ended_by_the_first(url: str, store: PostgresStore) -> None:
-    """A relay returns a message for a later time while another one claims it, whose lease then holds."""
+def test_late_retry_of_one_relay_does_not_end_the_lease_of_another(url: str, store: PostgresStore) -> None:
+    """One relay schedules a retry while another relay claims the message. The new lease holds."""
     message = _claimed(store)
     with ThreadPoolExecutor() as threads, psycopg.connect(url) as other, backends(url) as server:
         other.execute("UPDATE order_fsm_message SET due = %s WHERE id = %s", (time_text(moment(40)), message.id))
@@ -142,7 +140,7 @@ def test_lease_that_passes_to_another_relay_is_not_ended_by_the_first(url: str, 
 
 
 def test_several_relays_deliver_each_message_once_and_in_sequence(url: str, store: PostgresStore) -> None:
-    """Four relays and three writers work on five orders. One relay at a time has a message of an order."""
+    """Four relays and three writers share five orders. Only one relay at a time holds messages of an order."""
     orders = [f"{number}" for number in range(5)]
     for order_id in orders:
         store.commit(creation(order_id, topics=["order.updated"]))

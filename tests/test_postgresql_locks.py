@@ -1,4 +1,4 @@
-"""The store in PostgreSQL when other transactions are in its way: deadlocks, timeouts, old snapshots."""
+"""PostgresStore in conflict with other transactions: deadlocks, timeouts, old snapshots."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .backends import holding
 from .desk import COMMITTING, HOLD, Desk, failed
 
 
-def test_commit_of_a_batch_that_is_the_victim_of_a_deadlock_is_repeated(desk: Desk) -> None:
-    """The batch holds order 1001 and waits for 1003, whose holder waits for 1001."""
+def test_batch_that_is_the_victim_of_a_deadlock_is_retried(desk: Desk) -> None:
+    """The batch has locked order 1001 and waits for 1003, whose owner waits for 1001."""
     for order_id in ("1002", "1003"):
         desk.create(order_id)
     changes = [step(desk.store.load(order_id), key=order_id) for order_id in ("1001", "1002", "1003")]
@@ -45,7 +45,7 @@ def test_commit_of_a_batch_that_is_the_victim_of_a_deadlock_is_repeated(desk: De
 
 
 def test_host_that_is_the_victim_of_a_deadlock_loses_its_transaction(desk: Desk) -> None:
-    """The host has paid one order and waits for a second one, whose holder waits for the first."""
+    """The host has paid one order and waits for a second one, whose owner waits for the first."""
     desk.create("1002")
     desk.host.execute("SET deadlock_timeout = '10ms'")
     desk.host.commit()
@@ -68,7 +68,7 @@ TIMEOUTS = {"lock_timeout": "55P03", "statement_timeout": "57014"}
 
 
 def _time_out(desk: Desk, setting: str) -> None:
-    """Let each wait of the functions for a lock end soon."""
+    """Shorten the lock timeout of the functions."""
     for function in ("prepare", "commit"):
         statement = f"ALTER FUNCTION order_fsm_{function}_1 SET lock_timeout = '50ms'"
         if setting == "lock_timeout":
@@ -77,19 +77,19 @@ def _time_out(desk: Desk, setting: str) -> None:
 
 @pytest.mark.parametrize("setting", TIMEOUTS)
 def test_commit_that_times_out_is_not_written(desk: Desk, setting: str) -> None:
-    """Another transaction holds the order for too long."""
+    """Another transaction locks the order for too long."""
     _time_out(desk, setting)
     settings = {setting: "1s"} if setting == "statement_timeout" else {}
     with PostgresStore(desk.address(**settings)) as store, holding(desk.url, HOLD, "1001"):
         error = failed(partial(desk.pay, store))
     assert TIMEOUTS[setting] in str(error)
-    assert ("call within(it)" in str(error)) == (setting == "lock_timeout")
+    assert ("call within(connection)" in str(error)) == (setting == "lock_timeout")
     desk.check_repeated(error)
 
 
 @pytest.mark.parametrize("setting", TIMEOUTS)
 def test_host_whose_statement_times_out_loses_its_transaction(desk: Desk, setting: str) -> None:
-    """Another transaction holds the order for longer than the host's limit."""
+    """Another transaction locks the order for longer than the host's limit."""
     _time_out(desk, setting)
     with holding(desk.url, HOLD, "1001") as other:
         if setting == "statement_timeout":
@@ -118,7 +118,7 @@ def test_host_whose_snapshot_is_too_old_loses_its_transaction(desk: Desk, level:
 
 
 def test_threads_whose_transactions_are_serializable_by_default_lose_nothing(desk: Desk) -> None:
-    """The store repeats the transactions that the server ends for the sake of others."""
+    """The store retries the transactions that the server aborts in favour of others."""
     with PostgresStore(desk.address(default_transaction_isolation="serializable")) as store:
 
         def comment(number: int) -> None:
@@ -135,8 +135,8 @@ def test_threads_whose_transactions_are_serializable_by_default_lose_nothing(des
 
 
 @pytest.mark.parametrize("guest", [False, True], ids=["by itself", "joined"])
-def test_order_that_is_created_while_another_call_looks_for_it_is_not_damaged(desk: Desk, guest: bool) -> None:
-    """A creation is committed after another one has looked for the order, and before it looks for the history."""
+def test_order_created_during_another_creation_is_not_reported_as_damaged(desk: Desk, guest: bool) -> None:
+    """Another creation commits after the call looked for the order and before it looks for the history."""
     with ThreadPoolExecutor() as threads, holding(desk.url, "LOCK TABLE order_fsm_entry") as other:
         desk.store.within(other).commit(creation("1002", customer="ann"))
         store = desk.store.within(desk.host) if guest else desk.store
@@ -146,8 +146,8 @@ def test_order_that_is_created_while_another_call_looks_for_it_is_not_damaged(de
         assert type(commit.result()) is OrderExists
 
 
-def test_order_that_is_created_while_a_host_loads_it_is_not_damaged(desk: Desk) -> None:
-    """The host's transaction sees the order with its next statement only."""
+def test_order_created_during_a_load_is_not_reported_as_damaged(desk: Desk) -> None:
+    """The host's transaction sees the order from its next statement on."""
     with ThreadPoolExecutor() as threads, holding(desk.url, "LOCK TABLE order_fsm_entry") as other:
         desk.store.within(other).commit(creation("1002", customer="ann"))
         load = threads.submit(failed, partial(desk.store.within(desk.host).load, "1002"))
@@ -157,8 +157,8 @@ def test_order_that_is_created_while_a_host_loads_it_is_not_damaged(desk: Desk) 
         assert desk.store.within(desk.host).load("1002").customer == "ann"
 
 
-def test_history_that_grows_while_a_host_reads_it_is_not_damaged(desk: Desk) -> None:
-    """A commit comes between the host's statements, which see different moments."""
+def test_history_that_grows_during_a_read_is_not_reported_as_damaged(desk: Desk) -> None:
+    """A commit falls between the host's statements, each of which sees the latest commits."""
     with ThreadPoolExecutor() as threads, holding(desk.url, "LOCK TABLE order_fsm_entry") as other:
         desk.store.within(other).commit(step(desk.store.load("1001")))
         history = threads.submit(desk.store.within(desk.host).history, "1001")

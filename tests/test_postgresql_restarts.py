@@ -1,4 +1,4 @@
-"""The store in PostgreSQL while its server restarts, waits for a standby, or is behind pgbouncer."""
+"""PostgresStore while the server restarts, waits for a standby, or runs behind pgbouncer."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _new_database(url: str, name: str) -> str:
 
 
 def test_writers_lose_nothing_while_the_server_restarts(cluster: clusters.Cluster) -> None:
-    """All that was acknowledged is there, nothing is there twice, and an unknown outcome is settled by repeating."""
+    """Each acknowledged change is stored once. Repeating a call settles an unknown outcome."""
     url = _new_database(cluster.url, "restarted")
     stopped = Event()
     done: list[list[str]] = [[] for _ in range(3)]
@@ -59,9 +59,9 @@ def test_writers_lose_nothing_while_the_server_restarts(cluster: clusters.Cluste
                 except StoreUnavailable:
                     continue
                 except KeyReused:
-                    pass  # It was written when its outcome was unknown.
+                    pass  # An attempt with an unknown outcome was written.
                 except VersionConflict:
-                    pytest.fail("a change that the store did not report is there")
+                    pytest.fail("the store contains a change that it did not acknowledge")
                 break
             done[place].append(key)
             number += 1
@@ -88,7 +88,7 @@ def test_writers_lose_nothing_while_the_server_restarts(cluster: clusters.Cluste
 
 
 def test_store_connects_at_once_after_a_long_outage(cluster: clusters.Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls during an outage raise StoreUnavailable. Pauses between attempts to connect do not outlast it."""
+    """Calls during the outage raise StoreUnavailable. The pool's growing delays do not outlast it."""
     url = _new_database(cluster.url, "away")
     monkeypatch.setattr(connections, "TIMEOUT", 0.3)
     with PostgresStore(url) as store:
@@ -110,7 +110,7 @@ def test_store_connects_at_once_after_a_long_outage(cluster: clusters.Cluster, m
 
 @pytest.fixture
 def without_standby(cluster: clusters.Cluster) -> Iterator[str]:
-    """A database whose commits wait for a standby that there is not."""
+    """A database whose commits wait for a standby that does not exist."""
     url = _new_database(cluster.url, "waiting")
     with PostgresStore(url) as store:
         store.commit(creation("1001"))
@@ -133,10 +133,10 @@ _WAITS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AN
 @pytest.mark.parametrize("ending", ["cancelled", "terminated"])
 @pytest.mark.parametrize("guest", [False, True], ids=["own", "the shop's connection in autocommit"])
 @pytest.mark.parametrize("is_several", [False, True], ids=["one statement", "several statements"])
-def test_commit_that_stops_waiting_for_its_standby_is_unknown(
+def test_commit_that_stops_waiting_for_its_standby_has_an_unknown_outcome(
     without_standby: str, ending: str, guest: bool, is_several: bool
 ) -> None:
-    """It is there, and would not be after a failover. The server only warns, so it is StoreUnavailable."""
+    """The primary has the commit, but a failover would lose it. The server only warns, so the store raises."""
     end = Backends.cancel if ending == "cancelled" else Backends.terminate
     with (
         PostgresStore(without_standby) as own,
@@ -155,12 +155,12 @@ def test_commit_that_stops_waiting_for_its_standby_is_unknown(
         if is_several:
             assert own.stock(["TEAPOT"]) == {"TEAPOT": 3}
         else:
-            # To repeat the request would wait for the standby.
+            # A repeated request would wait for the standby.
             assert server.connection.execute("SELECT count(*) FROM order_fsm_key WHERE key = 'k'").fetchone() == (1,)
 
 
-def test_threads_behind_pgbouncer_in_transaction_mode_work_as_usual(cluster: clusters.Cluster, pooled: str) -> None:
-    """Twelve threads share three connections of the pooler, each statement on whichever is free."""
+def test_threads_can_share_pgbouncer_in_transaction_mode(cluster: clusters.Cluster, pooled: str) -> None:
+    """Twelve threads share three server connections. Each transaction takes any free one."""
     _new_database(cluster.url, "pooled")
     url = f"{pooled.rpartition('/')[0]}/pooled"
 

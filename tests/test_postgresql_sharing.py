@@ -1,4 +1,4 @@
-"""The store in PostgreSQL among others: ordinary rights, other versions of the schema, rows of the shop."""
+"""PostgresStore in a shared database: ordinary rights, other schema versions, rows of the shop."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def admin(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def clerk(url: str, admin: psycopg.Connection[Any]) -> Iterator[str]:
-    """The URL for a user with ordinary rights on the tables."""
+    """The URL of a user with ordinary rights on the tables."""
     role = f"order_fsm_clerk_{os.getpid()}"
     (place,) = admin.execute("SELECT current_schema()").fetchall()[0]
     names = {"role": sql.Identifier(role), "schema": sql.Identifier(place)}
@@ -65,7 +65,7 @@ def clerk(url: str, admin: psycopg.Connection[Any]) -> Iterator[str]:
 
 
 def _trade(store: Store) -> None:
-    """Do all that a shop does with a store."""
+    """Make every kind of call that a shop makes."""
     clock = FrozenClock()
     orders = Orders(store, clock=clock)
     orders.set_stock("TEAPOT", 10)
@@ -105,16 +105,15 @@ def _trade(store: Store) -> None:
     assert store.faults() == []
 
 
-def test_user_with_ordinary_rights_does_all_except_installing(clerk: str) -> None:
-    """The user may read and write the rows, use the sequences and call the functions. It may not create."""
+def test_user_with_ordinary_rights_can_do_everything_except_install(clerk: str) -> None:
+    """The user may read and write rows, use the sequences and call the functions, but not create tables."""
     with PostgresStore(clerk) as store:
         with pytest.raises(StoreUnavailable, match="42501"):
             store.install()
         _trade(store)
 
 
-def test_user_with_ordinary_rights_works_in_a_transaction_of_the_shop(clerk: str) -> None:
-    """The same user, joined."""
+def test_user_with_ordinary_rights_can_join_a_transaction_of_the_shop(clerk: str) -> None:
     with PostgresStore(clerk) as store, psycopg.connect(clerk) as host:
         orders = Orders(store).within(host)
         orders.create("1001", total="10", currency="GBP", customer="ann")
@@ -128,7 +127,7 @@ def test_user_with_ordinary_rights_works_in_a_transaction_of_the_shop(clerk: str
 
 
 def test_newer_schema_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later release upgraded the tables. This one neither reads nor writes nor installs, and says why."""
+    """A later release upgraded the tables. This release refuses to read, write or install."""
     with PostgresStore(url) as store:
         store.commit(creation("1001"))
     monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, "CREATE TABLE order_fsm_gift (id text)"))
@@ -152,7 +151,7 @@ _INSTALL = "import sys; from order_fsm_adapters.postgresql import PostgresStore;
 
 
 def test_two_processes_install_at_once(url: str, admin: psycopg.Connection[Any]) -> None:
-    """One creates the tables while the other waits, which then finds them."""
+    """One process creates the tables. The other waits, and then finds them."""
     with psycopg.connect(url) as connection:
         (place,) = connection.execute("SELECT current_schema()").fetchall()[0]
     admin.execute(sql.SQL("DROP SCHEMA {0} CASCADE; CREATE SCHEMA {0}").format(sql.Identifier(place)))
@@ -166,10 +165,10 @@ def test_two_processes_install_at_once(url: str, admin: psycopg.Connection[Any])
         assert store.faults() == []
 
 
-def test_installation_that_is_the_victim_of_a_deadlock_is_repeated(
+def test_installation_that_is_the_victim_of_a_deadlock_is_retried(
     url: str, postgresql: PostgresServer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """An upgrade changes a table and waits for the next one, whose reader waits for the first."""
+    """An upgrade has changed one table and waits for the next one, whose reader waits for the first."""
     second = "".join(
         f"ALTER TABLE order_fsm_{table} ADD COLUMN gift smallint;" for table in ("order", "entry", "message")
     )
@@ -194,11 +193,11 @@ def test_installation_that_is_the_victim_of_a_deadlock_is_repeated(
         assert store.load("1001").customer == "ann"
 
 
-# Others at work
+# Concurrent transactions
 
 
 def test_scrub_waits_for_a_fold_that_does_not_see_the_erasure(url: str, admin: psycopg.Connection[Any]) -> None:
-    """A relay folds the tally, an order is erased, and the relay ends. The name is in no table then."""
+    """An order is erased while a relay folds the tally. After the scrub, no table contains the name."""
     with (
         PostgresStore(url) as store,
         ThreadPoolExecutor() as threads,
@@ -217,8 +216,8 @@ def test_scrub_waits_for_a_fold_that_does_not_see_the_erasure(url: str, admin: p
             assert admin.execute(statement.encode()).fetchall() == []
 
 
-def test_rows_of_the_shop_that_refer_to_an_order_do_not_block_its_changes(url: str) -> None:
-    """Two transactions of the shop have inserted rows with a foreign key to the order. Both change it."""
+def test_foreign_keys_of_the_shop_do_not_block_changes_of_the_order(url: str) -> None:
+    """Two transactions of the shop insert rows that refer to the order. Then both change the order."""
     with (
         PostgresStore(url) as store,
         ThreadPoolExecutor() as threads,

@@ -1,4 +1,4 @@
-"""The shops with Flask and FastAPI work in PostgreSQL too, and the event loop goes on while a page waits."""
+"""The Flask and FastAPI shops also run on PostgreSQL. A waiting page does not block the event loop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_shop_prints_the_same_in_postgresql(shop: str, postgresql: servers.Postg
     assert done.stdout == (GOLDEN / shop / "shop.txt").read_text(encoding="utf-8")
 
 
-def test_loop_goes_on_while_a_page_waits_for_a_row_in_postgresql(
+def test_event_loop_runs_while_a_page_waits_for_a_row_in_postgresql(
     postgresql: servers.PostgresServer, tmp_path: Path
 ) -> None:
     url = postgresql.empty(str(tmp_path))
@@ -45,10 +45,10 @@ def test_loop_goes_on_while_a_page_waits_for_a_row_in_postgresql(
         return connection
 
     with watch:
-        asyncio.run(wait_for_a_lock(servers.sqlalchemy_url(url), lock, is_waiting, reads_meanwhile=True))
+        asyncio.run(wait_for_a_lock(servers.sqlalchemy_url(url), lock, is_waiting, can_read=True))
 
 
-def test_loop_goes_on_while_a_page_waits_for_sqlite(tmp_path: Path) -> None:
+def test_event_loop_runs_while_a_page_waits_for_sqlite(tmp_path: Path) -> None:
     path = tmp_path / "shop.db"
 
     def lock() -> AbstractContextManager[sqlite3.Connection]:
@@ -56,13 +56,13 @@ def test_loop_goes_on_while_a_page_waits_for_sqlite(tmp_path: Path) -> None:
         connection.execute("BEGIN IMMEDIATE")
         return closing(connection)
 
-    asyncio.run(wait_for_a_lock(f"sqlite:///{path}", lock, lambda: True, reads_meanwhile=False))
+    asyncio.run(wait_for_a_lock(f"sqlite:///{path}", lock, lambda: True, can_read=False))
 
 
 async def wait_for_a_lock(
-    url: str, lock: Callable[[], AbstractContextManager[Any]], is_waiting: Callable[[], bool], *, reads_meanwhile: bool
+    url: str, lock: Callable[[], AbstractContextManager[Any]], is_waiting: Callable[[], bool], *, can_read: bool
 ) -> None:
-    """Ask for a page that must wait for a lock, and count how often another task of the loop runs at that time."""
+    """Request a page that waits for a lock, and check that other tasks of the loop run during the wait."""
     engine, pages = engines_of(url)
     orders = prepared(engine)
     async with AsyncClient(transport=ASGITransport(shop_app(pages, orders)), base_url="http://shop") as client:
@@ -77,7 +77,7 @@ async def wait_for_a_lock(
             for _ in range(1000):
                 await asyncio.sleep(0)
                 assert not page.done()
-            if reads_meanwhile:
+            if can_read:
                 assert (await client.get("/orders/2")).json() == {"state": "sent"}
                 assert not page.done()
         assert (await page).json() == {"outcome": "applied"}

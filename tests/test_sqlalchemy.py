@@ -1,4 +1,4 @@
-"""The store over SQLAlchemy with engines, sessions and the transactions of SQLite."""
+"""SqlAlchemyStore with engines, sessions, MariaDB and the transactions of SQLite."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def orders(engine: Engine) -> Orders:
 
 @pytest.fixture
 def on_server(postgresql: servers.PostgresServer, tmp_path: Path) -> Iterator[tuple[Engine, Orders]]:
-    """The same in PostgreSQL."""
+    """An engine and such a service on PostgreSQL."""
     url = servers.sqlalchemy_url(postgresql.empty(str(tmp_path)))
     engine = create_engine(f"{url}&application_name={tmp_path.name}")
     yield engine, installed(engine)
@@ -70,7 +70,7 @@ def installed(engine: Engine) -> Orders:
 
 
 @pytest.mark.parametrize("engine", ["sqlite://", None, Session()])
-def test_other_objects_are_not_engines(engine: Any) -> None:
+def test_object_that_is_not_an_engine_is_refused(engine: Any) -> None:
     with pytest.raises(InvalidInput, match="engine must be an Engine"):
         SqlAlchemyStore(engine)
 
@@ -84,13 +84,13 @@ def test_other_databases_and_drivers_are_refused() -> None:
         SqlAlchemyStore(create_engine("mariadb+mysqldb://localhost/shop", module=driver))
 
 
-def test_server_that_cannot_be_reached_makes_the_store_unavailable() -> None:
+def test_unreachable_server_raises_store_unavailable() -> None:
     store = SqlAlchemyStore(create_engine("postgresql+psycopg://localhost:9/shop"))
     with pytest.raises(StoreUnavailable, match="PostgreSQL cannot be reached"):
         store.load("1001")
 
 
-def test_exhausted_pool_makes_the_store_unavailable(tmp_path: Path) -> None:
+def test_exhausted_pool_raises_store_unavailable(tmp_path: Path) -> None:
     engine = create_engine(
         f"sqlite:///{tmp_path / 'shop.db'}", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0
     )
@@ -101,7 +101,7 @@ def test_exhausted_pool_makes_the_store_unavailable(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_database_that_another_program_locks_makes_the_store_unavailable(tmp_path: Path) -> None:
+def test_database_locked_by_another_program_raises_store_unavailable(tmp_path: Path) -> None:
     """The shop's BEGIN IMMEDIATE waits for its lock."""
     engine = servers.sqlite_engine(tmp_path / "shop.db", timeout=0.01)
     orders = installed(engine)
@@ -114,7 +114,7 @@ def test_database_that_another_program_locks_makes_the_store_unavailable(tmp_pat
     engine.dispose()
 
 
-def test_database_without_tables_names_install(engine: Engine) -> None:
+def test_error_for_missing_tables_names_install(engine: Engine) -> None:
     with pytest.raises(StoreUnavailable, match=r"call install\(\)"):
         SqlAlchemyStore(engine).load("1001")
 
@@ -127,13 +127,13 @@ def test_closed_store_refuses_and_leaves_the_engine_open(engine: Engine, orders:
     assert orders.get("1001").version == 1
 
 
-def test_asynchronous_engine_works_inside_run_sync_only(tmp_path: Path) -> None:
+def test_asynchronous_engine_outside_run_sync_is_refused(tmp_path: Path) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}")
     with pytest.raises(InvalidInput, match="run_sync"):
         SqlAlchemyStore(engine).load("1001")
 
 
-def test_engine_without_the_recipe_serves_a_store_with_its_own_transactions(tmp_path: Path) -> None:
+def test_store_runs_its_own_transactions_without_the_recipe(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
     orders = installed(engine)
     orders.fire("1001", "place")
@@ -189,7 +189,7 @@ def test_session_serves_one_transaction_after_another(engine: Engine, orders: Or
     assert orders.get("1001").state == "sent"
 
 
-def test_session_that_must_be_rolled_back_loses_the_transaction(engine: Engine, orders: Orders) -> None:
+def test_session_with_a_failed_flush_raises_transaction_lost(engine: Engine, orders: Orders) -> None:
     with Session(engine) as session:
         session.add(Invoice(number="1"))
         session.flush()
@@ -203,7 +203,7 @@ def test_session_that_must_be_rolled_back_loses_the_transaction(engine: Engine, 
         assert orders.within(session).get("1001").state == "unfinished"
 
 
-def test_closed_session_or_connection_makes_the_store_unavailable(engine: Engine, orders: Orders) -> None:
+def test_closed_session_or_connection_raises_store_unavailable(engine: Engine, orders: Orders) -> None:
     session = Session(engine, close_resets_only=False)
     session.close()
     with pytest.raises(StoreUnavailable, match="closed"):
@@ -214,8 +214,8 @@ def test_closed_session_or_connection_makes_the_store_unavailable(engine: Engine
         orders.within(connection).get("1001")
 
 
-def test_session_joins_the_connection_that_it_is_bound_to(engine: Engine, orders: Orders) -> None:
-    """As tests of shops do, which roll everything back at their end."""
+def test_session_bound_to_a_connection_joins_that_connection(engine: Engine, orders: Orders) -> None:
+    """Tests of shops do this to roll everything back at the end."""
     with engine.connect() as connection:
         outer = connection.begin()
         with Session(connection, join_transaction_mode="create_savepoint") as session, session.begin():
@@ -268,13 +268,13 @@ def test_connection_that_the_server_closes_loses_the_transaction(on_server: tupl
 
 
 def closed_by_server(engine: Engine) -> None:
-    """Let the server end the connections of an engine."""
+    """Make the server close the connections of an engine."""
     statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
     with psycopg.connect(servers.POSTGRESQL, autocommit=True) as connection:
         assert connection.execute(statement, [engine.url.query["application_name"]]).fetchall()
 
 
-def test_other_hosts_are_refused(orders: Orders) -> None:
+def test_invalid_host_is_refused(orders: Orders) -> None:
     with pytest.raises(InvalidInput, match="run_sync"):
         orders.within(AsyncSession())
     with pytest.raises(InvalidInput, match="Connection or Session"):
@@ -289,13 +289,13 @@ def test_other_hosts_are_refused(orders: Orders) -> None:
 
 @pytest.fixture
 def in_mariadb(mariadb: servers.MariaDbServer, tmp_path: Path) -> Iterator[tuple[Engine, Orders]]:
-    """The same in MariaDB. The isolation level is that of the server: REPEATABLE READ."""
+    """An engine and such a service on MariaDB, at the server's isolation level REPEATABLE READ."""
     engine = servers.mariadb_engine(mariadb.address(str(tmp_path)))
     yield engine, installed(engine)
     engine.dispose()
 
 
-def test_url_of_mysql_serves_a_server_of_mariadb(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
+def test_mysql_url_works_with_a_mariadb_server(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
     engine = create_engine(mariadb.address(str(tmp_path)).replace("mariadb://", "mysql+pymysql://"))
     orders = installed(engine)
     with Session(engine) as session, session.begin():
@@ -344,7 +344,7 @@ def test_connection_in_autocommit_commits_each_call_in_mariadb(in_mariadb: tuple
 
 
 def test_deadlock_loses_the_transaction_of_a_session(in_mariadb: tuple[Engine, Orders]) -> None:
-    """Further calls are refused until the session rolls back: they would commit alone."""
+    """Further calls raise until the session rolls back: they would commit without the earlier ones."""
     engine, orders = in_mariadb
     orders.set_stock("TEAPOT", 3)
     orders.create("1002", total="20.00", currency="EUR", lines=[Line("TEAPOT", 1)])
@@ -397,7 +397,7 @@ def test_connection_that_mariadb_closes_loses_the_transaction(
         assert joined.get("1001").state == "unfinished"
 
 
-def test_engine_of_mariadb_with_another_charset_is_refused(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
+def test_mariadb_engine_with_another_charset_is_refused(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
     engine = servers.mariadb_engine(f"{mariadb.address(str(tmp_path))}?charset=latin1")
     with pytest.raises(InvalidInput, match="charset utf8mb4, not 'latin1'"):
         SqlAlchemyStore(engine).load("1001")
@@ -407,7 +407,7 @@ def test_engine_of_mariadb_with_another_charset_is_refused(mariadb: servers.Mari
 # The transactions of SQLite
 
 
-def test_session_without_the_recipe_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_session_without_the_recipe_is_refused_with_the_recipe(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}")
     orders = installed(engine)
     with Session(engine) as session, pytest.raises(InvalidInput, match=r"isolation_level = None.*BEGIN IMMEDIATE"):
@@ -417,7 +417,7 @@ def test_session_without_the_recipe_is_refused_by_its_name(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Connection.autocommit came with Python 3.12")
-def test_connections_that_always_have_a_transaction_serve_both_kinds_of_stores(tmp_path: Path) -> None:
+def test_connections_with_autocommit_off_serve_own_and_joined_transactions(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'shop.db'}", connect_args={"autocommit": False})
     orders = installed(engine)
     with Session(engine) as session:
@@ -438,7 +438,7 @@ def test_own_transactions_leave_the_recipe_in_place(engine: Engine, orders: Orde
     assert [entry.comment for entry in orders.history("1001")] == ["", "noted", "noted", "noted"]
 
 
-def test_snapshot_that_another_writer_made_old_loses_the_transaction(tmp_path: Path) -> None:
+def test_change_on_an_old_snapshot_loses_the_transaction(tmp_path: Path) -> None:
     engine = servers.sqlite_engine(tmp_path / "shop.db", "BEGIN")
     orders = installed(engine)
     with Session(engine) as session:
@@ -452,7 +452,7 @@ def test_snapshot_that_another_writer_made_old_loses_the_transaction(tmp_path: P
     engine.dispose()
 
 
-def test_transaction_that_sqlite_rolled_back_is_lost(engine: Engine, orders: Orders) -> None:
+def test_rollback_by_sqlite_raises_transaction_lost(engine: Engine, orders: Orders) -> None:
     with Session(engine) as session:
         session.add(Invoice(number="1"))
         session.flush()

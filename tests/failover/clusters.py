@@ -1,4 +1,4 @@
-"""The parts that both clusters share: servers as processes, free ports, and waiting for them."""
+"""The parts that both clusters share: server processes, free ports, and waiting."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ SHARED = tuple(f"shared-{number}" for number in range(10))
 """The orders that all writers change."""
 
 _PATIENCE = 120.0
-"""After so many seconds without the awaited event a run fails."""
+"""How many seconds a run waits for an event before it fails."""
 
 
 class Cluster(Protocol):
     """Servers with one database."""
 
     def url(self, number: int = 0) -> str:
-        """Return the URL of the database for a writer. It names all servers."""
+        """Return the URL of the database for a writer. The URL lists all servers."""
         ...
 
     def fail(self, round_number: int, acknowledged: Callable[[], int]) -> float:
-        """Kill a server, and let another one take its place if it has to.
+        """Kill a server, and promote another one if necessary.
 
         Args:
-            round_number: the first is 0.
+            round_number: the number of the round, from 0.
             acknowledged: returns the number of changes acknowledged so far.
 
         Returns:
@@ -43,16 +43,16 @@ class Cluster(Protocol):
         ...
 
     def heal(self) -> None:
-        """Bring the killed server back. Returns as soon as it has all that was committed."""
+        """Restart the killed server, and wait until it has every commit."""
         ...
 
 
 class Failed(Exception):
-    """A cluster does not do as it should."""
+    """A cluster does not behave as expected."""
 
 
 def opened(url: str) -> PostgresStore | MariaDbStore:
-    """Open the store of a URL. Two connections are enough for a writer."""
+    """Open the store for a URL. Two connections are enough for a writer."""
     kind = PostgresStore if url.startswith("postgresql:") else MariaDbStore
     return kind(url, size=2)
 
@@ -61,17 +61,17 @@ def wait_until(event: Callable[[], bool], about: str) -> None:
     """Wait for an event.
 
     Raises:
-        Failed: if it does not happen for a long time.
+        Failed: if the event does not happen in time.
     """
     deadline = time.monotonic() + _PATIENCE
     while not event():
         if time.monotonic() > deadline:
-            raise Failed(f"waited {_PATIENCE:.0f} s in vain: {about}")
+            raise Failed(f"waited {_PATIENCE:.0f} s in vain for {about}")
         time.sleep(0.02)
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports that nobody listens on, below those that the system gives to clients."""
+    """Return unused ports below the range that the system assigns to clients."""
     found: list[int] = []
     while len(found) < number:
         port = random.randrange(20000, 32000)  # noqa: S311
@@ -85,7 +85,7 @@ class Process:
     """A server process with its children."""
 
     def __init__(self, command: Sequence[str], log: Path, user: str) -> None:
-        """Start it."""
+        """Start the process."""
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -99,14 +99,14 @@ class Process:
         self._log = log
 
     def check(self) -> None:
-        """Raise Failed if it has ended."""
+        """Raise Failed if the process has ended."""
         if self._process.poll() is not None:
             raise Failed(f"the server ended: {self._log.read_text(errors='replace')[-2000:]}")
 
     def kill(self) -> None:
-        """Kill it and its children with SIGKILL, so that none of them does anything more."""
+        """Kill the process and its children with SIGKILL."""
         pid = self._process.pid
-        os.kill(pid, signal.SIGSTOP)  # so that it starts no further child
+        os.kill(pid, signal.SIGSTOP)  # It must not start another child.
         children = _children(pid)
         for one in (pid, *children):
             try:
@@ -116,22 +116,22 @@ class Process:
         self._process.wait()
 
     def end(self, number: signal.Signals) -> None:
-        """End it with a signal, if it still runs."""
+        """End the process with a signal if it is still running."""
         if self._process.poll() is None:
             self._process.send_signal(number)
             self._process.wait()
 
 
 def owner(user: str) -> str | None:
-    """Return the user that runs a server, None for the present one. Servers refuse to run as root."""
+    """Return the user that runs a server, or None for the current user. Servers refuse to run as root."""
     return user if os.geteuid() == 0 else None
 
 
 def run_tool(command: Sequence[str], user: str) -> None:
-    """Run a program of a server to its end.
+    """Run a server's tool.
 
     Raises:
-        Failed: if it fails.
+        Failed: if the tool fails.
     """
     done = subprocess.run(command, capture_output=True, text=True, user=owner(user), group=owner(user))
     if done.returncode:

@@ -1,6 +1,6 @@
-"""A Galera cluster of three MariaDB servers, and what a killed one loses: python -m tests.failover.galera --rounds 20.
+"""Kill servers of a Galera cluster, and check for losses: python -m tests.failover.galera --rounds 20.
 
-It needs mariadbd, Galera's library and rsync: apt-get install mariadb-server galera-4 rsync.
+The cluster of three servers needs mariadbd, Galera's library and rsync: apt-get install mariadb-server galera-4 rsync.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ USER = "mysql"
 NODES = 3
 MESSAGES = 400
 RELAYED = 6
-"""The number of orders that relays and a writer work on at the same time."""
+"""The number of orders that the relays and the writer share."""
 PROVIDER = "/usr/lib/galera/libgalera_smm.so"
 
 
@@ -39,20 +39,20 @@ class Node:
     """One MariaDB server of a cluster."""
 
     def __init__(self, folder: Path) -> None:
-        """Create its tables in a folder that is not there yet."""
+        """Create the server's system tables in a new folder."""
         self.folder = folder
         self.port, self.group_port, self._increments, self._copies = free_ports(4)
         self._process: Process | None = None
         command = ["mariadb-install-db", "--no-defaults", f"--datadir={folder}", "--skip-test-db"]
-        # The server's user may have no right to write to the temporary folder of this one.
+        # The server's user may have no write access to this user's temporary folder.
         command += ["--auth-root-authentication-method=normal", f"--tmpdir={folder.parent}"]
         run_tool(command, USER)
 
     def start(self, members: str) -> None:
-        """Start it, and wait until it has all that the cluster has.
+        """Start the server, and wait until it is synced with the cluster.
 
         Args:
-            members: the addresses of the group. Empty to begin a new one.
+            members: the addresses of the cluster, or an empty text for a new cluster.
         """
         group = f"gmcast.listen_addr=tcp://127.0.0.1:{self.group_port};ist.recv_addr=127.0.0.1:{self._increments}"
         settings = {
@@ -79,7 +79,7 @@ class Node:
         wait_until(self.is_synced, f"a synced server on port {self.port}")
 
     def is_synced(self) -> bool:
-        """Return whether it has all that the cluster has."""
+        """Return whether the server is synced with the cluster."""
         self.process.check()
         try:
             return self.status("wsrep_local_state_comment") == "Synced"
@@ -98,12 +98,12 @@ class Node:
         return self._process
 
     def end(self) -> None:
-        """End it at once, if it runs."""
+        """End the server at once if it is running."""
         if self._process is not None:
             self._process.end(signal.SIGKILL)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement by itself."""
+        """Run a single statement."""
         connection = pymysql.connect(host="127.0.0.1", port=self.port, user="root", autocommit=True)
         try:
             cursor = connection.cursor()
@@ -114,10 +114,10 @@ class Node:
 
 
 class Trio:
-    """Three servers that all take writes."""
+    """Three servers that all accept writes."""
 
     def __init__(self, folder: Path) -> None:
-        """Create and start them in an empty folder."""
+        """Create and start the servers in an empty folder."""
         if owner(USER):
             shutil.chown(folder, USER, USER)
         self.nodes = [Node(folder / f"node{number}") for number in range(NODES)]
@@ -128,12 +128,12 @@ class Trio:
         self.nodes[0].rows("CREATE DATABASE shop")
 
     def url(self, number: int = 0) -> str:
-        # Each writer begins with another server.
+        # The writers start with different servers.
         first = number % NODES
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[first:] + self.nodes[:first])
         return f"mariadb://root@{hosts}/shop"
 
-    def fail(self, round_number: int, acknowledged: Callable[[], int]) -> float:  # noqa: ARG002 - all rounds are alike
+    def fail(self, round_number: int, acknowledged: Callable[[], int]) -> float:  # noqa: ARG002 - all rounds are the same
         self._killed = self.nodes[round_number % NODES]
         self._killed.process.kill()
         return time.monotonic()
@@ -150,7 +150,7 @@ class Trio:
 
 @define
 class Relayed:
-    """The result of relays on two servers, while a third one writes.
+    """The result of relays on two servers during writes on a third one.
 
     Attributes:
         delivered: how often each message was delivered.
@@ -162,7 +162,7 @@ class Relayed:
 
     @property
     def ok(self) -> bool:
-        """Whether each message was delivered once. No server fails here, so none may come twice."""
+        """Whether each message was delivered exactly once. No server fails here, so no delivery may be repeated."""
         return not self.stuck and set(self.delivered.values()) == {1} and len(self.delivered) == MESSAGES
 
     def __str__(self) -> str:
@@ -173,7 +173,7 @@ class Relayed:
 
 
 def relayed(cluster: Trio) -> Relayed:
-    """Write messages of a few orders on one server, and relay them on the two others at the same time."""
+    """Write messages on one server, and relay them on the two others at the same time."""
     result = Relayed()
     lock, is_written = Lock(), Event()
 
@@ -207,7 +207,7 @@ def relayed(cluster: Trio) -> Relayed:
 
 @contextmanager
 def trio() -> Iterator[tuple[Trio, Path]]:
-    """Run a cluster for a block, in a temporary folder, with another folder for the reports."""
+    """Run a cluster in a temporary folder for a block. Yields it with another folder for the reports."""
     with tempfile.TemporaryDirectory() as servers, tempfile.TemporaryDirectory() as reports:
         started = Trio(Path(servers))
         try:
@@ -217,7 +217,7 @@ def trio() -> Iterator[tuple[Trio, Path]]:
 
 
 def main() -> int:
-    """Run all. Return the exit status: 0 if nothing was lost, and each message was delivered."""
+    """Run the relays and all rounds. Return 0 if nothing was lost and each message was delivered."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     rounds: int = parser.parse_args().rounds

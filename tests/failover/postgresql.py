@@ -1,8 +1,8 @@
-"""A primary with a synchronous standby, and what a failover loses: python -m tests.failover.postgresql --rounds 50.
+"""Kill a primary with a synchronous standby, and check for losses: python -m tests.failover.postgresql --rounds 50.
 
-Every third round is a plain kill. In every third the standby lags behind at the kill. In every third the primary has
-stopped to answer, so commits that are on the standby have an unknown outcome. Afterwards, rounds without synchronous
-replication must lose acknowledged changes, or the comparison would not notice a loss.
+Three kinds of rounds alternate: a plain kill, a kill while the standby lags behind, and a kill after the primary has
+stopped responding, so that commits on the standby have an unknown outcome. Rounds without synchronous replication
+follow. They must lose acknowledged changes, to show that the comparison detects losses.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ USER = "postgres"
 CONTROLS = 4
 """The number of rounds without synchronous replication."""
 LAG = 0.3
-"""For at most so many seconds a standby lags behind. A primary that waits for it acknowledges nothing in them."""
+"""How many seconds a standby lags behind at most. A primary that waits for it acknowledges nothing in that time."""
 
 _SETTINGS = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
-# A killed server would leave other kinds behind.
+# A killed server would leave other kinds of shared memory behind.
 dynamic_shared_memory_type = mmap
-# pg_rewind needs the log since the checkpoint before the failover, on both servers.
+# pg_rewind needs the WAL since the checkpoint before the failover, on both servers.
 wal_keep_size = '128MB'
 """
 
@@ -57,7 +57,7 @@ class Server:
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
+        """Start the server, and wait until it accepts connections."""
         command = [str(_BIN / "postgres"), "-D", str(self.folder), "-p", str(self.port)]
         self._process = Process(command, self.folder.with_suffix(".log"), USER)
         wait_until(self._is_up, f"a server on port {self.port}")
@@ -77,12 +77,12 @@ class Server:
         return self._process
 
     def end(self) -> None:
-        """End it at once, if it runs."""
+        """End the server at once if it is running."""
         if self._process is not None:
             self._process.end(signal.SIGQUIT)
 
     def rows(self, statement: str) -> list[tuple[Any, ...]]:
-        """Run a statement by itself. A commit waits for the standby, if there has to be one."""
+        """Run a single statement. With synchronous replication, its commit waits for the standby."""
         with psycopg.connect(self.address, autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -96,10 +96,10 @@ class Pair:
     """A primary and its standby."""
 
     def __init__(self, folder: Path, *, synchronous: bool) -> None:
-        """Create and start both.
+        """Create and start both servers.
 
         Args:
-            folder: an empty one.
+            folder: an empty folder.
             synchronous: whether a commit waits for the standby.
         """
         if owner(USER):
@@ -119,7 +119,7 @@ class Pair:
         self._tool("pg_basebackup", "-D", str(self.standby.folder), "-d", self.primary.address, "-R", "-c", "fast")
         self._join()
 
-    def url(self, number: int = 0) -> str:  # noqa: ARG002 - the primary is the only one to write to
+    def url(self, number: int = 0) -> str:  # noqa: ARG002 - all writers use the primary
         hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
         return f"postgresql://{USER}@{hosts}/postgres?target_session_attrs=read-write&connect_timeout=3"
 
@@ -138,7 +138,7 @@ class Pair:
         return killed_at
 
     def heal(self) -> None:
-        # pg_rewind finds the new timeline in the last checkpoint.
+        # pg_rewind reads the new timeline from the last checkpoint.
         self.primary.rows("CHECKPOINT")
         self._tool("pg_rewind", "-D", str(self.standby.folder), "--source-server", self.primary.address, "-R")
         self._join()
@@ -149,9 +149,9 @@ class Pair:
         self.primary.end()
 
     def _join(self) -> None:
-        """Start the standby, and let commits wait for it from now on."""
+        """Start the standby. From now on commits wait for it, if replication is synchronous."""
         with (self.standby.folder / "postgresql.auto.conf").open("a", encoding="utf-8") as settings:
-            # After a promotion it is alone, and would wait for ever.
+            # After a promotion the server is alone, and its commits would wait for ever.
             settings.write("synchronous_standby_names = ''\n")
         self.standby.start()
         wait_until(lambda: self._senders("state = 'streaming'") != [], "a standby that streams")
@@ -159,25 +159,25 @@ class Pair:
         self.primary.rows("SELECT pg_reload_conf()")
         state = "sync" if self._names else "async"
         wait_until(lambda: self._senders(f"sync_state = '{state}'") != [], f"a standby that is {state}")
-        # Commits wait as soon as the checkpointer has read the settings, which it does before a checkpoint.
+        # Commits wait once the checkpointer has read the settings, at the latest before a checkpoint.
         self.primary.rows("CHECKPOINT")
-        # This commit is on the standby, and so is all before it.
+        # Once this commit is on the standby, every earlier one is too.
         self.primary.rows("SELECT pg_logical_emit_message(true, 'probe', '')")
 
     def stop(self, kind: str) -> None:
-        """Stop the primary's processes of a kind. They do not go on."""
+        """Freeze the primary's processes of a kind."""
         statement = f"SELECT pid FROM pg_stat_activity WHERE backend_type = '{kind}' AND pid <> pg_backend_pid()"  # noqa: S608
         for (pid,) in self.primary.rows(statement):
             os.kill(pid, signal.SIGSTOP)
 
     def _wait(self, acknowledged: Callable[[], int]) -> None:
-        """Wait until many changes are acknowledged, or none is any more."""
+        """Wait until many more changes are acknowledged, for at most `LAG` seconds."""
         until, enough = time.monotonic() + LAG, acknowledged() + 50
         while time.monotonic() < until and acknowledged() < enough:
             time.sleep(0.01)
 
     def waiting(self) -> list[int]:
-        """Return the processes of the primary that wait for the standby."""
+        """Return the primary's processes that wait for the standby."""
         return [pid for (pid,) in self.primary.rows("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")]
 
     def _senders(self, condition: str) -> list[int]:
@@ -189,10 +189,10 @@ class Pair:
 
 
 def cancelled_wait(cluster: Pair) -> None:
-    """Cancel a commit that waits for the standby, and let the primary die: no answer may be taken back.
+    """Cancel a commit's wait for the standby, then kill the primary.
 
     Raises:
-        Failed: if a call is acknowledged and then lost.
+        Failed: if an acknowledged call is lost.
     """
     with opened(cluster.url()) as store, ThreadPoolExecutor() as caller:
         orders = Orders(store)
@@ -207,21 +207,21 @@ def cancelled_wait(cluster: Pair) -> None:
         for pid in cluster.waiting():
             cluster.primary.rows(f"SELECT pg_cancel_backend({pid})")
         if not isinstance(first.exception(), StoreUnavailable):
-            raise Failed(f"a cancelled wait for the standby is not an unknown outcome: {first}")
+            raise Failed(f"a cancelled wait for the standby must raise StoreUnavailable: {first}")
         repeated = comment()
-        wait_until(lambda: repeated.done() or cluster.waiting() != [], "an answer to the repetition")
+        wait_until(lambda: repeated.done() or cluster.waiting() != [], "the repeated call")
         cluster.fail(0, int)
         if not isinstance(repeated.exception(), StoreUnavailable):
             repeated.result()
             present = [entry.key for entry in orders.history("cancelled")]
             if "cancelled" not in present:
-                raise Failed("a change was acknowledged before it was on the standby, and is lost")
+                raise Failed("a change was acknowledged before it was on the standby, and was lost")
     cluster.heal()
 
 
 @contextmanager
 def pair(*, synchronous: bool) -> Iterator[tuple[Pair, Path]]:
-    """Run a pair of servers for a block, in a temporary folder, with another folder for the reports."""
+    """Run a pair of servers in a temporary folder for a block. Yields it with another folder for the reports."""
     with tempfile.TemporaryDirectory() as servers, tempfile.TemporaryDirectory() as reports:
         started = Pair(Path(servers), synchronous=synchronous)
         try:
@@ -231,7 +231,7 @@ def pair(*, synchronous: bool) -> Iterator[tuple[Pair, Path]]:
 
 
 def main() -> int:
-    """Run all rounds. Return the exit status: 0 if synchronous replication lost nothing, and the control did."""
+    """Run all rounds. Return 0 if synchronous replication lost nothing and asynchronous replication did."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     rounds: int = parser.parse_args().rounds

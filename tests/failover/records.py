@@ -1,4 +1,4 @@
-"""The outcomes that writers report, and their comparison with the store."""
+"""Collect the outcomes that writers report, and compare them with the store."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Place = tuple[str, int]
 
 @define
 class Records:
-    """All outcomes that were reported so far, by idempotency key.
+    """All outcomes reported so far, by idempotency key.
 
     Attributes:
-        begun: the order of each call that was begun.
-        acknowledged: the entry that each acknowledged call returned. Calls that wrote none are left out.
-        unknown: the calls that had an unknown outcome at least once.
-        repeated: those of them whose first attempt turned out to be written.
-        refused: the calls that raised another error, which promises that nothing is written.
-    answered: the calls with a known outcome.
+        begun: the order of each started call.
+        acknowledged: the entry that each acknowledged call returned, except for calls that wrote no entry.
+        unknown: the calls with an unknown outcome at least once.
+        repeated: the calls of `unknown` whose earlier attempt was written after all.
+        refused: the calls that raised another error, after which nothing may be written.
+        answered: the calls with a known outcome.
         delivered: how often each message was delivered.
-    changed: the orders of the calls reported since `taken`.
-        first_since: for each writer, when it acknowledged a call that it had begun since the last kill.
+        changed: the orders of the calls reported since the last `taken`.
+        first_since: for each writer, the time of its first acknowledged call that began after the last kill.
     """
 
     paths: list[Path]
@@ -49,7 +49,7 @@ class Records:
     _begun_at: dict[str, float] = field(factory=dict)
 
     def update(self) -> Records:
-        """Read the reports that came since the last call."""
+        """Read the reports written since the last call."""
         for path in self.paths:
             with path.open("rb") as reports:
                 reports.seek(self._read.get(path, 0))
@@ -61,12 +61,12 @@ class Records:
         return self
 
     def forget_kills(self, killed_at: float) -> None:
-        """Begin to note the first acknowledgements after a kill."""
+        """Set the time of the last kill, and clear `first_since`."""
         self.killed_at = killed_at
         self.first_since = {}
 
     def taken(self) -> set[str]:
-        """Return the orders that calls were about since the last `taken`."""
+        """Return the orders of the calls reported since the last `taken`."""
         self.update()
         changed, self.changed = self.changed, set()
         return changed
@@ -100,9 +100,9 @@ class Faults:
     """The differences between the reports and the store.
 
     Attributes:
-        lost: acknowledged calls that are not in the store, or elsewhere than acknowledged.
-        invented: calls in the store that were refused, or never begun.
-        twice: versions that two calls were acknowledged, or keys that are in the store twice.
+        lost: acknowledged calls that are missing from the store, or stored under another order or version.
+        invented: calls in the store that were refused or never started.
+        twice: calls that were acknowledged with the same version, or stored twice.
     """
 
     lost: list[str] = field(factory=list)
@@ -120,7 +120,7 @@ class Faults:
 
 
 def compared(records: Records, store: Store, order_ids: Iterable[str]) -> Faults:
-    """Compare orders with the reports about them. Writers may go on: a call that has no answer yet is unknown."""
+    """Compare orders with the reports about them. Writers may be running: a pending call counts as unknown."""
     order_ids = set(order_ids)
     acknowledged = {key: place for key, place in records.update().acknowledged.items() if place[0] in order_ids}
     refused = set(records.refused)

@@ -1,4 +1,4 @@
-"""Rounds of failures under load, with either cluster."""
+"""Run rounds of failures under load on a cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .records import Faults, Records, compared
 
 WRITERS = 8
 WARM_UP = 10
-"""So many changes, on average, each writer has acknowledged in a round before the failure."""
+"""How many acknowledged changes per writer a round waits for before the failure, on average."""
 
 
 @define
@@ -28,10 +28,10 @@ class Outcome:
     """The result of all rounds.
 
     Attributes:
-        faults: of each round, and at the end those of the whole store.
-        first, last: the seconds after each kill until the first writer went on, and until all had.
-        findings: those of the audit at the end.
-        stuck: the messages that no relay delivers at the end.
+        faults: the faults of each round, and finally those of the whole store.
+        first, last: for each kill, the seconds until the first writer and until all writers continued.
+        findings: the findings of the final audit.
+        stuck: the messages that no relay delivers in the end.
     """
 
     records: Records
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def unsettled(self) -> int:
-        """The number of calls without an answer at the end."""
+        """The number of calls whose outcome is still unknown."""
         records = self.records
         return sum(key not in records.answered for key in records.begun)
 
@@ -62,24 +62,24 @@ class Outcome:
         return (
             f"{len(self.first)} rounds: {len(records.acknowledged)} acknowledged, {len(records.refused)} refused,"
             f" {len(records.unknown)} unknown at first ({len(records.repeated)} of them were written),"
-            f" {self.unsettled} unknown at the end, {self.lost} lost; seconds until the first writer went on:"
-            f" {_spread(self.first)}, until all had: {_spread(self.last)}; {len(records.delivered)} messages delivered,"
+            f" {self.unsettled} unknown at the end, {self.lost} lost; seconds until the first writer continued:"
+            f" {_spread(self.first)}, until all did: {_spread(self.last)}; {len(records.delivered)} messages delivered,"
             f" {again} of them more than once, {len(self.stuck)} never"
         )
 
 
 def end_on_sigterm() -> None:
-    """Let SIGTERM end this program as an exception does, so that servers and writers end too."""
+    """Turn SIGTERM into an exception, so that servers and writers end too."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def run(cluster: Cluster, rounds: int, folder: Path) -> Outcome:
-    """Let servers fail under load, and compare the reports of the writers with the store in each round.
+    """Kill servers under load, and compare the writers' reports with the store after each round.
 
     Args:
-        cluster: with an empty database.
+        cluster: a cluster with an empty database.
         rounds: the number of failures.
-        folder: for the reports.
+        folder: the folder for the reports.
     """
     with opened(cluster.url()) as store:
         store.install()
@@ -95,18 +95,16 @@ def run(cluster: Cluster, rounds: int, folder: Path) -> Outcome:
                 records.forget_kills(float("inf"))
                 killed_at = cluster.fail(number, lambda: len(records.update().acknowledged))
                 records.forget_kills(killed_at)
-                wait_until(lambda: len(records.update().first_since) == WRITERS, "writers that go on")
-                gone_on = [at - killed_at for at in records.first_since.values()]
-                outcome.first.append(min(gone_on))
-                outcome.last.append(max(gone_on))
+                wait_until(lambda: len(records.update().first_since) == WRITERS, "all writers to continue")
+                delays = [at - killed_at for at in records.first_since.values()]
+                outcome.first.append(min(delays))
+                outcome.last.append(max(delays))
                 cluster.heal()
                 faults = compared(records, store, records.taken())
                 outcome.faults.append(faults)
-                print(
-                    f"round {number + 1}: first on after {min(gone_on):.2f} s, all after {max(gone_on):.2f} s: {faults}"
-                )
+                print(f"round {number + 1}: first after {min(delays):.2f} s, all after {max(delays):.2f} s: {faults}")
         outcome.faults.append(compared(records, store, store.order_ids()))
-        # The leases of relays that lost their connection have run out by then.
+        # A day later, the leases of relays that lost their connections have expired.
         relay = Orders(store, clock=lambda: datetime.now(UTC) + timedelta(days=1))
         while relay.deliver(lambda message: records.delivered.update([message.id]), limit=1000):
             pass
@@ -117,7 +115,7 @@ def run(cluster: Cluster, rounds: int, folder: Path) -> Outcome:
 
 @contextmanager
 def _writing(cluster: Cluster, records: Records) -> Iterator[None]:
-    """Run writers during a block. Each has ended with a known outcome after it."""
+    """Run writers during a block. Afterwards every writer has ended with a known outcome."""
     writers: list[subprocess.Popen[bytes]] = []
     try:
         for number, path in enumerate(records.paths):
@@ -138,7 +136,7 @@ def _writing(cluster: Cluster, records: Records) -> Iterator[None]:
 
 
 def _reached(records: Records, more: int) -> Callable[[], bool]:
-    """Return a function that returns whether so many more changes are acknowledged."""
+    """Return a function that checks whether so many more changes are acknowledged."""
     enough = len(records.update().acknowledged) + more
     return lambda: len(records.update().acknowledged) >= enough
 

@@ -1,7 +1,7 @@
-"""A process that changes orders without end: python -m tests.failover.writer URL NUMBER.
+"""Change orders until SIGTERM: python -m tests.failover.writer URL NAME.
 
-It prints a line of JSON for each outcome. After an unknown outcome it repeats the call with its key until it has an
-answer. SIGTERM ends it after the present call.
+The process prints a line of JSON for each outcome. After an unknown outcome it repeats the call with the same key until
+the outcome is known. SIGTERM ends it after the current call.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from order_fsm.model import Order, Receipt
 from .clusters import SHARED, SKU, opened
 
 PAUSE = 0.05
-"""For how many seconds a writer leaves the processors to the servers after a call."""
+"""How many seconds a writer sleeps after a call, so that the servers get the processors."""
 TRIGGERS = ("place", "pay", "invoice", "dispatch", "cancel", "reinstate", "unpay", "undispatch")
 
 
@@ -31,20 +31,20 @@ class Writer:
     """Calls the engine and reports every outcome."""
 
     def __init__(self, orders: Orders, name: str) -> None:
-        """Write to a store under a name, which begins all its keys."""
+        """Use a service, and a name that all keys start with."""
         self._orders = orders
         self._name = name
-        self._dice = random.Random(name)  # noqa: S311 - it draws calls, no secrets
+        self._dice = random.Random(name)  # noqa: S311 - it draws calls, not secrets
         self._number = 0
         self._own: list[str] = []
         self._ended = False
 
     def end(self, _number: int, _frame: FrameType | None) -> None:
-        """End after the present call. Handles a signal."""
+        """Handle a signal: end after the current call."""
         self._ended = True
 
     def run(self) -> None:
-        """Call until `end` is called."""
+        """Make calls until `end` is called."""
         while not self._ended:
             self._number += 1
             key = f"{self._name}-{self._number}"
@@ -54,7 +54,7 @@ class Writer:
             time.sleep(PAUSE)
 
     def _next(self, key: str) -> tuple[str, Callable[[], Order | Receipt]]:
-        """Return the next call, and the order that it is about."""
+        """Return the order of the next call, and the call."""
         orders = self._orders
         if self._number % 5 == 1:
             self._own.append(key)
@@ -67,7 +67,7 @@ class Writer:
         return own, lambda: orders.fire(own, trigger, key=key, comment="a reason")
 
     def _deliver(self) -> None:
-        """Relay messages, as each of several machines may."""
+        """Deliver messages, as each of several machines may."""
         with suppress(StoreUnavailable):
             self._orders.deliver(lambda message: report("delivered", message.id, message.order_id))
 
@@ -93,7 +93,7 @@ class Writer:
 
 
 def report(outcome: str, key: str, order_id: str, **about: Any) -> None:
-    """Print an outcome. The clock is the same in all processes of a machine."""
+    """Print an outcome, with a time from the clock that all processes of the machine share."""
     print(
         json.dumps({"outcome": outcome, "key": key, "order_id": order_id, "at": time.monotonic(), **about}), flush=True
     )

@@ -1,4 +1,4 @@
-"""Orders in MariaDB, over connections of the store's own or the shop's."""
+"""Store orders in MariaDB, over the store's own connections or the shop's."""
 
 from order_fsm_adapters.mariadb.store import MariaDbStore
 

@@ -1,4 +1,4 @@
-"""Connections to MariaDB by PyMySQL: a few of the store's own, and one of the host."""
+"""Connect to MariaDB with PyMySQL: over the store's own pool, or over the host's connection."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from order_fsm_adapters.sql.dialect import ConnectionBroken
 from order_fsm_adapters.sql.statements import translated
 
 TIMEOUT = 10
-"""For how many seconds a call waits for a free connection, and a statement for a row that another one has locked."""
+"""How many seconds a call waits for a free connection, and a statement for a locked row."""
 
 ANSWER_TIMEOUT = 120
-"""For how many seconds a call waits for the server to answer. An installation may wait for another one for 60."""
+"""How many seconds a call waits for a result. An installation may wait up to 60 for another one."""
 
 _WAITING = ("INSERT", "UPDATE", "DELETE", "SET TRANSACTION")
-"""The statements that are sent with the next other one."""
+"""Statements that begin with one of these wait for the next query, to be sent with it."""
 
 _LIMIT = 1_000_000
-"""Changes of so many characters are sent. A packet may have 16 MB."""
+"""Once this many characters wait, the next statement is sent with them. A packet may have 16 MB."""
 
 _UNKNOWN_VARIABLE = 1193
-"""The error of a server that was built without Galera."""
+"""The error of a server without Galera."""
 
 
 class PyMySqlLink:
-    """One connection by PyMySQL."""
+    """A PyMySQL connection."""
 
     failures = (pymysql.Error,)
 
@@ -50,7 +50,7 @@ class PyMySqlLink:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open, as far as the driver knows: the answers to SELECT and errors do not say it."""
+        """Whether a transaction is open, as far as the driver knows: SELECT results and errors do not update this."""
         return bool(self._driver.server_status & SERVER_STATUS_IN_TRANS)
 
     @property
@@ -70,9 +70,9 @@ class PyMySqlLink:
 
 
 class _OwnLink(PyMySqlLink):
-    """One connection of the store's own. It sends some statements with the next other one, in one round trip.
+    """A connection of the store's own that sends writes with the next query, in one round trip.
 
-    The server runs them in sequence and stops at the first that fails.
+    The server runs the statements in sequence and stops at the first error.
     """
 
     def __init__(self, connection: Connection[Any]) -> None:
@@ -112,7 +112,7 @@ class _Free:
 
     Attributes:
         places: limits the number of connections.
-        idle: the connections that are open and not lent.
+        idle: the open connections that are not lent.
     """
 
     def __init__(self, size: int) -> None:
@@ -121,14 +121,14 @@ class _Free:
 
 
 class PyMySqlPool:
-    """The store's own connections, opened when they are needed. A forked process opens its own."""
+    """The store's own connections, opened on demand. A forked process opens its own."""
 
     def __init__(self, servers: Sequence[Mapping[str, Any]], size: int) -> None:
-        """Remember how to connect.
+        """Store the connection settings.
 
         Args:
-            servers: the options of `pymysql.connect` for each. The first that can be reached is used.
-            size: the largest number of connections of each process.
+            servers: the options of `pymysql.connect` for each server. The first reachable server is used.
+            size: the largest number of connections per process.
         """
         self.where = "MariaDB"
         self._servers = servers
@@ -150,12 +150,12 @@ class PyMySqlPool:
                 yield link
                 is_sound = True
             except OrderFsmError as error:
-                # A broken connection may be the cause of another error.
+                # A broken connection may have caused another error.
                 is_broken = isinstance(error, ConnectionBroken) or isinstance(error.__cause__, ConnectionBroken)
                 is_sound = not is_broken and not link.in_transaction and connection.open
                 raise
             finally:
-                # Another exception may have come between a statement and its answer.
+                # Any other exception may have interrupted a statement before its result.
                 if is_sound and not self._closed:
                     free.idle.append(connection)
                 else:
@@ -174,7 +174,7 @@ class PyMySqlPool:
             raise StoreUnavailable(f"{self.where}: this store is closed: make a new one")
 
     def _taken(self, free: _Free) -> Connection[Any]:
-        # The one that was used last, so that the others can be closed by the server when they are not needed.
+        # Reuse the latest one, so that the server can close the others when they are idle for long.
         with suppress(IndexError):
             return free.idle.pop()
         failure: Exception | None = None
@@ -191,7 +191,7 @@ def _opened(options: Mapping[str, Any]) -> Connection[Any]:
     try:
         connection.query(f"SET SESSION innodb_lock_wait_timeout = {TIMEOUT}")
         _wait_for_cluster(connection)
-        # A server that lost its cluster refuses this.
+        # A server that lost its Galera cluster refuses this.
         connection.query("SELECT 1")
     except BaseException:
         _close(connection)

@@ -1,4 +1,4 @@
-"""The SQL store's way of using MariaDB: several statements of one transaction."""
+"""The dialect of MariaDB. A change is several statements in one transaction."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def _of(table: str, columns: Sequence[str]) -> str:
 
 
 STATE_LENGTH = 500
-"""The longest state, in characters: the keys of indexes are limited."""
+"""The longest state, in characters. MariaDB limits the length of index keys."""
 
 
 class MariaDbDialect(Dialect):
-    """MariaDB: a change is several statements, and no lock of a server is known to the others of a cluster."""
+    """Commit a change with several statements. In a Galera cluster, locks are local to a server."""
 
     name = "MariaDB"
     quote = "`"
     for_update = " FOR UPDATE"
-    # Another server of a Galera cluster knows nothing of a lock, but refuses to commit if it changed the same row.
+    # Galera does not share row locks. An UPDATE makes two servers that lock the same order conflict at their commits.
     lock_order = "UPDATE order_fsm_order SET relayed = relayed + 1 WHERE id = ?"
     skip_locked = " FOR UPDATE SKIP LOCKED"
     latest = " LOCK IN SHARE MODE"
@@ -38,12 +38,12 @@ class MariaDbDialect(Dialect):
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     )
-    # Each statement sees the latest commits. No lock keeps others from inserting.
+    # Each statement sees the latest commits, and no gap lock blocks the inserts of others.
     begin_writing = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED", "START TRANSACTION READ WRITE")
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
         number, text = (*error.args, None, "")[:2]
-        # The other lines of the text may quote values.
+        # The other lines of the message may quote values.
         said = str(text).strip().partition("\n")[0]
         return store_error(number if isinstance(number, int) else None, said, where, joined=joined)
 
@@ -66,7 +66,7 @@ class MariaDbDialect(Dialect):
 
     def write(self, transaction: Transaction, change: Change) -> None:
         if change.order is not None and len(change.order.state) > STATE_LENGTH:
-            # A server that is not strict would truncate it.
+            # A server without strict mode would truncate it.
             raise InvalidInput(
                 f"order {change.order.id!r}: a state may have at most {STATE_LENGTH} characters in MariaDB, not"
                 f" {len(change.order.state)}: give shorter names to the statuses"
@@ -74,7 +74,7 @@ class MariaDbDialect(Dialect):
         super().write(transaction, change)
 
     def scrub(self, database: Database) -> None:
-        # The steps and counters of the tally hold the names of customers.
+        # The tally's steps and counters contain customers.
         database.write_at_once(tally.fold_all)
 
     def fold(self, transaction: Transaction) -> None:
@@ -88,7 +88,7 @@ _PREPARE = f"""
 
 
 def _prepared(database: Database, need: Need) -> Snapshot | None:
-    """Answer a need by one statement, which is its own snapshot. Return None if it also needs stock, or no order."""
+    """Read a snapshot with one statement. Return None if stock is needed too, or if the order does not exist."""
     for row in database.read_rows(_PREPARE, (need.key, need.order_id)):
         columns, known = row[: len(OrderRow._fields)], row[len(OrderRow._fields) :]
         try:

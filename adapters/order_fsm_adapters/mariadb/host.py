@@ -1,4 +1,4 @@
-"""The shop's own connection to MariaDB, on which the store is a guest."""
+"""Join transactions on the shop's own connection to MariaDB."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _ENDS = """
 _IS_OPEN = "SELECT @@in_transaction"
 
 _lost: WeakKeyDictionary[Connection[Any], list[Row]] = WeakKeyDictionary()
-"""How often the shop had ended its transactions when one was lost."""
+"""For each connection with a lost transaction: the server's counts of BEGIN, COMMIT and ROLLBACK at the loss."""
 
 
 class HostLink(Link, Protocol):
-    """One connection, by PyMySQL or by a library over it."""
+    """A connection of PyMySQL, or of a library over it."""
 
     @property
     def driver_connection(self) -> Connection[Any]:
-        """The connection of PyMySQL."""
+        """The PyMySQL connection."""
         ...
 
 
 class _JoinedSession(Session):
-    """The host's transaction, while it reads for a change and writes it."""
+    """The host's transaction, for the reads and writes of a change."""
 
     def __init__(self, link: HostLink, dialect: Dialect, where: str) -> None:
         super().__init__(link, dialect, where, joined=True, sees_one_moment=False)
@@ -58,13 +58,13 @@ class _JoinedSession(Session):
             raise
 
     def remember(self) -> None:
-        """Remember that the transaction is lost. Its changes are undone, and later changes would be committed."""
+        """Remember the loss of the transaction: its changes are undone, but the host could still commit later ones."""
         with suppress(OrderFsmError, *self.link.failures):  # The connection may be lost too.
             _lost[self._driver_connection] = self.link.rows(_ENDS, (), "`")
 
 
 class MariaDbHost(HostDatabase):
-    """The host's connection. After a deadlock it is refused until the host ends its transaction."""
+    """The host's connection. After a deadlock, calls raise until the host ends its transaction."""
 
     def __init__(self, link: HostLink, dialect: Dialect, where: str) -> None:
         """Use the host's connection, as `HostDatabase` does."""
@@ -78,22 +78,22 @@ class MariaDbHost(HostDatabase):
         session = self._joined_session()
 
         def in_transaction(transaction: Transaction) -> Result:
-            # The driver learns from the answer to SAVEPOINT whether a transaction is open. An error does not tell it.
+            # The result of SAVEPOINT updates the driver's flag for an open transaction. Errors do not.
             if not self.joined:
                 session.remember()
-                raise TransactionLost(f"{self._where}: no transaction is open any more: restart the transaction")
+                raise TransactionLost(f"{self._where}: the transaction is no longer open: restart it")
             return work(transaction)
 
         return session.part(in_transaction)
 
     def prepare(self, needs: Sequence[Need]) -> list[Snapshot]:
-        """Read the latest commits for changes, and keep others from changing the orders, in the host's transaction."""
+        """Implement `Store.prepare_many` in the host's transaction: read the latest commits and lock the orders."""
         session = self._joined_session()
         self._prepared = {need.order_id for need in needs}
         return orders.snapshots(session, needs, session.for_update)
 
     def history(self, order_id: str, after: int, limit: int | None) -> tuple[Entry, ...]:
-        """Read a history. That of an order that was prepared may answer a repeated call, so it is the latest."""
+        """Implement `Store.history`. For a prepared order, read the latest commits: a repeated call needs them."""
         if self.joined and order_id in self._prepared:
             session = self._joined_session()
             return orders.history(session, order_id, after, limit, session.latest)

@@ -1,4 +1,4 @@
-"""The tables in MariaDB: SQL text, and its installation."""
+"""Install the tables in MariaDB."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ def _statements(name: str) -> tuple[str, ...]:
 
 
 STEPS: tuple[tuple[str, ...], ...] = (_statements("schema.sql"),)
-"""The steps from each version of the tables to the next, beginning with an empty database. Each may be repeated."""
+"""The statements that upgrade the tables from each version to the next. All of them can run again."""
 
 _SERVER = "SELECT VERSION(), @@character_set_client"
 _HAS_TABLES = """
     SELECT 1 FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'order_fsm_schema'
 """
-# An installation lasts a few seconds at most.
+# A wait of 60 seconds is enough: an installation takes a few.
 _LOCK = "SELECT GET_LOCK(CONCAT('order_fsm ', DATABASE()), 60)"
 _UNLOCK = "SELECT RELEASE_LOCK(CONCAT('order_fsm ', DATABASE()))"
 
 
 def check_server(version: str) -> None:
-    """Check that a server is a MariaDB that is new enough.
+    """Check that the server is MariaDB 10.6 or newer.
 
     Args:
-        version: as `SELECT VERSION()` answers.
+        version: the result of `SELECT VERSION()`.
 
     Raises:
-        StoreUnavailable: if it is MySQL, or older than MariaDB 10.6.
+        StoreUnavailable: if the server is MySQL or an older MariaDB.
     """
     if "mariadb" not in version.lower():
         raise StoreUnavailable(
             f"the server is not MariaDB, but has the version {version!r:.80}: MySQL is not supported"
         )
-    # Some proxies put 5.5.5- in front, for old clients.
+    # Some proxies prepend 5.5.5- for old clients.
     found = re.search(r"([0-9]+)\.([0-9]+)(?:\.[0-9]+)*-mariadb", version.lower())
     if found is None or (int(found[1]), int(found[2])) < OLDEST:
         raise StoreUnavailable(f"the server has the version {version!r:.80}: MariaDB 10.6 or newer is needed")
 
 
 def version(transaction: Transaction) -> int:
-    """Return the version of the tables. 0 without tables.
+    """Return the version of the tables, or 0 if there are no tables.
 
     Raises:
-        InvalidInput: if the connection has another charset than utf8mb4.
-        StoreUnavailable: if the server is not a MariaDB that is new enough, or a newer version of order_fsm made them.
-        StoreCorrupt: if they have no valid version.
+        InvalidInput: if the connection's charset is not utf8mb4.
+        StoreUnavailable: if the server is not supported, or a newer version of order_fsm made the tables.
+        StoreCorrupt: if the stored version is not valid.
     """
     ((server, charset),) = transaction.rows(_SERVER)
     check_server(server)
@@ -68,7 +68,7 @@ def version(transaction: Transaction) -> int:
 
 
 def check(transaction: Transaction) -> None:
-    """Check that the tables are those of this version.
+    """Check that the database has the tables of this version.
 
     Raises:
         StoreUnavailable: if there are no tables, or tables of another version, or the server is not supported.
@@ -77,16 +77,16 @@ def check(transaction: Transaction) -> None:
 
 
 def install(transaction: Transaction) -> None:
-    """Create the tables, or upgrade them to the present version. Each statement commits.
+    """Create the tables, or upgrade them to this version. Each statement commits.
 
     Args:
-        transaction: one that writes.
+        transaction: a transaction that may write.
 
     Raises:
-        StoreUnavailable: if another installation does not end within a minute, and as `version` does.
+        StoreUnavailable: if another installation does not end within a minute, or as in `version`.
     """
     if transaction.rows(_LOCK) != [(1,)]:
-        raise StoreUnavailable("another installation of order_fsm into this database has not ended: call it again")
+        raise StoreUnavailable("another installation of order_fsm in this database is still running: retry later")
     try:
         present = version(transaction)
         for number, step in enumerate(STEPS[present:], present + 1):

@@ -1,9 +1,10 @@
 -- The tables of order_fsm in MariaDB, schema 1. Statements end with a semicolon at the end of a line.
 --
--- Text sorts by code points, and trailing blanks count, as in all other stores. The key of an index has at most 3072
--- bytes, a character up to four. InnoDB adds the primary key to every index.
+-- Text sorts by code points and keeps trailing blanks, as in all other stores. An index key has at most 3072 bytes, and
+-- a character up to four. InnoDB adds the primary key to every index.
 --
--- Each of these statements commits, so an interrupted installation runs them again. The last one says that all are done.
+-- Each statement commits, so after an interruption the next installation runs all of them again. The last statement
+-- marks the installation as complete.
 
 CREATE TABLE IF NOT EXISTS order_fsm_order (
     id VARCHAR(200) NOT NULL PRIMARY KEY,
@@ -40,7 +41,7 @@ CREATE TABLE IF NOT EXISTS order_fsm_order (
     INDEX order_fsm_order_refund_due_by_customer (customer, refund_is_due, created_at),
     INDEX order_fsm_order_unmatched (is_unmatched, created_at),
     INDEX order_fsm_order_part_dispatched (is_part_dispatched, created_at),
-    -- Both cover the sums over the orders that were placed in an interval.
+    -- These two cover the sums over the orders placed in an interval.
     INDEX order_fsm_order_placed (placed_at, id, counted, currency, unit, units),
     INDEX order_fsm_order_placed_by_customer (customer, placed_at, id, counted, currency, unit, units)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_nopad_bin;
@@ -82,7 +83,7 @@ CREATE TABLE IF NOT EXISTS order_fsm_reference (
     PRIMARY KEY (reference, order_id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_nopad_bin;
 
--- The key is the time, so the sums over an interval read one range, and new rows come last.
+-- The key starts with the time: sums over an interval read one range, and new rows are appended.
 CREATE TABLE IF NOT EXISTS order_fsm_payment (
     `at` VARCHAR(32) CHARACTER SET ascii COLLATE ascii_nopad_bin NOT NULL,
     order_id VARCHAR(200) NOT NULL,
@@ -94,7 +95,7 @@ CREATE TABLE IF NOT EXISTS order_fsm_payment (
     PRIMARY KEY (`at`, order_id, number, kind)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_nopad_bin;
 
--- The orders whose erased values may still be in the tally.
+-- Orders whose erased values may still be in the tally.
 CREATE TABLE IF NOT EXISTS order_fsm_unscrubbed (
     order_id VARCHAR(200) NOT NULL PRIMARY KEY
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_nopad_bin;
@@ -109,7 +110,7 @@ CREATE TABLE IF NOT EXISTS order_fsm_stock (
     seal VARBINARY(32) NOT NULL
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_nopad_bin;
 
--- The id of a message is longer than that of its order.
+-- The id of a message contains the order's id, so it is longer.
 CREATE TABLE IF NOT EXISTS order_fsm_message (
     number BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     id VARCHAR(300) NOT NULL UNIQUE,
@@ -140,8 +141,8 @@ CREATE TABLE IF NOT EXISTS order_fsm_dead_letter (
     INDEX order_fsm_dead_letter_by_order (order_id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARACTER SET = utf8mb4 COLLATE = utf8mb4_nopad_bin;
 
--- Counters, and the steps that are not added to them yet. A counter that every commit changed would make them queue.
--- The customer is empty in the counters of all orders.
+-- Counters, and steps that are not yet added to them. If every commit updated a counter, commits would queue. An empty
+-- customer marks the counters over all orders.
 CREATE TABLE IF NOT EXISTS order_fsm_tally_base (
     customer VARCHAR(200) NOT NULL,
     state VARCHAR(500) NOT NULL,

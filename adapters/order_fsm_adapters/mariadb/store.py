@@ -28,21 +28,21 @@ _HOST = "the shop's database"
 class MariaDbStore(SqlStore):
     """A store in MariaDB 10.6 or newer, with all guarantees, for several threads, processes and machines.
 
-    With a URL it has connections of its own. With a connection it is a guest: its rows commit, roll back and become
-    visible with the shop's own. `within` makes a guest of the same store.
+    With a URL the store opens its own connections. With a connection it is a guest: its rows commit, roll back and
+    become visible with the shop's own. `within` returns a guest of the same store.
 
-    A guest never begins, commits, rolls back or repeats a transaction that the shop has open. A refusal leaves that
-    transaction usable. After TransactionLost the shop must roll it back: a deadlock has undone all of it, and a commit
-    would raise nothing. On a connection in autocommit with no transaction open, each call commits by itself.
+    A guest never begins, commits, rolls back or retries a transaction that the shop has open. A refusal leaves that
+    transaction usable. After TransactionLost the shop must roll back: a deadlock has undone the whole transaction, but
+    a commit would not raise. On a connection in autocommit with no open transaction, each call commits by itself.
 
-    Let a transaction with a guest have the isolation level READ COMMITTED. Under REPEATABLE READ the store sees the
-    latest commits, too, but a change with messages also locks the gap behind those of its order. So changes of other
-    orders may wait for it, and deadlocks are more frequent. Orders that others created since the transaction began to
-    read are not found. A key that was used since is a VersionConflict, unless it was on the same order.
+    Use READ COMMITTED for transactions with a guest. Under REPEATABLE READ the store also decides on the latest
+    commits, but a change with messages locks the gap after the messages of its order. Changes of other orders may then
+    wait, and deadlocks are more frequent. Orders created by others since the transaction's first read are not found. A
+    key used since then raises VersionConflict, unless it was used on the same order.
 
-    The tables are made by `install`, in the connection's database. All are named `order_fsm_...`. Erased values are not
-    in them any more. Their bytes stay in the server's files until it uses the space again, and in its logs and backups
-    as long as those are kept. MySQL is refused: it is not tested.
+    `install` creates the tables, all named `order_fsm_...`, in the connection's database. An erasure removes values
+    from the tables. Their bytes stay in the server's files until the space is reused, and in its logs and backups for
+    as long as those are kept. MySQL is refused because it is not tested.
     """
 
     def __init__(
@@ -53,18 +53,17 @@ class MariaDbStore(SqlStore):
         size: int = 10,
         stock_keeper: MakeKeeper | None = None,
     ) -> None:
-        """Remember how to connect. Connects at the first call.
+        """Store the settings. The first call connects.
 
         Args:
-            url: such as `mariadb://user:password@host/shop`. Percent signs escape special characters. It may name the
+            url: such as `mariadb://user:password@host/shop`, with special characters percent-encoded. It may list the
                 servers of a Galera cluster, such as `mariadb://user@host1,host2:3307/shop`: they are tried in turn.
-            connection: the shop's, by PyMySQL.
-            size: the largest number of connections of each process. Not for `connection`.
-            stock_keeper: a `StockKeeper` of the shop, if a table of the shop counts the stock. It is called with the
-                connection of PyMySQL.
+            connection: the shop's PyMySQL connection.
+            size: the largest number of connections per process. Only used with `url`.
+            stock_keeper: creates the shop's `StockKeeper` for a PyMySQL connection, if the shop counts the stock.
 
         Raises:
-            InvalidInput: if not exactly one of `url` and `connection` is given, or it is not valid.
+            InvalidInput: if not exactly one of `url` and `connection` is given, or an argument is not valid.
         """
         if (url is None) == (connection is None):
             raise InvalidInput("pass either the URL of a database or connection=, not both")
@@ -77,27 +76,33 @@ class MariaDbStore(SqlStore):
         super().__init__(self._database, dialect, stock_keeper)
 
     def within(self, connection: Connection[Any]) -> Self:
-        """Return the same store as a guest on a connection of the shop. It need not be closed.
+        """Return the same store as a guest on a connection of the shop.
+
+        The guest need not be closed.
 
         Args:
-            connection: to the same database, by PyMySQL.
+            connection: a PyMySQL connection to the same database.
+
+        Raises:
+            InvalidInput: if the connection has another type, or a charset other than utf8mb4.
         """
         return self._guest(MariaDbHost(_link(connection), self._dialect, _HOST))
 
     def install(self) -> None:
-        """Create the tables, or upgrade them. The user needs the right to CREATE.
+        """Create or upgrade the tables.
 
-        May be repeated, and called by several programs at once. Each statement of it commits.
+        Each statement commits. Repeated and concurrent calls are safe. The user needs the right to CREATE.
 
         Raises:
             InvalidInput: if the shop has a transaction open.
-            StoreUnavailable: if a newer version of order_fsm made the tables.
+            StoreUnavailable: if the server is not supported, a newer version of order_fsm made the tables, or another
+                installation does not end within a minute.
         """
         self._database.install(schema.install)
 
 
 def _servers(url: object) -> list[dict[str, Any]]:
-    """Return each server of a URL as `pymysql.connect` takes it."""
+    """Return the options of `pymysql.connect` for each server of a URL."""
     if not isinstance(url, str):
         raise InvalidInput(f"url must be a string such as {_EXAMPLE!r}, not {type(url).__name__}")
     try:

@@ -1,4 +1,4 @@
-"""Adding the steps of the tallies to their counters."""
+"""Add the steps of the tallies to their counters."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.tallies import GROUP
 
 _ENOUGH = 200
-"""A relay folds at least this many steps. So a read adds up a few hundred at most."""
+"""A relay folds once there are this many steps, so a read adds up only a few hundred."""
 _PAGE = 1000
-"""At most this many steps are folded at a time."""
+"""How many steps one pass folds at most."""
 
-# One folds at a time: the row of the schema is its lock.
+# One call folds at a time. The row of the schema is the lock.
 _WAIT = "SELECT version FROM order_fsm_schema FOR UPDATE"
 _TRY = "SELECT version FROM order_fsm_schema FOR UPDATE SKIP LOCKED"
 _IS_ENOUGH = "SELECT number FROM order_fsm_tally_step ORDER BY number LIMIT 1 OFFSET ?"
-# A step with a lower number may be committed later, so steps are known by their numbers, not by the highest one. Those
-# that are not committed yet are locked.
+# A step with a lower number may be committed later, so the fold lists the numbers instead of taking all up to the
+# highest. It skips uncommitted steps, which are locked.
 _STEPS = "SELECT number FROM order_fsm_tally_step ORDER BY number LIMIT ? FOR UPDATE SKIP LOCKED"
 _NUMBERS = "JSON_TABLE(?, '$[*]' COLUMNS (number BIGINT PATH '$')) AS folded"
 
@@ -37,12 +37,12 @@ _ADD_TO_CUSTOMERS = _add("customer", f"customer, {GROUP}", "customer IS NOT NULL
 _DELETE = f"""
     DELETE step FROM {_NUMBERS} STRAIGHT_JOIN order_fsm_tally_step AS step ON step.number = folded.number
 """
-# A counter of no orders would keep the customer's name.
+# An empty counter would keep the customer's name.
 _DELETE_EMPTY = 'DELETE FROM order_fsm_tally_base WHERE "orders" = 0'
 
 
 def fold(transaction: Transaction) -> None:
-    """Add many steps to the counters. Does nothing if there are few, or while another call does it."""
+    """Add steps to the counters, unless there are few or another call is adding them."""
     if transaction.rows(_IS_ENOUGH, (_ENOUGH - 1,)) and transaction.rows(_TRY):
         _fold(transaction)
 
@@ -55,7 +55,7 @@ def fold_all(transaction: Transaction) -> None:
 
 
 def _fold(transaction: Transaction) -> bool:
-    """Add a page of steps to the counters. Return whether there was one."""
+    """Add one page of steps to the counters. Return whether it had any."""
     numbers = [number for (number,) in transaction.rows(_STEPS, (_PAGE,))]
     if numbers:
         folded = (json_text(numbers),)

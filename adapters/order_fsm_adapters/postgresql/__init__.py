@@ -1,4 +1,4 @@
-"""Orders in PostgreSQL, over connections of the store's own or the shop's."""
+"""Store orders in PostgreSQL, over the store's own connections or the shop's."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["PostgresStore"]
 
 
 def __getattr__(name: str) -> Any:
-    # On demand: the store over SQLAlchemy uses this package without psycopg.
+    # Import on demand: SqlAlchemyStore uses this package without psycopg.
     if name == "PostgresStore":
         from order_fsm_adapters.postgresql.store import PostgresStore
 

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL by psycopg: a pool of the store's own, and one connection of the host."""
+"""Connect to PostgreSQL with psycopg: over the store's own pool, or over the host's connection."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from order_fsm_adapters.sql.database import Row
 from order_fsm_adapters.sql.statements import translated
 
 TIMEOUT = 10.0
-"""For how many seconds a call waits for a free connection."""
+"""How many seconds a call waits for a free connection."""
 
 _WAITS_FOR_STANDBY = "SyncRepWaitForLSN"
-"""The function of the server that warns, in the server's language, if a commit has stopped waiting for its standby."""
+"""The server function that warns if a commit stopped waiting for its standby. The text of the warning is localized."""
 
 
 class PsycopgLink:
-    """One connection by psycopg. It prepares no statement: a pooler may give each one to another server process."""
+    """A psycopg connection without prepared statements: a pooler may run each statement in another server process."""
 
     failures = (psycopg.Error,)
 
@@ -52,8 +52,8 @@ class PsycopgLink:
     def _run(self, statement: str, values: Row, quote: str) -> psycopg.Cursor[Row]:
         connection = self.connection
         if connection.pgconn.pipeline_status != PipelineStatus.OFF:
-            raise InvalidInput("leave the pipeline of the connection first: each call needs its answer")
-        # Not connection.cursor(): the class of the host's cursors may want other placeholders.
+            raise InvalidInput("the connection is in pipeline mode: leave it first, because each call needs its result")
+        # Not connection.cursor(): the host's cursor class may use other placeholders.
         cursor = psycopg.Cursor(connection, row_factory=tuple_row)
         warnings: list[str] = []
 
@@ -70,13 +70,13 @@ class PsycopgLink:
         finally:
             connection.remove_notice_handler(warned)
         if warnings:
-            # It is committed here, and may not be there after a failover.
+            # The primary has committed, but a failover may lose the commit.
             raise psycopg.errors.TransactionResolutionUnknown(warnings[0])
         return cursor
 
 
 class _Connection(Connection[Row]):
-    """Knows when it was opened."""
+    """A connection with the time at which it was opened."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -84,13 +84,13 @@ class _Connection(Connection[Row]):
 
 
 class PsycopgPool:
-    """The store's own connections, opened when they are needed. A forked process opens its own."""
+    """The store's own connections, opened on demand. A forked process opens its own."""
 
     def __init__(self, conninfo: str, size: int) -> None:
-        """Remember how to connect.
+        """Store the connection settings.
 
         Args:
-            conninfo: a URL, or settings as libpq takes them.
+            conninfo: a URL or another libpq connection string.
             size: the largest number of connections.
         """
         self.where = "PostgreSQL"
@@ -130,7 +130,7 @@ class PsycopgPool:
         return pool
 
     def _borrowed(self, pool: ConnectionPool[_Connection]) -> _Connection:
-        """Return a connection that was opened after the last one was lost: a restart of the server ends all."""
+        """Return a connection opened after the last loss: a server restart ends all older ones."""
         try:
             while (connection := pool.getconn(TIMEOUT)).opened_at < self._lost_at:
                 connection.close()
@@ -141,7 +141,7 @@ class PsycopgPool:
 
     def _opened(self) -> ConnectionPool[_Connection]:
         try:
-            # A pool keeps on trying. This way, a wrong address fails at once, and the error gives the reason.
+            # The pool would retry a wrong address until the timeout. A direct attempt fails at once, with the reason.
             psycopg.connect(self._conninfo).close()
         except psycopg.Error as error:
             raise StoreUnavailable(f"{self.where} cannot be reached: {str(error).strip()}") from error
@@ -151,7 +151,7 @@ class PsycopgPool:
             kwargs={"autocommit": True, "prepare_threshold": None},
             min_size=0,
             max_size=self._size,
-            # Its pauses between attempts double. It begins again with the next call.
+            # The pool doubles the delay after each attempt. The next call starts again with the shortest one.
             reconnect_timeout=TIMEOUT,
             open=True,
         )

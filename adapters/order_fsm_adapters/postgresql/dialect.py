@@ -1,4 +1,4 @@
-"""The SQL store's way of using PostgreSQL: functions in the database read for a change and commit it."""
+"""The dialect of PostgreSQL. Database functions prepare and commit a change."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _COMMIT = "SELECT order_fsm_commit_1(CAST(? AS jsonb))"
 _COMMIT_ALL = "SELECT order_fsm_commit_all_1(CAST(? AS jsonb))"
 _FOLD = "SELECT order_fsm_fold_1(?)"
 _ENOUGH = 200
-"""A relay folds this many steps of the tally. So a read adds up a few hundred at most."""
+"""A relay folds the tally once it has this many steps, so a read adds up only a few hundred."""
 
 _answer = msgspec.json.Decoder(tuple[Any, ...]).decode
 
 
 class PostgresDialect(Dialect):
-    """PostgreSQL: a change is one call of a function."""
+    """Prepare or commit a change with one function call."""
 
     name = "PostgreSQL"
-    # A row of the shop that refers to an order locks its key, and must not wait for the order, nor the order for it.
+    # NO KEY: the shop's foreign keys lock the key of an order, and neither lock may wait for the other.
     for_update = " FOR NO KEY UPDATE"
     skip_locked = " FOR NO KEY UPDATE SKIP LOCKED"
     lock_order = "SELECT id FROM order_fsm_order WHERE id = ? FOR NO KEY UPDATE"
     begin_reading = ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",)
-    # No call waits for ever for a row that another transaction has locked.
+    # Limit the wait for rows that other transactions have locked.
     begin_writing = ("BEGIN ISOLATION LEVEL READ COMMITTED", "SET LOCAL lock_timeout = '10s'")
 
     def sent(self, values: Row) -> Row:
@@ -45,9 +45,9 @@ class PostgresDialect(Dialect):
         return [tuple([unescaped(value) if isinstance(value, str) else value for value in row]) for row in rows]
 
     def failure(self, error: Exception, where: str, *, joined: bool) -> StoreError:
-        # psycopg2 has another name for it.
+        # psycopg2 calls it `pgcode`.
         sqlstate = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None)
-        # The other lines of the text may quote values.
+        # The other lines of the message may quote values.
         said = str(error).strip().partition("\n")[0]
         return store_error(sqlstate, said, where, joined=joined)
 
@@ -74,7 +74,7 @@ class PostgresDialect(Dialect):
         return [forms.refusal_of(change, answer) for change, (answer,) in zip(changes, answers, strict=True)]
 
     def scrub(self, database: Database) -> None:
-        # The steps and counters of the tally hold the names of customers.
+        # The tally's steps and counters contain customers.
         database.write_rows(_FOLD, (0,))
 
     def fold(self, transaction: Transaction) -> None:

@@ -1,4 +1,4 @@
-"""Changes as JSON for the functions in the database, and the answers of these."""
+"""Convert changes and needs to JSON for the database functions, and decode the results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JsonObject = dict[str, Any]
 
 
 def change_form(change: Change) -> JsonObject:
-    """Return a change as the function `order_fsm_commit_1` takes it. Empty members are left out."""
+    """Return a change in the form that `order_fsm_commit_1` takes, without its empty members."""
     form: JsonObject = {"expected_version": change.expected_version}
     order = change.order
     if order is not None:
@@ -49,7 +49,7 @@ def change_form(change: Change) -> JsonObject:
 
 
 def change_forms(changes: Sequence[Change]) -> str:
-    """Return changes as the function `order_fsm_commit_all_1` takes them."""
+    """Return changes in the form that `order_fsm_commit_all_1` takes."""
     forms = []
     reached: dict[tuple[str, int], list[int]] = {}
     for place, change in enumerate(changes):
@@ -62,7 +62,7 @@ def change_forms(changes: Sequence[Change]) -> str:
 
 
 def refusal_of(change: Change, answer: Sequence[str]) -> OrderFsmError | None:
-    """Return the error in an answer of `order_fsm_commit_1`. None if the change is written."""
+    """Return the error for a result of `order_fsm_commit_1`, or None if the change was written."""
     code, about = answer[0], unescaped(answer[-1])
     if code == "done":
         return None
@@ -77,7 +77,7 @@ def refusal_of(change: Change, answer: Sequence[str]) -> OrderFsmError | None:
         of_order = "" if order_id is None else f"order {order_id!r}: "
         return VersionConflict(f"{of_order}the stock of {about!r} has changed: load it again")
     if order_id is None:
-        raise StoreCorrupt(f"the function order_fsm_commit_1 answered {code!r}: install the functions again")
+        raise StoreCorrupt(f"the function order_fsm_commit_1 returned {code!r}: call install() to replace it")
     if code == "exists":
         return OrderExists(f"there is already an order {order_id!r}")
     if code == "missing":
@@ -90,12 +90,12 @@ def refusal_of(change: Change, answer: Sequence[str]) -> OrderFsmError | None:
 
 
 def need_forms(needs: Sequence[Need]) -> str:
-    """Return needs as the function `order_fsm_prepare_1` takes them."""
+    """Return needs in the form that `order_fsm_prepare_1` takes."""
     return json_text([(_sent(need.order_id), _sent(need.key), [_sent(sku) for sku in need.skus]) for need in needs])
 
 
 def snapshot_of(need: Need, answer: tuple[Any, ...]) -> Snapshot:
-    """Return the snapshot in an answer of `order_fsm_prepare_1`."""
+    """Return the snapshot for a result of `order_fsm_prepare_1`."""
     order, record, stock, is_gone = answer
     try:
         if is_gone and need.order_id is not None:
@@ -115,7 +115,7 @@ _STOCK_COLUMNS = ("sku", "available", "held", "shipped", "lost", "backorder", "s
 
 
 def _object(columns: Sequence[str], row: Row) -> JsonObject:
-    """Return a row as an object, from which the database makes a record."""
+    """Return a row as a JSON object, which the database converts to a record."""
     return {column: _sent(value) for column, value in zip(columns, row, strict=True)}
 
 
@@ -126,7 +126,7 @@ def _sent(value: object) -> object:
 
 
 def _row(columns: Sequence[str], record: JsonObject) -> Row:
-    """Return the columns of a record that the database made an object of."""
+    """Return the columns of a record that the database converted to a JSON object."""
     return tuple([_received(column, record[column]) for column in columns])
 
 

@@ -1,11 +1,11 @@
--- The functions that read for a change and commit it, each in one round trip. Their names end with a version: an older
--- release of order_fsm that still runs keeps calling its own.
+-- The functions that prepare and commit a change, each in one round trip. Their names end with a version, so a running
+-- older release of order_fsm keeps calling its own functions.
 --
--- A plan that was made while a table was small must not last when it has grown, so none may scan a whole table. bytea
--- goes into JSON as hexadecimal digits. Rows are locked without their keys: a row of the shop that refers to an order
--- locks its key, and two transactions with such rows would wait for each other.
+-- Sequential scans are off: a plan cached while a table was small would otherwise still scan it when it is large. JSON
+-- contains bytea as hexadecimal digits. Row locks are NO KEY: the shop's foreign keys lock the keys of orders, and with
+-- full locks two such transactions would deadlock.
 
--- Stable, as convert_to is: so it becomes a part of the statements that call it. Otherwise each of them would plan it.
+-- STABLE, like convert_to, so that callers inline it. Otherwise each call would plan it.
 CREATE OR REPLACE FUNCTION order_fsm_stock_seal_1(
     sku text, available bigint, held bigint, shipped bigint, lost bigint, backorder smallint
 ) RETURNS bytea LANGUAGE sql STABLE AS $$
@@ -14,8 +14,8 @@ CREATE OR REPLACE FUNCTION order_fsm_stock_seal_1(
         || '|' || sku, 'UTF8'))
 $$;
 
--- Answers each need [order_id, key, [skus]] with JSON: [row of the order, row of the key, rows of the stock, whether the
--- order is gone and its history is not]. Locks the orders if their transaction goes on.
+-- Returns JSON for each need [order_id, key, [skus]]: [order row, key row, stock rows, whether the order row is gone
+-- but its history remains]. Locks the orders if `locking`.
 CREATE OR REPLACE FUNCTION order_fsm_prepare_1(needs jsonb, locking boolean) RETURNS SETOF text
 LANGUAGE plpgsql SET enable_seqscan = off SET bytea_output = hex SET lock_timeout = '10s' AS $$
 BEGIN
@@ -38,8 +38,8 @@ BEGIN
     FROM jsonb_array_elements(needs) WITH ORDINALITY AS need (value, place)
     LEFT JOIN LATERAL (SELECT * FROM order_fsm_order WHERE id = need.value->>0 OFFSET 0) AS one ON true
     ORDER BY need.place;
-    -- A commit whose wait for the standby was cancelled is visible and may be lost. The receipt of a repetition waits
-    -- until it is there: this statement writes to the log, so its own commit waits.
+    -- A commit whose wait for the standby was cancelled is visible, but a failover may lose it. A repeated request must
+    -- wait for the standby before it returns the receipt: this statement writes to the WAL, so its own commit waits.
     IF current_setting('synchronous_standby_names') <> '' AND EXISTS (
         SELECT FROM order_fsm_key WHERE key IN (SELECT value->>1 FROM jsonb_array_elements(needs))
     ) THEN
@@ -48,8 +48,9 @@ BEGIN
 END
 $$;
 
--- Writes a change, or nothing of it. Never raises for a refusal, so the transaction of a host goes on. Answers with one
--- of: {done}, {key}, {exists}, {missing}, {gone}, {version,<present>}, {stock,<sku>}, {limit,<sku>}, {damaged,<sku>}.
+-- Writes a change whole or not at all. Returns refusals instead of raising them: the host's transaction stays usable.
+-- Results: {done}, {key}, {exists}, {missing}, {gone}, {version,<present>}, {stock,<sku>}, {limit,<sku>},
+-- {damaged,<sku>}.
 CREATE OR REPLACE FUNCTION order_fsm_commit_1(change jsonb) RETURNS text[]
 LANGUAGE plpgsql SET enable_seqscan = off SET lock_timeout = '10s' AS $$
 DECLARE
@@ -63,12 +64,12 @@ DECLARE
     waits boolean;
     refused text[];
 BEGIN
-    -- First of all, even without an order: while an upgrade adds columns this waits, and so no row is made with the old
-    -- ones.
+    -- This must come first, even without an order: it waits for an upgrade that adds columns, so that no row is made
+    -- with the old ones.
     SELECT * INTO present FROM order_fsm_order WHERE id = change->'order'->>'id' FOR NO KEY UPDATE;
     wanted := jsonb_populate_record(NULL::order_fsm_order, change->'order');
     identified := jsonb_populate_record(NULL::order_fsm_key, change->'key');
-    -- After the wait for the order: the same change may have been committed while it lasted.
+    -- After the lock on the order: the same change may have been committed during the wait.
     IF identified.key IS NOT NULL AND EXISTS (SELECT FROM order_fsm_key WHERE key = identified.key) THEN
         RETURN '{key}';
     END IF;
@@ -77,7 +78,7 @@ BEGIN
             IF present.id IS NOT NULL THEN
                 RETURN '{exists}';
             ELSIF EXISTS (SELECT FROM order_fsm_entry WHERE order_id = wanted.id) THEN
-                -- Another transaction may have created it since the first statement.
+                -- Another transaction may have created the order since the first statement.
                 RETURN CASE WHEN EXISTS (SELECT FROM order_fsm_order WHERE id = wanted.id)
                     THEN '{exists}'::text[] ELSE '{gone}' END;
             END IF;
@@ -195,8 +196,8 @@ BEGIN
         waits := message.remaining = '' AND EXISTS (
             SELECT FROM order_fsm_message AS other WHERE other.order_id = message.order_id AND other.remaining = '');
         IF waits AND current_setting('transaction_isolation') <> 'read committed' THEN
-            -- It may see an older moment. The lock fails if a relay has deleted that message since: the new one would
-            -- wait for it for ever.
+            -- The snapshot may be old. If a relay has since deleted the message that this one waits for, the lock
+            -- fails. Otherwise this message would wait for ever.
             PERFORM FROM order_fsm_message AS other
             WHERE other.order_id = message.order_id AND other.remaining = ''
             ORDER BY number DESC LIMIT 1 FOR KEY SHARE;
@@ -209,8 +210,8 @@ BEGIN
 END
 $$;
 
--- Commits changes in sequence, each whole or not at all by itself. The member "after" of a change has the places of the
--- changes that lead to the version on which it was decided: if all of them were refused, it is too ({after}).
+-- Commits changes in sequence, each whole or not at all. The member "after" of a change lists the positions of the
+-- changes that lead to its expected version. If all of those were refused, the change is refused too ({after}).
 CREATE OR REPLACE FUNCTION order_fsm_commit_all_1(changes jsonb) RETURNS SETOF text[]
 LANGUAGE plpgsql SET enable_seqscan = off SET lock_timeout = '10s' AS $$
 DECLARE
@@ -218,7 +219,7 @@ DECLARE
     answer text[];
     is_done boolean[];
 BEGIN
-    -- In one sequence, so that two batches with the same orders and items do not wait for each other.
+    -- Lock in sorted order, so that two batches with the same orders and items do not deadlock.
     PERFORM FROM order_fsm_order
     WHERE id = ANY (ARRAY(SELECT value->'order'->>'id' FROM jsonb_array_elements(changes)))
     ORDER BY id FOR NO KEY UPDATE;
@@ -240,7 +241,7 @@ BEGIN
 END
 $$;
 
--- Sums up the moves [sku, available, strict, held, shipped, lost] of one change by item.
+-- Sums the moves [sku, available, strict, held, shipped, lost] of one change by item.
 CREATE OR REPLACE FUNCTION order_fsm_moves_1(moves jsonb)
 RETURNS TABLE (sku text, available numeric, held numeric, shipped numeric, lost numeric)
 LANGUAGE sql IMMUTABLE AS $$
@@ -249,8 +250,8 @@ LANGUAGE sql IMMUTABLE AS $$
     FROM jsonb_array_elements(moves) GROUP BY value->>0
 $$;
 
--- Adds steps to the counters of the tally. Does nothing while another call does, or if there are fewer steps than that.
--- 0 waits for the other call: erased values may be in steps that it does not see.
+-- Adds the tally's steps to its counters. Does nothing if there are fewer than `enough` steps, or while another call
+-- runs. With 0 it waits for that call, because erased values may be in steps that the other call does not see.
 CREATE OR REPLACE FUNCTION order_fsm_fold_1(enough integer) RETURNS void LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
 BEGIN
     IF enough = 0 THEN
@@ -278,7 +279,7 @@ BEGIN
     INSERT INTO order_fsm_tally_base AS base SELECT * FROM grouped WHERE orders <> 0 OR units <> 0
     ON CONFLICT (customer, state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit)
     DO UPDATE SET orders = base.orders + excluded.orders, units = base.units + excluded.units;
-    -- A counter of no orders would keep the customer's name.
+    -- An empty counter would keep the customer's name.
     DELETE FROM order_fsm_tally_base WHERE orders = 0;
 END
 $$;

@@ -1,4 +1,4 @@
-"""The tables and functions in PostgreSQL: SQL text, and its installation."""
+"""Install the tables and functions in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from order_fsm_adapters.sql.versions import SET_VERSION, version_of
 _FOLDER = files("order_fsm_adapters.postgresql")
 
 STEPS: tuple[str, ...] = (_FOLDER.joinpath("schema.sql").read_text(encoding="utf-8"),)
-"""The steps from each version of the tables to the next, beginning with an empty database."""
+"""The script that upgrades the tables from each version to the next. Version 0 is an empty database."""
 
 FUNCTIONS = _FOLDER.joinpath("functions.sql").read_text(encoding="utf-8")
-"""The functions. They may be installed again at any time."""
+"""The script that creates or replaces the functions."""
 
 _HAS_TABLES = "SELECT 1 WHERE to_regclass('order_fsm_schema') IS NOT NULL"
-# The number is arbitrary. All installations must take the same one.
+# The number is arbitrary, but all releases must use the same one.
 _ALONE = "SELECT pg_advisory_xact_lock(7203482610957)"
 
 
 def version(transaction: Transaction) -> int:
-    """Return the version of the tables. 0 without tables.
+    """Return the version of the tables, or 0 if there are no tables.
 
     Raises:
-        StoreUnavailable: if a newer version of order_fsm made them.
-        StoreCorrupt: if they have no valid version.
+        StoreUnavailable: if a newer version of order_fsm made the tables.
+        StoreCorrupt: if the stored version is not valid.
     """
     if not transaction.rows(_HAS_TABLES):
         return 0
@@ -34,24 +34,24 @@ def version(transaction: Transaction) -> int:
 
 
 def check(transaction: Transaction) -> None:
-    """Check that the tables are those of this version.
+    """Check that the database has the tables of this version.
 
     Raises:
-        StoreUnavailable: if there are no tables, or tables of another version.
+        StoreUnavailable: if the database has no tables, or tables of another version.
     """
     versions.check(version(transaction), len(STEPS))
 
 
 def install(transaction: Transaction) -> None:
-    """Create the tables and functions, or upgrade them to the present version.
+    """Create the tables and functions, or upgrade them to this version.
 
     Args:
-        transaction: one that writes.
+        transaction: a transaction that may write.
     """
     transaction.rows(_ALONE)
     present = version(transaction)
     if 0 < present < len(STEPS):
-        # The functions touch this table first, so none is at work while others change.
+        # Functions for changes use this table first, so none of them runs during the upgrade.
         transaction.run("LOCK TABLE order_fsm_order IN ACCESS EXCLUSIVE MODE", ())
     for number, step in enumerate(STEPS[present:], present + 1):
         transaction.run(step, ())

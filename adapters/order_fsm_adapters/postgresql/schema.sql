@@ -1,4 +1,4 @@
--- The tables of order_fsm in PostgreSQL, schema 1. Text that is compared sorts by code points, as in all other stores.
+-- The tables of order_fsm in PostgreSQL, schema 1. The collation C sorts by code points, as all other stores do.
 
 CREATE TABLE order_fsm_order (
     id text COLLATE "C" NOT NULL PRIMARY KEY,
@@ -36,7 +36,7 @@ CREATE INDEX order_fsm_order_refund_due_by_customer ON order_fsm_order (customer
     WHERE refund_is_due = 1 AND customer IS NOT NULL;
 CREATE INDEX order_fsm_order_unmatched ON order_fsm_order (created_at, id) WHERE is_unmatched = 1;
 CREATE INDEX order_fsm_order_part_dispatched ON order_fsm_order (created_at, id) WHERE is_part_dispatched = 1;
--- Both cover the sums over the orders that were placed in an interval.
+-- These two cover the sums over the orders placed in an interval.
 CREATE INDEX order_fsm_order_placed ON order_fsm_order (placed_at, id, counted, currency, unit, units)
     WHERE placed_at IS NOT NULL;
 CREATE INDEX order_fsm_order_placed_by_customer
@@ -80,7 +80,7 @@ CREATE TABLE order_fsm_reference (
     PRIMARY KEY (reference, order_id)
 );
 
--- The key is the time, so the sums over an interval read one range, and new rows come last.
+-- The key starts with the time: sums over an interval read one range, and new rows are appended.
 CREATE TABLE order_fsm_payment (
     at text COLLATE "C" NOT NULL,
     order_id text COLLATE "C" NOT NULL,
@@ -92,7 +92,7 @@ CREATE TABLE order_fsm_payment (
     PRIMARY KEY (at, order_id, number, kind)
 );
 
--- The orders whose erased values may still be in the tally.
+-- Orders whose erased values may still be in the tally.
 CREATE TABLE order_fsm_unscrubbed (
     order_id text COLLATE "C" NOT NULL PRIMARY KEY
 );
@@ -137,7 +137,7 @@ CREATE TABLE order_fsm_dead_letter (
 CREATE INDEX order_fsm_dead_letter_by_age ON order_fsm_dead_letter (created_at, number);
 CREATE INDEX order_fsm_dead_letter_by_order ON order_fsm_dead_letter (order_id);
 
--- Counters, and the steps that are not added to them yet. A counter that every commit changed would make them queue.
+-- Counters, and steps that are not yet added to them. If every commit updated a counter, commits would queue.
 CREATE TABLE order_fsm_tally_base (
     customer text COLLATE "C" NOT NULL,
     state text COLLATE "C" NOT NULL,
@@ -148,7 +148,7 @@ CREATE TABLE order_fsm_tally_base (
     unit text COLLATE "C" NOT NULL,
     orders bigint NOT NULL,
     units bigint NOT NULL,
-    -- The customer is empty in the counters of all orders.
+    -- An empty customer marks the counters over all orders.
     PRIMARY KEY (customer, state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit)
 );
 CREATE INDEX order_fsm_tally_base_empty ON order_fsm_tally_base (customer) WHERE orders = 0;

@@ -23,15 +23,15 @@ except ImportError as missing:
 class PostgresStore(SqlStore):
     """A store in PostgreSQL 12 or newer, with all guarantees, for several threads, processes and machines.
 
-    With a URL it has connections of its own. With a connection it is a guest: its rows commit, roll back and become
-    visible with the shop's own. `within` makes a guest of the same store.
+    With a URL the store opens its own connections. With a connection it is a guest: its rows commit, roll back and
+    become visible with the shop's own. `within` returns a guest of the same store.
 
-    A guest never begins, commits, rolls back or repeats a transaction that the shop has open. A refusal leaves that
-    transaction usable. On a connection in autocommit with no transaction open, each call commits by itself.
+    A guest never begins, commits, rolls back or retries a transaction that the shop has open. A refusal leaves that
+    transaction usable. On a connection in autocommit with no open transaction, each call commits by itself.
 
-    The tables are made by `install`, and found by the search path. All are named `order_fsm_...`. Erased values are not
-    in them any more. Their bytes stay in the server's files until VACUUM and in its WAL and backups as long as those
-    are kept.
+    `install` creates the tables, all named `order_fsm_...`. The store finds them by the search path. An erasure removes
+    values from the tables. Their bytes stay in the server's files until VACUUM, and in its WAL and backups for as long
+    as those are kept.
     """
 
     def __init__(
@@ -42,18 +42,17 @@ class PostgresStore(SqlStore):
         size: int = 10,
         stock_keeper: MakeKeeper | None = None,
     ) -> None:
-        """Remember how to connect. Connects at the first call.
+        """Store the settings. The first call connects.
 
         Args:
-            url: such as `postgresql://user@host/shop`, or another connection string of libpq. It may name several
-                hosts: add `target_session_attrs=read-write` to find the primary.
-            connection: the shop's, by psycopg 3.
-            size: the largest number of connections of each process. Not for `connection`.
-            stock_keeper: a `StockKeeper` of the shop, if a table of the shop counts the stock. It is called with the
-                psycopg connection.
+            url: a libpq connection string, such as `postgresql://user@host/shop`. It may name several hosts: add
+                `target_session_attrs=read-write` to find the primary.
+            connection: the shop's psycopg 3 connection.
+            size: the largest number of connections per process. Only used with `url`.
+            stock_keeper: creates the shop's `StockKeeper` for a psycopg connection, if the shop counts the stock.
 
         Raises:
-            InvalidInput: if not exactly one of `url` and `connection` is given, or it is not valid.
+            InvalidInput: if not exactly one of `url` and `connection` is given, or an argument is not valid.
         """
         if (url is None) == (connection is None):
             raise InvalidInput("pass either the URL of a database or connection=, not both")
@@ -66,17 +65,22 @@ class PostgresStore(SqlStore):
         super().__init__(self._database, dialect, stock_keeper)
 
     def within(self, connection: psycopg.Connection[Any]) -> Self:
-        """Return the same store as a guest on a connection of the shop. It need not be closed.
+        """Return the same store as a guest on a connection of the shop.
+
+        The guest need not be closed.
 
         Args:
-            connection: to the same database, by psycopg 3.
+            connection: a psycopg 3 connection to the same database.
+
+        Raises:
+            InvalidInput: if the connection has another type.
         """
         return self._guest(HostDatabase(_link(connection), self._dialect, "the shop's database"))
 
     def install(self) -> None:
-        """Create the tables and functions, or upgrade them, in one transaction. The user needs the right to CREATE.
+        """Create or upgrade the tables and functions in one transaction.
 
-        May be repeated, and called by several programs at once.
+        Repeated and concurrent calls are safe. The user needs the right to CREATE.
 
         Raises:
             StoreUnavailable: if a newer version of order_fsm made the tables.
@@ -90,8 +94,8 @@ def _conninfo(url: object) -> str:
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        # Its text would repeat the password.
-        raise InvalidInput("url must be like 'postgresql://user@host/shop', or another string of libpq") from None
+        # The text of the original error would repeat the password.
+        raise InvalidInput("url must be a libpq connection string, such as 'postgresql://user@host/shop'") from None
     return url
 
 

@@ -18,10 +18,10 @@ class Transaction(Protocol):
 
     Attributes:
         connection: the driver's connection, for the shop's own statements in the same transaction.
-        for_update: the end of a SELECT that locks its rows. Empty if only one transaction can write at a time.
-        skip_locked: as `for_update`, and the SELECT leaves out rows that others have locked.
-        latest: the end of a SELECT that a change depends on. With it, the SELECT sees the latest commits even if the
-            transaction has an older snapshot. It may lock rows and the gaps between them.
+        for_update: the clause with which a SELECT locks its rows. Empty if only one transaction can write at a time.
+        skip_locked: like `for_update`, but the SELECT skips rows that others have locked.
+        latest: the clause with which a SELECT sees the latest commits even if the transaction has an older snapshot. It
+            may lock rows and the gaps between them.
         lock_order: the statement with which a relay locks an order. Empty if only one transaction can write at a time.
         has_triggers: whether triggers of the database keep the tallies.
         sees_one_moment: whether all statements read one snapshot.
@@ -47,7 +47,7 @@ class Transaction(Protocol):
         ...
 
     def run(self, statement: str, values: Row) -> None:
-        """Run a statement that returns no rows. It may wait for the next query or the commit."""
+        """Run a statement that returns no rows. It may be sent with the next query or the commit."""
         ...
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:
@@ -56,7 +56,7 @@ class Transaction(Protocol):
 
 
 class Database(Protocol):
-    """The access to a database: over the store's own connections, or over the host's."""
+    """Access to a database, over the store's own connections or over the host's."""
 
     @property
     def joined(self) -> bool:
@@ -69,23 +69,23 @@ class Database(Protocol):
         ...
 
     def read_rows(self, statement: str, values: Row) -> list[Row]:
-        """Run one statement by itself that only reads, and return all its rows."""
+        """Run a single statement that only reads, and return all its rows."""
         ...
 
     def write_rows(self, statement: str, values: Row) -> list[Row]:
-        """Run one statement by itself that may write, and return all its rows."""
+        """Run a single statement that may write, and return all its rows."""
         ...
 
     def read(self, work: Callable[[Transaction], Result]) -> Result:
-        """Do work that only reads, if possible on one snapshot."""
+        """Do work that only reads, on one snapshot if possible."""
         ...
 
     def write(self, work: Callable[[Transaction], Result]) -> Result:
-        """Do work in a transaction: the host's if one is open. If the work raises, roll it back."""
+        """Do work in a transaction, the host's if it is open. If the work raises, roll its writes back."""
         ...
 
     def write_at_once(self, work: Callable[[Transaction], Result]) -> Result:
-        """Do work as `write` does. If no transaction is open, commit it in any mode of the connection."""
+        """Do work as `write` does. If no transaction is open, commit the work, in every mode of the connection."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The two kinds of database access: over connections of the store's own, and over one of the host."""
+"""The two kinds of access to a database: over the store's own connections, and over the host's."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from order_fsm_adapters.sql.dialect import ConnectionBroken, Dialect, NotBegun, 
 from order_fsm_adapters.sql.sessions import Link, Session
 
 _ATTEMPTS = 20
-"""How often a transaction is repeated that the database ended for the sake of others."""
+"""How often a transaction is tried if the database aborts it in favour of others."""
 
 _Errors = tuple[type[StoreError], ...]
 
 _OF_READING: _Errors = (Repeatable, ConnectionBroken)
-"""The errors after which reading is repeated. A restart of the server breaks several connections at once."""
+"""The errors after which a read is retried. A server restart breaks several connections at once."""
 
 _OF_WRITING: _Errors = (Repeatable,)
-"""The errors after which writing is repeated. Whether a commit on a broken connection was done is unknown."""
+"""The errors after which a write is retried. After a broken connection, the outcome of a commit is unknown."""
 
 
 class Pool(Protocol):
-    """Connections of the store's own. They commit each statement by itself unless a transaction is begun.
+    """The store's own connections. Each statement commits by itself unless a transaction was begun.
 
     Attributes:
         where: names the database in messages.
@@ -33,7 +33,7 @@ class Pool(Protocol):
     where: str
 
     def lent(self) -> AbstractContextManager[Link]:
-        """Lend a connection for a block. If the block raises, the connection is given up unless it is idle.
+        """Lend a connection for a block. If the block raises, discard a connection in an unknown state.
 
         Raises:
             StoreUnavailable: if the pool has no connection.
@@ -46,10 +46,10 @@ class Pool(Protocol):
 
 
 def pool_size(size: object) -> int:
-    """Check the largest number of connections of a pool.
+    """Check and return the largest number of connections of a pool.
 
     Raises:
-        InvalidInput: if it is not a whole number of 1 or more.
+        InvalidInput: if `size` is not a whole number of 1 or more.
     """
     if type(size) is not int or size < 1:
         raise InvalidInput(f"size must be a whole number of 1 or more, not {size!r:.80}")
@@ -57,13 +57,13 @@ def pool_size(size: object) -> int:
 
 
 class OwnDatabase:
-    """Each call is a transaction. One that the database ended for the sake of others is repeated."""
+    """The store's own connections. Each call is a transaction, and retried if the database aborts it."""
 
     joined = False
     is_always_joined = False
 
     def __init__(self, pool: Pool, dialect: Dialect) -> None:
-        """Use a pool of connections to a database of this dialect."""
+        """Use a pool of connections."""
         self._pool = pool
         self._dialect = dialect
 
@@ -83,7 +83,7 @@ class OwnDatabase:
         return self.write(work)
 
     def install(self, work: Callable[[Transaction], None]) -> None:
-        """Do work in a transaction, whatever tables there are."""
+        """Do work in a transaction, without a check of the tables."""
         self._repeated(lambda session: _alone(session, self._dialect.begin_writing, work), _OF_WRITING, checked=False)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class OwnDatabase:
         return Session(link, self._dialect, self._pool.where, joined=False, sees_one_moment=True)
 
     def _repeated(self, work: Callable[[Session], Result], passing: _Errors, *, checked: bool = True) -> Result:
-        """Do work in a session, and repeat it if it raises one of the passing errors."""
+        """Do work in a session. Retry it on another connection after a passing error."""
         for left in range(_ATTEMPTS - 1, -1, -1):
             try:
                 with self._pool.lent() as link:
@@ -110,7 +110,7 @@ class OwnDatabase:
 class HostDatabase:
     """The host's connection. The host commits or rolls back the transactions that it began.
 
-    If no transaction is open on a connection in autocommit, each call commits by itself.
+    On a connection in autocommit with no open transaction, each call commits by itself.
     """
 
     def __init__(self, link: Link, dialect: Dialect, where: str) -> None:
@@ -118,7 +118,7 @@ class HostDatabase:
 
         Args:
             link: the connection.
-            dialect: of its database.
+            dialect: the dialect of its database.
             where: names the database in messages.
         """
         self._link = link
@@ -152,7 +152,7 @@ class HostDatabase:
         return self.write(work)
 
     def install(self, work: Callable[[Transaction], None]) -> None:
-        """Do work in the host's transaction, or in one of its own, whatever tables there are."""
+        """Do work in the host's transaction or in a new one, without a check of the tables."""
         session = self._session()
         if session.joined:
             session.part(work)
@@ -160,7 +160,7 @@ class HostDatabase:
             _alone(session, self._dialect.begin_writing, work)
 
     def close(self) -> None:
-        """Refuse further calls. The connection stays open: it is the host's."""
+        """Refuse further calls. The host's connection stays open."""
         self._closed = True
 
     def _checked(self) -> Session:
@@ -176,13 +176,13 @@ class HostDatabase:
 
 
 def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction], Result]) -> Result:
-    """Do work in a transaction of its own."""
+    """Do work in a new transaction."""
     try:
         _begin(session, begin)
         result = work(session)
         session.run("COMMIT")
     except BaseException:
-        # If this fails too, the connection is broken, and the first error says so.
+        # If this fails too, the connection is broken, and the first error reports that.
         with suppress(StoreError):
             session.run("ROLLBACK")
         raise
@@ -190,7 +190,7 @@ def _alone(session: Session, begin: tuple[str, ...], work: Callable[[Transaction
 
 
 def _begin(session: Session, begin: tuple[str, ...]) -> None:
-    """Begin a transaction. A connection that was lost before may be replaced, because nothing is written."""
+    """Begin a transaction. If the connection was lost, a retry on another one is safe."""
     try:
         for statement in begin:
             session.run(statement)

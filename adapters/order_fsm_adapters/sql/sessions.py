@@ -1,4 +1,4 @@
-"""Statements and transactions over one connection of a driver."""
+"""Run statements and transactions over a driver's connection."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from order_fsm_adapters.sql.dialect import Dialect
 
 
 class Link(Protocol):
-    """One connection, by some driver. Its methods raise the driver's exceptions.
+    """A driver's connection. The methods raise the driver's exceptions.
 
     Attributes:
         failures: the exceptions of the driver.
@@ -41,19 +41,19 @@ class Link(Protocol):
         ...
 
     def run(self, statement: str, values: Row, quote: str) -> None:
-        """Run a statement that returns no rows. A change of rows may be sent with a later statement."""
+        """Run a statement that returns no rows. It may be sent with a later statement."""
         ...
 
 
 class Session:
-    """A connection as a `Transaction`, which raises the store's errors."""
+    """A `Transaction` over a link. Raises the store's errors."""
 
     def __init__(self, link: Link, dialect: Dialect, where: str, *, joined: bool, sees_one_moment: bool) -> None:
         """Use a connection.
 
         Args:
             link: the connection.
-            dialect: of its database.
+            dialect: the dialect of its database.
             where: names the database in messages.
             joined: whether the transaction is the host's.
             sees_one_moment: as in `Transaction`.
@@ -75,7 +75,7 @@ class Session:
         try:
             return dialect.received(self.link.rows(statement, dialect.sent(values), dialect.quote))
         except self.link.failures as error:
-            # Its details may quote a whole row, and a traceback would show them.
+            # The driver's error may quote a whole row, which a traceback would show.
             raise self._failure(error) from None
 
     def run(self, statement: str, values: Row = ()) -> None:
@@ -91,7 +91,7 @@ class Session:
             result = work(self)
             self.run("RELEASE SAVEPOINT order_fsm")
         except BaseException:
-            # If this fails too, the connection or the whole transaction is lost, and the first error says so.
+            # If this fails too, the connection or the whole transaction is lost, and the first error reports that.
             with suppress(OrderFsmError, *self.link.failures):
                 self.link.run("ROLLBACK TO SAVEPOINT order_fsm", (), self._dialect.quote)
                 self.link.run("RELEASE SAVEPOINT order_fsm", (), self._dialect.quote)
@@ -99,9 +99,9 @@ class Session:
         return result
 
     def _failure(self, error: Exception) -> StoreError:
-        """Return the store's error for one of the driver."""
+        """Return the store's error for a driver's error."""
         found = self._dialect.failure(error, self._where, joined=self.joined)
         if self.joined and not self.link.in_transaction and not isinstance(found, TransactionLost):
-            # SQLite does so if the disk is full, and MariaDB after a deadlock.
+            # SQLite rolls back if the disk is full, MariaDB after a deadlock.
             return TransactionLost(f"{found}: the database rolled back: restart the transaction")
         return found

@@ -1,6 +1,6 @@
-"""Orders in the shop's database, over the engine, connections and sessions of SQLAlchemy 2."""
+"""Store orders in the shop's database, over the engine, connections and sessions of SQLAlchemy 2."""
 
-from order_fsm_adapters.sqlalchemy.store import SqlAlchemyStore  # isort: skip - it names SQLAlchemy if that is missing
+from order_fsm_adapters.sqlalchemy.store import SqlAlchemyStore  # isort: skip - first, to report a missing SQLAlchemy
 
 from order_fsm_adapters.sqlalchemy.migrations import metadata, programs
 

@@ -1,4 +1,4 @@
-"""Connections of SQLAlchemy as links of the SQL store."""
+"""Links of the SQL store over SQLAlchemy connections."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _STYLES: dict[str, Style] = {
     "numeric_dollar": "numeric_dollar",
 }
 _WITHOUT_VALUES = {"no_parameters": True}
-"""Without it, drivers would look for marks in a statement without values."""
+"""Keeps drivers from looking for placeholders in a statement without values."""
 
 
 class SqlAlchemyLink:
-    """One connection by SQLAlchemy, or the one that a session has at the time."""
+    """A SQLAlchemy connection, or the current connection of a session."""
 
     failures: tuple[type[Exception], ...]
 
@@ -33,20 +33,20 @@ class SqlAlchemyLink:
         """Use a connection.
 
         Args:
-            connect: returns it.
-            dbapi: the driver's module, in the form that SQLAlchemy uses.
+            connect: returns the connection.
+            dbapi: the driver's DBAPI module, as SQLAlchemy loaded it.
             where: names the database in messages.
         """
         self._connect = connect
         self._where = where
-        # Drivers in Python let errors of the socket through. SQLite's does so with texts that are not valid UTF-8.
+        # Drivers in Python raise socket errors. sqlite3 raises UnicodeDecodeError if a message quotes damaged text.
         self.failures = (dbapi.Error, OSError, UnicodeDecodeError)
 
     @property
     def connection(self) -> Connection:
         try:
             connection = self._connect()
-            # Raises if the connection is closed, or in a transaction that is lost.
+            # Raises if the connection is closed or its transaction is lost.
             _ = connection.connection
             return connection
         except SQLAlchemyError as error:
@@ -73,7 +73,7 @@ class SqlAlchemyLink:
 
     def rows(self, statement: str, values: Row, quote: str) -> list[Row]:
         result = self._run(statement, values, quote)
-        # psycopg2 returns bytes in another type.
+        # psycopg2 returns bytes as a memoryview.
         return [
             tuple([bytes(value) if type(value) is memoryview else value for value in row])
             for row in (result.fetchall() if result.returns_rows else ())
@@ -95,7 +95,7 @@ class SqlAlchemyLink:
                 connection.exec_driver_sql(part, execution_options=_WITHOUT_VALUES)
             return connection.exec_driver_sql(last, execution_options=_WITHOUT_VALUES)
         except DBAPIError as error:
-            # SQLAlchemy's own would show the values in a traceback.
+            # SQLAlchemy's error would show the values in a traceback.
             if isinstance(error.orig, self.failures):
                 raise error.orig from None
             raise refusal(error, self._where) from None
@@ -104,13 +104,13 @@ class SqlAlchemyLink:
 
 
 class EnginePool:
-    """The connections of the shop's engine, each in autocommit while it is lent."""
+    """Lend the connections of the shop's engine in autocommit."""
 
     def __init__(self, engine: Engine, where: str) -> None:
-        """Use an engine. It stays open: it is the shop's.
+        """Use the shop's engine. `close` leaves it open.
 
         Args:
-            engine: the shop's.
+            engine: the shop's engine.
             where: names the database in messages.
         """
         self.where = where
@@ -128,7 +128,7 @@ class EnginePool:
                 self._end_begun(connection)
             yield SqlAlchemyLink(lambda: connection, connection.dialect.loaded_dbapi, self.where)
         except BaseException as error:
-            # Its state is unknown.
+            # The state of the connection is unknown.
             if not isinstance(error, OrderFsmError) or isinstance(error, ConnectionBroken):
                 connection.invalidate()
             raise
@@ -144,45 +144,45 @@ class EnginePool:
         except (SQLAlchemyError, OSError) as error:
             raise refusal(error, f"{self.where} cannot be reached") from error
         if self._begins_by_statement:
-            # SQLAlchemy would not restore the mode that its recipe sets.
+            # SQLAlchemy would not restore the mode that the recipe sets.
             return connection
         try:
             return connection.execution_options(isolation_level="AUTOCOMMIT")
         except connection.dialect.loaded_dbapi.Error as error:
-            # Some drivers ask the server, which may have closed the connection while it was idle.
+            # Some drivers send a statement here, but the server may have closed the idle connection.
             connection.invalidate()
             connection.close()
-            raise NotBegun(f"{self.where}: the connection is lost: {error}") from None
+            raise NotBegun(f"{self.where}: the connection was lost: {error}") from None
 
     def _end_begun(self, connection: Connection) -> None:
-        """Leave a transaction to SQLAlchemy's bookkeeping alone: the store's own statements begin those in SQLite."""
+        """Begin SQLAlchemy's transaction but end SQLite's: the store begins those with its own statements."""
         try:
             connection.begin()
             if is_open(connection):
                 connection.exec_driver_sql("ROLLBACK")
         except SQLAlchemyError as error:
-            # The shop's BEGIN IMMEDIATE waits for the lock of others, up to the timeout of the connection.
+            # The shop's BEGIN IMMEDIATE may wait for a lock until the connection's timeout.
             raise refusal(error, self.where) from None
 
     def _returned(self, connection: Connection) -> None:
-        """Give a connection back to the engine."""
+        """Return a connection to the engine."""
         if self._begins_by_statement and not connection.invalidated:
             always = getattr(connection.connection.dbapi_connection, "autocommit", None) is False
-            # In this mode the sqlite3 module ends a transaction that must be there.
+            # In this mode, the engine's rollback fails if no transaction is open.
             if always and not is_open(connection):
                 connection.exec_driver_sql("BEGIN")
         connection.close()
 
 
 def _bigints(values: Row) -> tuple[int, ...]:
-    """Return the places, from 1, of integers beyond 32 bits."""
+    """Return the positions, from 1, of integers beyond 32 bits."""
     return tuple(
         [place for place, value in enumerate(values, 1) if type(value) is int and not -(2**31) <= value < 2**31]
     )
 
 
 def is_open(connection: Connection) -> bool:
-    """Return whether the driver has a transaction open, whoever began it."""
+    """Return whether the driver reports an open transaction, begun by the store or the shop."""
     driver: Any = connection.connection.driver_connection
     if hasattr(driver, "in_transaction"):  # sqlite3 and aiosqlite
         return bool(driver.in_transaction)
@@ -194,11 +194,11 @@ def is_open(connection: Connection) -> bool:
 
 
 def refusal(error: Exception, where: str) -> OrderFsmError:
-    """Return the store's error for one of SQLAlchemy."""
-    # Without the statement, its values and the link to the manual, which SQLAlchemy adds.
+    """Return the store's error for an error of SQLAlchemy."""
+    # Without the lines that SQLAlchemy adds: the statement, its values and a link to the manual.
     said = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
     if isinstance(error, MissingGreenlet):
         return InvalidInput(f"{where}: the engine is asynchronous: call the store inside run_sync, or use an Engine")
     if isinstance(error, PendingRollbackError):
-        return TransactionLost(f"{where}: {said}: roll back, and restart the transaction")
+        return TransactionLost(f"{where}: {said}: roll back and restart the transaction")
     return StoreUnavailable(f"{where}: {said}")

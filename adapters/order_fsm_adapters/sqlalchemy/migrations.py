@@ -1,6 +1,6 @@
-"""The tables in PostgreSQL for the migrations of a shop, by Alembic's autogenerate.
+"""Describe the tables in PostgreSQL for Alembic's autogenerate.
 
-They are those of `postgresql/schema.sql`. In other databases, a migration calls `SqlAlchemyStore.install`.
+The tables are those of `postgresql/schema.sql`. In other databases, a migration calls `SqlAlchemyStore.install`.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _TYPES: dict[str, TypeEngine[Any]] = {
 
 
 def programs() -> tuple[TextClause, ...]:
-    """Return the statements that create or replace the views and functions, and set the version of the tables.
+    """Return the statements that install the views, functions and schema version.
 
-    A migration runs them by `op.execute`, after the tables are made or altered.
+    A migration runs them with `op.execute` after it has created or altered the tables.
     """
     parts = [part for step in schema.STEPS for part in parts_of(step) if "CREATE VIEW" in part]
     views = [part.replace("CREATE VIEW", "CREATE OR REPLACE VIEW") for part in parts]
     version = ["DELETE FROM order_fsm_schema", f"INSERT INTO order_fsm_schema VALUES ({len(schema.STEPS)})"]  # noqa: S608
-    # SQLAlchemy 2.0 has no such option of a table.
+    # SQLAlchemy 2.0 has no table option for this.
     fill = "ALTER TABLE order_fsm_stock SET (fillfactor = 50)"
-    # A colon would begin the name of a parameter.
+    # Unescaped, a colon would start the name of a parameter.
     return tuple([text(part.replace(":", "\\:")) for part in (*views, *parts_of(schema.FUNCTIONS), fill, *version)])
 
 
@@ -59,8 +59,8 @@ def _table(name: str, columns: str, key: str = "") -> Table:
 
     Args:
         name: without the prefix.
-        columns: pairs of name and type. A type that ends with `?` may be NULL, one that ends with `!` is unique.
-        key: the columns of the primary key. A `number` gets its values from the database.
+        columns: pairs `name:type`. After a type, `?` allows NULL and `!` makes the column unique.
+        key: the columns of the primary key. The database generates the values of a key `number`.
     """
     found = [_column(pair, key.split()) for pair in columns.split()]
     return Table(f"order_fsm_{name}", metadata, *found)

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class _Database(NamedTuple):
-    """A kind of database.
+    """A supported kind of database.
 
     Attributes:
-        package: has its `schema` and `dialect`.
-        dialect: the class in the module `dialect`.
-        drivers: that are tested.
-        host: returns the access over a connection of the shop.
+        package: the package with the modules `schema` and `dialect`.
+        dialect: the name of the class in `dialect`.
+        drivers: the tested drivers.
+        host: creates the `HostDatabase` for a connection of the shop.
     """
 
     package: str
@@ -43,7 +43,7 @@ class _Database(NamedTuple):
 
 
 def _mariadb_host(link: SqlAlchemyLink, dialect: Dialect, where: str) -> HostDatabase:
-    # On demand: other databases need no PyMySQL.
+    # Import on demand: other databases do not need PyMySQL.
     from order_fsm_adapters.mariadb.host import MariaDbHost
 
     return MariaDbHost(link, dialect, where)
@@ -55,7 +55,7 @@ _DATABASES = {
     "postgresql": _Database("postgresql", "PostgresDialect", ("psycopg", "psycopg_async", "psycopg2", "asyncpg")),
     "sqlite": _Database("sqlite", "SqliteDialect", ("pysqlite", "aiosqlite"), SqliteHost),
     "mariadb": _MARIADB,
-    # The name of MariaDB's dialect in older URLs. A server of MySQL is refused at the first call.
+    # Older URLs name MariaDB's dialect mysql. The first call refuses a MySQL server.
     "mysql": _MARIADB,
 }
 
@@ -63,27 +63,26 @@ _DATABASES = {
 class SqlAlchemyStore(SqlStore):
     """A store in the shop's database, over an engine of SQLAlchemy 2: in PostgreSQL, MariaDB or SQLite.
 
-    Its own calls are transactions on connections of the engine. In a request, `within` makes a guest of the same store:
+    Each of its own calls is a transaction on a connection of the engine. `within` returns a guest of the same store:
     its rows commit, roll back and become visible with the shop's own.
 
-    A guest never begins, commits, rolls back or repeats a transaction, except on a connection in AUTOCOMMIT, where each
-    call commits by itself. A refusal leaves the transaction usable. A guest does not flush the session: objects that
-    are pending are written when the session flushes, at the latest with its commit.
+    A guest never begins, commits, rolls back or retries a transaction. On a connection in AUTOCOMMIT, each call commits
+    by itself instead. A refusal leaves the transaction usable. A guest does not flush the session: pending objects are
+    written when the session flushes, at the latest on commit.
 
-    The tables are made by `install`, and are those of `PostgresStore`, `MariaDbStore` and `SqliteStore`. What
-    `MariaDbStore` says about a guest's transaction is true here too.
+    `install` creates the same tables as `PostgresStore`, `MariaDbStore` and `SqliteStore` do. In MariaDB, a guest's
+    transaction follows the rules that `MariaDbStore` describes.
     """
 
     def __init__(self, engine: Engine | AsyncEngine, *, stock_keeper: MakeKeeper | None = None) -> None:
-        """Remember the engine. Connects at the first call.
+        """Store the engine. The first call connects.
 
         Args:
-            engine: the shop's. The calls of a store with an AsyncEngine must run inside `run_sync`.
-            stock_keeper: a `StockKeeper` of the shop, if a table of the shop counts the stock. It is called with the
-                Connection of SQLAlchemy.
+            engine: the shop's engine. With an AsyncEngine, all calls must run inside `run_sync`.
+            stock_keeper: creates the shop's `StockKeeper` for a SQLAlchemy Connection, if the shop counts the stock.
 
         Raises:
-            InvalidInput: if the engine is not valid, or its database or driver is not supported.
+            InvalidInput: if `engine` is not an engine, or its database or driver is not supported.
         """
         self._engine = _checked(engine)
         self._kind = _kind(self._engine)
@@ -92,23 +91,25 @@ class SqlAlchemyStore(SqlStore):
         super().__init__(self._database, dialect, stock_keeper)
 
     def within(self, host: Connection | Session | scoped_session[Any]) -> Self:
-        """Return the same store as a guest in a transaction of the shop. It need not be closed.
+        """Return the same store as a guest in a transaction of the shop.
+
+        The guest need not be closed.
 
         Args:
-            host: a connection or session of SQLAlchemy that is connected to the same database. In asynchronous code,
-                the one that `run_sync` passes.
+            host: a SQLAlchemy connection or session on the same database. In asynchronous code, pass the one that
+                `run_sync` provides.
 
         Raises:
-            InvalidInput: if it is another object, or connected to another kind of database.
+            InvalidInput: if `host` has another type, or is connected to another kind of database.
         """
         where = "the shop's database"
         return self._guest(self._kind.host(link_of(host, self._engine, where), self._dialect, where))
 
     def install(self) -> None:
-        """Create the tables and functions, or upgrade them. The user needs the right to CREATE.
+        """Create or upgrade the tables and functions.
 
-        It is one transaction, except in MariaDB, where each statement of it commits. It may be repeated, and called by
-        several programs at once.
+        The installation is one transaction, except in MariaDB, where each statement commits. Repeated and concurrent
+        calls are safe. The user needs the right to CREATE.
 
         Raises:
             StoreUnavailable: if a newer version of order_fsm made the tables.
