@@ -163,12 +163,32 @@ class MariaDbServer:
 def mariadb() -> Iterator[MariaDbServer]:
     """Create databases for a block. Raises pymysql.err.OperationalError if the server cannot be reached."""
     server = MariaDbServer(MARIADB)
-    with server.connect(None) as connection, connection.cursor() as cursor:
+    with (
+        _certificates_are_loaded_once(),
+        server.connect(None) as connection,
+        connection.cursor() as cursor,
+    ):
         try:
             yield server
         finally:
             for database in server.databases():
                 cursor.execute(f"DROP DATABASE {database}")
+
+
+@contextmanager
+def _certificates_are_loaded_once() -> Iterator[None]:
+    """Share one TLS context. PyMySQL makes one for each connection, which takes longer than most tests."""
+    make = MariaDbConnection._create_ssl_ctx  # type: ignore[attr-defined]
+    made: list[object] = []
+
+    def shared(connection: MariaDbConnection[Any], options: object) -> object:
+        if not made:
+            made.append(make(connection, options))
+        return made[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MariaDbConnection, "_create_ssl_ctx", shared)
+        yield
 
 
 def sqlalchemy_url(url: str, driver: str = "psycopg") -> str:

@@ -6,6 +6,11 @@ import pytest
 from sqlalchemy import Engine, create_engine
 
 from order_fsm.testing import StoreContract
+from order_fsm.testing.store_contract.contention import Contention
+from order_fsm.testing.store_contract.crash import Crash
+from order_fsm.testing.store_contract.harness import stressed
+from order_fsm.testing.store_contract.kills import Kills
+from order_fsm.testing.store_contract.races import Races
 from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
 
 from . import servers
@@ -23,7 +28,17 @@ class StoreWithEngine(SqlAlchemyStore):
         self._dispose()
 
 
-class TestInPostgresql(StoreContract):
+class _OnServer(StoreContract):
+    """Leaves races and kills to a stressed run. The store of the server itself, with the same SQL, always runs them."""
+
+    @pytest.fixture(autouse=True)
+    def _is_short(self, request: pytest.FixtureRequest) -> None:
+        name = request.function.__name__
+        if not stressed() and any(hasattr(part, name) for part in (Races, Contention, Crash, Kills)):
+            pytest.skip("ORDER_FSM_STRESS=1 runs the races and kills of this store")
+
+
+class TestInPostgresql(_OnServer):
     """A schema of a database on the server, by psycopg."""
 
     local_disk = False
@@ -40,7 +55,7 @@ class TestInPostgresql(StoreContract):
         return StoreWithEngine(create_engine(servers.sqlalchemy_url(self.server.address(str(place)))))
 
 
-class TestInMariaDb(StoreContract):
+class TestInMariaDb(_OnServer):
     """A database on the server, by PyMySQL."""
 
     local_disk = False
