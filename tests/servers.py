@@ -115,7 +115,13 @@ class MariaDbServer:
     def address(self, name: str) -> str:
         """Return the URL of a name's database. Create the database if it is missing."""
         # Each process of a test must get the same number.
-        place = self._places.setdefault(name, len(self._places))
+        return self._installed_at(self._places.setdefault(name, len(self._places)))
+
+    def prepare_next(self) -> None:
+        """Create the database of the next new name, so that `address` makes no calls for it."""
+        self._installed_at(len(self._places))
+
+    def _installed_at(self, place: int) -> str:
         database = f"{self.prefix}{place}"
         url = f"{self._url.rpartition('/')[0]}/{database}"
         if place not in self._installed:
