@@ -238,8 +238,7 @@ def mariadb(calls: Calls) -> Iterator[None]:
         opened: list[Any] = []
         error = partial(pymysql.OperationalError, CR_CONN_HOST_ERROR, "not reached")
         try:
-            # Without TLS, whose setup takes longer than everything else.
-            calls.made(lambda: opened.append(connect(**options, ssl_disabled=True)), error)
+            calls.made(lambda: opened.append(connect(**options)), error)
         except pymysql.OperationalError:
             # The caller never gets the connection, so it cannot close it.
             for connection in opened:

@@ -31,6 +31,9 @@ class StoreWithEngine(SqlAlchemyStore):
 class _OnServer(StoreContract):
     """Leaves races and kills to a stressed run. The store of the server itself, with the same SQL, always runs them."""
 
+    local_disk = False
+    scrubs = False
+
     @pytest.fixture(autouse=True)
     def _is_short(self, request: pytest.FixtureRequest) -> None:
         name = request.function.__name__
@@ -41,8 +44,6 @@ class _OnServer(StoreContract):
 class TestInPostgresql(_OnServer):
     """A schema of a database on the server, by psycopg."""
 
-    local_disk = False
-    scrubs = False
     # Durability is the server's, and tested at full size on PostgresStore.
     kill_rounds = 40
 
@@ -58,8 +59,6 @@ class TestInPostgresql(_OnServer):
 class TestInMariaDb(_OnServer):
     """A database on the server, by PyMySQL."""
 
-    local_disk = False
-    scrubs = False
     # Durability is the server's, and tested at full size on MariaDbStore.
     kill_rounds = 20
 

@@ -57,17 +57,23 @@ def served(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
             shop.kill()
 
 
+def script_run(
+    name: str, *arguments: str, folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(EXAMPLE / name), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
 def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Mapping[str, str]) -> None:
     with served(tmp_path, environment) as address:
-        done = subprocess.run(
-            [sys.executable, str(EXAMPLE / "gateway.py"), address],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            encoding="utf-8",
-            timeout=PATIENCE,
-            check=False,
-        )
+        done = script_run("gateway.py", address, folder=tmp_path, environment=environment)
     assert (done.returncode, done.stderr) == (0, "")
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(done.stdout, encoding="utf-8")
@@ -81,15 +87,7 @@ def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Map
 def test_script_without_arguments_says_how_to_start_it(
     script: str, code: int, told: str, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLE / script)],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = script_run(script, folder=tmp_path, environment=environment)
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1

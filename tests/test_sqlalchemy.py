@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -255,10 +256,15 @@ def test_connections_that_the_server_closed_are_replaced(on_server: tuple[Engine
 
 def test_connection_that_the_server_closes_loses_the_transaction(on_server: tuple[Engine, Orders]) -> None:
     engine, orders = on_server
+    check_that_the_transaction_is_lost(engine, orders, partial(closed_by_server, engine))
+
+
+def check_that_the_transaction_is_lost(engine: Engine, orders: Orders, close: Callable[[], None]) -> None:
+    """Close the connection of a session after its first change."""
     with Session(engine) as session:
         joined = orders.within(session)
         joined.fire("1001", "place")
-        closed_by_server(engine)
+        close()
         with pytest.raises(TransactionLost):
             joined.fire("1001", "invoice")
         with pytest.raises(TransactionLost):
@@ -387,14 +393,7 @@ def test_connection_that_mariadb_closes_loses_the_transaction(
     in_mariadb: tuple[Engine, Orders], mariadb: servers.MariaDbServer
 ) -> None:
     engine, orders = in_mariadb
-    with Session(engine) as session:
-        joined = orders.within(session)
-        joined.fire("1001", "place")
-        kill_others(mariadb)
-        with pytest.raises(TransactionLost):
-            joined.fire("1001", "invoice")
-        session.rollback()
-        assert joined.get("1001").state == "unfinished"
+    check_that_the_transaction_is_lost(engine, orders, partial(kill_others, mariadb))
 
 
 def test_mariadb_engine_with_another_charset_is_refused(mariadb: servers.MariaDbServer, tmp_path: Path) -> None:
