@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 import pymysql
+import pytest
 from psycopg import sql
 from pymysql.connections import Connection as MariaDbConnection
 
@@ -61,9 +62,13 @@ def place(execute: Execute, order_id: str) -> None:
 
 @contextmanager
 def database() -> Iterator[str]:
-    """Create a database in PostgreSQL for a block, and give its URL."""
+    """Create a database in PostgreSQL for a block, and give its URL. Skip if the server cannot be reached."""
     name = f"order_fsm_bench_{os.getpid()}"
-    with psycopg.connect(POSTGRESQL, autocommit=True) as connection:
+    try:
+        server = psycopg.connect(POSTGRESQL, autocommit=True)
+    except psycopg.OperationalError as error:
+        pytest.skip(f"PostgreSQL cannot be reached: {error}")
+    with server as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         try:
             yield f"{POSTGRESQL.rpartition('/')[0]}/{name}"
@@ -120,9 +125,13 @@ def _nanoseconds(pid: int) -> int:
 
 @contextmanager
 def mariadb_database() -> Iterator[str]:
-    """Create a database in MariaDB for a block, and give its URL."""
+    """Create a database in MariaDB for a block, and give its URL. Skip if the server cannot be reached."""
     name = f"order_fsm_bench_{os.getpid()}"
-    with closing(mariadb_connected(MARIADB)) as connection, connection.cursor() as cursor:
+    try:
+        server = mariadb_connected(MARIADB)
+    except pymysql.err.OperationalError as error:
+        pytest.skip(f"MariaDB cannot be reached: {error}")
+    with closing(server) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name}")
         try:
             yield f"{MARIADB.rpartition('/')[0]}/{name}"

@@ -10,24 +10,29 @@ from typing import Any, cast
 
 import pytest
 
+from filled_stores import complete_most, in_groups
 from order_fsm import Line, Orders
 from paired_times import Compare, Work
 
 psycopg = pytest.importorskip("psycopg")
+pytest.importorskip("pymysql")
 
 import servers_by_hand as by_hand  # noqa: E402
 from order_fsm_adapters.postgresql import PostgresStore  # noqa: E402
+from server_changes import (  # noqa: E402
+    CHANGES,
+    in_own_transactions,
+    in_transactions_by_hand,
+    joined,
+    new_ids,
+    new_orders,
+)
 
-CHANGES = 100
 WORKERS = 8
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    try:
-        psycopg.connect(by_hand.POSTGRESQL).close()
-    except psycopg.OperationalError as error:
-        pytest.skip(f"PostgreSQL cannot be reached: {error}")
     with by_hand.database() as url:
         with PostgresStore(url) as store:
             store.install()
@@ -46,39 +51,15 @@ def hand(url: str) -> Iterator[Any]:
         yield connection
 
 
-_numbers = count()
-
-
-def new_orders(store: PostgresStore, number: int) -> list[str]:
-    ids = [f"o{next(_numbers)}" for _ in range(number)]
-    by_hand.created(store, ids)
-    return ids
-
-
-def in_own_transactions(orders: Orders, ids: Sequence[str]) -> Work:
-    def work() -> None:
-        for order_id in ids:
-            orders.fire(order_id, "place")
-
-    return work
-
-
-def in_transactions_by_hand(hand: Any, ids: Sequence[str]) -> Work:
-    execute = by_hand.by_psycopg(hand)
-
-    def work() -> None:
-        for order_id in ids:
-            by_hand.place(execute, order_id)
-            hand.commit()
-
-    return work
+def transactions_by_hand(hand: Any, ids: Sequence[str]) -> Work:
+    return in_transactions_by_hand(by_hand.by_psycopg(hand), hand.commit, ids)
 
 
 def test_a_change_against_the_same_rows_by_hand(compare: Compare, store: PostgresStore, hand: Any) -> None:
     orders = Orders(store)
     compare(
-        lambda: in_own_transactions(orders, new_orders(store, CHANGES)),
-        lambda: in_transactions_by_hand(hand, new_orders(store, CHANGES)),
+        lambda: in_own_transactions(orders, new_orders(store)),
+        lambda: transactions_by_hand(hand, new_orders(store)),
         limit=2.0,
         rounds=9,
         changes=CHANGES,
@@ -101,8 +82,8 @@ def test_the_processor_time_of_a_change_against_the_same_rows_by_hand(
             return metered
 
         compare(
-            lambda: metered(in_own_transactions(orders, new_orders(store, CHANGES))),
-            lambda: metered(in_transactions_by_hand(hand, new_orders(store, CHANGES))),
+            lambda: metered(in_own_transactions(orders, new_orders(store))),
+            lambda: metered(transactions_by_hand(hand, new_orders(store))),
             limit=2.2,
             rounds=15,
             changes=CHANGES,
@@ -111,18 +92,9 @@ def test_the_processor_time_of_a_change_against_the_same_rows_by_hand(
 
 def test_a_joined_change_against_the_same_rows_by_hand(compare: Compare, store: PostgresStore, hand: Any) -> None:
     orders = Orders(store)
-
-    def joined(ids: Sequence[str]) -> Work:
-        def work() -> None:
-            for order_id in ids:
-                orders.within(hand).fire(order_id, "place")
-                hand.commit()
-
-        return work
-
     compare(
-        lambda: joined(new_orders(store, CHANGES)),
-        lambda: in_transactions_by_hand(hand, new_orders(store, CHANGES)),
+        lambda: joined(orders, hand, new_orders(store)),
+        lambda: transactions_by_hand(hand, new_orders(store)),
         limit=2.0,
         rounds=9,
         changes=CHANGES,
@@ -182,7 +154,7 @@ def test_changes_of_8_processes_on_one_item_against_the_same_rows_by_hand(
         orders.set_stock(sku, 10**9)
 
     def with_lines(number: int) -> list[str]:
-        ids = [f"o{next(_numbers)}" for _ in range(number)]
+        ids = new_ids(number)
         for order_id in ids:
             orders.create(order_id, total="49.90", currency="GBP", lines=[Line("HOT", 1)])
         return ids
@@ -232,7 +204,7 @@ def _place_by_hand(url: str, ids: Sequence[str], ready: Any) -> None:
         hand.execute("SELECT 1")
         hand.commit()
         ready.wait()
-        in_transactions_by_hand(hand, ids)()
+        transactions_by_hand(hand, ids)()
 
 
 def _take_by_hand(url: str, ids: Sequence[str], ready: Any) -> None:
@@ -261,17 +233,9 @@ class Shop:
         self.store = PostgresStore(url)
         self.store.install()
         self.orders = Orders(self.store)
-        size = 1_000
-        for first in range(0, number, size):
-            ids = range(first, min(first + size, number))
-            by_hand.created(self.store, [f"o{one}" for one in ids])
-            with self.orders.batch() as batch:
-                for one in ids:
-                    if one % 50:
-                        batch.save(f"o{one}", {"sent", "paid", "dispatched"}, version=1)
-                    else:
-                        batch.fire(f"o{one}", "place")
-            assert not any(isinstance(result, Exception) for result in batch.results)
+        for numbers in in_groups(number):
+            by_hand.created(self.store, [f"o{one}" for one in numbers])
+            complete_most(self.orders, numbers)
         self.orders.deliver(lambda message: None, limit=1)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")

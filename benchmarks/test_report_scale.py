@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from filled_stores import filled_sqlite, in_groups
-from order_fsm import Orders
+from order_fsm import Orders, Receipt
 from order_fsm.store import Store
 from order_fsm.testing import FrozenClock
 from paired_times import Compare, Work
@@ -46,6 +46,7 @@ class Shop:
                     batch.fire(f"o{one}", "pay", reference=f"ch_{one}")
                     if one % rare == 0:
                         batch.fire(f"o{one}", "cancel")
+            assert all(isinstance(result, Receipt) for result in batch.results)
 
     def middle(self, orders: int) -> tuple[datetime, datetime]:
         """Return an interval with a number of placed orders."""

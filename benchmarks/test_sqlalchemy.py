@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 from typing import Any
 
 import pytest
@@ -11,25 +10,20 @@ import pytest
 from order_fsm import Orders
 from paired_times import Compare, Work
 
-psycopg = pytest.importorskip("psycopg")
+pytest.importorskip("psycopg")
 pytest.importorskip("pymysql")
 pytest.importorskip("sqlalchemy")
 
-from sqlalchemy import Engine, create_engine  # noqa: E402
-from sqlalchemy.orm import Session  # noqa: E402
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
 
-import servers_by_hand as by_hand  # noqa: E402
-from order_fsm_adapters.sqlalchemy import SqlAlchemyStore  # noqa: E402
-
-CHANGES = 100
+import servers_by_hand as by_hand
+from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+from server_changes import CHANGES, new_orders
 
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    try:
-        psycopg.connect(by_hand.POSTGRESQL).close()
-    except psycopg.OperationalError as error:
-        pytest.skip(f"PostgreSQL cannot be reached: {error}")
     with by_hand.database() as url:
         engine = create_engine(
             url.replace("postgresql://", "postgresql+psycopg://"), connect_args={"prepare_threshold": None}
@@ -39,18 +33,10 @@ def engine() -> Iterator[Engine]:
         engine.dispose()
 
 
-_numbers = count()
-
-
 def test_a_change_in_a_session_against_the_same_rows_by_hand(compare: Compare, engine: Engine) -> None:
     """By hand the statements are run on the session's connection, which is cheaper than by the session."""
     store = SqlAlchemyStore(engine)
     orders = Orders(store)
-
-    def new_orders() -> list[str]:
-        ids = [f"o{next(_numbers)}" for _ in range(CHANGES)]
-        by_hand.created(store, ids)
-        return ids
 
     def joined(ids: Sequence[str]) -> Work:
         def work() -> None:
@@ -69,8 +55,8 @@ def test_a_change_in_a_session_against_the_same_rows_by_hand(compare: Compare, e
         return work
 
     compare(
-        lambda: joined(new_orders()),
-        lambda: in_sessions_by_hand(new_orders()),
+        lambda: joined(new_orders(store)),
+        lambda: in_sessions_by_hand(new_orders(store)),
         limit=2.0,
         rounds=9,
         changes=CHANGES,
