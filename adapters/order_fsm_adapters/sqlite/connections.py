@@ -3,6 +3,9 @@
 No connection may be open while the process forks. A child inherits SQLite's locks in memory, and not those of the
 operating system. So another process could delete the WAL file to which the child still writes, and acknowledged commits
 would be lost. Therefore all connections close before a fork, and reopen on demand.
+
+No connection may open or close during a fork either: the child would inherit SQLite's lock on its memory, which no thread
+of the child releases.
 """
 
 from __future__ import annotations
@@ -95,6 +98,10 @@ class _ThreadSession(Session):
 
     def close(self) -> None:
         self.is_open = False
+        # On one line: a debugger or a time limit that traces lines could raise between two lines.
+        with _closing: return self._close()  # noqa: E701  # fmt: skip
+
+    def _close(self) -> None:
         try:
             # An unfinished statement, referenced by the frames of an exception, would keep a transaction open.
             with suppress(sqlite3.Error):
@@ -262,6 +269,13 @@ class ConnectionPool:
 _opening = threading.RLock()
 """Held while a connection opens, and during a fork. Reentrant, because a signal handler may fork."""
 
+_closing = threading.RLock()
+"""Held while a connection closes, and during a fork.
+
+Separate from `_opening`: a connection may close at any time, when the garbage collector runs. Its thread may then be in a
+call for whose end a fork waits.
+"""
+
 
 def _exclusively(work: Callable[[], Result]) -> Result:
     """Do work while no other thread opens a connection or forks."""
@@ -276,11 +290,13 @@ def _before_fork() -> None:
     _opening.acquire()
     for pool in list(_pools):
         pool.close_connections()
+    _closing.acquire()
 
 
 def _after_fork() -> None:
-    # Some programs run this hook without the one before the fork. Then the lock is not held.
+    # Some programs run this hook without the one before the fork. Then the locks are not held.
     with suppress(RuntimeError):
+        _closing.release()
         _opening.release()
 
 
