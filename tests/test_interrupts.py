@@ -13,6 +13,7 @@ import pytest
 import order_fsm.orders
 import order_fsm_adapters
 from order_fsm import Orders, StoreUnavailable
+from order_fsm.testing.store_contract.harness import stress
 from tests.interrupts import every_line, random_signals
 from tests.stores import KINDS, opened
 
@@ -22,7 +23,7 @@ pytestmark = [
 ]
 
 THREADS = 3
-SIGNALS = int(os.environ.get("ORDER_FSM_SIGNALS", "300"))
+SIGNALS = 50_000 * stress() or 300
 
 
 class Crew:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,13 +13,13 @@ import pytest
 from order_fsm.store import StockMove, Store
 from order_fsm.testing.store_contract.changes import creation, moment, order_of, seeded, step, stock_change
 from order_fsm.testing.store_contract.expected import ALL, record_under
-from order_fsm.testing.store_contract.harness import stressed
+from order_fsm.testing.store_contract.harness import stress, stressed
 from order_fsm_adapters.json_files import JsonStore
 from tests.interrupts import TimeLimit, raising_at_line
 
 fcntl = pytest.importorskip("fcntl", reason="these tests need the signals and locks of Unix")
 
-SIGNALS = int(os.environ.get("ORDER_FSM_SIGNALS", "500"))
+SIGNALS = 50_000 * stress() or 500
 
 
 def content(store: Store) -> list[Any]:

@@ -15,11 +15,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from order_fsm.testing.store_contract.harness import stressed
+from order_fsm.testing.store_contract.harness import stress
 from tests.power.losses import lose_power
 from tests.power.shop import STORES
 
-IMAGES = 2000 if stressed() else 100
+IMAGES = 2000 * stress() or 100
 
 
 def _can_trace() -> bool:

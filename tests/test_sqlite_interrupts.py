@@ -18,13 +18,13 @@ from order_fsm.store import Need, Store
 from order_fsm.testing.store_contract.changes import creation, moment, order_of, seeded, step
 from order_fsm.testing.store_contract.crews import PATIENCE
 from order_fsm.testing.store_contract.expected import ALL
-from order_fsm.testing.store_contract.harness import stressed
+from order_fsm.testing.store_contract.harness import stress
 from order_fsm_adapters.sqlite import SqliteStore
 from tests.interrupts import TimeLimit, raising_at_line
 
 fcntl = pytest.importorskip("fcntl", reason="these tests need the signals and locks of Unix")
 
-SIGNALS = 50_000 if stressed() else 500
+SIGNALS = 50_000 * stress() or 500
 
 
 @pytest.fixture

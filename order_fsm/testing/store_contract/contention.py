@@ -24,7 +24,7 @@ from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.changes import seeded
 from order_fsm.testing.store_contract.crews import PATIENCE, Crew, Threads
 from order_fsm.testing.store_contract.expected import ALL, drained
-from order_fsm.testing.store_contract.harness import StoreHarness, stressed
+from order_fsm.testing.store_contract.harness import StoreHarness, stress
 
 WORKERS = 8
 THREADS = 8
@@ -236,7 +236,7 @@ class Contention(StoreHarness):
 
     @property
     def _changes(self) -> int:
-        return self.contention if stressed() else max(5, self.contention // 5)
+        return self.contention * stress() or max(5, self.contention // 5)
 
     @property
     def _patience(self) -> float:

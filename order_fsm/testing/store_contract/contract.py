@@ -57,5 +57,5 @@ class StoreContract(
     sets `scrubs = False`. A store that ends with its process sets `durable = False`. If the class gives `boundary`,
     every call to a disk or server fails once, before and after it takes effect. Without it those tests are skipped.
 
-    The environment variable ORDER_FSM_STRESS=1 runs the long tests at full size.
+    The environment variable ORDER_FSM_STRESS=1 runs the long tests at full size, and 50 at fifty times that size.
     """

@@ -17,15 +17,27 @@ from order_fsm.testing.store_contract.calls import Calls, Failing
 from order_fsm.testing.store_contract.crews import Crew, Processes, Threads
 
 STRESS = "ORDER_FSM_STRESS"
-"""The environment variable that runs the long tests at full size if it is 1."""
+"""The environment variable with the size of the long tests. 1 is full size, 50 is fifty times that size."""
 
 _ROUNDS_PER_STORE = 10
 """A store is replaced after this many rounds, because every round compares its whole content."""
 
 
+def stress() -> int:
+    """Return the size of the long tests, in full sizes. 0 means that they run a part of the full size.
+
+    Raises:
+        pytest.UsageError: if the environment variable is not a whole number.
+    """
+    size = os.environ.get(STRESS) or "0"
+    if not size.isdecimal():
+        raise pytest.UsageError(f"{STRESS} must be a whole number, such as 1 for the full size, not {size!r}")
+    return int(size)
+
+
 def stressed() -> bool:
     """Return whether the long tests run at full size, as in CI and before a release of a store."""
-    return os.environ.get(STRESS, "0") not in {"", "0"}
+    return stress() > 0
 
 
 class StoreHarness:
@@ -98,7 +110,7 @@ class StoreHarness:
             place: a folder of this test.
             share: divides the number of rounds.
         """
-        rounds = -(-self.kill_rounds // (share if stressed() else 10 * share))
+        rounds = -(-self.kill_rounds * stress() // share) or -(-self.kill_rounds // (10 * share))
         for first in range(0, rounds, _ROUNDS_PER_STORE):
             era = place / f"from round {first}"
             era.mkdir()
