@@ -4,8 +4,8 @@ No connection may be open while the process forks. A child inherits SQLite's loc
 operating system. So another process could delete the WAL file to which the child still writes, and acknowledged commits
 would be lost. Therefore all connections close before a fork, and reopen on demand.
 
-No connection may open or close during a fork either: the child would inherit SQLite's lock on its memory, which no thread
-of the child releases.
+No connection may open or close during a fork either. The child would inherit SQLite's lock on its memory, and wait for
+it for ever.
 """
 
 from __future__ import annotations
@@ -272,8 +272,8 @@ _opening = threading.RLock()
 _closing = threading.RLock()
 """Held while a connection closes, and during a fork.
 
-Separate from `_opening`: a connection may close at any time, when the garbage collector runs. Its thread may then be in a
-call for whose end a fork waits.
+Separate from `_opening`: the garbage collector may close a connection in the middle of a call, and a fork waits for the
+end of calls while it holds `_opening`.
 """
 
 
