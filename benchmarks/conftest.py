@@ -21,8 +21,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--slack",
         type=float,
         metavar="TIMES",
-        help="a check for regressions: each ratio may be this many times that of the last recorded run; its limit "
-        "counts only if no ratio is recorded",
+        help="a short check for regressions, with a third of the rounds: each ratio may be this many times that of the "
+        "last recorded run; its limit counts only if no ratio is recorded",
     )
     group.addoption("--record", action="store_true", help=f"record the ratios of this run in {RECORD.name}")
     group.addoption(
@@ -50,10 +50,14 @@ def _held(request: pytest.FixtureRequest) -> Callable[[Callable[[], Paired], flo
 
 
 @pytest.fixture
-def compare(benchmark: Any, _held: Callable[[Callable[[], Paired], float, str], None]) -> Compare:
+def compare(
+    request: pytest.FixtureRequest, benchmark: Any, _held: Callable[[Callable[[], Paired], float, str], None]
+) -> Compare:
     """Return a `Compare`. The times that pytest-benchmark reports are of a few rounds of ours alone."""
 
     def compare(ours: Prepare, theirs: Prepare, *, limit: float, rounds: int, changes: int) -> None:
+        if request.config.getoption("--slack"):
+            rounds = -(-rounds // 3)
         benchmark.pedantic(lambda work: work(), setup=lambda: ((ours(),), {}), rounds=3)
         _held(lambda: paired(ours, theirs, rounds=rounds, changes=changes), limit, "us")
 

@@ -231,8 +231,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000)
 
 
-PROOFS = ("keeps_all_its_claims", "claims_of_another_policy", "claims_of_steps")
+PROOFS = ("keeps_all_its_claims", "claims_of_another_policy")
 """Parts of the names of tests that prove every claim of the shop, which takes long."""
+
+FORKS = ("before_a_fork", "takes_nothing_along", "a_child_that_ends", "fork_waits")
+"""Parts of the names of tests that fork while threads run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -243,7 +246,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     same lines in less time.
     """
     for item in items:
-        forks = "before_a_fork" in item.name or "takes_nothing_along" in item.name
+        forks = any(part in item.name for part in FORKS)
         kills = item.path.name.startswith("test_contract_on_") and "killed" in item.name
         proofs = item.path.name == "test_mutants.py" or any(part in item.name for part in PROOFS)
         if forks or kills or proofs:

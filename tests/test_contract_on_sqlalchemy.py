@@ -28,9 +28,10 @@ class StoreWithEngine(SqlAlchemyStore):
         self._dispose()
 
 
-class _OnServer(StoreContract):
-    """Leaves races and kills to a stressed run. The store of the server itself, with the same SQL, always runs them."""
+class _OverSqlAlchemy(StoreContract):
+    """Leaves races and kills to a stressed run. The store of the database itself, with the same SQL, always runs them."""
 
+    # The files and connections are the shop's, and so are forks and full disks.
     local_disk = False
     scrubs = False
 
@@ -41,7 +42,7 @@ class _OnServer(StoreContract):
             pytest.skip("ORDER_FSM_STRESS=1 runs the races and kills of this store")
 
 
-class TestInPostgresql(_OnServer):
+class TestInPostgresql(_OverSqlAlchemy):
     """A schema of a database on the server, by psycopg."""
 
     # Durability is the server's, and tested at full size on PostgresStore.
@@ -56,7 +57,7 @@ class TestInPostgresql(_OnServer):
         return StoreWithEngine(create_engine(servers.sqlalchemy_url(self.server.address(str(place)))))
 
 
-class TestInMariaDb(_OnServer):
+class TestInMariaDb(_OverSqlAlchemy):
     """A database on the server, by PyMySQL."""
 
     # Durability is the server's, and tested at full size on MariaDbStore.
@@ -70,12 +71,9 @@ class TestInMariaDb(_OnServer):
         return StoreWithEngine(servers.mariadb_engine(self.server.address(str(place))))
 
 
-class TestInSqlite(StoreContract):
+class TestInSqlite(_OverSqlAlchemy):
     """A file, by an engine with SQLAlchemy's recipe."""
 
-    # The files and connections are the shop's, and so are forks and full disks.
-    local_disk = False
-    scrubs = False
     kill_rounds = 40
 
     def make_store(self, place: Path) -> SqlAlchemyStore:

@@ -133,7 +133,7 @@ def found(machine: type[RuleBasedStateMachine]) -> str:
             machine,
             settings=settings(
                 max_examples=3000,  # Most faults are found within a few dozen.
-                stateful_step_count=30,
+                stateful_step_count=50,
                 deadline=None,
                 database=None,
                 derandomize=True,

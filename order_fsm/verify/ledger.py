@@ -133,8 +133,8 @@ class Ledger:
                         if of_step not in found and not of_step.test(step):
                             found[of_step] = self._failure(of_step, world, step)
                 after = step.after if isinstance(step, Step) else step
-                if after.place not in seen:
-                    seen.add(after.place)
+                if after is not world and (place := after.place) not in seen:
+                    seen.add(place)
                     self._by[after] = step if isinstance(step, Step) else world
                     worlds.append(after)
         self.worlds = len(worlds)
