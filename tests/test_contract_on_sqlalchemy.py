@@ -29,7 +29,7 @@ class StoreWithEngine(SqlAlchemyStore):
 
 
 class _OverSqlAlchemy(StoreContract):
-    """Leaves races and kills to a stressed run. The store of the database itself, with the same SQL, always runs them."""
+    """Leaves races and kills to a stressed run. The own store of the database always runs them, with the same SQL."""
 
     # The files and connections are the shop's, and so are forks and full disks.
     local_disk = False
