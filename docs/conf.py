@@ -26,6 +26,8 @@ python_maximum_signature_line_length = 88
 autodoc_member_order = "bysource"
 autoclass_content = "both"
 autodoc_typehints = "signature"
+# Otherwise the signature shows the representation of a default, such as `mappingproxy({})`.
+autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
