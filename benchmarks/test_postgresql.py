@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ import pytest
 
 from filled_stores import complete_most, in_groups
 from order_fsm import Line, Orders
+from order_fsm.testing.store_contract.changes import creation
 from paired_times import Compare, Work
 
 psycopg = pytest.importorskip("psycopg")
@@ -223,10 +225,14 @@ def _take_by_hand(url: str, ids: Sequence[str], ready: Any) -> None:
 
 
 class Shop:
-    """Orders in a schema of their own. Every fiftieth waits for its payment, the others are complete."""
+    """Orders in a schema of their own. Every fiftieth waits for its payment, the others are complete.
+
+    Ann has up to 20,000 of them.
+    """
 
     def __init__(self, url: str, number: int) -> None:
         self.number = number
+        of_ann = number // min(20_000, number // 5)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA shop_{number}")
         url = f"{url}?options=-csearch_path%3Dshop_{number}"
@@ -234,7 +240,10 @@ class Shop:
         self.store.install()
         self.orders = Orders(self.store)
         for numbers in in_groups(number):
-            by_hand.created(self.store, [f"o{one}" for one in numbers])
+            now = datetime.now(UTC)
+            customers = {one: f"customer {one % 9973}" if one % of_ann else "ann" for one in numbers}
+            new = [creation(f"o{one}", at=now, customer=customer) for one, customer in customers.items()]
+            assert not any(self.store.commit_all(new))
             complete_most(self.orders, numbers)
         self.orders.deliver(lambda message: None, limit=1)
         with psycopg.connect(url, autocommit=True) as connection:
@@ -278,6 +287,15 @@ def pages(shop: Shop) -> Work:
     return work
 
 
+def pages_of_a_customer(shop: Shop) -> Work:
+    def work() -> None:
+        for _ in range(5):
+            page = shop.orders.find(customer="ann", limit=50)
+            assert len(page) == len(shop.orders.find(customer="ann", after=page[-1].id, limit=50)) == 50
+
+    return work
+
+
 def sums(shop: Shop) -> Work:
     def work() -> None:
         for _ in range(5):
@@ -289,7 +307,7 @@ def sums(shop: Shop) -> Work:
 
 @pytest.mark.parametrize(
     ("work", "limit", "each"),
-    [(changes, 1.5, 100), (pages, 1.5, 10), (sums, 2, 10)],
+    [(changes, 1.5, 100), (pages, 1.5, 10), (pages_of_a_customer, 2, 10), (sums, 2, 10)],
     ids=lambda one: getattr(one, "__name__", ""),
 )
 def test_among_many_orders_in_postgresql(
