@@ -247,6 +247,15 @@ def test_expiry_without_the_rule_raises(new_shop: type[Shop]) -> None:
 # Purge
 
 
+def test_purge_continues_after_an_order_that_changed_since(any_shop: Shop) -> None:
+    any_shop.create("1001")
+    any_shop.create("1002")
+    any_shop.clock.pass_by(days=1)
+    any_shop.orders.comment("1001", "The customer rang.")
+    any_shop.clock.pass_by(hours=1)
+    assert any_shop.orders.purge(DAY) == ["1002"]
+
+
 def test_an_unplaced_order_is_purged_whole(any_shop: Shop) -> None:
     """K9: no other order is purged at any age."""
     any_shop.create("0999", customer="bob")

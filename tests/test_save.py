@@ -268,6 +268,17 @@ def test_boxes_are_those_of_the_workflow(new_shop: type[Shop]) -> None:
     assert codes(refusal) == {"no_untick_vip"}
 
 
+def test_refused_form_names_the_reason_of_every_box(new_shop: type[Shop]) -> None:
+    """A box that cannot be ticked does not hide the reasons of the others."""
+    statuses = [Status("vip"), Status("gift", tick="wrap")]
+    rules = [Rule("honour", adds={"vip"}), Rule("wrap", needs={"paid"}, forbids={"gift"}, adds={"gift"})]
+    shop = new_shop(shop_workflow().extend(statuses=statuses, rules=rules))
+    shop.create()
+    with pytest.raises(Refused) as refusal:
+        shop.orders.save("1001", {"vip", "gift"}, version=1)
+    assert codes(refusal) == {"no_tick_vip", "needs_paid"}
+
+
 def test_a_form_of_a_missing_order_raises(shop: Shop) -> None:
     with pytest.raises(OrderNotFound):
         shop.orders.save("1001", {"sent"}, version=1)

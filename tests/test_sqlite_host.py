@@ -389,6 +389,20 @@ def test_lock_of_another_program_does_not_end_the_transaction_of_the_shop(
     assert store.stock(["TEAPOT"]) == {"TEAPOT": 2}
 
 
+def test_lock_of_another_program_ends_no_transaction_of_a_shop_without_one(
+    path: Path, host: sqlite3.Connection, store: SqliteStore
+) -> None:
+    host.isolation_level = None
+    host.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="SQLITE_BUSY"):
+            store.set_stock("TEAPOT", 1)
+        other.execute("ROLLBACK")
+    store.set_stock("TEAPOT", 2)
+    assert store.stock(["TEAPOT"]) == {"TEAPOT": 2}
+
+
 # The tables
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from order_fsm import Orders
+from order_fsm_adapters.sql import audit
 from order_fsm_adapters.sqlite import SqliteStore
 
 from .sqlite_files import by_hand
@@ -63,6 +64,15 @@ def test_damaged_reference_is_a_fault(
     wanted = [one if isinstance(one, str) else HAS.format(*one) for one in faults]
     assert store.faults() == wanted
     assert not orders.audit().ok
+
+
+def test_every_page_of_references_is_audited(
+    path: Path, store: SqliteStore, orders: Orders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "_PAGE", 1)
+    by_hand(path, "INSERT INTO order_fsm_reference VALUES ('ch_7', 'x'), ('ch_8', '1'), ('ch_9', 'gone')")
+    strays = [("'ch_7'", "'x'"), ("'ch_8'", "'1'"), ("'ch_9'", "'gone'")]
+    assert store.faults() == [HAS.format(*stray) for stray in strays]
 
 
 def test_stray_reference_finds_no_order(path: Path, orders: Orders) -> None:

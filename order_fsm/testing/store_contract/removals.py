@@ -109,7 +109,7 @@ class Removals(StoreHarness):
         gone = expected.orders["order-1"]
         _removed(store, expected, gone.id)
         for order in (gone, order_of(creation("never there"))):
-            with pytest.raises(OrderNotFound):
+            with pytest.raises(OrderNotFound, match=repr(order.id)):
                 store.remove(order)
         expected.check(store)
 
