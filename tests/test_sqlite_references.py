@@ -66,9 +66,8 @@ def test_damaged_reference_is_a_fault(
     assert not orders.audit().ok
 
 
-def test_every_page_of_references_is_audited(
-    path: Path, store: SqliteStore, orders: Orders, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("orders")
+def test_every_page_of_references_is_audited(path: Path, store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "_PAGE", 1)
     by_hand(path, "INSERT INTO order_fsm_reference VALUES ('ch_7', 'x'), ('ch_8', '1'), ('ch_9', 'gone')")
     strays = [("'ch_7'", "'x'"), ("'ch_8'", "'1'"), ("'ch_9'", "'gone'")]
