@@ -69,6 +69,11 @@ def test_order_is_adopted_with_its_payments_in_their_sequence(any_shop: Shop) ->
     assert any_shop.orders.audit().findings == ()
 
 
+def test_adopted_order_is_found_by_its_payment(any_shop: Shop) -> None:
+    order = adopt(any_shop, statuses={"sent", "paid"}, payments=[CAPTURE])
+    assert any_shop.orders.find(reference=CAPTURE["reference"]) == [order]
+
+
 def test_adopted_order_can_change(any_shop: Shop) -> None:
     """It returns no stock that it did not take, and counts each payment once."""
     payment = {**CAPTURE, "amount": "4"}
