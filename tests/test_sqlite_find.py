@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_fsm import When
+from order_fsm import StoreCorrupt, When
 from order_fsm.model import UNFINISHED, Order
 from order_fsm.store import Cursor, Query
 from order_fsm.testing.store_contract.changes import creation, moment, order_of, step
@@ -152,3 +152,17 @@ def test_order_without_a_customer_is_in_no_customer_tally(tmp_path: Path) -> Non
         store.commit(step(store.load("1001"), state="sent"))
         assert [(tally.state, tally.orders) for tally in store.tally(None)] == [("sent", 1)]
     assert by_hand(path, "SELECT * FROM order_fsm_customer_tally") == []
+
+
+@pytest.mark.parametrize("query", [Query(When()), Query(When(has={"sent"}), since=moment(0))], ids=["all", "dated"])
+def test_state_that_is_not_text_is_corrupt(tmp_path: Path, query: Query) -> None:
+    """A damaged page of an index may have a value of another type."""
+    path = tmp_path / "shop.db"
+    with SqliteStore(path) as store:
+        store.commit(creation("1001"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'order_fsm_order'")
+    by_hand(path, "DROP TRIGGER order_fsm_tally_moves", "UPDATE order_fsm_order SET state = x'ff'")
+    with SqliteStore(path) as store, pytest.raises(StoreCorrupt, match="an index of the orders is damaged"):
+        store.find(query)

@@ -31,6 +31,8 @@ Place = tuple[str, str]
 _START: Place = ("", "")
 _ANY = When()
 
+_DAMAGED_INDEX = "an index of the orders is damaged: rebuild it (SQLite: REINDEX)"
+
 _BATCH = 64
 """The largest number of orders that one statement reads."""
 
@@ -121,12 +123,20 @@ def _places(transaction: Transaction, query: Query, after: Place) -> Iterator[Pl
     if query.refund_due:
         statement = _REFUND_DUE_OF_CUSTOMER if of_customer else _REFUND_DUE
         return _paged(transaction, statement, of_customer, after, query.limit)
-    found = transaction.rows(_STATES_OF_CUSTOMER if of_customer else _ALL_STATES, of_customer * 2)
-    states = [state for (state,) in found if query.when.matches(statuses_of(state))]
+    states = _matching_states(transaction, query)
     statement = _IN_STATE_OF_CUSTOMER if of_customer else _IN_STATE
     # A page rarely needs more than its share of one state.
     size = min(query.limit, query.limit // max(len(states), 1) + 5)
     return heapq.merge(*[_paged(transaction, statement, (*of_customer, state), after, size) for state in states])
+
+
+def _matching_states(transaction: Transaction, query: Query) -> list[str]:
+    """Return the states of existing orders that meet the condition of a query."""
+    of_customer = () if query.customer is None else (query.customer,)
+    found = transaction.rows(_STATES_OF_CUSTOMER if of_customer else _ALL_STATES, of_customer * 2)
+    if not all(isinstance(state, str) for (state,) in found):
+        raise StoreCorrupt(_DAMAGED_INDEX)
+    return [state for (state,) in found if query.when.matches(statuses_of(state))]
 
 
 def _dated_places(transaction: Transaction, query: Query, after: Place) -> Iterator[Place]:
@@ -145,8 +155,7 @@ def _dated_places(transaction: Transaction, query: Query, after: Place) -> Itera
         values.append(query.customer)
     conditions += ["refund_is_due = 1"] * query.refund_due + ["is_unmatched = 1"] * query.unmatched
     if query.when != _ANY:
-        found = transaction.rows(_STATES_OF_CUSTOMER if values else _ALL_STATES, (*values, *values))
-        states = [state for (state,) in found if query.when.matches(statuses_of(state))]
+        states = _matching_states(transaction, query)
         if not states:
             return iter(())
         # With an expression, no planner scans the index by state and sorts the result.
@@ -161,7 +170,7 @@ def _paged(transaction: Transaction, statement: str, values: Row, after: Place, 
         for row in page:
             # A damaged index could make this loop endless.
             if not isinstance(row[0], str) or not isinstance(row[1], str) or row <= after:
-                raise StoreCorrupt("an index of the orders is damaged: rebuild it (SQLite: REINDEX)")
+                raise StoreCorrupt(_DAMAGED_INDEX)
             yield row
             after = row
         if len(page) < size:
