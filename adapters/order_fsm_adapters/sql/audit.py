@@ -117,8 +117,9 @@ def faults(transaction: Transaction) -> list[str]:
     found += _references(transaction)
     found += ledger.strays(transaction)
     found += outbox.damaged_dead_letters(transaction)
-    for customer in sorted({row[0] for row in transaction.rows(_MISCOUNTED)}):
-        found.append(f"the tally of customer {customer!r} differs from the orders")
+    # A damaged row may have a name that is not text.
+    for customer in sorted({repr(row[0]) for row in transaction.rows(_MISCOUNTED)}):
+        found.append(f"the tally of customer {customer} differs from the orders")
     return found
 
 
