@@ -160,9 +160,11 @@ def test_state_that_is_not_text_is_corrupt(tmp_path: Path, query: Query) -> None
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         store.commit(creation("1001"))
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'order_fsm_order'")
+    by_hand(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'STRICT', '') WHERE name = 'order_fsm_order'",
+    )
     by_hand(path, "DROP TRIGGER order_fsm_tally_moves", "UPDATE order_fsm_order SET state = x'ff'")
     with SqliteStore(path) as store, pytest.raises(StoreCorrupt, match="an index of the orders is damaged"):
         store.find(query)
@@ -172,13 +174,13 @@ def test_audit_names_a_miscounted_customer_that_is_not_text(tmp_path: Path) -> N
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         store.commit(creation("1001", customer="ann"))
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA writable_schema = ON")
-        connection.execute(
-            "UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'order_fsm_customer_tally'"
-        )
-    row = "x'ff', 'sent', 'GBP', 0, 0, 0, '0.01', 1, 100"
-    by_hand(path, f"INSERT INTO order_fsm_customer_tally VALUES ({row}), ('ann', 'paid'{row[13:]})")  # noqa: S608
+    by_hand(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'order_fsm_customer_tally'",
+    )
+    rows = ", ".join(f"({customer}, 'paid', 'GBP', 0, 0, 0, '0.01', 1, 100)" for customer in ("x'ff'", "'ann'"))
+    by_hand(path, f"INSERT INTO order_fsm_customer_tally VALUES {rows}")  # noqa: S608
     with SqliteStore(path) as store:
         assert [fault for fault in store.faults() if "tally" in fault] == [
             "the tally of customer 'ann' differs from the orders",

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +17,9 @@ import pytest
 
 from order_fsm.errors import StoreCorrupt, StoreUnavailable
 from order_fsm.model import When
-from order_fsm.store import Query
+from order_fsm.store import Query, Store
 from order_fsm.testing.store_contract.changes import creation, moment
-from order_fsm.testing.store_contract.crews import PATIENCE
+from order_fsm.testing.store_contract.crews import PATIENCE, Threads
 from order_fsm_adapters.sqlite import SqliteStore, connections
 
 from .open_files import needs_open_files, open_files
@@ -228,33 +227,28 @@ def test_fork_waits_for_the_calls_of_other_threads(store: SqliteStore) -> None:
 
 @forks_with_threads
 def test_fork_waits_for_the_connections_of_ended_threads(store: SqliteStore) -> None:
-    """A connection that closes locks SQLite's memory. A child forked meanwhile would wait for this lock for ever."""
+    """SQLite locks its memory while a connection closes. A child forked at that moment would hang."""
+    enough = threading.Event()
 
     def read() -> None:
         store.stock(["TEAPOT"])
-
-    def read_in_new_threads() -> None:
-        while not enough.is_set():
-            in_thread(read)
 
     def read_in_time() -> None:
         signal.alarm(int(PATIENCE))
         read()
 
-    enough = threading.Event()
-    crew = [threading.Thread(target=read_in_new_threads) for _ in range(4)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        for thread in crew:
-            thread.start()
-        for _ in range(FORKS):
-            assert in_child(read_in_time) == 0
-    finally:
-        sys.setswitchinterval(interval)
-        enough.set()
-        for thread in crew:
-            thread.join()
+    def fork(_: Store) -> None:
+        try:
+            for _number in range(FORKS):
+                assert in_child(read_in_time) == 0
+        finally:
+            enough.set()
+
+    def read_in_new_threads(_: Store) -> None:
+        while not enough.is_set():
+            in_thread(read)
+
+    Threads(store).run([fork, *[read_in_new_threads] * 4])
 
 
 def test_child_forked_without_hooks_cannot_use_an_inherited_connection(path: Path, store: SqliteStore) -> None:

@@ -366,7 +366,7 @@ def test_claims_of_steps_include_refusals_and_claims_of_changes_do_not() -> None
         return bool(step.done)
 
     assert not prove(table(TO_A), EveryStep("all is done", done)).ok
-    assert prove(table(TO_A), EveryChange("what is done is done", done)).ok
+    assert prove(table(TO_A), EveryChange("every change is done", done)).ok
 
 
 def test_a_failure_shows_the_ledger() -> None:
