@@ -100,7 +100,7 @@ class Orders(Reports, Corrections):
     def within(self, host: object) -> Self:
         """Return the same service, joined to a transaction of the shop.
 
-        The call is cheap enough for every request.
+        The call is cheap enough for every request. For example::
 
             with Session(engine) as session, session.begin():
                 session.add(Parcel(order="1001"))

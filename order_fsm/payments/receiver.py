@@ -10,7 +10,6 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from http.client import HTTPException
-from types import MappingProxyType
 from typing import Any
 
 from order_fsm import validation
@@ -40,7 +39,7 @@ class PaymentReceiver:
         account: str | None = None,
         provider: str | None = None,
         ignore_unknown_orders: bool = False,
-        triggers: Mapping[str, str] = MappingProxyType({}),
+        triggers: Mapping[str, str] | None = None,
     ) -> None:
         """Create the receiver.
 
@@ -186,6 +185,8 @@ def _money_triggers(orders: Orders) -> dict[str, str]:
 
 
 def _own_triggers(orders: Orders, triggers: object) -> dict[str, str]:
+    if triggers is None:
+        return {}
     if not isinstance(triggers, Mapping):
         raise InvalidInput(f"triggers must be a mapping of kinds to triggers, not {validation.shown(triggers)}")
     checked: dict[str, str] = {}

@@ -129,7 +129,7 @@ def orders_machine(
     adjusts and stops tracking stock, delivers messages, moves the clock a day ahead or back, and closes and reopens the
     stores. The result of each call (the receipt, or the kind of error and the codes of its reasons) must equal that of
     the reference. After each step all orders, histories, stock, counts, totals and reports must equal the reference.
-    Every store must deliver the same messages. Other tests cover expiry, purges and failed deliveries.
+    Every store must deliver the same messages. Other tests cover expiry, purges and failed deliveries. For example::
 
         TestMyShop = orders_machine({"mine": lambda place: MyStore(place / "orders.db")}).TestCase
         TestMyShop.settings = settings(max_examples=50, stateful_step_count=30, deadline=None)
