@@ -227,6 +227,14 @@ def test_a_form_queues_one_mail(shop: Shop) -> None:
     )
 
 
+def test_announced_last_step_of_a_form_is_visible(shop: Shop) -> None:
+    """The payment came while the order was cancelled, and reinstating it announces the payment."""
+    shop.bring("sent+cancelled")
+    shop.orders.fire("1001", "pay", amount="10", reference="ch_1")
+    receipt = shop.orders.save("1001", {"sent", "paid", "invoiced"}, version=shop.orders.get("1001").version)
+    assert [(entry.trigger, entry.visible) for entry in receipt.entries] == [("reinstate", True)]
+
+
 def test_a_form_moves_stock_once(shop: Shop) -> None:
     """The move follows from the order before and after the whole form."""
     shop.create()

@@ -329,6 +329,12 @@ def test_key_of_an_adjustment_is_refused_for_another(any_shop: Shop, sku: str, b
     assert (any_shop.orders.stock("TEAPOT"), any_shop.orders.stock("CUP")) == (15, 1)
 
 
+def test_key_of_an_adjustment_has_no_first_time(any_shop: Shop) -> None:
+    any_shop.orders.adjust_stock("TEAPOT", +5, key="k")
+    with pytest.raises(KeyReused, match="'k' was already used for a change"):
+        any_shop.orders.first_seen("k")
+
+
 def test_orders_and_adjustments_share_keys(any_shop: Shop) -> None:
     any_shop.bring("sent")
     any_shop.orders.fire("1001", "pay", key="paid")

@@ -192,6 +192,9 @@ class Maintenance:
         """Return the time of the first call with this key.
 
         The first call stores the present time.
+
+        Raises:
+            KeyReused: if the key was used for a change.
         """
         key = validation.name(key, "key")
         if (first := self._first_seen(key)) is not None:
@@ -208,7 +211,12 @@ class Maintenance:
         (snapshot,) = self._store.prepare_many((Need(None, key),))
         if snapshot.fault is not None:
             raise snapshot.fault
-        return None if snapshot.record is None else datetime.fromisoformat(snapshot.record.request_fingerprint)
+        if snapshot.record is None:
+            return None
+        try:
+            return datetime.fromisoformat(snapshot.record.request_fingerprint)
+        except ValueError:
+            raise KeyReused(f"idempotency key {key!r} was already used for a change") from None
 
     def expire(
         self,

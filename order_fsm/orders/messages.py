@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from order_fsm.model import Fact, Message, Order, Owned, Payment
+from order_fsm.model import LASTING_FACTS, Fact, Message, Order, Owned, Payment
 from order_fsm.money import ZERO, minus, plus
-from order_fsm.rules.amendment import PERSONAL_FACTS
 from order_fsm.rules.decide import Decision
 from order_fsm.rules.rule import AMEND
 from order_fsm.store import StockMove
@@ -99,14 +98,14 @@ def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
 
 def _of_rule(decision: Decision) -> Iterator[_Topic]:
     entry, after = decision.entry, decision.order
-    if entry.trigger == "place" and "sent" in entry.after - entry.before:
-        yield "order.placed", _json({"total": after.total, "currency": after.currency})
     rule = None if decision.edge is None else decision.edge.rule
+    if rule is not None and rule.ledger is None and "sent" in entry.after - entry.before:
+        yield "order.placed", _json({"total": after.total, "currency": after.currency})
     topic = None if rule is None else rule.announces
     if topic is not None:
         facts = entry.facts
         if entry.trigger == AMEND:
-            facts = {name: value for name, value in facts.items() if name not in PERSONAL_FACTS}
+            facts = {name: value for name, value in facts.items() if name in LASTING_FACTS}
         elif rule is not None and rule.goods is not None:
             facts.pop("parcel", None)  # A parcel number leads to the customer's address.
         if topic == "order.paid":

@@ -20,9 +20,6 @@ from order_fsm.rules.workflow import Workflow
 PARTS = ("lines", "total", "credited", "email", "customer", "data")
 """The parts of an order that can be amended."""
 
-PERSONAL_FACTS = frozenset({"email", "email_before", "customer", "customer_before", "data", "data_before"})
-"""The facts of an amendment that may hold personal data. No message repeats them."""
-
 
 def part_of(order: Order, name: str) -> Fact:
     """Return a part of an order as a fact.

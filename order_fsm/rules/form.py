@@ -46,7 +46,9 @@ def fill(
         return Refused(order.id, request.trigger, order.state, search.reasons)
     if steps:
         last = steps[-1]
-        steps[-1] = last._replace(entry=evolve(last.entry, visible=request.visible, notify=request.notify))
+        steps[-1] = last._replace(
+            entry=evolve(last.entry, visible=request.visible or last.entry.visible, notify=request.notify)
+        )
     return steps
 
 
