@@ -89,6 +89,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "one guard as guards": (lambda: rule("pay", guards=Guard("c", "m", holds)), "guards must be a tuple of Guard"),
     "a number as announces": (lambda: rule("pay", announces=3), "announces must be a string, not int 3"),
     "an unknown ledger": (lambda: rule("pay", ledger="capture"), "ledger must be one of captured, "),
+    "text as lapses": (lambda: rule("pay", lapses="no"), "lapses must be True or False"),
     "a number as trigger": (lambda: rule(3), "trigger must be a string, not int 3"),
     "a number as tick": (lambda: status("a", tick=3), "tick must be a string, not int 3"),
     "None as name of a status": (lambda: status(None), "name must be a string"),

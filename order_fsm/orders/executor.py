@@ -183,7 +183,7 @@ class Executor:
 
         A snapshot may leave out the lines of an order that holds its stock.
         """
-        if not order.shipments or order.reserved is None:
+        if order.reserved is None or all(row.kind != "returned" for row in order.shipments):
             return stock
         again = order.goods.given_up.keys() - stock.keys()
         return {**available_of(self._store.stock_levels(again)), **stock} if again else stock

@@ -201,7 +201,7 @@ class Rule:
     ledger: PaymentKind | None = field(default=None, validator=_one_of(PaymentKind))
     facts: frozenset[str] = field(default=frozenset(), converter=_names)
     announces: str | None = field(default=None, converter=_announces)
-    lapses: bool = False
+    lapses: bool = field(default=False, validator=_flag)
     goods: GoodsKind | None = field(default=None, validator=_one_of(GoodsKind))
 
     def opens(self, statuses: frozenset[str]) -> bool:

@@ -267,26 +267,14 @@ class Workflow:
                 f"forbids names the trigger {trigger!r}, and no rule has that trigger" for trigger in sorted(unknown)
             )
         new_statuses, new_rules = _all(Status, statuses, "statuses"), _all(Rule, rules, "rules")
-        ticked = frozenset().union(*(rule.adds for rule in (*self.rules, *new_rules)))
-        unused = [
-            f"status {status.name!r} is never ticked: no rule adds it"
-            for status in new_statuses
-            if status.name not in ticked
-        ]
         present = (evolve(rule, forbids=rule.forbids | closed.get(rule.trigger, frozenset())) for rule in self.rules)
-        try:
-            workflow = Workflow(
-                (*self.statuses, *new_statuses),
-                (*present, *new_rules),
-                holds_stock=self.holds_stock if holds_stock is None else holds_stock,
-                counts=self.counts if counts is None else counts,
-                queues={**self.queues, **({} if queues is None else _queues(queues))},
-            )
-        except WorkflowError as error:
-            raise WorkflowError(dict.fromkeys([*unused, *error.findings])) from None
-        if unused:
-            raise WorkflowError(unused)
-        return workflow
+        return Workflow(
+            (*self.statuses, *new_statuses),
+            (*present, *new_rules),
+            holds_stock=self.holds_stock if holds_stock is None else holds_stock,
+            counts=self.counts if counts is None else counts,
+            queues={**self.queues, **({} if queues is None else _queues(queues))},
+        )
 
     def translated(
         self, labels: Mapping[str, str] | None = None, customer_labels: Mapping[str, str] | None = None

@@ -154,6 +154,7 @@ def _dated_places(transaction: Transaction, query: Query, after: Place) -> Itera
         conditions.append("customer = ?")
         values.append(query.customer)
     conditions += ["refund_is_due = 1"] * query.refund_due + ["is_unmatched = 1"] * query.unmatched
+    conditions += ["is_part_dispatched = 1"] * query.part_dispatched
     if query.when != _ANY:
         states = _matching_states(transaction, query)
         if not states:
