@@ -196,7 +196,9 @@ def test_placing_queues_a_message_by_default(shop: Shop) -> None:
 
 
 def test_placing_by_a_rule_of_the_shop_queues_a_message(new_shop: type[Shop]) -> None:
-    shop = new_shop(shop_workflow().extend(rules=[Rule("order_by_phone", forbids={"sent", "cancelled"}, adds={"sent"})]))
+    shop = new_shop(
+        shop_workflow().extend(rules=[Rule("order_by_phone", forbids={"sent", "cancelled"}, adds={"sent"})])
+    )
     shop.create()
     shop.orders.fire("1001", "order_by_phone")
     assert shop.topics() == ["order.placed"]
