@@ -173,6 +173,17 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
             ('row.transaction_id if kind in _UNDOES and "transaction_id" in naming else None', "None"),
             ("if money > 0", ""),
             ("money > 0", "money >= 0"),
+            ('kind == "restored"', "False"),
+            ("min(money, ", "max(money, "),
+        ),
+    ),
+    (
+        booking,
+        "_of_payment",
+        (
+            ("(row.currency, row.reference) == paid_by", "True"),
+            ("(row.currency, row.reference) == paid_by", "row.currency == subject.currency"),
+            ("(row.currency, row.reference) == paid_by", "row.reference == subject.reference"),
         ),
     ),
     (
@@ -182,8 +193,11 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
             ("kind not in _UNDOES", "True"),
             ('kind == "restored"', "False"),
             ('kind == "restored" and ', ""),
-            ('facts["transaction_id"] not in reversals', "True"),
-            ('if row.kind == "reversed"', ""),
+            ("not references", "True"),
+            (" if row.kind == _UNDOES[kind]", ""),
+            (' if row.transaction_id == facts["transaction_id"]', ""),
+            ("references == {None}", "False"),
+            ("references == {None}", "references"),
         ),
     ),
     (

@@ -117,6 +117,45 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "restore_payment 1 ref=a tx=w3 by=gateway",
         ),
     ),
+    "a restoration with its own id": (
+        "100",
+        (
+            "pay 100 ref=a tx=1",
+            "pay 30 ref=b tx=2",
+            "pay 30 ref=a tx=3 of=EUR",
+            "unpay 60 ref=a tx=d1 of=GBP by=gateway",
+            "unpay 30 ref=b tx=d2 by=gateway",
+            "unpay 30 ref=a tx=d3 of=EUR by=gateway",
+            "restore_payment 60 ref=a tx=w1 of=GBP by=gateway",
+            "restore_payment 30 ref=a tx=d1 of=GBP by=gateway",
+            "restore_payment 30 ref=a of=GBP",
+            "unpay 40 ref=a tx=d4 of=GBP by=gateway",
+            "restore_payment 41 ref=a tx=d1 of=GBP by=gateway",
+            "restore_payment 40 ref=a tx=d4 of=GBP by=gateway",
+            "restore_payment 40 ref=a tx=d1 of=GBP by=gateway",
+        ),
+    ),
+    "facts recorded by their ids alone": (
+        "100",
+        (
+            "pay 100 ref=a tx=1",
+            "refund 30 tx=r1",
+            "refund 30 ref=a tx=r1 by=gateway",
+            "refund 20 ref=a tx=r2 by=gateway",
+            "refund_failed 20 ref=b tx=r2 by=gateway",
+            "refund_failed 30 ref=a tx=r1 by=gateway",
+            "refund_failed 20 ref=a tx=r3 by=gateway",
+        ),
+    ),
+    "a reversal recorded by its id alone": (
+        "100",
+        (
+            "pay 100",
+            "unpay 40 tx=d1",
+            "restore_payment 41 ref=a tx=d1 by=gateway",
+            "restore_payment 40 ref=a tx=d1 by=gateway",
+        ),
+    ),
     "a loss": (
         "100",
         (

@@ -156,6 +156,18 @@ def test_m6_dispute_won_counts_the_money_again(shop: Shop) -> None:
     audited(shop)
 
 
+def test_m6_dispute_won_under_its_own_id_is_not_restored_again(shop: Shop) -> None:
+    fire(shop, "pay", 100, "ch_1")
+    gateway(shop, "unpay", 100, "ch_1", "dp_1")
+    gateway(shop, "restore_payment", 100, "ch_1", "won_1")
+    before = shop.dump()
+    with pytest.raises(Refused, match="no_amount"):
+        shop.orders.fire("1", "restore_payment")
+    with pytest.raises(Refused, match="beyond_bound"):
+        gateway(shop, "restore_payment", 100, "ch_1", "dp_1")
+    assert shop.dump() == before
+
+
 def test_m6_won_dispute_waits_for_the_report_of_its_loss(shop: Shop) -> None:
     fire(shop, "pay", 100, "ch_1")
     with pytest.raises(Refused) as early:
@@ -199,6 +211,16 @@ def test_m8_refund_counts_once_and_is_due_again_when_it_fails(shop: Shop) -> Non
     order = gateway(shop, "refund_failed", 100, "ch_1", "re_1").order
     assert (order.held, order.refund_due) == (Decimal(100), Decimal(100))
     assert len(shop.messages("refund.due")) == told + 1
+    audited(shop)
+
+
+def test_m8_refund_recorded_by_hand_by_its_id_is_due_again_when_it_fails(shop: Shop) -> None:
+    fire(shop, "pay", 100, "ch_1")
+    fire(shop, "cancel")
+    shop.orders.fire("1", "refund", amount=30, transaction_id="re_1")
+    assert gateway(shop, "refund", 30, "ch_1", "re_1").duplicate
+    order = gateway(shop, "refund_failed", 30, "ch_1", "re_1").order
+    assert (order.held, order.refund_due) == (Decimal(100), Decimal(100))
     audited(shop)
 
 
@@ -397,6 +419,14 @@ def test_form_unticks_paid_by_reversing_the_money_recorded_by_hand(shop: Shop) -
         None,
         Decimal(80),
     )
+    audited(shop)
+
+
+def test_form_unticks_paid_of_an_order_that_also_has_foreign_money_by_hand(shop: Shop) -> None:
+    fire(shop, "pay", 20, currency="EUR")
+    fire(shop, "pay", 100)
+    order = save(shop, "sent")
+    assert (order.state, order.held, order.unmatched) == ("sent", Decimal(0), {"EUR": Decimal(20)})
     audited(shop)
 
 

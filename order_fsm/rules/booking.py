@@ -194,20 +194,32 @@ def _subjects(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> dict
             transaction_id = row.transaction_id if kind in _UNDOES and "transaction_id" in naming else None
             found.setdefault(_Subject(row.currency, row.reference, transaction_id), []).append(row)
     left = {subject: _left(rows, kind) for subject, rows in found.items()}
+    if kind == "restored":
+        # A restoration with its own id leaves less of its payment's reversals to restore.
+        left = {subject: min(money, _left(_of_payment(order, subject), kind)) for subject, money in left.items()}
     return {subject: money for subject, money in left.items() if money > 0}
+
+
+def _of_payment(order: Order, subject: _Subject) -> list[Payment]:
+    paid_by = subject.currency, subject.reference
+    return [row for row in order.payments if (row.currency, row.reference) == paid_by]
 
 
 def _naming(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the facts that identify the payment.
 
-    A restoration may have its own id. Then it matches all reversals of its payment.
+    A restoration may have its own id. Then it matches all reversals of its payment. A refund or reversal that was
+    recorded by hand may have its id, and not the reference of the payment.
     """
     if kind not in _UNDOES:
         return "currency", "reference"
-    if kind == "restored" and None not in (facts.get("transaction_id"), facts.get("reference")):
-        reversals = {row.transaction_id for row in order.payments if row.kind == "reversed"}
-        if facts["transaction_id"] not in reversals:
+    if None not in (facts.get("transaction_id"), facts.get("reference")):
+        undone = [row for row in order.payments if row.kind == _UNDOES[kind]]
+        references = {row.reference for row in undone if row.transaction_id == facts["transaction_id"]}
+        if kind == "restored" and not references:
             return "currency", "reference"
+        if references == {None}:
+            return "currency", "transaction_id"
     return "currency", "reference", "transaction_id"
 
 

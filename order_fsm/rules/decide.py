@@ -197,6 +197,8 @@ def _decision(
     recorded = request.facts
     if booking is not None and rule.ledger is not None:
         recorded = {**recorded, "amount": booking.amount, "currency": booking.currency}
+        if "reference" in recorded:
+            recorded["reference"] = booking.reference
     shipments = order.shipments
     if handling is not None and handling.recorded:
         row = handling.row(order, request)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from attrs import evolve
 
 from order_fsm.errors import Reason, Refused
-from order_fsm.model import Order
+from order_fsm.model import Fact, Order
 from order_fsm.rules.decide import Decision, decide
 from order_fsm.rules.permissions import OVERRIDE, Inquiry
 from order_fsm.rules.request import Request
@@ -117,7 +117,8 @@ class _Search:
         if self._workflow.ledger_of(trigger) == "reversed":
             if not order.held_by_hand:
                 return Refused(order.id, trigger, order.state, [NOTHING_BY_HAND])
-            request = evolve(request, facts={"amount": order.held_by_hand, "reference": None})
+            facts: Mapping[str, Fact] = {"amount": order.held_by_hand, "currency": order.currency, "reference": None}
+            request = evolve(request, facts=facts)
         return decide(self._workflow, order, request, self._shortages, self._tracked)
 
     def _not_permitted(self, order: Order, trigger: str, decision: Decision | Refused) -> list[Reason]:
