@@ -215,6 +215,7 @@ def test_two_captures_of_one_authorisation_are_two_transactions() -> None:
         ("CAPTURE", "false", "failed"),
         ("CAPTURE_FAILED", "true", "reversed"),
         ("CANCELLATION", "true", "voided"),
+        ("EXPIRE", "true", "voided"),
         ("CANCELLATION", "false", "failed"),
         ("TECHNICAL_CANCEL", "true", "voided"),
         ("REFUND", "true", "refunded"),

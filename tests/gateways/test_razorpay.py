@@ -68,6 +68,16 @@ def test_pending_refund_that_fails_is_one_transaction() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
+    [("refund.created", "voided"), ("refund.processed", "voided"), ("refund.failed", "note:refund.failed")],
+)
+def test_refund_of_a_payment_that_was_never_captured_moves_no_money(name: str, kind: str) -> None:
+    payment = {"id": "pay_1", "captured": False, "notes": {"order_id": "1001"}}
+    event = parsed(razorpay_event(name, refund=REFUND, payment=payment))
+    assert (event.kind, event.reference, event.amount, event.transaction_id) == (kind, "pay_1", None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
     [("created", "note:payment.dispute.created"), ("won", "note:payment.dispute.won"), ("lost", "reversed")],
 )
 def test_dispute_moves_money_only_if_it_is_lost(name: str, kind: str) -> None:

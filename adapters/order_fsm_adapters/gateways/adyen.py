@@ -2,7 +2,7 @@
 
 Use the order number as the payment's `reference`. Adyen answers the request of a refund or capture only with
 `received`, so record the fact when its notification arrives. Enable `CAPTURE_FAILED`, `REFUND_FAILED`,
-`REFUNDED_REVERSED` and the dispute webhooks.
+`REFUNDED_REVERSED`, `EXPIRE` and the dispute webhooks.
 
 The signature covers eight members of an item: pspReference, originalReference, merchantAccountCode, merchantReference,
 amount.value, amount.currency, eventCode and success. `live` and `eventDate` are not signed. Live and test endpoints
@@ -42,6 +42,7 @@ _SUCCEEDED = {
     "CAPTURE_FAILED": "reversed",
     "CANCELLATION": "voided",
     "TECHNICAL_CANCEL": "voided",
+    "EXPIRE": "voided",
     "REFUND": "refunded",
     "REFUND_FAILED": "refund_failed",
     "REFUNDED_REVERSED": "refund_failed",

@@ -136,7 +136,7 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
     order_id = order_number(about, "custom_id", "invoice_id")
     reference = _reference_of(name, kind, about)
     if kind.startswith("note:") and order_id is None and reference is None:
-        return Ignore(f"an event of type {name} that names no order and no payment")
+        return Ignore(f"an event of type {name:.80} that names no order and no payment")
     moves = kind in {"captured", "authorised", *_ABOUT_A_CAPTURE}
     return PaymentEvent(
         kind,

@@ -3,7 +3,8 @@
 Give the payment the note `order_id` (or `merchant_order_id`), because Razorpay's own `order_id` is another number.
 Subscribe the webhook to `payment.authorized`, `payment.captured`, `payment.failed`, `refund.created`,
 `refund.processed`, `refund.failed` and `payment.dispute.*`. `order.paid` reports the same money as `payment.captured`
-and is ignored.
+and is ignored. A refund of a payment that was never captured ends its authorisation and moves no money
+(razorpay.com/docs/payments/refunds, "Auto-Refunds").
 
 An event has no signed id, so the parser makes one from its type and the id of its payment, refund or dispute. Razorpay
 does not report the mode. Live and test mode have different webhook secrets.
@@ -52,11 +53,14 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
         "refund" if name.startswith("refund.") else "dispute" if name.startswith("payment.dispute.") else "payment"
     )
     if not name.startswith(("payment.", "refund.")) or optional_member(data, "payload", subject) is None:
-        return Ignore(f"an event of type {name}")
+        return Ignore(f"an event of type {name:.80}")
     about = member(data, "payload", subject, "entity")
     own_id = text_of(member(about, "id"), f"{subject}.id")
     payment = own_id if subject == "payment" else text_of(member(about, "payment_id"), f"{subject}.payment_id")
     kind = _KINDS.get(name, f"note:{name}")
+    if subject == "refund" and optional_member(data, "payload", "payment", "entity", "captured") is False:
+        # Razorpay releases the authorisation of a payment that was never captured by a refund.
+        kind = f"note:{name}" if kind == "refund_failed" else "voided"
     moves = kind in {"authorised", "captured", "refunded", "refund_failed", "reversed"}
     currency = text_of(member(about, "currency"), f"{subject}.currency") if moves else None
     return PaymentEvent(

@@ -6,6 +6,10 @@ Give the payment intent, not only the checkout session, the metadata `order_id`.
 - `refund.created`, `.updated`, `.failed`
 - `charge.dispute.created`, `.funds_withdrawn`, `.funds_reinstated`, `.closed`
 
+The endpoint must use the API version 2025-03-31.basil or a newer one. Before it, Stripe reported the rest of an
+authorisation that a part capture releases as a refund, and before 2024-10-28.acacia most refunds by `charge.refunded`
+alone (docs.stripe.com/changelog). The parser rejects events of older versions.
+
 All other events about a payment become notes. `charge.refunded` is a note because its amount is cumulative.
 `charge.succeeded` and `checkout.session.completed` are notes because they report the same money as
 `payment_intent.succeeded`.
@@ -16,7 +20,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from order_fsm.payments import Ignore, PaymentEvent, StripeSignature, member, minor, optional_member
+from order_fsm.payments import (
+    Ignore,
+    InvalidCallback,
+    PaymentEvent,
+    StripeSignature,
+    member,
+    minor,
+    optional_member,
+)
 from order_fsm_adapters.gateways.reading import order_number, seconds_to_instant, text_of
 
 __all__ = ["UNITS", "StripeSignature", "parse"]
@@ -29,6 +41,9 @@ digits in payments and no digits in payouts, which move no money of an order. (d
 currencies" and "Special cases".)
 """
 
+_OLDEST = "2025-03-31"
+"""The date of the oldest API version whose refunds are all refunds."""
+
 _MOVED = ("pending", "succeeded")
 """The states of a refund whose money has left the shop's balance. A pending refund counts at once, under its id."""
 
@@ -40,9 +55,12 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
         The event; `Ignore` if the event names no order and no payment.
 
     Raises:
-        InvalidInput: if a member is missing or not valid.
+        InvalidInput: if a member is missing or not valid, or the event has an older API version than 2025-03-31.basil.
     """
     name = text_of(member(data, "type"), "type")
+    version = optional_member(data, "api_version")
+    if isinstance(version, str) and version < _OLDEST:
+        raise InvalidCallback(f"the endpoint must use the API version {_OLDEST}.basil or a newer one of Stripe")
     about = member(data, "data", "object")
     if name.startswith("payment_intent."):
         return _intent(data, name, about)
@@ -98,7 +116,7 @@ def _dispute(data: Any, kind: str, dispute: Any) -> PaymentEvent | Ignore:
 def _note(data: Any, name: str, about: Any) -> PaymentEvent | Ignore:
     payment = _id_of(about) if optional_member(about, "object") == "payment_intent" else _payment_of(about)
     if payment is None and _order_of(about) is None:
-        return Ignore(f"an event of type {name} that names no order and no payment")
+        return Ignore(f"an event of type {name:.80} that names no order and no payment")
     return _event(data, f"note:{name}", about, payment)
 
 
