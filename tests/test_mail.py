@@ -408,6 +408,36 @@ def test_payment_of_a_part_dispatched_order_is_mailed_with_the_rest_ahead(server
     assert "We are getting the rest of your order ready for dispatch." in mail.text
 
 
+def test_mail_that_is_resent_names_the_next_step_again(server: Server, any_shop: Shop) -> None:
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", reference="ch_1")
+    server.deliver(any_shop)
+    any_shop.clock.pass_by(hours=1)
+    any_shop.orders.comment("1001", "called back")
+    any_shop.orders.resend("1001", "order.paid")
+    server.deliver(any_shop)
+    first, again = server.box.to(ANN)
+    assert first.text == again.text
+    assert "We are getting your order ready for dispatch." in again.text
+
+
+def test_mail_of_an_order_that_is_paid_without_a_payment_claims_none(server: Server, any_shop: Shop) -> None:
+    """Its lower price is covered by a payment of a part, which was mailed before."""
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", amount="7", reference="ch_1")
+    any_shop.orders.deliver(lambda message: None)
+    any_shop.clock.pass_by(hours=1)
+    any_shop.orders.amend("1001", version=2, total="7")
+    server.deliver(any_shop)
+    (to_ann,), (to_owner,) = server.box.to(ANN), server.box.to(OWNER)
+    assert to_ann.header("Subject") == "Your order 1001: paid"
+    assert "Thank you. Your order 1001 is paid.\n" in to_ann.text
+    assert to_owner.header("Subject") == "Order 1001: paid"
+    assert "Order 1001 is paid without a new payment." in to_owner.text
+    for mail in (to_ann, to_owner):
+        assert "7.00" not in mail.text.partition("\n\n")[0] + mail.html.partition("Total")[0]
+
+
 def test_mail_that_is_resent_names_the_parcel_again(server: Server, any_shop: Shop) -> None:
     dispatched_by_part(any_shop, parcel="AB123")
     any_shop.orders.deliver(lambda message: None)

@@ -8,7 +8,8 @@ Templates are trusted like code. Their values are data: escaped in HTML, one lin
 A template may use the values of `rendering.ALWAYS` and, by topic, `rendering.VALUES`. Amounts are text with their
 currency. `statuses`, `added` and `dropped` are lists of labels, and `name` of a label is the status. `goods` has the
 pieces that left or came back and their parcels: see `parcels.Parcels`. `order` is the order at delivery. `is_latest`
-tells whether it is unchanged since the message. `message.payload` has the facts of a shop's own rules.
+tells whether only comments followed the change that the message reports. `is_new_money` tells whether that change
+recorded a payment. `message.payload` has the facts of a shop's own rules.
 """
 
 from __future__ import annotations
@@ -22,13 +23,30 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 from order_fsm import InvalidInput, Message, Order, OrderNotFound, Orders, Status, Undelivered, validation
 from order_fsm.currencies import fraction_digits
 from order_fsm_adapters.mail.addresses import address_of, header_line
 from order_fsm_adapters.mail.parcels import Parcels, parcels_of
 from order_fsm_adapters.mail.rendering import MAILS, Templates, package_templates
+
+
+class _About(NamedTuple):
+    """The subject of a message, as it is at delivery.
+
+    Attributes:
+        order: the order.
+        comment: the comment for the customer, or "".
+        goods: the pieces and parcels.
+        is_latest, is_new_money: as in templates.
+    """
+
+    order: Order
+    comment: str
+    goods: Parcels
+    is_latest: bool
+    is_new_money: bool
 
 
 class Word(str):
@@ -107,15 +125,15 @@ class Mailer:
         if message.remaining:
             mails = {recipient: mail for recipient, mail in mails.items() if recipient in message.remaining}
         try:
-            order, comment, goods = self._read(message) if mails else _NOTHING
+            about = self._read(message) if mails else None
         except OrderNotFound:
             return
-        if order is None:
+        if about is None:
             return
         failures: dict[str, Exception] = {}
         is_mailed = False
         for recipient, mail in mails.items():
-            to = order.email if recipient == "customer" else self._merchant
+            to = about.order.email if recipient == "customer" else self._merchant
             if to is None:
                 continue
             asked = (message.id, recipient, to)
@@ -125,7 +143,7 @@ class Mailer:
                 failures[recipient] = self._refused[asked]
                 continue
             try:
-                self._send(self._written(message, mail, to, order, comment, goods), to)
+                self._send(self._written(message, mail, to, about), to)
                 is_mailed = True
             except Exception as error:
                 failures[recipient] = error
@@ -145,25 +163,30 @@ class Mailer:
             self._refused.clear()
         self._refused[asked] = error.with_traceback(None)  # The frames of the exception hold the mail and the order.
 
-    def _read(self, message: Message) -> tuple[Order | None, str, Parcels]:
-        """Return the order, the comment for the customer and the goods, or None if no mail is due.
+    def _read(self, message: Message) -> _About | None:
+        """Return the subject of a message, or None if no mail is due.
 
         No mail is due if the id now belongs to another order.
         """
         history = self._orders.history(message.order_id)
         entry = history[message.version - 1] if 0 < message.version <= len(history) else None
         if entry is None or entry.at > message.created_at:  # A resent message is later than its entry.
-            return _NOTHING
+            return None
         order = self._orders.get(message.order_id)
-        rows = [row.kind for row in order.payments if row.version == entry.version]
-        if message.topic == "order.paid" and "refund_failed" in rows:
-            return _NOTHING  # The order is paid again without a payment. `refund.due` informs the merchant.
-        return order, entry.comment if entry.visible else "", parcels_of(message, order, history)
+        # All steps of a form have the same time.
+        kinds = {row.kind for row in order.payments if row.at == entry.at}
+        if message.topic == "order.paid" and "refund_failed" in kinds:
+            return None  # The order is paid again without a payment. `refund.due` informs the merchant.
+        return _About(
+            order,
+            entry.comment if entry.visible else "",
+            parcels_of(message, order, history),
+            is_latest=all(later.trigger in ("comment", "resend") for later in history[entry.version :]),
+            is_new_money="captured" in kinds,
+        )
 
-    def _written(
-        self, message: Message, mail: str, to: str, order: Order, comment: str, goods: Parcels
-    ) -> EmailMessage:
-        values = self._values(message, order, comment, goods, for_customer=mail.startswith("customer."))
+    def _written(self, message: Message, mail: str, to: str, about: _About) -> EmailMessage:
+        values = self._values(message, about, for_customer=mail.startswith("customer."))
         subject, text, html = self._templates.render(mail, values)
         written = EmailMessage(policy=SMTP)
         name, _, domain = self._sender.rpartition("@")
@@ -180,10 +203,8 @@ class Mailer:
         written.add_alternative(html, subtype="html", cte="quoted-printable")
         return written
 
-    def _values(
-        self, message: Message, order: Order, comment: str, goods: Parcels, *, for_customer: bool
-    ) -> dict[str, Any]:
-        facts = message.payload
+    def _values(self, message: Message, about: _About, *, for_customer: bool) -> dict[str, Any]:
+        facts, order = message.payload, about.order
         # A free order is paid without a payment.
         unpaid = for_customer and not any(row.amount for row in order.payments)
 
@@ -197,7 +218,8 @@ class Mailer:
             "email": order.email,
             "shop": self._shop,
             "message": message,
-            "is_latest": message.version == order.version,
+            "is_latest": about.is_latest,
+            "is_new_money": about.is_new_money,
             "statuses": words(order.statuses),
             "total": _money(order.total, order.currency),
             "cost": _money(order.cost, order.currency),
@@ -205,8 +227,8 @@ class Mailer:
             "refund_due": _money(order.refund_due, order.currency),
             "added": words(facts.get("added", ())),
             "dropped": words(facts.get("dropped", ())),
-            "comment": comment,
-            "goods": goods,
+            "comment": about.comment,
+            "goods": about.goods,
             "amount": _money(facts.get("amount", "0"), facts.get("currency", order.currency)),
             "reference": facts.get("reference"),
             "items": facts.get("items", ()),
@@ -229,9 +251,6 @@ class Mailer:
                 server.quit()
             server.close()
 
-
-_NOTHING: tuple[Order | None, str, Parcels] = None, "", Parcels()
-"""The result if no mail is due."""
 
 _MOST_REFUSED = 1000
 """The number of refusals in the cache."""

@@ -37,7 +37,7 @@ ALWAYS = frozenset(
 VALUES: Mapping[str, frozenset[str]] = {
     "order.placed": frozenset(),
     "order.updated": frozenset({"added", "dropped", "comment"}),
-    "order.paid": frozenset({"amount", "reference"}),
+    "order.paid": frozenset({"amount", "reference", "is_new_money"}),
     "payment.received": frozenset({"amount", "reference"}),
     "payment.reversed": frozenset({"amount", "reference"}),
     "payment.unmatched": frozenset({"amount", "reference"}),
