@@ -53,7 +53,7 @@ UNFINISHED = "unfinished"
 LASTING_FACTS = frozenset(
     {"amount", "currency", "reference", "transaction_id", "provider", "credit", "kind", "reasons", "topic"}
     | {"items", "restock", "lines", "lines_before", "total", "total_before", "credited", "credited_before"}
-    | {"placed_at"}
+    | {"placed_at", "occurred_at"}
 )
 """The facts that an erasure keeps, because the ledgers need them. All other facts count as personal, including a shop's
 own facts."""

@@ -480,6 +480,28 @@ def test_g9_a_trigger_of_the_shop_ends_an_authorisation_that_is_noted(new_shop: 
     assert len(shop.orders.expire(timedelta(days=7))) == 1
 
 
+@pytest.mark.parametrize(("minutes", "expires"), [(-5, False), (5, True), (None, True)])
+def test_g9_only_a_later_failure_ends_an_authorisation(any_shop: Shop, minutes: int | None, expires: bool) -> None:
+    """The failure of an earlier attempt may arrive after the authorisation."""
+    any_shop.bring("sent")
+    receiver = receiver_of(any_shop)
+    receiver.record(event("authorised", transaction_id=..., occurred_at=any_shop.clock.now))
+    failed_at = None if minutes is None else any_shop.clock.now + timedelta(minutes=minutes)
+    receiver.record(event("failed", transaction_id=..., occurred_at=failed_at))
+    any_shop.clock.pass_by(days=30)
+    assert bool(any_shop.orders.expire(timedelta(days=7))) == expires
+
+
+@pytest.mark.parametrize("noted", [event("authorised"), event(currency="PTS"), event(amount="10.001")])
+def test_order_with_noted_money_is_not_purged(any_shop: Shop, noted: PaymentEvent) -> None:
+    """K9: nothing with money is purged, also if no ledger could take it."""
+    any_shop.create()
+    assert named(receiver_of(any_shop).record(noted)) == ("recorded", 200)
+    any_shop.clock.pass_by(days=60)
+    assert any_shop.orders.purge(timedelta(days=30)) == []
+    assert any_shop.orders.get("1001").state == "unfinished"
+
+
 def test_capture_of_zero_does_not_prevent_expiry(any_shop: Shop) -> None:
     any_shop.bring("sent")
     receiver_of(any_shop).record(event(amount="0"))
@@ -580,6 +602,49 @@ def test_m7_fetched_events_repair_missed_callbacks_in_any_order(any_shop: Shop) 
     lost = receiver.reconcile([event(order_id="9009", reference="pi_9", id="evt_9")])
     assert named(lost) == ("parked", 503)
     assert receiver.reconcile([]).outcome == "ignored"
+
+
+def test_list_with_the_newest_fact_first_leaves_no_comment_about_early_facts(any_shop: Shop) -> None:
+    any_shop.create()
+    fetched = [event("refund_failed", transaction_id="re_1"), event("refunded", transaction_id="re_1"), event()]
+    assert receiver_of(any_shop).reconcile(fetched).outcome == "applied"
+    assert [entry.trigger for entry in any_shop.orders.history("1001")] == ["create", "pay", "refund", "refund_failed"]
+
+
+def test_reason_of_an_ignored_event_is_one_line(shop: Shop) -> None:
+    outcome = receiver_of(shop, parse=lambda data, headers: Ignore("a type\nFAKE LINE\x1b[1m")).receive(b"{}", {})
+    assert outcome.reason == "a type?FAKE LINE?[1m"
+
+
+@pytest.mark.parametrize(
+    "about", [{"amount": "5"}, {"amount": {"value": 5}, "currency": "GBP"}, {"reference": 5, "order_id": "1001"}]
+)
+def test_event_of_another_type_is_answered_with_2xx_whatever_its_money(shop: Shop, about: dict[str, Any]) -> None:
+    shop.create()
+    body = encoded({"type": "order.updated", "data": {"order_id": "1001", **about}})
+    assert receiver_of(shop).receive(body, {}).http_status == 200
+
+
+@pytest.mark.parametrize("kind", ["captured", "refunded"])
+def test_unmatched_money_is_resent_as_the_event_with_money(any_shop: Shop, kind: str) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    receiver.record(event(amount="10.001"))
+    any_shop.clock.pass_by(seconds=1)
+    receiver.record(event(kind, amount="0", currency="PTS", id="evt_0", transaction_id="t_0"))
+    (first,) = any_shop.messages("payment.unmatched")
+    any_shop.orders.resend("1001", "payment.unmatched")
+    assert [message.payload for message in any_shop.messages("payment.unmatched")] == [first.payload] * 2
+
+
+def test_money_of_several_orders_is_resent(any_shop: Shop) -> None:
+    for order_id in ("1001", "1002"):
+        any_shop.create(order_id)
+        any_shop.orders.fire(order_id, "pay", amount="10", reference="pi_1")
+    receiver_of(any_shop).record(event("refunded", order_id=...))
+    first = any_shop.messages("payment.unmatched")[0]
+    any_shop.orders.resend(first.order_id, "payment.unmatched")
+    assert any_shop.messages("payment.unmatched")[-1].payload == first.payload
 
 
 def test_g4_test_events_are_ignored_by_default(any_shop: Shop) -> None:

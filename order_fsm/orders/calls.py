@@ -94,7 +94,7 @@ class Report(NamedTuple):
             KeyReused: if the fact was recorded with another amount or currency.
         """
         if self.fire is None:
-            return self._as_comment(order, None)
+            return self._as_comment(order, "not_recorded" if self.unmatched else None)
         try:
             outcome = self.fire.decide(order, supply)
         except InvalidInput:  # The shop does not know the currency, or the amount is finer than its smallest unit.

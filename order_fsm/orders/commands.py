@@ -168,6 +168,7 @@ class Commands:
         trigger: str | None = None,
         comment: str = "",
         visible: bool = False,
+        occurred_at: datetime | None = None,
         final: bool = False,
         unmatched: bool = False,
     ) -> Report:
@@ -183,6 +184,7 @@ class Commands:
             refused_comment: the comment if the rules refuse the fact.
             trigger: the trigger to fire, if any.
             comment, visible: the comment of the trigger's entry, and whether the customer may read it.
+            occurred_at: the time at the gateway, which only a comment stores.
             final, unmatched: as in `Report`.
         """
         workflow, now, by = self._workflow, self._now(), str(validation.GATEWAY)
@@ -192,7 +194,10 @@ class Commands:
             known = {name: value for name, value in facts.items() if name in accepted}
             request = Request(trigger, now, known, by, comment, visible, key=key)
             fire = Fire(workflow, order_id, request, None, self._currencies, self._permissions)
-        note = Request("comment", now, {"kind": kind, **facts}, by, refused_comment, key=key)
+        noted: dict[str, Fact] = {"kind": kind, **facts}
+        if occurred_at is not None:
+            noted["occurred_at"] = occurred_at.isoformat()
+        note = Request("comment", now, noted, by, refused_comment, key=key)
         fingerprint = request_fingerprint(order_id, "report", [kind, facts_content(facts, ledger=True)])
         return Report(order_id, note, fingerprint, fire, final, unmatched)
 

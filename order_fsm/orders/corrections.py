@@ -150,8 +150,9 @@ class Corrections(Maintenance):
 
         Use it if a handler lost the message.
 
-        The message is rebuilt from the history and the ledger. Its id has the same version as the id of the first
-        message. `refund.due` can be resent if money is due back now. `stock.short` cannot be resent.
+        The message is rebuilt from the history and the ledger. Its id has the version of the entry that it is about, and
+        its `state` is the state after that entry. After a form, the first message had those of the last step.
+        `refund.due` can be resent if money is due back now. `stock.short` cannot be resent.
 
         Args:
             order_id: the order.

@@ -90,7 +90,8 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
         if any(row.amount for row in order.payments) or order.reserved or order.updated_at > before:
             continue
         try:
-            if all(entry.state_after == UNFINISHED for entry in store.history(order.id)):
+            history = store.history(order.id)
+            if all(entry.state_after == UNFINISHED for entry in history) and not _awaits_money(workflow, history):
                 store.remove(order)
                 purged.append(order.id)
         except (OrderNotFound, VersionConflict):
@@ -125,10 +126,10 @@ def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
     That is money that the ledger could not take, or an authorisation.
 
     Such facts are comments, because no trigger records them. A void is final for its payment, even if it arrived first.
-    Another attempt under the same reference may follow a failed one. If an event fires one of the shop's own triggers,
+    Another attempt under the same reference may follow a failed one, and the failure may arrive after it. If an event fires one of the shop's own triggers,
     the shop's own boxes decide from then on.
     """
-    authorised: set[Fact] = set()
+    authorised: dict[Fact, Fact] = {}  # The reference of the payment, and the time at the gateway.
     voided: set[Fact] = set()
     for entry in history:
         if entry.by != GATEWAY:
@@ -141,12 +142,18 @@ def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
         elif kind == "captured" and facts.get("amount"):
             return True
         elif kind == "authorised" and "reasons" not in facts:  # Otherwise one of the shop's own rules refused it.
-            authorised.add(reference)
+            authorised[reference] = facts.get("occurred_at")
         elif kind == "failed":
-            authorised.discard(reference)
+            if not _is_earlier(facts.get("occurred_at"), authorised.get(reference)):
+                authorised.pop(reference, None)
         elif kind == "voided":
             voided.add(reference)
-    return bool(authorised - voided)
+    return not authorised.keys() <= voided
+
+
+def _is_earlier(one: Fact, other: Fact) -> bool:
+    """Return whether both times are known, and one is before the other."""
+    return None not in (one, other) and datetime.fromisoformat(str(one)) < datetime.fromisoformat(str(other))
 
 
 def _skipped(order: Order, error: Exception) -> None:

@@ -124,7 +124,8 @@ def _decision(workflow: Workflow, order: Order, history: Sequence[Entry], entry:
         if not isinstance(again, Refused) and again.entry.state_after == entry.state_after:
             return Decision(after, entry, again.edge)
     facts = entry.facts
-    # The entry records a gateway's fact that the rules refused.
-    is_unmatched = entry.by == GATEWAY and "reasons" in facts and facts.get("kind") in get_args(PaymentKind)
+    # The entry notes money of a gateway that no ledger covers.
+    is_money = facts.get("kind") in get_args(PaymentKind) and bool(facts.get("amount"))
+    is_unmatched = entry.by == GATEWAY and is_money and "reasons" in facts
     paid = "paid" in entry.after - entry.before and after.held_online > 0
     return Decision(after, entry, None, UNMATCHED if is_unmatched else "order.paid" if paid else None)

@@ -7,6 +7,7 @@ sequence of them, `Ignore` or `TryAgain`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -98,8 +99,8 @@ def _valid(check: Callable[[object, str], T], value: object, member: str, form: 
 
 
 def _reason(value: object) -> str:
-    """Return a reason as text for the log. It accepts any value, because an error here would change the result."""
-    return str(value)[:1000].encode(errors="replace").decode()
+    """Return a reason as one line for the log. It accepts any value, because an error here would change the result."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(value)[:1000])
 
 
 @frozen
@@ -205,24 +206,23 @@ def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Igno
         The event, or `Ignore` if the type is different and the body names no order and no payment.
 
     Raises:
-        InvalidCallback: if a member is missing or not valid.
+        InvalidCallback: if `type` or `data` is missing or not valid, or another member of an event about a payment.
     """
     name = member(data, "type")
     if not isinstance(name, str):
         raise InvalidCallback(f"type must be a string, not {type(name).__name__}")
     about = member(data, "data")
     order_id, reference = optional_member(about, "order_id"), optional_member(about, "reference")
+    event_id = headers.get("webhook-id") or optional_member(data, "id")
+    money = {part: optional_member(about, part) for part in ("transaction_id", "amount", "currency")}
     kind = name.removeprefix("payment.")
-    if kind not in KINDS or kind == name:
-        if order_id is None and reference is None:
-            return Ignore("the event names no order and no payment")
-        kind = f"note:{name}"
-    return PaymentEvent(
-        kind,
-        order_id=order_id,
-        reference=reference,
-        transaction_id=optional_member(about, "transaction_id"),
-        amount=optional_member(about, "amount"),
-        currency=optional_member(about, "currency"),
-        id=headers.get("webhook-id") or optional_member(data, "id"),
-    )
+    if kind in KINDS and kind != name:
+        return PaymentEvent(kind, order_id=order_id, reference=reference, id=event_id, **money)
+    if order_id is None and reference is None:
+        return Ignore("the event names no order and no payment")
+    note = _kind(f"note:{name}")
+    # In an event of another type these members may mean something else.
+    for more in (money, {}):
+        with suppress(InvalidCallback):
+            return PaymentEvent(note, order_id=order_id, reference=reference, id=event_id, **more)
+    return Ignore("the event is of another type, and has no valid order_id and reference")

@@ -45,7 +45,8 @@ class Outcome:
             - `rejected`: the callback is forged or unreadable, or contradicts the record under its id or payment.
               Nothing is recorded.
         http_status: the status of the HTTP response.
-        reason: the reason for the log and the gateway's console. It holds no value of the body.
+        reason: the reason for the log and the gateway's console. It holds no value of the body, except the type of an
+            ignored event.
         receipt: the receipt of the change, or None. None for several events.
         outcomes: the outcome of each event if the callback has several.
     """

@@ -24,6 +24,9 @@ from order_fsm.payments.signatures import Verified, Verifier, verified
 _PASSING = (TryAgain, OSError, HTTPException, StoreError)
 """Exceptions of a verifier or parser after which the gateway must send the callback again."""
 
+_SEQUENCE = {"refunded": 1, "reversed": 1, "refund_failed": 2, "restored": 2}
+"""The sequence in which `reconcile` records the kinds of events. All others come first."""
+
 
 class PaymentReceiver:
     """Receives the callbacks of one gateway. One instance serves all threads."""
@@ -140,7 +143,8 @@ class PaymentReceiver:
             InvalidInput: if an event is not a PaymentEvent.
         """
         settled: list[Outcome] = []
-        waiting = _checked_events(fetched)
+        # A fact that comes too early leaves a comment, so the captures come first and the failures last.
+        waiting = sorted(_checked_events(fetched), key=lambda event: _SEQUENCE.get(event.kind, 0))
         while True:
             tried = [(event, self._of_event(event)) for event in waiting]
             settled += [outcome for _, outcome in tried if outcome.outcome != "parked"]

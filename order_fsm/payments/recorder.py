@@ -131,6 +131,7 @@ class Recorder:
                 trigger=self._triggers.get(event.kind),
                 comment="reversed by the bank" if event.kind == "reversed" else "",
                 visible=event.kind in _ANNOUNCED,
+                occurred_at=event.occurred_at,
                 final=final,
                 unmatched=moves_money(event),
             )
