@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
@@ -61,6 +61,17 @@ def shown(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return type(value).__name__
+
+
+def is_unfinished(answer: object) -> bool:
+    """Return whether a function of the shop returned a coroutine or a generator instead of doing its work.
+
+    It is closed, because Python warns about a coroutine that was never awaited.
+    """
+    if isinstance(answer, Coroutine | Generator):
+        answer.close()
+        return True
+    return isinstance(answer, AsyncGenerator)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
@@ -356,6 +367,7 @@ def facts(
             accepted = ", ".join(sorted(known)) or "(none)"
             hint = did_you_mean(fact_name, known)
             raise InvalidInput(f"{trigger} accepts the facts {accepted}, not {fact_name!r:.80}{hint}")
+        fact_name = str.__str__(fact_name)
         check = checks.get(fact_name)
         if check is None:
             checked[fact_name] = fact(value, fact_name)
@@ -410,6 +422,8 @@ def json_value(value: object, what: str, depth: int = 0) -> object:
         return [json_value(item, what, depth + 1) for item in value]
     if isinstance(value, Mapping):
         return json_object(value, what, depth + 1)
+    if isinstance(value, float):
+        raise InvalidInput(f"{what} must hold only finite numbers, not {value}")
     raise InvalidInput(f"{what} must hold only JSON values, not {shown(value)}")
 
 

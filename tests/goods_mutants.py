@@ -147,8 +147,9 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
         holding,
         "held_as_amended",
         (
-            ("takes = not before.lines and workflow", "takes = workflow"),
-            (" and workflow.holds(after.state)", ""),
+            ("not before.lines or not workflow", "not workflow"),
+            (" or not workflow.holds(before.state)", ""),
+            (" or not workflow.holds(after.state)", ""),
             ("taken(after, after.to_ship, tracked)", "taken(after, after.quantities, tracked)"),
             ("held.get(sku, 0) + ", ""),
             ("(more.get(sku, 0) if sku in tracked else 0)", "0"),

@@ -18,12 +18,16 @@ from order_fsm import (
     Refused,
     Rule,
     Status,
+    StockLevel,
+    StoreCorrupt,
     UnknownTrigger,
     VersionConflict,
     When,
     Workflow,
+    shop_workflow,
 )
 from order_fsm_adapters.memory import MemoryStore
+from tests.damaged import Damaged
 from tests.stores import interrupted
 
 if TYPE_CHECKING:
@@ -429,3 +433,34 @@ def test_move_of_a_customer_is_decided_again_after_a_conflict(any_shop: Shop) ->
     assert receipt.order.version == order.version + 2
     (receipt,) = any_shop.orders.assign_customer(["1"], customer="eve")
     assert receipt.entries == ()
+
+
+PACKED = shop_workflow("cod").extend(holds_stock=When(has={"sent"}, lacks={"cancelled", "dispatched"}))
+"""Rules under which dispatched orders hold no stock."""
+
+
+@pytest.mark.parametrize(
+    ("shipped", "quantity", "held", "level"),
+    [(2, 5, (Line("TEAPOT", 3),), StockLevel(5, held=3, out=2)), (1, 1, None, StockLevel(9, out=1))],
+    ids=["more", "less"],
+)
+def test_amended_lines_take_stock_by_the_new_state(
+    new_shop: type[Shop], shipped: int, quantity: int, held: tuple[Line, ...] | None, level: StockLevel
+) -> None:
+    shop = new_shop(PACKED)
+    shop.bring("sent")
+    shop.orders.fire("1001", "dispatch", items={"TEAPOT": shipped})
+    order = amend(shop, lines=[Line("TEAPOT", quantity)]).order
+    assert (order.reserved, shop.orders.stock_level("TEAPOT")) == (held, level)
+    assert shop.orders.audit().ok
+
+
+def test_damaged_order_among_those_to_move_leaves_the_others_moved(new_shop: type[Shop]) -> None:
+    store = Damaged("2")
+    shop = new_shop(store=store)
+    for order_id in ("1", "2", "3"):
+        shop.create(order_id)
+    store.begin()
+    with pytest.raises(StoreCorrupt):
+        shop.orders.assign_customer(["1", "2", "3"], customer="eve")
+    assert [shop.orders.get(order_id).customer for order_id in ("1", "3")] == ["eve", "eve"]

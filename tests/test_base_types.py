@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -207,3 +207,26 @@ def test_recipients_are_plain_text(any_shop: Shop) -> None:
     assert any_shop.orders.deliver(handler) == 0
     (message,) = any_shop.messages()
     assert (message.remaining, type(message.remaining[0]), message.attempts) == (("customer",), str, 1)
+
+
+class Kind(str, Enum):  # noqa: UP042 - the text of a StrEnum is its value
+    """A str whose text is the name of its member."""
+
+    SHIPPED = "shipped"
+    REFUNDED = "refunded"
+    CAPTURED = "captured"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_rows_come_back_as_str(kind: str, tmp_path: Path, new_shop: type[Shop]) -> None:
+    send: Any = Rule("send", needs={"sent"}, forbids={"dispatched", "cancelled"}, goods=Kind.SHIPPED)  # type: ignore[arg-type]
+    back: Any = Rule("give_back", needs={"sent"}, ledger=Kind.REFUNDED)  # type: ignore[arg-type]
+    with opened(kind, tmp_path) as store:
+        shop = new_shop(shop_workflow().extend(rules=[send, back]), store=store)
+        payments: Any = [{"kind": Kind.CAPTURED, "amount": "10", "reference": "ch_1"}]
+        shop.orders.adopt("1002", statuses={"sent", "paid"}, total="10", currency="GBP", payments=payments)
+        shop.bring("sent+paid")
+        shop.orders.fire("1001", "send", items={"TEAPOT": 1})
+        shop.orders.fire("1001", "give_back", amount="1")
+        assert_base_types(shop)
+        assert shop.orders.audit().ok

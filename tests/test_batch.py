@@ -26,6 +26,7 @@ from order_fsm import (
     VersionConflict,
     shop_workflow,
 )
+from order_fsm.orders.batch import Batch
 from order_fsm.store import Change, Need, Snapshot
 from order_fsm_adapters.memory import MemoryStore
 from tests.damaged import Damaged
@@ -404,3 +405,24 @@ def test_calls_after_a_call_refused_by_the_store_are_decided_without_it(new_shop
             batch.fire("1001", "reinstate")
         assert [type(result) for result in batch.results] == [StoreCorrupt, Receipt, Refused]
         assert shop.orders.get("1001").state == "sent"
+
+
+@pytest.mark.parametrize("again", ["key", "reference"])
+def test_repeated_call_after_an_amendment_in_one_batch_gets_its_first_receipt(any_shop: Shop, again: str) -> None:
+    any_shop.create(customer="ann")
+
+    def repeat(calls: Batch | Orders) -> Receipt | None:
+        if again == "key":
+            return calls.comment("1001", "x", key="k")
+        return calls.fire("1001", "pay", amount="5", reference="ch_1")
+
+    first = repeat(any_shop.orders)
+    with any_shop.orders.batch() as batch:
+        batch.amend("1001", version=2, total="20", customer="eve")
+        repeat(batch)
+    _, answer = batch.results
+    assert isinstance(answer, Receipt)
+    assert answer.duplicate
+    assert first is not None
+    assert (answer.order, answer.entries) == (first.order, first.entries)
+    assert any_shop.orders.get("1001").customer == "eve"

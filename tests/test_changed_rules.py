@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from order_fsm import Guard, InvalidInput, Orders, Rule, Status, When, Workflow, shop_workflow
+from order_fsm import Guard, InvalidInput, Orders, Refused, Rule, Status, When, Workflow, shop_workflow
 from order_fsm.audit import Audit, audit
 from order_fsm_adapters.memory import MemoryStore
 from tests.conftest import Shop
@@ -166,3 +166,23 @@ def test_changed_guard_under_its_old_code_judges_the_entries_from_before(any_sho
 def test_audit_refuses_workflows_that_are_not_a_list(shop: Shop, workflows: Any) -> None:
     with pytest.raises(InvalidInput, match=r"workflows must be a list of Workflow, not"):
         shop.orders.audit(workflows=workflows)
+
+
+def test_c8_adoption_is_judged_by_the_rules_of_its_time(any_shop: Shop) -> None:
+    """Under the old rules the money of an order that is only sent was not asked for."""
+    earlier = OLD.extend(counts=When(has={"sent", "dispatched"}))
+    under(any_shop, earlier).adopt("1001", statuses={"sent", "paid"}, total="10", currency="GBP")
+    today = under(any_shop, OLD)
+    assert [one.code for one in today.audit(workflows=[earlier]).findings] == ["counted"]
+    assert today.audit().unjudged == 1
+
+
+def test_c8_form_of_an_order_in_an_earlier_state_names_the_reason(any_shop: Shop) -> None:
+    held = OLD.extend(statuses=[Status("on_hold")], rules=[Rule("hold", needs={"sent"}, adds={"on_hold"})])
+    orders = under(any_shop, held)
+    any_shop.create()
+    orders.fire("1001", "place")
+    orders.fire("1001", "hold")
+    for boxes in ({"sent"}, {"sent", "invoiced"}):
+        with pytest.raises(Refused, match=r"unknown_state"):
+            under(any_shop, OLD).save("1001", boxes, version=3)

@@ -47,6 +47,10 @@ def holds(*_: object) -> bool:
     return True
 
 
+async def unfinished(*_: object) -> bool:
+    return False
+
+
 def workflow(**parts: Any) -> Any:
     table = {"statuses": [Status("a")], "rules": [Rule("tick", forbids={"a"}, adds={"a"})]}
     return Workflow(**{**table, "holds_stock": When(), "counts": When(), "queues": {}, **parts})
@@ -94,6 +98,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "a number as tick": (lambda: status("a", tick=3), "tick must be a string, not int 3"),
     "None as name of a status": (lambda: status(None), "name must be a string"),
     "True as test": (lambda: guard("c", "m", True), r"test must be a function of \(order, facts\), not bool True"),
+    "an async test": (lambda: guard("c", "m", unfinished), "test must be a plain function .*, not an async one"),
     "None as code": (lambda: guard(None, "m", holds), "code must be a string"),
     "None as message": (lambda: guard("c", None, holds), "message must be a string"),
     "text as policy": (lambda: guard("c", "m", holds, policy="yes"), "policy must be True or False"),

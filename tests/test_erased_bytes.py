@@ -17,7 +17,7 @@ from time import monotonic
 
 import pytest
 
-from order_fsm import Line, Orders, StoreUnavailable, shop_workflow
+from order_fsm import Line, Orders, Refused, StoreUnavailable, shop_workflow
 from order_fsm.model import PaymentKind
 from order_fsm.store import Change, Need
 from order_fsm.testing.store_contract.changes import creation, order_of, step
@@ -327,3 +327,16 @@ def test_other_process_follows_an_erased_log(tmp_path: Path) -> None:
             assert all(entry.comment == "" for entry in other.history("1001"))
         Orders(late).comment("1001", "and writes on")
         assert Orders(early, workflow=shop_workflow()).audit().ok
+
+
+def test_refusal_of_a_later_order_leaves_no_byte_of_an_earlier_one(opened: Open, tmp_path: Path) -> None:
+    """Repeating the call would be refused again."""
+    orders = Orders(opened(), allow=lambda actor, action, order: action != "erase" or order.id == "1")
+    for order_id in ("1", "2"):
+        live(orders, order_id)
+        orders.comment(order_id, f"note of {order_id}")
+    with pytest.raises(Refused) as refused:
+        orders.erase_customer(SECRETS[0])
+    assert refused.value.__notes__ == ["the erasure of ['1'] is committed: call again"]
+    assert left(tmp_path, "note of 1") == set()
+    assert left(tmp_path, "note of 2") != set()

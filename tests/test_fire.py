@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from order_fsm import InvalidInput, Message, Order, OrderNotFound, Orders, Receipt, Refused, UnknownTrigger
+from order_fsm import (
+    Guard,
+    InvalidInput,
+    Message,
+    Order,
+    OrderNotFound,
+    Orders,
+    Receipt,
+    Refused,
+    Rule,
+    UnknownTrigger,
+    shop_workflow,
+)
 from order_fsm.orders import service
 
 if TYPE_CHECKING:
@@ -251,4 +263,22 @@ def test_a_naive_clock_is_refused(shop: Shop) -> None:
     orders = Orders(shop.store, clock=lambda: datetime(2026, 1, 5, 9, 0))
     with pytest.raises(InvalidInput, match="time zone"):
         orders.fire("1001", "place")
+    assert shop.dump() == before
+
+
+def test_guard_that_returns_a_coroutine_is_an_error_and_allows_nothing(new_shop: type[Shop]) -> None:
+    """A coroutine would count as true."""
+
+    async def refuses(*_: object) -> bool:
+        return False
+
+    shop = new_shop(
+        shop_workflow().extend(
+            rules=[Rule("mark", needs={"sent"}, guards=(Guard("never", "never", lambda *about: refuses(*about)),))]
+        )
+    )
+    shop.bring("sent")
+    before = shop.dump()
+    with pytest.raises(InvalidInput, match="the test of the guard 'never' must be a plain function"):
+        shop.orders.fire("1001", "mark")
     assert shop.dump() == before

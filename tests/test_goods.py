@@ -21,6 +21,7 @@ from order_fsm import (
     Refused,
     Shipment,
     StockLevel,
+    When,
     shop_workflow,
 )
 
@@ -833,3 +834,20 @@ def test_undispatch_of_an_order_without_lines_records_no_goods_that_came_back_be
     order = orders.fire("1001", "undispatch", comment="a reason").order
     assert [row.kind for row in order.shipments] == ["shipped", "recalled"]
     assert orders.audit().ok
+
+
+def test_missing_stock_refuses_instead_of_choosing_a_rule_that_takes_none(new_shop: type[Shop]) -> None:
+    """Orders take their stock when they are paid. Placing an unpaid order takes none."""
+    shop = new_shop(shop_workflow().extend(holds_stock=When(has={"paid"}, lacks={"cancelled"})))
+    shop.orders.set_stock("TEAPOT", 2)
+    for order_id in ("1", "2"):
+        shop.create(order_id)
+        shop.orders.fire(order_id, "place")
+        shop.orders.fire(order_id, "pay", reference=f"ch_{order_id}")
+        if order_id == "1":
+            shop.orders.fire("1", "cancel")
+    shop.create("free", total="0")
+    for order_id, trigger in (("1", "reinstate"), ("free", "place")):
+        with pytest.raises(Refused, match="out_of_stock"):
+            shop.orders.fire(order_id, trigger)
+    assert shop.orders.audit().ok

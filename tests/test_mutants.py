@@ -192,7 +192,7 @@ EQUIVALENT_FORMULAS = {
     "lines_as_ordered 1": "no shipment has more items than the order has lines",
     "held_after 5": "only a changed table leaves stock with an order whose state holds no stock",
     "held_after 6": "goods move on live orders alone, and those hold stock",
-    "held_as_amended 1": "an order with lines that holds no stock is not live, so it takes no stock",
+    "held_as_amended 2": "an order with lines and without stock is in a state that holds none",
     "stock_moves 9": "only a return is without restock",
     "stock_moves 13": "pieces are lost only if they were out",
     "_outcome 1": "an order that holds no stock had no lines, or does not take stock",

@@ -358,3 +358,23 @@ def test_undelivered_names_its_recipients(recipients: Any) -> None:
 def test_undelivered_survives_pickling() -> None:
     again = pickle.loads(pickle.dumps(Undelivered(["ann"], "busy", permanent=True)))  # noqa: S301
     assert (again.recipients, again.reason, again.permanent) == (("ann",), "busy", True)
+
+
+def test_handler_that_is_async_or_a_generator_loses_no_message(any_shop: Shop) -> None:
+    """Both return before they do anything."""
+    tell(any_shop, "1001", "on its way")
+    sent: list[str] = []
+
+    async def waiting(message: Message) -> None:
+        sent.append(message.id)
+
+    def yielding(message: Message) -> Any:
+        sent.append(message.id)
+        yield
+
+    for handler in (waiting, yielding):
+        with pytest.raises(InvalidInput, match="the handler must be a plain function, not async"):
+            any_shop.orders.deliver(handler)
+        any_shop.clock.now += LEASE
+    assert any_shop.orders.deliver(lambda message: sent.append(message.topic)) == 1
+    assert sent == ["order.updated"]

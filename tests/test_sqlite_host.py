@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -668,3 +669,20 @@ def test_erasure_does_not_vacuum_the_file_of_the_shop(path: Path, host: sqlite3.
     with SqliteStore(path) as own:
         own.scrub()
     assert not any(b"Ann Example" in file.read_bytes() for file in path.parent.iterdir())
+
+
+@pytest.mark.parametrize("act", ["expire", "purge"])
+def test_lost_transaction_ends_a_job(path: Path, host: sqlite3.Connection, store: SqliteStore, act: str) -> None:
+    """The host must restart its transaction, because nothing of it is written."""
+    host.execute("PRAGMA journal_mode = WAL")
+    orders = Orders(store)
+    orders.create("1001", total="10", currency="GBP")
+    orders.create("1002", total="10", currency="GBP")
+    orders.fire("1002", "place")
+    host.commit()
+    host.execute("BEGIN")
+    orders.find()
+    with SqliteStore(path) as other:
+        other.set_stock("TEAPOT", 1)
+    with pytest.raises(TransactionLost):
+        getattr(orders, act)(timedelta(0))

@@ -12,6 +12,7 @@ from attrs import evolve
 
 from order_fsm.audit.erasures import erasures, is_possible, last_erasure
 from order_fsm.errors import OrderFsmError, Refused
+from order_fsm.goods import less
 from order_fsm.model import (
     ADOPT,
     UNFINISHED,
@@ -58,7 +59,8 @@ class Tables:
 
     def unjudged(self, entries: Iterable[Entry]) -> int:
         """Return the number of entries that unknown rules decided."""
-        return sum(not _is_own(entry) and self.of(entry) is None for entry in entries)
+        ruled = (entry for entry in entries if not _is_own(entry) or entry.rules_fingerprint is not None)
+        return sum(self.of(entry) is None for entry in ruled)
 
 
 def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
@@ -151,7 +153,7 @@ def _shipments(order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
             yield Finding(order.id, "goods", f"shipment {number} differs from entry {row.version}, which records it")
         elif any(drawn > pieces.get(sku, 0) for sku, drawn in quantities_of(row.drawn).items()):
             yield Finding(order.id, "goods", f"shipment {number} drew more pieces from stock than it has")
-    if any(held > order.to_ship.get(sku, 0) for sku, held in quantities_of(order.reserved or ()).items()):
+    if less(quantities_of(order.reserved or ()), order.to_ship):
         yield Finding(order.id, "goods", "it holds more pieces than it has left to ship")
 
 
@@ -207,7 +209,7 @@ def _steps(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[F
 
     The stock of that time is unknown, so the check assumes that it sufficed.
     """
-    adoption = list(_adoption(tables.today, order, entries))
+    adoption = list(_adoption(tables, order, entries))
     yield from adoption
     if adoption:
         return  # Later steps would repeat the fault.
@@ -273,11 +275,12 @@ def _amends(then: Order, entry: Entry) -> bool:
     return bool(facts or entry.erased) and wanted.keys() <= set(PARTS) and difference(then, wanted) == facts
 
 
-def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
-    """Check that an adoption follows the creation, and its boxes and payments agree by the current rules."""
+def _adoption(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """Check that an adoption follows the creation, and its boxes and payments agree by its own rules."""
     adopting = [entry for entry in entries if entry.trigger == ADOPT]
     if not adopting:
         return
+    workflow = tables.of(adopting[-1])
     fault = None
     try:
         placing_of(adopting[-1])
@@ -285,7 +288,7 @@ def _adoption(workflow: Workflow, order: Order, entries: Sequence[Entry]) -> Ite
         fault = str(error)
     if [entry.version for entry in adopting] != list(range(2, len(adopting) + 2)):
         fault = "its entries do not follow the creation"
-    elif fault is None and workflow.has_state(adopting[-1].state_after):
+    elif fault is None and workflow is not None and workflow.has_state(adopting[-1].state_after):
         try:
             then = adopted_again(workflow, order_as_of(workflow, order, entries, 1), adopting)
         except (LookupError, ValueError) as error:  # InvalidInput is a ValueError.

@@ -58,8 +58,8 @@ def payments_of(payments: object) -> list[Given]:
 
 def _payment(payment: Mapping[str, object], what: str) -> Given:
     kind, at, credit = payment.get("kind"), payment.get("at"), payment.get("credit")
-    if kind not in get_args(PaymentKind):
-        kinds = get_args(PaymentKind)
+    kinds = get_args(PaymentKind)
+    if kind not in kinds:
         hint = validation.did_you_mean(kind, kinds)
         raise InvalidInput(f"{what}: kind must be one of {', '.join(kinds)}, not {validation.shown(kind)}{hint}")
     money = {name: payment[name] for name in payment if name in MONEY_FACTS}
@@ -73,7 +73,8 @@ def _payment(payment: Mapping[str, object], what: str) -> Given:
             facts["credit"] = validation.money(credit, "credit")
     except InvalidInput as error:
         raise InvalidInput(f"{what}: {error}") from None
-    return Given(None if at is None else validation.instant(at, f"{what}: at"), {"kind": str(kind), **facts})
+    facts["kind"] = kinds[kinds.index(kind)]
+    return Given(None if at is None else validation.instant(at, f"{what}: at"), facts)
 
 
 def by_time(

@@ -206,7 +206,7 @@ class Commands:
         ticks = {status.name: status.tick for status in self._workflow.statuses}
         tick = ticks.get(trigger) if isinstance(trigger, str) else None
         hint = validation.did_you_mean(trigger, triggers) if tick is None else f" (did you mean {tick!r}?)"
-        if trigger in ("create", "comment", "save", "preview", "amend", "adopt", "resend"):
+        if trigger in ("create", "comment", "save", "preview", "amend", "adopt", "resend", "migrate"):
             hint = f" (call Orders.{trigger})"
         elif trigger == ERASE:
             hint = " (call Orders.erase_order)"

@@ -134,9 +134,7 @@ class Corrections(Maintenance):
         for snapshot, call in zip(
             self._store.prepare_many([Need(call.order_id) for call in calls]), calls, strict=True
         ):
-            if snapshot.fault is not None:
-                raise snapshot.fault
-            if snapshot.order is None:
+            if snapshot.order is None and snapshot.fault is None:
                 raise OrderNotFound(f"there is no order {call.order_id!r}")
         receipts: list[Receipt] = []
         for result in self._executor.execute_all(calls):
@@ -150,8 +148,8 @@ class Corrections(Maintenance):
 
         Use it if a handler lost the message.
 
-        The message is rebuilt from the history and the ledger. Its id has the version of the entry that it is about, and
-        its `state` is the state after that entry. After a form, the first message had those of the last step.
+        The message is rebuilt from the history and the ledger. Its id has the version of the entry that it is about,
+        and its `state` is the state after that entry. After a form, the first message had those of the last step.
         `refund.due` can be resent if money is due back now. `stock.short` cannot be resent.
 
         Args:

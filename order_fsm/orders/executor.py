@@ -224,7 +224,7 @@ class Executor:
     def _receipt_as_of(self, order: Order, first: int, last: int, read: ReadHistory | None) -> Receipt:
         history = (read or self._store.history)(order.id)
         entries = history[first - 1 : last]
-        if len(entries) <= last - first:
+        if len(history) < order.version or len(entries) <= last - first:
             raise _Uncommitted
         # One commit wrote all entries of an adoption, so the order never existed between them.
         while last < len(history) and history[last].trigger == ADOPT:

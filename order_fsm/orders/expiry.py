@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from order_fsm.errors import InvalidInput, OrderNotFound, Refused, VersionConflict
+from order_fsm.errors import InvalidInput, OrderNotFound, Refused, TransactionLost, VersionConflict
 from order_fsm.model import UNFINISHED, Entry, Fact, Order, Receipt, When, placing_of
 from order_fsm.orders.calls import Expire
 from order_fsm.orders.executor import Executor
@@ -74,6 +74,8 @@ def expire(
                     expired += [receipt] if receipt.entries else []
             except (Refused, OrderNotFound):
                 continue  # The order holds money, or is gone, or the clock has no permission.
+            except TransactionLost:  # Nothing of the transaction is written, so the host must restart it.
+                raise
             except Exception as error:
                 _skipped(order, error)
     return expired
@@ -96,6 +98,8 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
                 purged.append(order.id)
         except (OrderNotFound, VersionConflict):
             continue  # Another process changed or removed it.
+        except TransactionLost:
+            raise
         except Exception as error:
             _skipped(order, error)
     return purged
@@ -126,8 +130,8 @@ def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
     That is money that the ledger could not take, or an authorisation.
 
     Such facts are comments, because no trigger records them. A void is final for its payment, even if it arrived first.
-    Another attempt under the same reference may follow a failed one, and the failure may arrive after it. If an event fires one of the shop's own triggers,
-    the shop's own boxes decide from then on.
+    Another attempt under the same reference may follow a failed one, and the failure may arrive after it. If an event
+    fires one of the shop's own triggers, the shop's own boxes decide from then on.
     """
     authorised: dict[Fact, Fact] = {}  # The reference of the payment, and the time at the gateway.
     voided: set[Fact] = set()

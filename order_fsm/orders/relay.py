@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from attrs import evolve
 
+from order_fsm import validation
 from order_fsm.errors import InvalidInput, Undelivered
 from order_fsm.model import Message
 from order_fsm.store import Store
@@ -47,8 +48,9 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
         The number of delivered messages.
 
     Raises:
-        InvalidInput: if the store is joined to an open transaction, or the handler left one open. An open transaction
-            would hold the database's write lock while the handler runs.
+        InvalidInput: if the handler is an async function or a generator, or the store is joined to an open transaction,
+            or the handler left one open. An open transaction would hold the database's write lock while the handler
+            runs.
     """
     delivered = tried = 0
     while tried < limit:
@@ -62,7 +64,7 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
                 break  # Stop early if the handler is slow: another relay may claim the rest once the lease ends.
             tried += 1
             try:
-                handler(message)
+                answer = handler(message)
             except Undelivered as error:
                 _log(message, str(error))
                 _check_apart(store)
@@ -74,10 +76,17 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
                 _check_apart(store)
                 store.retry_later(message, until, _next_try(clock(), message.attempts + 1))
             else:
+                _check_done(answer)
                 _check_apart(store)
                 store.delivered(message, until)
                 delivered += 1
     return delivered
+
+
+def _check_done(answer: object) -> None:
+    """Raise InvalidInput if a handler returned work that nobody does, such as a coroutine."""
+    if validation.is_unfinished(answer):
+        raise InvalidInput("the handler must be a plain function, not async and not a generator: it delivered nothing")
 
 
 def _check_apart(store: Store) -> None:

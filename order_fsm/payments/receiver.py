@@ -6,7 +6,6 @@ the recorder finds the order.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from http.client import HTTPException
@@ -238,8 +237,7 @@ def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
         return answer
     if isinstance(answer, PaymentEvent):
         return (answer,)
-    if inspect.iscoroutine(answer):
-        answer.close()  # Without this Python warns that the coroutine was never awaited.
+    validation.is_unfinished(answer)  # Closes a coroutine.
     if not isinstance(answer, Sequence) or not all(isinstance(event, PaymentEvent) for event in answer):
         raise InvalidCallback(f"a parser must return PaymentEvents, Ignore or TryAgain, not {type(answer).__name__}")
     ids = [event.id for event in set(answer) if event.id is not None]

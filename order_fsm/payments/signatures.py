@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -85,8 +84,7 @@ def verified(answer: object) -> Verified:
     """
     if isinstance(answer, Verified):
         return answer
-    if inspect.iscoroutine(answer):
-        answer.close()  # Without this Python warns that the coroutine was never awaited.
+    validation.is_unfinished(answer)  # Closes a coroutine.
     raise InvalidCallback(f"a verifier must return Verified, not {type(answer).__name__}")
 
 

@@ -86,6 +86,7 @@ def adopted(
         last.comment,
         key=last.key,
         facts=last.facts,
+        rules_fingerprint=workflow.fingerprint,
     )
     reserved = () if order.lines and workflow.holds(state) else None
     shipments: tuple[Shipment, ...] = ()

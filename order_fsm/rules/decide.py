@@ -111,13 +111,13 @@ def decide(
     edges = workflow.edges_from(order.state, request.trigger)
     for edge in edges:
         for guard in edge.guards:
-            if not guard.test(order, facts):
+            if not guard.holds(order, facts):
                 break
         else:
             return _decision(workflow, order, request, edge, booking, payments, handling, tracked, overridden=False)
     if request.override and request.reasoned:
         for edge in edges:
-            if all(guard.test(order, facts) or guard.policy for guard in edge.guards):
+            if all(guard.holds(order, facts) or guard.policy for guard in edge.guards):
                 return _decision(workflow, order, request, edge, booking, payments, handling, tracked, overridden=True)
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
@@ -159,18 +159,22 @@ def _facts(
     return facts
 
 
+def unknown_state(state: str) -> Reason:
+    """Return the reason against every change of an order in a state that the workflow lacks."""
+    return Reason("unknown_state", f"the workflow has no state {state!r}: the order was committed under other rules")
+
+
 def _reasons(workflow: Workflow, order: Order, request: Request, facts: Facts) -> list[Reason]:
     """Return every reason of the rule that is closest to being allowed.
 
     That rule has the fewest unmet statuses, then the fewest failed guards.
     """
     if not workflow.has_state(order.state):
-        message = f"the workflow has no state {order.state!r}: the order was committed under other rules"
-        return [Reason("unknown_state", message)]
+        return [unknown_state(order.state)]
     tries: list[tuple[int, int, list[Reason]]] = []
     for rule in workflow.rules_of(request.trigger):
         unmet = rule.unmet(order.statuses)
-        failed = [guard for guard in workflow.guards_in(rule, order.statuses) if not guard.test(order, facts)]
+        failed = [guard for guard in workflow.guards_in(rule, order.statuses) if not guard.holds(order, facts)]
         reasons = [guard.reason for guard in failed]
         if request.override and any(guard.policy for guard in failed):
             if request.reasoned:

@@ -8,7 +8,7 @@ from attrs import evolve
 
 from order_fsm.errors import Reason, Refused
 from order_fsm.model import Fact, Order
-from order_fsm.rules.decide import Decision, decide
+from order_fsm.rules.decide import Decision, decide, unknown_state
 from order_fsm.rules.permissions import OVERRIDE, Inquiry
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
@@ -40,6 +40,8 @@ def fill(
         The decisions, empty if nothing differs. Otherwise the `Refused` to raise. It has every reason that blocks the
         states closest to the wanted one.
     """
+    if not workflow.has_state(order.state):
+        return Refused(order.id, request.trigger, order.state, [unknown_state(order.state)])
     search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages, tracked, inquiry)
     steps = search.steps_from(order)
     if steps is None:

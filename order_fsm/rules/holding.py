@@ -104,10 +104,10 @@ def held_as_amended(
         after: the order with its new lines.
         tracked: the SKUs of tracked items among those lines.
     """
-    if not after.lines:
+    if not after.lines or not workflow.holds(after.state):
         return None
     if before.reserved is None:
-        takes = not before.lines and workflow.holds(after.state)
+        takes = not before.lines or not workflow.holds(before.state)
         return taken(after, after.to_ship, tracked) if takes else None
     held, more = quantities_of(before.reserved), further(before, after)
     kept: dict[str, int] = {}

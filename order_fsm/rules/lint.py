@@ -29,7 +29,7 @@ def misnamed(statuses: Sequence[Status], rules: Sequence[Rule], conditions: Mapp
         conditions: all other conditions on statuses, by the name to report.
     """
     names = [status.name for status in statuses]
-    for name in names:
+    for name in dict.fromkeys(names):
         if names.count(name) > 1:
             yield f"status {name!r} is declared more than once"
         if "+" in name or name == UNFINISHED:

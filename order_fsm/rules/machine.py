@@ -43,7 +43,7 @@ class _Condition:
     def __call__(self, event: EventData) -> bool:
         draft = cast(Draft, event.model)
         guard = self.guard
-        return bool(guard.test(draft.order, draft.facts)) or (guard.policy and draft.override)
+        return guard.holds(draft.order, draft.facts) or (guard.policy and draft.override)
 
 
 class _Mark:

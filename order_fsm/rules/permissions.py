@@ -10,7 +10,7 @@ checks before it calls.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from order_fsm import validation
@@ -79,10 +79,9 @@ class Permissions:
         answer = self._allow(_ENGINE.get(actor, actor), action, order)
         if answer is True:
             return None
-        if isinstance(answer, Coroutine):
-            answer.close()  # Otherwise Python warns about a coroutine that was never awaited.
         if isinstance(answer, Reason):
             return answer
+        validation.is_unfinished(answer)  # Closes a coroutine.
         who = "an unnamed actor" if actor is None else str(actor)
         return Reason(NOT_PERMITTED, f"{who} is not permitted to {action}")
 

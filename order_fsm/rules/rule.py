@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -85,6 +86,8 @@ def _flag(_: object, attribute: Attribute[bool], value: object) -> None:
 def _test(_: object, attribute: Attribute[Callable[[Order, Facts], object]], value: object) -> None:
     if not callable(value):
         raise InvalidInput(f"{attribute.name} must be a function of (order, facts), not {validation.shown(value)}")
+    if inspect.iscoroutinefunction(value):
+        raise InvalidInput(f"{attribute.name} must be a plain function of (order, facts), not an async one")
 
 
 @frozen(eq=False, repr=False)
@@ -97,8 +100,8 @@ class Guard:
     Attributes:
         code: its name, for programs. If the guard fails, it is the code of the Reason.
         message: the explanation of a failure, for people.
-        test: a pure function of (order, facts). Its result counts as true or false. Use `facts.get` for facts that a
-            caller may leave out. The caller gets every exception that it raises.
+        test: a pure function of (order, facts), not async. Its result counts as true or false. Use `facts.get` for
+            facts that a caller may leave out. The caller gets every exception that it raises.
         policy: whether an override with a reason may pass the guard.
     """
 
@@ -110,6 +113,20 @@ class Guard:
     @property
     def reason(self) -> Reason:
         return Reason(self.code, self.message)
+
+    def holds(self, order: Order, facts: Facts) -> bool:
+        """Return whether the order and the facts meet the condition.
+
+        Raises:
+            InvalidInput: if the test returns a coroutine or a generator, which would count as true.
+            Exception: if the test raises.
+        """
+        answer = self.test(order, facts)
+        if answer is True or answer is False:
+            return answer
+        if validation.is_unfinished(answer):
+            raise InvalidInput(f"the test of the guard {self.code!r} must be a plain function, not async")
+        return bool(answer)
 
 
 STOCK_SUFFICES = Guard("out_of_stock", "there is not enough stock", lambda order, facts: not facts["shortages"])
@@ -155,19 +172,24 @@ def _guards(_: object, attribute: Attribute[tuple[Guard, ...]], value: object) -
         raise InvalidInput(f"{attribute.name} must be a tuple of Guard, not {validation.shown(value)}")
 
 
-def _one_of(kinds: Any) -> Callable[[object, Attribute[Any], object], None]:
-    """Return a validator for a field with values of a Literal.
+def _ledger(value: PaymentKind | None) -> PaymentKind | None:
+    kind: PaymentKind | None = _one_of(PaymentKind, value, "ledger")
+    return kind
 
-    The field may be None.
-    """
+
+def _goods(value: GoodsKind | None) -> GoodsKind | None:
+    kind: GoodsKind | None = _one_of(GoodsKind, value, "goods")
+    return kind
+
+
+def _one_of(kinds: Any, value: Any, what: str) -> Any:
+    """Return the value of a Literal that equals an input, or None for None."""
     known = get_args(kinds)
-
-    def validate(_: object, attribute: Attribute[Any], value: object) -> None:
-        if value is not None and value not in known:
-            listed = ", ".join(known)
-            raise InvalidInput(f"{attribute.name} must be one of {listed}, or None, not {validation.shown(value)}")
-
-    return validate
+    if value is None:
+        return None
+    if value not in known:
+        raise InvalidInput(f"{what} must be one of {', '.join(known)}, or None, not {validation.shown(value)}")
+    return known[known.index(value)]
 
 
 @frozen(eq=False, repr=False)
@@ -198,11 +220,11 @@ class Rule:
     adds: frozenset[str] = field(default=frozenset(), converter=_names)
     drops: frozenset[str] = field(default=frozenset(), converter=_names)
     guards: tuple[Guard, ...] = field(default=(), validator=_guards)
-    ledger: PaymentKind | None = field(default=None, validator=_one_of(PaymentKind))
+    ledger: PaymentKind | None = field(default=None, converter=_ledger)
     facts: frozenset[str] = field(default=frozenset(), converter=_names)
     announces: str | None = field(default=None, converter=_announces)
     lapses: bool = field(default=False, validator=_flag)
-    goods: GoodsKind | None = field(default=None, validator=_one_of(GoodsKind))
+    goods: GoodsKind | None = field(default=None, converter=_goods)
 
     def opens(self, statuses: frozenset[str]) -> bool:
         """Return whether these statuses allow the rule, without its guards."""

@@ -110,7 +110,8 @@ def items_of(value: object, what: str) -> tuple[Line, ...]:
     if isinstance(value, tuple) and value and all(type(line) is Line for line in value):
         return value
     if not isinstance(value, Mapping) or not value:
-        raise InvalidInput(f"{what} must be a dict such as {{'TEAPOT': 2}}, not {shown(value)}")
+        given = "an empty one" if value == {} else shown(value)
+        raise InvalidInput(f"{what} must be a dict such as {{'TEAPOT': 2}}, not {given}")
     return lines_of(value)
 
 

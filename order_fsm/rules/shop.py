@@ -17,6 +17,7 @@ from attrs import evolve
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
+from order_fsm.goods import less
 from order_fsm.model import When
 from order_fsm.rules.rule import REASONED, STOCK_SUFFICES, Guard, Rule, Status
 from order_fsm.rules.workflow import Workflow
@@ -110,7 +111,7 @@ SOME_LEFT = Guard("no_goods_left", "no goods are left to ship", lambda order, fa
 COVERS_OUT = Guard(
     "below_out",
     "more pieces are out than the new lines have",
-    lambda order, facts: all(order.quantities.get(sku, 0) >= number for sku, number in order.goods.out.items()),
+    lambda order, facts: not less(order.goods.out, order.quantities),
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,9 +16,9 @@ from attrs import evolve
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, WorkflowError
-from order_fsm.model import UNFINISHED, Fact, GoodsKind, PaymentKind, When, statuses_of
+from order_fsm.model import UNFINISHED, Fact, GoodsKind, Order, PaymentKind, When, statuses_of
 from order_fsm.rules import lint
-from order_fsm.rules.rule import AMEND, GOODS_FACTS, MONEY_FACTS, STOCK_SUFFICES, Edge, Guard, Rule, Status
+from order_fsm.rules.rule import AMEND, GOODS_FACTS, MONEY_FACTS, STOCK_SUFFICES, Edge, Facts, Guard, Rule, Status
 from order_fsm.rules.shipping import GOODS_CHECKS
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ class Workflow:
         Args:
             statuses: the tick boxes, in the order in which names of states list them.
             rules: the rows.
-            holds_stock: when an order holds its stock.
+            holds_stock: when an order holds its stock. It takes the stock when a change leads to such a state, so a new
+                order never holds stock.
             counts: when an order counts in totals.
             queues: the conditions of the named queues.
 
@@ -188,13 +190,22 @@ class Workflow:
     def guards_in(self, rule: Rule, statuses: frozenset[str]) -> tuple[Guard, ...]:
         """Return the guards of a rule that apply in a state.
 
-        `STOCK_SUFFICES` applies only if the rule takes stock there. All others always apply.
+        `STOCK_SUFFICES` applies only if the rule takes stock there, or if an earlier rule takes stock and only misses
+        stock. Otherwise an order without stock would take this rule instead. All other guards always apply.
         """
-        if STOCK_SUFFICES not in rule.guards:
+        if STOCK_SUFFICES not in rule.guards or self._takes_stock(rule, statuses):
             return rule.guards
+        earlier = [
+            one
+            for one in takewhile(lambda one: one is not rule, self.rules_of(rule.trigger))
+            if STOCK_SUFFICES in one.guards and one.opens(statuses) and self._takes_stock(one, statuses)
+        ]
+        instead = (_not_instead_of(earlier),) if earlier else ()
+        return (*instead, *(guard for guard in rule.guards if guard is not STOCK_SUFFICES))
+
+    def _takes_stock(self, rule: Rule, statuses: frozenset[str]) -> bool:
         holds = self.holds_stock.matches
-        takes_stock = holds(rule.target(statuses)) and (rule.trigger == AMEND or not holds(statuses))
-        return rule.guards if takes_stock else tuple(guard for guard in rule.guards if guard is not STOCK_SUFFICES)
+        return holds(rule.target(statuses)) and (rule.trigger == AMEND or not holds(statuses))
 
     def facts_of(self, trigger: str) -> frozenset[str]:
         """Return the names of the facts that a trigger accepts."""
@@ -358,6 +369,16 @@ def _row_content(rule: Rule) -> list[object]:
 
 def _when_content(when: When) -> list[list[str]]:
     return [sorted(when.has), sorted(when.lacks), sorted(when.has_any)]
+
+
+def _not_instead_of(earlier: Sequence[Rule]) -> Guard:
+    """Return a guard that fails if one of these rules fails for missing stock alone."""
+    others = [[guard for guard in rule.guards if guard is not STOCK_SUFFICES] for rule in earlier]
+
+    def holds(order: Order, facts: Facts) -> bool:
+        return not facts["shortages"] or not any(all(one.holds(order, facts) for one in guards) for guards in others)
+
+    return Guard(STOCK_SUFFICES.code, STOCK_SUFFICES.message, holds)
 
 
 def _all(kind: type[_Part], parts: object, what: str) -> tuple[_Part, ...]:

@@ -229,6 +229,8 @@ class Reference:
             raise InvalidInput
         counted, holds = self.workflow.counts.matches(statuses), self.workflow.holds_stock.matches(statuses)
         life = adopted(new, state, counted, holds, payments, at, placed)
+        order, last = life[-1]
+        life[-1] = order, evolve(last, rules_fingerprint=self.workflow.fingerprint)
         if new.id in self.lives:
             raise OrderExists
         return self._keep([(order, evolve(entry, key=key)) for order, entry in life], asked).order
@@ -452,6 +454,7 @@ class Reference:
         recorded = dict(given)
         if rule.ledger is not None:
             recorded |= {"amount": facts["amount"], "currency": facts["currency"]}
+            recorded |= {"reference": payments[-1].reference} if "reference" in recorded else {}
         rows = facts.get("rows", [])
         for row in rows:
             recorded["items"] = row.lines

@@ -95,6 +95,10 @@ def _subjects(
         of = [row for row in rows if (row.currency, row.reference, None) == asked]
         return {asked: total(of, "captured", "refund_failed") - total(of, "refunded")}
     undone = {"refund_failed": "refunded", "restored": "reversed"}.get(kind)
+    both = None not in (given.get("transaction_id"), given.get("reference"))
+    named = [row for row in rows if both and row.kind == undone and row.transaction_id == given["transaction_id"]]
+    by_id_alone = bool(named) and all(row.reference is None for row in named)
+    own_id = kind == "restored" and both and not named
     found: dict[tuple[str, str | None, str | None], Decimal] = {}
     for row in rows:
         subject = (row.currency, row.reference, None if undone is None else row.transaction_id)
@@ -102,10 +106,14 @@ def _subjects(
         if undone is not None:
             of = [one for one in of if one.transaction_id == row.transaction_id]
             left = total(of, undone) - total(of, kind)
+            if kind == "restored":
+                of_payment = [one for one in rows if (one.currency, one.reference) == subject[:2]]
+                left = min(left, total(of_payment, undone) - total(of_payment, kind))
         else:
             left = total(of, "captured", "restored") - total(of, "reversed")
-        wanted = given.get("currency", subject[0]) == subject[0] and given.get("reference", subject[1]) == subject[1]
-        if undone is not None:
+        wanted = given.get("currency", subject[0]) == subject[0]
+        wanted = wanted and (by_id_alone or given.get("reference", subject[1]) == subject[1])
+        if undone is not None and not own_id:
             wanted = wanted and given.get("transaction_id", subject[2]) == subject[2]
         if wanted and left > 0:
             found[subject] = left
