@@ -277,7 +277,8 @@ def test_guard_that_returns_a_coroutine_is_an_error_and_allows_nothing(new_shop:
             rules=[Rule("mark", needs={"sent"}, guards=(Guard("never", "never", lambda *about: refuses(*about)),))]
         )
     )
-    shop.bring("sent")
+    shop.create()
+    shop.orders.fire("1001", "place")
     before = shop.dump()
     with pytest.raises(InvalidInput, match="the test of the guard 'never' must be a plain function"):
         shop.orders.fire("1001", "mark")
