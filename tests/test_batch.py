@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -66,10 +67,14 @@ def test_exception_of_a_guard_is_raised_after_the_other_calls() -> None:
     for number in ("1001", "1002"):
         orders.create(number, total="1", currency="GBP")
     batch = orders.batch()
-    batch.fire("1001", "count")
-    batch.fire("1002", "place")
-    with pytest.raises(ZeroDivisionError), batch:
-        pass
+
+    def counted() -> None:
+        with batch:
+            batch.fire("1001", "count")
+            batch.fire("1002", "place")
+
+    with pytest.raises(ZeroDivisionError):
+        counted()
     assert orders.get("1001").version == 1
     assert orders.get("1002").state == "sent"
     assert isinstance(batch.results[1], Receipt)
@@ -153,6 +158,30 @@ def test_a_batch_that_is_over_takes_no_more(shop: Shop) -> None:
     with pytest.raises(InvalidInput, match="start another"):
         batch.fire("1001", "place")
     assert shop.orders.get("1001").version == 1
+
+
+def test_call_outside_of_the_block_of_a_batch_raises(shop: Shop) -> None:
+    shop.create()
+    batch = shop.orders.batch()
+    with pytest.raises(InvalidInput, match=re.escape("use it as: with orders.batch() as batch: ...")):
+        batch.fire("1001", "place")
+    with batch:
+        pass
+    assert batch.results == []
+    assert shop.orders.get("1001").version == 1
+
+
+def test_second_block_of_a_batch_raises_and_runs_no_call_again(shop: Shop) -> None:
+    shop.create()
+    batch = shop.orders.batch()
+    with batch:
+        batch.comment("1001", "Delayed by snow")
+        with pytest.raises(InvalidInput, match="one block"), batch:
+            pytest.fail("the block ran")
+    with pytest.raises(InvalidInput, match="one block"), batch:
+        pytest.fail("the block ran")
+    assert len(batch.results) == 1
+    assert shop.orders.get("1001").version == 2
 
 
 def test_order_under_constant_conflict_is_given_up(shop: Shop) -> None:

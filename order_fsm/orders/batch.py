@@ -21,7 +21,7 @@ class Batch:
 
     The end of the block decides the changes in sequence, each on the result of the changes before it. A refused change
     does not undo the others. A call with invalid arguments raises at once. If anything raises in the block, nothing
-    changes.
+    changes. A call outside of the block, and a second block, raise InvalidInput.
 
     Attributes:
         results: after the block, for each call in sequence, its receipt or the error that `Orders` would have raised.
@@ -37,9 +37,13 @@ class Batch:
         self._commands = commands
         self._executor = executor
         self._calls: list[Call] = []
-        self._open = True
+        self._entered = False
+        self._open = False
 
     def __enter__(self) -> Batch:
+        if self._entered:
+            raise InvalidInput("a batch has one block: start another batch with orders.batch()")
+        self._entered = self._open = True
         return self
 
     def __exit__(
@@ -129,6 +133,8 @@ class Batch:
         self._add(self._commands.amend(order_id, parts, version, key, by, comment, visible, notify, override))
 
     def _add(self, call: Call) -> None:
+        if not self._entered:
+            raise InvalidInput("a batch takes calls in its block: use it as: with orders.batch() as batch: ...")
         if not self._open:
             raise InvalidInput("this batch has ended: start another one with orders.batch()")
         self._calls.append(call)
