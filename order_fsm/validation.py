@@ -347,6 +347,10 @@ MONEY_FACTS: Mapping[str, Check] = {
 }
 
 
+_OTHER_ARGUMENTS = ("key", "by", "comment", "visible", "notify", "override")
+"""The arguments of `Orders.fire` that are not facts."""
+
+
 def facts(
     values: Mapping[str, object], known: frozenset[str], trigger: str, checks: Mapping[str, Check]
 ) -> dict[str, Any]:
@@ -365,8 +369,11 @@ def facts(
     for fact_name, value in values.items():
         if fact_name not in known:
             accepted = ", ".join(sorted(known)) or "(none)"
-            hint = did_you_mean(fact_name, known)
-            raise InvalidInput(f"{trigger} accepts the facts {accepted}, not {fact_name!r:.80}{hint}")
+            hint = did_you_mean(fact_name, (*known, *_OTHER_ARGUMENTS))
+            raise InvalidInput(
+                f"{trigger} accepts the facts {accepted}, not {fact_name!r:.80}{hint}. fire also has the arguments"
+                f" {', '.join(_OTHER_ARGUMENTS[:-1])} and {_OTHER_ARGUMENTS[-1]}"
+            )
         fact_name = str.__str__(fact_name)
         check = checks.get(fact_name)
         if check is None:

@@ -407,6 +407,14 @@ def test_a_fact_that_no_rule_knows_is_refused(busy: Shop, trigger: str, facts: d
     rejected(busy, lambda: busy.orders.fire("1001", trigger, **facts), InvalidInput, "accepts the facts", known)
 
 
+def test_unknown_fact_is_answered_with_the_other_arguments_of_fire(busy: Shop) -> None:
+    also = "fire also has the arguments key, by, comment, visible, notify and override"
+    said = "cancel accepts the facts (none), not 'reason'. " + also
+    rejected(busy, lambda: busy.orders.fire("1001", "cancel", reason="no stock"), InvalidInput, said)
+    said = "cancel accepts the facts (none), not 'coment' (did you mean 'comment'?). " + also
+    rejected(busy, lambda: busy.orders.fire("1001", "cancel", coment="no stock"), InvalidInput, said)
+
+
 # Keys
 
 
