@@ -102,7 +102,7 @@ def test_invalid_size_is_refused(size: Any) -> None:
 
 
 def test_store_without_url_and_connection_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="pass either"):
+    with pytest.raises(InvalidInput, match="pass either the URL of a database or connection=: neither was given"):
         MariaDbStore()
 
 

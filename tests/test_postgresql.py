@@ -50,9 +50,9 @@ def host(url: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def test_exactly_one_of_url_and_connection_is_required(host: psycopg.Connection[Any]) -> None:
-    with pytest.raises(InvalidInput, match="either the URL of a database or connection="):
+    with pytest.raises(InvalidInput, match="either the URL of a database or connection=: neither was given"):
         PostgresStore()
-    with pytest.raises(InvalidInput, match="either the URL of a database or connection="):
+    with pytest.raises(InvalidInput, match="either the URL of a database or connection=: not both"):
         PostgresStore("postgresql://localhost/shop", connection=host)
 
 

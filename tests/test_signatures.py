@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -183,11 +184,18 @@ def test_only_signed_headers_are_handed_on() -> None:
 
 
 @pytest.mark.parametrize("verifier", [StandardWebhooks, StripeSignature])
-@pytest.mark.parametrize("secrets", [(), ("",), (NEW, ""), (None,), (b"bytes",)])
+@pytest.mark.parametrize("secrets", [(), ("",), (NEW, "")])
 def test_a_verifier_has_at_least_one_secret(verifier: type[StandardWebhooks], secrets: tuple[str, ...]) -> None:
     """Without a secret it would refuse everything. With an empty one it would accept any signer."""
     with pytest.raises(InvalidInput, match="at least one secret"):
         verifier(*secrets)
+
+
+@pytest.mark.parametrize("verifier", [StandardWebhooks, StripeSignature])
+@pytest.mark.parametrize(("secret", "kind"), [(None, "NoneType"), (b"bytes", "bytes"), ([NEW], "list")])
+def test_secret_of_another_type_is_refused_by_its_type(verifier: Any, secret: Any, kind: str) -> None:
+    with pytest.raises(InvalidInput, match=f"^a secret must be a string, not {kind}$"):
+        verifier(NEW, secret)
 
 
 @pytest.mark.parametrize(

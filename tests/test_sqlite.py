@@ -59,6 +59,12 @@ def test_path_and_connection_together_are_refused(path: Path) -> None:
     assert not path.exists()
 
 
+@pytest.mark.parametrize("arguments", [(), (None,)])
+def test_store_without_path_and_connection_says_that_neither_was_given(arguments: tuple[None, ...]) -> None:
+    with pytest.raises(InvalidInput, match="connection=: neither was given"):
+        SqliteStore(*arguments)
+
+
 def test_connection_as_path_is_refused_with_advice() -> None:
     with closing(sqlite3.connect(":memory:")) as connection, pytest.raises(InvalidInput, match="connection="):
         SqliteStore(connection)  # type: ignore[arg-type]

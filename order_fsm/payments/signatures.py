@@ -93,7 +93,7 @@ class StandardWebhooks:
 
     Raises:
         MissingDependency: if the library `standardwebhooks` is not installed.
-        InvalidInput: if there is no secret, or one is not base64.
+        InvalidInput: if there is no secret, or one is not a string or not base64.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -133,7 +133,7 @@ class StripeSignature:
     See Stripe's documentation, "Verify webhook signatures manually".
 
     Raises:
-        InvalidInput: if there is no secret.
+        InvalidInput: if there is no secret, or one is not a string.
     """
 
     def __init__(self, *secrets: str) -> None:
@@ -161,7 +161,8 @@ class HmacSignature:
     The scheme signs no time, so a recorded callback verifies for ever. Events therefore need a unique id.
 
     Raises:
-        InvalidInput: if there is no secret or header, or the algorithm or encoding is unknown.
+        InvalidInput: if there is no secret or header, a secret is not a string or bytes, or the algorithm or encoding
+            is unknown.
     """
 
     def __init__(
@@ -186,9 +187,12 @@ class HmacSignature:
             raise InvalidInput(f"algorithm must be sha1, sha256, sha384 or sha512, not {algorithm!r}")
         if encoding not in {"hex", "base64"}:
             raise InvalidInput(f"encoding must be hex or base64, not {encoding!r}")
-        self._secrets = [secret.encode() if isinstance(secret, str) else secret for secret in secrets]
-        if not self._secrets or not all(isinstance(secret, bytes) and secret for secret in self._secrets):
+        for secret in secrets:
+            if not isinstance(secret, str | bytes):
+                raise InvalidInput(f"a secret must be a string or bytes, not {type(secret).__name__}")
+        if not secrets or not all(secrets):
             raise InvalidInput("give at least one secret, a string or bytes, not empty")
+        self._secrets = [secret.encode() if isinstance(secret, str) else secret for secret in secrets]
         self._header = validation.name(header, "header").lower()
         self._algorithm = algorithm
         self._encoding = encoding
@@ -205,7 +209,10 @@ class HmacSignature:
 
 
 def _checked(secrets: Sequence[str]) -> Sequence[str]:
-    if not secrets or not all(isinstance(secret, str) and secret for secret in secrets):
+    for secret in secrets:
+        if not isinstance(secret, str):
+            raise InvalidInput(f"a secret must be a string, not {type(secret).__name__}")
+    if not secrets or not all(secrets):
         raise InvalidInput("give at least one secret, a string that is not empty")
     return secrets
 

@@ -66,7 +66,8 @@ class MariaDbStore(SqlStore):
             InvalidInput: if not exactly one of `url` and `connection` is given, or an argument is not valid.
         """
         if (url is None) == (connection is None):
-            raise InvalidInput("pass either the URL of a database or connection=, not both")
+            given = "neither was given" if connection is None else "not both"
+            raise InvalidInput(f"pass either the URL of a database or connection=: {given}")
         dialect = MariaDbDialect()
         self._database: OwnDatabase | MariaDbHost
         if url is not None:

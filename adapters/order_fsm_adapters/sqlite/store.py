@@ -61,7 +61,8 @@ class SqliteStore(SqlStore):
         if isinstance(path, Connection):
             raise InvalidInput("pass a connection by name: SqliteStore(connection=...)")
         if (path is None) == (connection is None):
-            raise InvalidInput("pass either the path of a database file or connection=, not both")
+            given = "neither was given" if connection is None else "not both"
+            raise InvalidInput(f"pass either the path of a database file or connection=: {given}")
         schema.check_sqlite()
         self._pool: ConnectionPool | None = None
         if connection is None:
