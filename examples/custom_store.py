@@ -5,8 +5,8 @@
 To write a store, implement `Store`. This one keeps a list of changes in memory and computes every result from it. It is
 slow, and simple enough to check by reading. A real store keeps an index for each query.
 
-The contract needs pytest and Hypothesis: pip install 'order-fsm[testing]'. In your project the class `TestLogStore`
-belongs in a test module.
+The contract needs pytest and Hypothesis: pip install '.[testing]' in the checkout. In your project the class
+`TestLogStore` belongs in a test module.
 """
 
 import subprocess
@@ -313,7 +313,7 @@ def main() -> None:
         orders.create("1001", total="49.90", currency="GBP", lines=[Line("TEAPOT", 2)])
         print(f"An order on LogStore: {orders.fire('1001', 'pay').order.state}, {orders.stock('TEAPOT')} teapots left")
     if not HAS_PYTEST:
-        print("To run the contract on it, install pytest: pip install 'order-fsm[testing]'")
+        print("To run the contract on it, install pytest: pip install '.[testing]' in the checkout")
         return
     print("Running the contract on LogStore, which may take a minute:", flush=True)
     # In a new process, because pytest must be imported first, and in a folder that is deleted afterwards.

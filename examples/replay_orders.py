@@ -13,7 +13,7 @@ An order's total is the sum of its payments. An order without payments costs 100
 these triggers: create and place at purchased_at; pay at approved_at, then invoice if the status is invoiced; dispatch
 at carrier_at; and finally cancel if the status is canceled or unavailable.
 
-Needs rich for its progress bar and tables: pip install order-fsm[examples]
+Needs rich for its progress bar and tables: pip install '.[examples]' in the checkout
 """
 
 import argparse
@@ -39,7 +39,7 @@ try:
     from rich.progress import track
     from rich.table import Column, Table
 except ModuleNotFoundError:
-    sys.stderr.write("replay_orders.py: error: rich is missing: pip install order-fsm[examples]\n")
+    sys.stderr.write("replay_orders.py: error: rich is missing: pip install '.[examples]' in the checkout\n")
     sys.exit(2)
 
 STORES = "memory, sqlite:PATH, json:FOLDER, postgresql://... or mariadb://..."

@@ -219,7 +219,7 @@ runpy.run_path({str(EXAMPLES / "custom_store.py")!r}, run_name="__main__")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "An order on LogStore: sent+paid, 8 teapots left",
-        "To run the contract on it, install pytest: pip install 'order-fsm[testing]'",
+        "To run the contract on it, install pytest: pip install '.[testing]' in the checkout",
     ]
 
 
@@ -397,7 +397,29 @@ sys.modules["rich"] = None  # `import rich` now fails.
 sys.argv = ["replay_orders.py", {str(folder)!r}, "--store", "memory"]
 runpy.run_path({str(REPLAY)!r}, run_name="__main__")
 """
-    assert_fails(run("-c", code, cwd=tmp_path), "pip install order-fsm[examples]")
+    assert_fails(run("-c", code, cwd=tmp_path), "rich is missing: pip install '.[examples]' in the checkout")
+
+
+@pytest.mark.parametrize(
+    ("example", "missing"),
+    [
+        ("fastapi_shop", "fastapi"),
+        ("fastapi_shop", "httpx"),
+        ("fastapi_shop", "sqlalchemy"),
+        ("fastapi_shop", "aiosqlite"),
+        ("flask_sqlalchemy_shop", "flask"),
+        ("flask_sqlalchemy_shop", "sqlalchemy"),
+    ],
+)
+def test_missing_library_of_a_shop_is_named_with_its_command(example: str, missing: str, tmp_path: Path) -> None:
+    script = f"""
+import runpy, sys
+sys.modules[{missing!r}] = None
+runpy.run_path({str(EXAMPLES / example / "shop.py")!r}, run_name="__main__")
+"""
+    done = run("-c", script, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"shop.py: error: {missing} is missing: pip install '.[examples]' in the checkout\n"
 
 
 def test_missing_arguments_are_named(tmp_path: Path) -> None:

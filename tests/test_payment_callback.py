@@ -255,7 +255,7 @@ def test_an_order_number_is_given_once(example: Example) -> None:
 
 def test_missing_flask_is_named_with_its_command(tmp_path: Path) -> None:
     modules = without("flask", tmp_path / "modules")
-    line = "shop.py: error: flask is missing: pip install order-fsm[examples]"
+    line = "shop.py: error: flask is missing: pip install '.[examples]' in the checkout"
     assert_fails(run(EXAMPLE / "shop.py", "sqlite:shop.db", "--gateway", "x", cwd=tmp_path, modules=modules), line)
     assert_fails(run(EXAMPLE / "gateway.py", cwd=tmp_path, modules=modules), line)
     assert list(tmp_path.iterdir()) == [modules]
@@ -264,9 +264,9 @@ def test_missing_flask_is_named_with_its_command(tmp_path: Path) -> None:
 def test_missing_standardwebhooks_is_named_with_its_command(tmp_path: Path) -> None:
     modules = without("standardwebhooks", tmp_path / "modules")
     shop = run(EXAMPLE / "shop.py", "sqlite:shop.db", "--gateway", "x", cwd=tmp_path, modules=modules)
-    assert_fails(shop, "shop.py: error: standardwebhooks is missing: pip install order-fsm[examples]")
+    assert_fails(shop, "shop.py: error: standardwebhooks is missing: pip install '.[examples]' in the checkout")
     gateway = run(EXAMPLE / "gateway.py", cwd=tmp_path, modules=modules)
-    assert_fails(gateway, "gateway.py: error: standardwebhooks is missing: pip install order-fsm[examples]")
+    assert_fails(gateway, "gateway.py: error: standardwebhooks is missing: pip install '.[examples]' in the checkout")
     assert list(tmp_path.iterdir()) == [modules]
 
 

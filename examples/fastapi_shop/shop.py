@@ -7,7 +7,7 @@ in a temporary file of SQLite. The script calls the shop's pages and prints thei
 
 The store is called inside `run_sync`. It waits for the database as SQLAlchemy does there, so the event loop goes on.
 
-Needs FastAPI, httpx, SQLAlchemy, aiosqlite and standardwebhooks: pip install order-fsm[examples]
+Needs FastAPI, httpx, SQLAlchemy, aiosqlite and standardwebhooks: pip install '.[examples]' in the checkout
 """
 
 import asyncio
@@ -20,18 +20,24 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
-from httpx import ASGITransport, AsyncClient, Response
-from sqlalchemy import Connection, Engine, ForeignKey, create_engine, event, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from standardwebhooks.webhooks import Webhook
-
 from order_fsm import Line, Message, Orders, Refused
 from order_fsm.payments import PaymentReceiver, StandardWebhooks
-from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+
+try:
+    import aiosqlite  # noqa: F401  The engine without a URL needs it.
+    from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse
+    from httpx import ASGITransport, AsyncClient, Response
+    from sqlalchemy import Connection, Engine, ForeignKey, create_engine, event, select, update
+    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+    from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+    from standardwebhooks.webhooks import Webhook
+
+    from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+except ModuleNotFoundError as error:
+    sys.stderr.write(f"shop.py: error: {error.name} is missing: pip install '.[examples]' in the checkout\n")
+    sys.exit(2)
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoZSBleGFtcGxl"  # noqa: S105 - a shop reads it from its settings
 

@@ -5,7 +5,7 @@
 The URL is one of SQLAlchemy, such as postgresql+psycopg://user@host/shop, of an empty database. Without one the shop is
 in a temporary file of SQLite. The script calls the shop's pages and prints their answers.
 
-Needs Flask, SQLAlchemy and standardwebhooks: pip install order-fsm[examples]
+Needs Flask, SQLAlchemy and standardwebhooks: pip install '.[examples]' in the checkout
 """
 
 import json
@@ -17,15 +17,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, request
-from sqlalchemy import Connection, Engine, ForeignKey, create_engine, event, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from standardwebhooks.webhooks import Webhook
-
 from order_fsm import Line, Message, Orders, Refused
 from order_fsm.payments import PaymentReceiver, StandardWebhooks
-from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+
+try:
+    from flask import Flask, request
+    from sqlalchemy import Connection, Engine, ForeignKey, create_engine, event, update
+    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+    from standardwebhooks.webhooks import Webhook
+
+    from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+except ModuleNotFoundError as error:
+    sys.stderr.write(f"shop.py: error: {error.name} is missing: pip install '.[examples]' in the checkout\n")
+    sys.exit(2)
 
 SECRET = "whsec_c2VjcmV0IG9mIHRoZSBleGFtcGxl"  # noqa: S105 - a shop reads it from its settings
 

@@ -5,7 +5,7 @@
 It starts `shop.py` on a temporary SQLite file and a free port, and ends it. For each request it prints the response of
 the shop, and then the order.
 
-Needs Flask and standardwebhooks: pip install order-fsm[examples]
+Needs Flask and standardwebhooks: pip install '.[examples]' in the checkout
 """
 
 import json
@@ -28,7 +28,7 @@ from urllib.parse import quote, unquote, urlencode
 try:
     from standardwebhooks.webhooks import Webhook
 except ModuleNotFoundError:
-    sys.stderr.write("gateway.py: error: standardwebhooks is missing: pip install order-fsm[examples]\n")
+    sys.stderr.write("gateway.py: error: standardwebhooks is missing: pip install '.[examples]' in the checkout\n")
     sys.exit(2)
 
 SHOP = Path(__file__).with_name("shop.py")

@@ -11,7 +11,7 @@ the two are one payment in any order.
 
 The server is Flask's development server. A real shop runs `shop_app` under a WSGI server.
 
-Needs Flask and standardwebhooks: pip install order-fsm[examples]
+Needs Flask and standardwebhooks: pip install '.[examples]' in the checkout
 """
 
 import argparse
@@ -38,7 +38,7 @@ try:
     from flask import Flask, request
     from werkzeug.serving import make_server
 except ModuleNotFoundError as error:
-    sys.stderr.write(f"shop.py: error: {error.name} is missing: pip install order-fsm[examples]\n")
+    sys.stderr.write(f"shop.py: error: {error.name} is missing: pip install '.[examples]' in the checkout\n")
     sys.exit(2)
 
 Answer = tuple[dict[str, Any], int]
