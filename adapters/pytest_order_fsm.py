@@ -1,7 +1,7 @@
 """The pytest plugin: `--rule-coverage`, and fixtures for the tests of a shop.
 
-pytest imports it in every run, and before coverage tools measure, so it is a module outside of the package and imports
-`order_fsm` only where it is asked for something.
+pytest imports this module in every run, before coverage tools start. So it is outside of the package, and it imports
+`order_fsm` only when an option or a fixture needs it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _percent(text: str) -> float:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The two options."""
+    """Add the two options."""
     group = parser.getgroup("order_fsm", "rules of orders (order_fsm)")
     group.addoption(
         "--rule-coverage",
@@ -38,12 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--rule-coverage-fail-under",
         type=_percent,
         metavar="N",
-        help="report it, and fail the run where it is less than N percent",
+        help="report it, and fail the run if it is less than N percent",
     )
 
 
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Begin to note, before any conftest builds a workflow; coverage tools have begun before that."""
+    """Start to record before any conftest builds a workflow. Coverage tools start before that."""
     options = early_config.known_args_namespace
     if options.rule_coverage or options.rule_coverage_fail_under is not None:
         from order_fsm.testing.rule_coverage import RuleCoverage
@@ -53,7 +53,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 @pytest.fixture
 def frozen_clock() -> FrozenClock:
-    """A clock that stands still until the test moves it: `frozen_clock.advance(timedelta(hours=1))`."""
+    """Return a clock that only the test advances: `frozen_clock.advance(timedelta(hours=1))`."""
     from order_fsm.testing import FrozenClock
 
     return FrozenClock()
@@ -61,7 +61,7 @@ def frozen_clock() -> FrozenClock:
 
 @pytest.fixture
 def orders(frozen_clock: FrozenClock) -> Orders:
-    """An empty shop under the default rules: `Orders` on a new store in memory, driven by `frozen_clock`."""
+    """Return an empty shop under the default rules: `Orders` on a `MemoryStore`, with `frozen_clock` as its clock."""
     from order_fsm import Orders
     from order_fsm_adapters.memory import MemoryStore
 
