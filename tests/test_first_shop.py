@@ -58,10 +58,10 @@ def served(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def script_run(
-    name: str, *arguments: str, folder: Path, environment: Mapping[str, str]
+    script: Path, *arguments: str, folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(EXAMPLE / name), *arguments],
+        [sys.executable, str(script), *arguments],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -73,7 +73,7 @@ def script_run(
 
 def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Mapping[str, str]) -> None:
     with served(tmp_path, environment) as address:
-        done = script_run("gateway.py", address, folder=tmp_path, environment=environment)
+        done = script_run(EXAMPLE / "gateway.py", address, folder=tmp_path, environment=environment)
     assert (done.returncode, done.stderr) == (0, "")
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(done.stdout, encoding="utf-8")
@@ -87,11 +87,37 @@ def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Map
 def test_script_without_arguments_says_how_to_start_it(
     script: str, code: int, told: str, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
-    done = script_run(script, folder=tmp_path, environment=environment)
+    done = script_run(EXAMPLE / script, folder=tmp_path, environment=environment)
     assert (done.returncode, done.stdout) == (code, "")
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def shown(name: str) -> str:
+    """Return the part of an example that the tutorial shows."""
+    include = rf"{{literalinclude}} \.\./examples/first_shop/{re.escape(name)}"
+    directive = rf"^```{include}\n:language: python\n:start-at: (.*)\n```$"
+    (start,) = re.findall(directive, TUTORIAL, re.MULTILINE)
+    text = (EXAMPLE / name).read_text(encoding="utf-8")
+    return text[text.index(f"\n{start}") :]
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "told"),
+    [
+        ("gateway.py", 2, "usage: python gateway.py ADDRESS"),
+        ("shop.py", 1, "start the shop in this folder: flask --app shop run"),
+    ],
+)
+def test_code_that_the_tutorial_shows_runs_as_a_script_and_prints_its_hint(
+    script: str, code: int, told: str, tmp_path: Path, environment: Mapping[str, str]
+) -> None:
+    (tmp_path / script).write_text(shown(script), encoding="utf-8")
+    done = script_run(tmp_path / script, folder=tmp_path, environment=environment)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(told)
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.skipif(GIT is None or not (ROOT / ".gitignore").exists(), reason="this test needs git and a checkout")
