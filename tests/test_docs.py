@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,6 +163,18 @@ def test_readme_links_to_a_file(target: str) -> None:
 
 
 # The site
+
+
+def test_extra_of_the_site_has_every_extra_of_the_library() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    installed: set[str] = set()
+    ahead = ["docs"]
+    while ahead:
+        for needed in extras[ahead.pop()]:
+            if found := re.fullmatch(r"order-fsm\[(.*)\]", needed):
+                ahead += set(found[1].split(",")) - installed
+                installed |= set(found[1].split(","))
+    assert installed == set(extras) - {"docs", "test", "dev", "mutation", "bench"}
 
 
 @pytest.mark.parametrize("name", graphs())
