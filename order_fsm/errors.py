@@ -1,6 +1,7 @@
 """One tree of exceptions: the library raises an `OrderFsmError` for every expected failure.
 
-Each message names the fault and the expected value. If a call raises, nothing changed, except after `StoreUnavailable`.
+Each message names the fault and the expected value. If a call about one order raises, nothing changed, except after
+`StoreUnavailable`. The descriptions of calls about several orders say which changes stay.
 """
 
 from __future__ import annotations

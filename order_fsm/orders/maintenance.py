@@ -235,7 +235,8 @@ class Maintenance:
         take. The rule `expire` decides each order at its commit, for the version that was found due. So an order that
         is paid or placed again at the same moment does not expire. An order that cannot be changed is logged by its id,
         and does not stop the others. So to end the call, a time limit must raise a BaseException. If `Orders` has
-        `allow`, an order expires only if `allow(CLOCK, "expire", order)` is True.
+        `allow`, an order expires only if `allow(CLOCK, "expire", order)` is True. A separate commit cancels each order:
+        if the call raises, the orders that it cancelled before stay cancelled.
 
         Args:
             older_than: the least age of the placing.
@@ -266,7 +267,8 @@ class Maintenance:
     def purge(self, older_than: timedelta, limit: int = 100) -> list[str]:
         """Remove orders that were never placed.
 
-        No box was ever ticked, no money was ever recorded, and the order holds no stock.
+        No box was ever ticked, no money was ever recorded, and the order holds no stock. A separate commit removes each
+        order: if the call raises, the orders that it removed before stay removed.
 
         Args:
             older_than: the least age of the last change.
@@ -283,7 +285,8 @@ class Maintenance:
     def erase_customer(self, customer: str, *, by: str | None = None, limit: int | None = None) -> list[str]:
         """Erase the personal values of a customer's orders.
 
-        The call erases each order as `erase_order` does, in a separate commit.
+        The call erases each order as `erase_order` does, in a separate commit. If it raises, the orders that it erased
+        before stay erased.
 
         If a call is interrupted, the next call completes it. A damaged order is logged by its id and not erased, and
         its id is not returned: repair it and call again. If an order was amended to another customer, its history still
@@ -349,8 +352,8 @@ class Maintenance:
         """Move orders out of states that a changed table no longer has.
 
         A separate commit moves each order, with an entry `migrate` in its history. Its stock follows the state, even if
-        pieces are missing. Call it again until it returns no receipt: no order moves twice. `audit` lists the remaining
-        orders.
+        pieces are missing. Call it again until it returns no receipt: no order moves twice. If it raises, the orders
+        that it moved before stay moved. `audit` lists the remaining orders.
 
         Args:
             mapping: by the name of an old state, the name or the set of statuses of a state of the workflow. A state of

@@ -32,8 +32,9 @@ class Orders(Reports, Corrections):
     """The orders of a shop: a store and a workflow.
 
     One instance serves all threads if its store does. It keeps no state. All methods raise InvalidInput if a value is
-    not valid. They also raise the store's errors (StoreUnavailable, StoreFull, StoreCorrupt). If a call raises, nothing
-    changed, except after StoreUnavailable: then the commit may be written, so repeat the call with the same key.
+    not valid. They also raise the store's errors (StoreUnavailable, StoreFull, StoreCorrupt). If a call about one order
+    raises, nothing changed, except after StoreUnavailable: then the commit may be written, so repeat the call with the
+    same key. The descriptions of calls about several orders say which changes stay.
     """
 
     def __init__(
