@@ -206,11 +206,13 @@ class Rule:
         adds: the statuses that it ticks.
         drops: the statuses that it unticks.
         guards: the guards that must all hold.
-        ledger: the kind of ledger row that it records, if any. The trigger then accepts `MONEY_FACTS`.
+        ledger: the kind of ledger row that it records, if any. The trigger then accepts the facts `amount`, `currency`,
+            `reference`, `transaction_id` and `provider`.
         lapses: whether it ends credits. If the order holds no money, the rule records a refund of 0 that revokes them.
         facts: the names of further facts that the trigger accepts.
         announces: the topic of a message that it queues. The customer may then read its entry.
-        goods: the kind of shipment that it records, if any. The trigger then accepts `GOODS_FACTS`.
+        goods: the kind of shipment that it records, if any. The trigger then accepts the facts `items` and `parcel` if
+            goods are shipped, and `items` and `restock` if they are returned.
     """
 
     trigger: str = field(converter=_trigger)
