@@ -1,6 +1,6 @@
 """Decide, record and undo the status changes of a web shop's orders.
 
-An order holds a set of statuses: independent tick boxes. The rules are one table, `order_fsm.rules.shop`. A shop embeds
+An order holds a set of statuses: separate tick boxes. The rules are one table, `order_fsm.rules.shop`. A shop embeds
 the service `Orders`:
 
     orders = Orders(SqliteStore("shop.db"))
