@@ -202,8 +202,7 @@ def shop_workflow(dispatch: Dispatch = "on_account", invoice_on_payment: bool = 
     Args:
         dispatch: the boxes that an order needs before the goods may leave. `on_account` needs paid or invoiced,
             `prepaid` needs paid. `cod` (cash on delivery) needs no box.
-        invoice_on_payment: whether an online payment that covers the total also ticks invoiced. The manual describes
-            this as the most common case.
+        invoice_on_payment: whether an online payment that covers the total also ticks invoiced.
 
     Returns:
         The workflow. The same options return the same immutable object.
