@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -116,16 +117,28 @@ def test_signals_at_random_times_leave_the_store_intact(tmp_path: Path) -> None:
         signal.signal(signal.SIGALRM, before)
 
 
+def _duration(store: Store) -> float:
+    """Return the time of the slowest of a few commits, in seconds."""
+    durations = []
+    for number in range(5):
+        start = time.perf_counter()
+        store.commit(creation(f"before {number}"))
+        durations.append(time.perf_counter() - start)
+    return max(durations)
+
+
 def _interrupted(folder: Path, dice: Random) -> None:
     """Interrupt the changes of a new store, and check its content."""
     done: set[str] = set()
     store = JsonStore(folder)
     try:
+        # On a busy machine a commit takes longer, and every signal would come before its end.
+        longest = max(1.5e-3, 3 * _duration(store))
         for number in range(SIGNALS_PER_STORE):
             change = creation(f"{number}", topics=["order.updated"], key=f"key {number}")
             with suppress(TimeLimit):
                 try:
-                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, 1.5e-3))
+                    signal.setitimer(signal.ITIMER_REAL, dice.uniform(1e-6, longest))
                     store.commit(change)
                     done.add(f"{number}")
                     _deliver(store)
