@@ -7,6 +7,7 @@ not write Django's SafeString or the datetime of a frozen clock.
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping
@@ -61,6 +62,25 @@ def shown(value: object) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return type(value).__name__
+
+
+def function_of(value: object, what: str, *arguments: str) -> None:
+    """Check a function of the shop that the engine calls with these arguments.
+
+    Raises:
+        InvalidInput: if the value is not a function, is async, or takes other arguments.
+    """
+    form = f"of ({', '.join(arguments)})"
+    if not callable(value):
+        raise InvalidInput(f"{what} must be a function {form}, not {shown(value)}")
+    if inspect.iscoroutinefunction(value):
+        raise InvalidInput(f"{what} must be a plain function {form}, not an async one")
+    try:
+        inspect.signature(value).bind(*arguments)
+    except TypeError:
+        raise InvalidInput(f"{what} must be a function {form}: this one takes other arguments") from None
+    except ValueError:
+        pass  # Some functions written in C have no signature.
 
 
 def is_unfinished(answer: object) -> bool:

@@ -71,6 +71,14 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: receiver(ORDERS, StripeSignature),
         "verifier must .* not the class StripeSignature",
     ),
+    "a parser of one argument": (
+        lambda: receiver(ORDERS, SIGNATURE, parse=lambda data: None),
+        r"parse must be a function of \(data, headers\): this one takes other arguments",
+    ),
+    "an allow of two arguments": (
+        lambda: Orders(MemoryStore(), allow=lambda actor, order: True),  # type: ignore[arg-type, misc]
+        r"allow must be a function of \(actor, action, order\): ",
+    ),
     "text as parse": (lambda: receiver(ORDERS, SIGNATURE, parse="x"), "parse must be a function"),
     "a number as clock": (lambda: receiver(ORDERS, SIGNATURE, clock=5), "clock must be a function"),
     "no secret": (StripeSignature, "at least one secret"),
@@ -99,6 +107,10 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "None as name of a status": (lambda: status(None), "name must be a string"),
     "True as test": (lambda: guard("c", "m", True), r"test must be a function of \(order, facts\), not bool True"),
     "an async test": (lambda: guard("c", "m", unfinished), "test must be a plain function .*, not an async one"),
+    "a test of one argument": (
+        lambda: guard("c", "m", lambda order: True),
+        r"test must be a function of \(order, facts\): ",
+    ),
     "None as code": (lambda: guard(None, "m", holds), "code must be a string"),
     "None as message": (lambda: guard("c", None, holds), "message must be a string"),
     "text as policy": (lambda: guard("c", "m", holds, policy="yes"), "policy must be True or False"),

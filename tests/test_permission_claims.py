@@ -153,7 +153,7 @@ def test_truthy_answer_and_coroutine_permit_nothing() -> None:
     async def coroutine(*_: object) -> bool:
         return True
 
-    assert prove(TABLE, MayNot("clerk", "pay"), allow=coroutine, actors=ACTORS).ok
+    assert prove(TABLE, MayNot("clerk", "pay"), allow=lambda *about: coroutine(*about), actors=ACTORS).ok
     assert prove(TABLE, MayNot("clerk", "pay"), allow=lambda *_: 1, actors=ACTORS).ok
 
 

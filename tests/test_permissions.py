@@ -142,7 +142,7 @@ def test_coroutine_refuses_and_is_closed_without_a_warning(any_shop: Shop) -> No
         return True
 
     any_shop.bring("sent")
-    orders = Orders(any_shop.store, allow=allow)
+    orders = Orders(any_shop.store, allow=lambda *about: allow(*about))
     assert codes(lambda: orders.fire("1001", "cancel")) == ["not_permitted"]
 
 

@@ -997,9 +997,9 @@ async def _parses(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noq
     return event()
 
 
-def test_an_async_parser_is_a_rejection(shop: Shop) -> None:
+def test_parser_that_returns_a_coroutine_is_a_rejection(shop: Shop) -> None:
     shop.create()
-    assert named(receiver_of(shop, parse=_parses).receive(b"{}", {})) == ("rejected", 400)
+    assert named(receiver_of(shop, parse=lambda *about: _parses(*about)).receive(b"{}", {})) == ("rejected", 400)
     assert shop.orders.get("1001").payments == ()
 
 

@@ -160,8 +160,7 @@ class Maintenance:
         Raises:
             InvalidInput: if the store is joined to an open transaction of the host, or the handler left one open.
         """
-        if not callable(handler):
-            raise InvalidInput(f"handler must be a function of a message, not {validation.shown(handler)}")
+        validation.function_of(handler, "handler", "message")
         return relay.deliver(self._store, handler, self._now, validation.whole(limit, "limit", 1))
 
     def dead_letters(self, limit: int = 50) -> list[Message]:

@@ -69,8 +69,8 @@ class PaymentReceiver:
             raise InvalidInput(
                 f"verifier must have a method verify, such as StripeSignature(secret), not {_kind(verifier)}"
             )
-        if not callable(parse):
-            raise InvalidInput(f"parse must be a function that returns a PaymentEvent, not {validation.shown(parse)}")
+        validation.function_of(verifier.verify, "verify", "body", "headers", "now")
+        validation.function_of(parse, "parse", "data", "headers")
         if clock is not None and not callable(clock):
             raise InvalidInput(f"clock must be a function that returns a datetime, not {validation.shown(clock)}")
         self._verifier = verifier

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from order_fsm import validation
-from order_fsm.errors import InvalidInput, Reason, Refused
+from order_fsm.errors import Reason, Refused
 from order_fsm.model import Order
 from order_fsm.rules.decide import Decision
 from order_fsm.rules.request import Request
@@ -56,8 +56,7 @@ class Permissions:
         Raises:
             InvalidInput: if `allow` is not callable.
         """
-        if not callable(allow):
-            raise InvalidInput(f"allow must be a function of (actor, action, order), not {validation.shown(allow)}")
+        validation.function_of(allow, "allow", "actor", "action", "order")
         self._allow = allow
         self.logs = logs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -84,10 +83,7 @@ def _flag(_: object, attribute: Attribute[bool], value: object) -> None:
 
 
 def _test(_: object, attribute: Attribute[Callable[[Order, Facts], object]], value: object) -> None:
-    if not callable(value):
-        raise InvalidInput(f"{attribute.name} must be a function of (order, facts), not {validation.shown(value)}")
-    if inspect.iscoroutinefunction(value):
-        raise InvalidInput(f"{attribute.name} must be a plain function of (order, facts), not an async one")
+    validation.function_of(value, attribute.name, "order", "facts")
 
 
 @frozen(eq=False, repr=False)
