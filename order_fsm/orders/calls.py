@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from attrs import evolve
@@ -24,9 +23,6 @@ from order_fsm.rules.permissions import SAVE, Permissions
 from order_fsm.rules.request import Request
 from order_fsm.rules.workflow import Workflow
 
-NO_CURRENCIES: Mapping[str, int] = MappingProxyType({})
-"""The currencies of a shop without its own currencies. It uses only ISO 4217."""
-
 UNMATCHED = "payment.unmatched"
 """The topic of a message about money that no ledger covers."""
 
@@ -37,9 +33,9 @@ class Fire(NamedTuple):
     workflow: Workflow
     order_id: str
     request: Request
-    request_fingerprint: str | None = None
-    currencies: Mapping[str, int] = NO_CURRENCIES
-    permissions: Permissions | None = None
+    request_fingerprint: str | None
+    currencies: Mapping[str, int]
+    permissions: Permissions | None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger.
@@ -80,9 +76,9 @@ class Report(NamedTuple):
     order_id: str
     request: Request
     request_fingerprint: str
-    fire: Fire | None = None
-    final: bool = False
-    unmatched: bool = False
+    fire: Fire | None
+    final: bool
+    unmatched: bool
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the trigger or the comment.
@@ -124,7 +120,7 @@ class Expire(NamedTuple):
     order_id: str
     request: Request
     version: int
-    permissions: Permissions | None = None
+    permissions: Permissions | None
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
@@ -202,8 +198,8 @@ class Save(NamedTuple):
     request: Request
     statuses: frozenset[str]
     version: int
-    request_fingerprint: str | None = None
-    permissions: Permissions | None = None
+    request_fingerprint: str | None
+    permissions: Permissions | None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:
         """Decide the steps from the order's statuses to those of the form.
@@ -245,10 +241,10 @@ class Amend(NamedTuple):
     order_id: str
     request: Request
     wanted: Mapping[str, Fact]
-    version: int | None = None
-    request_fingerprint: str | None = None
-    currencies: Mapping[str, int] = NO_CURRENCIES
-    permissions: Permissions | None = None
+    version: int | None
+    request_fingerprint: str | None
+    currencies: Mapping[str, int]
+    permissions: Permissions | None
 
     @property
     def lines(self) -> tuple[Line, ...] | None:
@@ -302,7 +298,7 @@ class Comment(NamedTuple):
 
     order_id: str
     request: Request
-    request_fingerprint: str | None = None
+    request_fingerprint: str | None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
         """Decide the comment, which is always allowed."""
@@ -321,7 +317,7 @@ class Resend(NamedTuple):
     request: Request
     message: Message
     version: int
-    request_fingerprint: str | None = None
+    request_fingerprint: str | None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
         """Decide the entry, which is always allowed.
@@ -366,8 +362,8 @@ class Erase(NamedTuple):
 
     order_id: str
     request: Request
-    customer: str | None = None
-    permissions: Permissions | None = None
+    customer: str | None
+    permissions: Permissions | None
     request_fingerprint: None = None
 
     def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`

@@ -12,7 +12,7 @@ from order_fsm import validation
 from order_fsm.erasure import ERASE
 from order_fsm.errors import InvalidInput, UnknownTrigger
 from order_fsm.model import Fact
-from order_fsm.orders.calls import NO_CURRENCIES, Amend, Comment, Fire, Report, Save
+from order_fsm.orders.calls import Amend, Comment, Fire, Report, Save
 from order_fsm.orders.contents import parts_of
 from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, facts_content, request_fingerprint
@@ -27,8 +27,8 @@ class Commands:
         self,
         workflow: Workflow,
         now: Callable[[], datetime],
-        currencies: Mapping[str, int] = NO_CURRENCIES,
-        permissions: Permissions | None = None,
+        currencies: Mapping[str, int],
+        permissions: Permissions | None,
     ) -> None:
         """Create the factory of calls.
 
@@ -48,12 +48,12 @@ class Commands:
         order_id: str,
         trigger: str,
         facts: Mapping[str, object],
-        key: str | None = None,
-        by: str | None = None,
-        comment: str | None = None,
-        visible: bool = False,
-        notify: bool = False,
-        override: bool = False,
+        key: str | None,
+        by: str | None,
+        comment: str | None,
+        visible: bool,
+        notify: bool,
+        override: bool,
     ) -> Fire:
         """Create the call of `Orders.fire`.
 
@@ -79,12 +79,12 @@ class Commands:
         order_id: str,
         statuses: Iterable[str],
         version: int,
-        key: str | None = None,
-        by: str | None = None,
-        comment: str | None = None,
-        visible: bool = False,
-        notify: bool = False,
-        override: bool = False,
+        key: str | None,
+        by: str | None,
+        comment: str | None,
+        visible: bool,
+        notify: bool,
+        override: bool,
     ) -> Save:
         """Create the call of `Orders.save`.
 
@@ -103,12 +103,12 @@ class Commands:
         order_id: str,
         parts: Mapping[str, object],
         version: int | None,
-        key: str | None = None,
-        by: str | None = None,
-        comment: str | None = None,
-        visible: bool = False,
-        notify: bool = False,
-        override: bool = False,
+        key: str | None,
+        by: str | None,
+        comment: str | None,
+        visible: bool,
+        notify: bool,
+        override: bool,
     ) -> Amend:
         """Create the call of `Orders.amend`.
 
@@ -140,10 +140,10 @@ class Commands:
         self,
         order_id: str,
         comment: str,
-        key: str | None = None,
-        by: str | None = None,
-        visible: bool = False,
-        notify: bool = False,
+        key: str | None,
+        by: str | None,
+        visible: bool,
+        notify: bool,
     ) -> Comment:
         """Create the call of `Orders.comment`.
 

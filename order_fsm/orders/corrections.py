@@ -130,7 +130,8 @@ class Corrections(Maintenance):
         """
         if isinstance(ids, str | Mapping) or not isinstance(ids, Iterable):
             raise InvalidInput(f"ids must be a list of order ids, not {validation.shown(ids)}")
-        calls = [self._commands.amend(order_id, {"customer": customer}, None, None, by, comment) for order_id in ids]
+        parts = {"customer": customer}
+        calls = [self._commands.amend(one, parts, None, None, by, comment, False, False, False) for one in ids]
         for snapshot, call in zip(
             self._store.prepare_many([Need(call.order_id) for call in calls]), calls, strict=True
         ):

@@ -32,7 +32,7 @@ def erase_order(
     """
     erased = []
     if has_personal(store.load(order_id), store.history(order_id)):
-        executor.execute(Erase(order_id, request, permissions=permissions))
+        executor.execute(Erase(order_id, request, None, permissions))
         erased.append(order_id)
     _scrub(store, erased)
     return erased

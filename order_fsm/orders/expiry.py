@@ -42,7 +42,7 @@ def expire(
     request: Request,
     before: datetime,
     limit: int,
-    permissions: Permissions | None = None,
+    permissions: Permissions | None,
 ) -> list[Receipt]:
     """Fire `expire` on orders that were due at `before`. See `Orders.expire`.
 

@@ -33,7 +33,7 @@ class Maintenance:
         workflow: Workflow,
         now: Callable[[], datetime],
         executor: Executor,
-        permissions: Permissions | None = None,
+        permissions: Permissions | None,
     ) -> None:
         self._store = store
         self._workflow = workflow

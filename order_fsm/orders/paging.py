@@ -27,7 +27,7 @@ def each_order(store: Store, query: Query) -> Iterator[Order]:
         yield from page
 
 
-def cursor_of(order: Order, *, dated: bool = False) -> Cursor:
+def cursor_of(order: Order, *, dated: bool) -> Cursor:
     """Return the position of an order in the sequence of a query.
 
     The sequence has all orders, or the placed ones if `dated`.

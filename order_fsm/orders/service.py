@@ -288,7 +288,7 @@ class Orders(Reports, Corrections):
         Raises:
             VersionConflict, Refused, OrderNotFound: as in `save`.
         """
-        call = self._commands.save(order_id, statuses, version, None, by, comment, override=override)
+        call = self._commands.save(order_id, statuses, version, None, by, comment, False, False, override)
         if call.permissions is not None:
             call = call._replace(permissions=call.permissions.quiet())
         return self._executor.preview(call)
