@@ -139,6 +139,12 @@ class Snapshot(NamedTuple):
     fault: StoreCorrupt | None = None
     backorder: frozenset[str] = frozenset()
 
+    def checked(self) -> Self:
+        """Return this snapshot, or raise its fault."""
+        if self.fault is not None:
+            raise self.fault
+        return self
+
 
 class Cursor(NamedTuple):
     """A position in the sequence of a query.

@@ -297,9 +297,7 @@ class Corrections(Maintenance):
 
     def _first_receipt(self, order_id: str, key: str, fingerprint: str | None) -> Receipt | None:
         """Return the receipt of the call committed under a key, if any."""
-        (snapshot,) = self._store.prepare_many((Need(order_id, key),))
-        if snapshot.fault is not None:
-            raise snapshot.fault
+        snapshot = self._store.prepare_many((Need(order_id, key),))[0].checked()
         if snapshot.record is None:
             return None
         return self._executor.first_receipt(order_id, key, fingerprint, snapshot)

@@ -116,9 +116,7 @@ class Maintenance:
         fingerprint = None if key is None else request_fingerprint(None, "adjust_stock", [sku, by])
         change = Change(None, 0, (), (StockMove(sku, by, strict=by < 0),), key=key, request_fingerprint=fingerprint)
         for left in range((1 if self._store.joined else ATTEMPTS) - 1, -1, -1):
-            (snapshot,) = self._store.prepare_many((Need(None, key, (sku,)),))
-            if snapshot.fault is not None:
-                raise snapshot.fault
+            snapshot = self._store.prepare_many((Need(None, key, (sku,)),))[0].checked()
             available = snapshot.stock.get(sku)
             if snapshot.record is not None:
                 record = snapshot.record
@@ -207,9 +205,7 @@ class Maintenance:
         return now
 
     def _first_seen(self, key: str) -> datetime | None:
-        (snapshot,) = self._store.prepare_many((Need(None, key),))
-        if snapshot.fault is not None:
-            raise snapshot.fault
+        snapshot = self._store.prepare_many((Need(None, key),))[0].checked()
         if snapshot.record is None:
             return None
         try:

@@ -30,10 +30,9 @@ class Reports:
         needs = [Need(one) for one in dict.fromkeys(validation.identifier(one, "order id") for one in order_ids)]
         orders: dict[str, Order] = {}
         for snapshot in self._store.prepare_many(needs):
-            if snapshot.fault is not None:
-                raise snapshot.fault
-            if snapshot.order is not None:
-                orders[snapshot.order.id] = snapshot.order
+            order = snapshot.checked().order
+            if order is not None:
+                orders[order.id] = order
         return orders
 
     def report(self, since: datetime | None, until: datetime | None) -> dict[str, Sales]:

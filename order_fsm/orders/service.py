@@ -393,10 +393,9 @@ class Orders(Reports, Corrections):
             OrderNotFound: if there is no such order.
         """
         by = validation.actor(by)
-        (snapshot,) = self._store.prepare_many((Need(validation.identifier(order_id, "order id")),))
+        need = Need(validation.identifier(order_id, "order id"))
+        snapshot = self._store.prepare_many((need,))[0].checked()
         order = snapshot.order
-        if snapshot.fault is not None:
-            raise snapshot.fault
         if order is None:
             raise OrderNotFound(f"there is no order {order_id!r}")
         missing = Supply(snapshot.stock, snapshot.backorder).shortages(order)

@@ -26,10 +26,7 @@ ALL = Query(When(), limit=1_000_000)
 
 def record_under(store: Store, key: str) -> IdempotencyRecord | None:
     """Return the record that a store has under a key, or None."""
-    (snapshot,) = store.prepare_many([Need(None, key)])
-    if snapshot.fault is not None:
-        raise snapshot.fault
-    return snapshot.record
+    return store.prepare_many([Need(None, key)])[0].checked().record
 
 
 def cursor_at(order: Order, *, dated: bool = False) -> Cursor:

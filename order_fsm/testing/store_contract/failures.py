@@ -24,7 +24,7 @@ from order_fsm.errors import (
     StoreUnavailable,
 )
 from order_fsm.model import Line, Message, Order
-from order_fsm.store import Change, Need, StockLevel, Store
+from order_fsm.store import Change, Need, Snapshot, StockLevel, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract.calls import Calls, Failing
 from order_fsm.testing.store_contract.changes import START, creation, moment, reserving, step, taken
@@ -58,9 +58,7 @@ def _tried(call: Callable[[], object]) -> StoreError | None:
 
 def _requested(store: Store, order_id: str, key: str, change: Callable[[Order | None], Change]) -> None:
     """Commit a change as the engine does: only if its key was not committed."""
-    (snapshot,) = store.prepare_many([Need(order_id, key)])
-    if snapshot.fault is not None:
-        raise snapshot.fault
+    snapshot = store.prepare_many([Need(order_id, key)])[0].checked()
     if snapshot.record is None:
         with suppress(KeyReused):
             store.commit(change(snapshot.order))
@@ -359,10 +357,7 @@ class Failures(FailingCommits):
 def _prepared(store: Store) -> list[tuple[object, ...]]:
     """Return the snapshots of several needs. Raise their faults."""
     snapshots = store.prepare_many([Need("1001", "key 1002", ("CUP",)), Need("missing", "key 1001"), Need("1002")])
-    for snapshot in snapshots:
-        if snapshot.fault is not None:
-            raise snapshot.fault
-    return [(order, record, dict(stock)) for order, record, stock, _, _ in snapshots]
+    return [(one.order, one.record, dict(one.stock)) for one in map(Snapshot.checked, snapshots)]
 
 
 def _prepare(store: Store) -> None:
