@@ -35,7 +35,10 @@ from typing import NamedTuple, Protocol, Self
 from attrs import frozen
 
 from order_fsm.errors import (
+    KeyReused,
+    OrderExists,
     OrderFsmError,
+    OrderNotFound,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
@@ -569,6 +572,26 @@ class Store(Protocol):
     ) -> None:
         """Close the store."""
         ...
+
+
+def mismatch(order_id: str, present: int, expected_version: int) -> OrderFsmError:
+    """Return the error of `Store.commit` for an order with another version.
+
+    Args:
+        order_id: the order.
+        present: its version. 0 if there is no such order.
+        expected_version: as in `Change`. Not equal to `present`.
+    """
+    if not present:
+        return OrderNotFound(f"there is no order {order_id!r}")
+    if not expected_version:
+        return OrderExists(f"there is already an order {order_id!r}")
+    return VersionConflict(f"order {order_id!r} is at version {present}, not {expected_version}: load it again")
+
+
+def key_reused(key: str | None) -> KeyReused:
+    """Return the error of `Store.commit` for a key that was committed before."""
+    return KeyReused(f"the key {key!r} was committed before")
 
 
 def one_by_one(commit: Callable[[Change], object], changes: Sequence[Change]) -> list[OrderFsmError | None]:

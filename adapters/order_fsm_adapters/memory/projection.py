@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Generic, TypeVar
 
 from order_fsm.erasure import erased_message, is_lasting
-from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
+from order_fsm.errors import OrderFsmError, OrderNotFound
 from order_fsm.model import Entry, Message, Order, Sales
 from order_fsm.store import (
     Change,
@@ -20,8 +20,10 @@ from order_fsm.store import (
     StockLevel,
     Tally,
     available_of,
+    key_reused,
     level_set,
     levels_after,
+    mismatch,
     one_by_one,
 )
 from order_fsm_adapters.memory import reports
@@ -208,7 +210,7 @@ class CommitCheck(Generic[E]):
         """
         key, order = change.key, change.order
         if key is not None and (key in self._projection.records or key in self._keys):
-            raise KeyReused(f"the key {key!r} was committed before")
+            raise key_reused(key)
         if order is not None:
             version = self._versions.get(order.id)
             if version is None:
@@ -252,12 +254,3 @@ class CommitCheck(Generic[E]):
             skus = [move.sku for move in change.stock]
             before = self._projection.stock_levels(skus) | {sku: noted[sku] for sku in skus if sku in noted}
         return levels_after(before, change.stock, None if change.order is None else change.order.id)
-
-
-def mismatch(order_id: str, version: int, expected_version: int) -> OrderFsmError:
-    """Return the error for a wrong version. Version 0 means no order."""
-    if not version:
-        return OrderNotFound(f"there is no order {order_id!r}")
-    if not expected_version:
-        return OrderExists(f"there is already an order {order_id!r}")
-    return VersionConflict(f"order {order_id!r} is at version {version}, not {expected_version}: load it again")

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from order_fsm.errors import (
-    InvalidInput,
-    KeyReused,
-    OrderExists,
-    OrderFsmError,
-    StoreCorrupt,
-    VersionConflict,
-)
-from order_fsm.store import Change, Need, Snapshot, StockLevel, available_of, record_of
+from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, VersionConflict
+from order_fsm.store import Change, Need, Snapshot, StockLevel, available_of, key_reused, mismatch, record_of
 from order_fsm_adapters.postgresql.text import escaped, unescaped
 from order_fsm_adapters.sql import ledger, orders
 from order_fsm_adapters.sql.codec import json_text
@@ -67,7 +60,7 @@ def refusal_of(change: Change, answer: Sequence[str]) -> OrderFsmError | None:
     if code == "done":
         return None
     if code == "key":
-        return KeyReused(f"the key {change.key!r} was committed before")
+        return key_reused(change.key)
     if code == "damaged":
         return StoreCorrupt(f"the stock of {about!r} is damaged or was edited: restore it from a backup")
     if code == "limit":
@@ -78,15 +71,12 @@ def refusal_of(change: Change, answer: Sequence[str]) -> OrderFsmError | None:
         return VersionConflict(f"{of_order}the stock of {about!r} has changed: load it again")
     if order_id is None:
         raise StoreCorrupt(f"the function order_fsm_commit_1 returned {code!r}: call install() to replace it")
-    if code == "exists":
-        return OrderExists(f"there is already an order {order_id!r}")
-    if code == "missing":
-        return orders.not_found(order_id)
     if code == "gone":
         return orders.gone(order_id)
     if code == "after":
         return VersionConflict(f"order {order_id!r}: the change before this one was refused")
-    return VersionConflict(f"order {order_id!r} is at version {about}, not {change.expected_version}: load it again")
+    present = int(about) if code == "version" else int(code == "exists")
+    return mismatch(order_id, present, change.expected_version)
 
 
 def need_forms(needs: Sequence[Need]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from order_fsm.errors import KeyReused, OrderExists, VersionConflict
 from order_fsm.model import Order
-from order_fsm.store import Change, record_of
+from order_fsm.store import Change, key_reused, mismatch, record_of
 from order_fsm_adapters.sql import erasing, ledger, orders, outbox, stock, tallies
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, EntryRow, entry_row
@@ -59,7 +58,7 @@ def write(transaction: Transaction, change: Change) -> None:
     row = None if order is None else orders.row_of(transaction, order.id, transaction.for_update)
     # After the wait for the order: the same change may have been committed while it lasted.
     if key is not None and transaction.rows(_HAS_KEY, (key,)):
-        raise KeyReused(f"the key {key!r} was committed before")
+        raise key_reused(key)
     before = None if order is None else _at_version(row, order.id, change.expected_version)
     levels = stock.moved(transaction, change) if change.stock else {}
     # Only an erasure checks more rows after this.
@@ -110,15 +109,10 @@ def _at_version(row: OrderRow | None, order_id: str, version: int) -> OrderRow |
         OrderExists, OrderNotFound, VersionConflict: if the order is not at `version`.
         StoreCorrupt: if the row is damaged or was edited.
     """
-    if row is None:
-        if version:
-            raise orders.not_found(order_id)
-        return None
-    if not version:
-        raise OrderExists(f"there is already an order {order_id!r}")
-    present = order_of(row).version
+    # A new order does not check the row, so a damaged order exists, too.
+    present = 0 if row is None else order_of(row).version if version else 1
     if present != version:
-        raise VersionConflict(f"order {order_id!r} is at version {present}, not {version}: load it again")
+        raise mismatch(order_id, present, version)
     return row
 
 
