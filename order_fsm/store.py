@@ -142,6 +142,14 @@ class Snapshot(NamedTuple):
     fault: StoreCorrupt | None = None
     backorder: frozenset[str] = frozenset()
 
+    @classmethod
+    def of_levels(
+        cls, order: Order | None, record: IdempotencyRecord | None, levels: Mapping[str, StockLevel]
+    ) -> Snapshot:
+        """Return a snapshot with the available pieces of these levels."""
+        backorder = frozenset([sku for sku, level in levels.items() if level.backorder])
+        return cls(order, record, available_of(levels), None, backorder)
+
     def checked(self) -> Self:
         """Return this snapshot, or raise its fault."""
         if self.fault is not None:

@@ -95,8 +95,7 @@ class Executor:
         """
         order = self._store.load(call.order_id)
         levels = self._store.stock_levels(order.quantities) if order.lines else {}
-        backorder = frozenset([sku for sku, level in levels.items() if level.backorder])
-        change = self.prepare(call, Snapshot(order, None, available_of(levels), backorder=backorder))
+        change = self.prepare(call, Snapshot.of_levels(order, None, levels))
         return change if isinstance(change, Receipt) else receipt_of(change)
 
     def execute_all(self, calls: Sequence[Call]) -> list[Receipt | Exception]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreCorrupt, VersionConflict
-from order_fsm.store import Change, Need, Snapshot, StockLevel, available_of, key_reused, mismatch, record_of
+from order_fsm.store import Change, Need, Snapshot, key_reused, mismatch, record_of
 from order_fsm_adapters.postgresql.text import escaped, unescaped
 from order_fsm_adapters.sql import ledger, orders
 from order_fsm_adapters.sql.codec import json_text
@@ -93,9 +93,7 @@ def snapshot_of(need: Need, answer: tuple[Any, ...]) -> Snapshot:
         found = None if order is None else order_of(OrderRow._make(_row(OrderRow._fields, order)))
         known = None if record is None else record_in(_row(RECORD_COLUMNS, record))
         rows = [_row(_STOCK_COLUMNS, item) for item in stock or ()]
-        levels: dict[str, StockLevel] = {row[0]: level_of(row) for row in rows}
-        backorder = frozenset([sku for sku, level in levels.items() if level.backorder])
-        return Snapshot(found, known, available_of(levels), None, backorder)
+        return Snapshot.of_levels(found, known, {row[0]: level_of(row) for row in rows})
     except StoreCorrupt as fault:
         return Snapshot(None, None, {}, fault)
 

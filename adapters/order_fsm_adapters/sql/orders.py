@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Order
-from order_fsm.store import IdempotencyRecord, Need, Snapshot, available_of
+from order_fsm.store import IdempotencyRecord, Need, Snapshot
 from order_fsm_adapters.sql import stock
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, history_of
@@ -134,8 +134,6 @@ def _snapshot(transaction: Transaction, need: Need, lock: str) -> Snapshot:
                 found = _record(transaction, need.key, transaction.latest)
         if not skus:
             return Snapshot(order, found, {})
-        levels = stock.levels(transaction, skus)
-        backorder = frozenset([sku for sku, level in levels.items() if level.backorder])
-        return Snapshot(order, found, available_of(levels), None, backorder)
+        return Snapshot.of_levels(order, found, stock.levels(transaction, skus))
     except StoreCorrupt as fault:
         return Snapshot(None, None, {}, fault)
