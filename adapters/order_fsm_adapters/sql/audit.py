@@ -11,6 +11,7 @@ from order_fsm_adapters.sql import ledger, outbox
 from order_fsm_adapters.sql.codec import UNREADABLE, payments_of
 from order_fsm_adapters.sql.database import Row, Transaction
 from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, message_of
+from order_fsm_adapters.sql.tallies import GROUP
 
 _PAGE = 500
 
@@ -64,7 +65,7 @@ def _miscounted(tally: str, group: str, orders: str) -> str:
 # The engine's audit compares the tally of all orders.
 _MISCOUNTED = _miscounted(
     "order_fsm_customer_tally",
-    "customer, state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit",
+    f"customer, {GROUP}",
     "(SELECT * FROM order_fsm_order WHERE customer IS NOT NULL) AS own",
 )
 

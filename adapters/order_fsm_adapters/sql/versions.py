@@ -1,4 +1,4 @@
-"""The schema version of a database on a server."""
+"""The schema version of a database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def version_of(transaction: Transaction, known: int) -> int:
         StoreCorrupt: if the tables have no valid version.
     """
     found = transaction.rows(_VERSION)
-    if len(found) != 1 or found[0][0] < 1:
+    # A damaged file of SQLite may hold another type.
+    if len(found) != 1 or not isinstance(found[0][0], int) or found[0][0] < 1:
         raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
     present: int = found[0][0]
     if present > known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from order_fsm.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from order_fsm.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable, TransactionLost
 from order_fsm_adapters.files import disk_error
 
 _NOT_WRITABLE = "it must be a file in a writable folder"
@@ -48,6 +48,18 @@ def store_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str)
         # The limit on file sizes is one cause. A commit may or may not have reached the disk.
         return StoreUnavailable(f"{where}: {error} ({name}): check the disk and its free space, then retry")
     return StoreUnavailable(f"{where}: {error} ({name}): retry later")
+
+
+def joined_error(error: sqlite3.Error | OSError | UnicodeDecodeError, where: str, *, is_open: bool) -> StoreError:
+    """Return the store's error for one of `FAILURES` inside a transaction of the host.
+
+    Args:
+        error, where: as in `store_error`.
+        is_open: whether the transaction is still open.
+    """
+    if error_name(error) == "SQLITE_BUSY_SNAPSHOT" or not is_open:
+        return TransactionLost(f"{where}: {error} ({error_name(error)}): restart the transaction")
+    return store_error(error, where)
 
 
 def error_name(error: BaseException) -> str:

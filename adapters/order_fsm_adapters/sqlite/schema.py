@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 
-from order_fsm.errors import InvalidInput, StoreCorrupt, StoreUnavailable
+from order_fsm.errors import InvalidInput, StoreUnavailable
 from order_fsm_adapters.sql.database import Transaction
+from order_fsm_adapters.sql.tallies import GROUP
+from order_fsm_adapters.sql.versions import SET_VERSION, version_of
 
 _OLDEST_SQLITE = (3, 37, 0)
 """The first version with STRICT tables."""
@@ -144,8 +146,6 @@ _DEAD_LETTERS = """
     ) STRICT
 """
 
-_GROUP = "state, currency, refund_is_due, is_unmatched, is_part_dispatched, unit"
-
 
 def _columns(group: str, row: str) -> str:
     return ", ".join(f"{row}.{column}" for column in group.split(", "))
@@ -240,8 +240,8 @@ _VERSION_1: Step = (
     _DEAD_LETTERS,
     "CREATE INDEX order_fsm_dead_letter_by_age ON order_fsm_dead_letter (created_at, number)",
     "CREATE INDEX order_fsm_dead_letter_by_order ON order_fsm_dead_letter (order_id)",
-    *_tally("order_fsm_tally", _GROUP),
-    *_tally("order_fsm_customer_tally", f"customer, {_GROUP}"),
+    *_tally("order_fsm_tally", GROUP),
+    *_tally("order_fsm_customer_tally", f"customer, {GROUP}"),
     "CREATE TABLE order_fsm_schema (version INTEGER NOT NULL) STRICT",
     "INSERT INTO order_fsm_schema VALUES (1)",
 )
@@ -327,19 +327,10 @@ def migrate(transaction: Transaction) -> None:
                 transaction.run(part, ())
             else:
                 part(transaction)
-        transaction.run("UPDATE order_fsm_schema SET version = ?", (version,))
+        transaction.run(SET_VERSION, (version,))
 
 
 def _version(transaction: Transaction) -> int:
     if transaction.rows(_HAS_TABLES) == [(0,)]:
         return 0
-    rows = transaction.rows("SELECT version FROM order_fsm_schema")
-    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
-        raise StoreCorrupt("the table order_fsm_schema must hold one version of 1 or more: restore it from a backup")
-    version: int = rows[0][0]
-    if version > len(STEPS):
-        raise StoreUnavailable(
-            f"a newer version of order_fsm made the tables: schema {version}, this version supports {len(STEPS)}:"
-            " update order_fsm"
-        )
-    return version
+    return version_of(transaction, len(STEPS))

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from sqlite3 import Connection, Cursor, Error
 
-from order_fsm.errors import StoreCorrupt, StoreError, StoreUnavailable, TransactionLost
+from order_fsm.errors import StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm_adapters.sql.database import Result, Row, Transaction
-from order_fsm_adapters.sqlite.errors import FAILURES, error_name, store_error
+from order_fsm_adapters.sqlite.errors import FAILURES, joined_error, store_error
 
 
 class Session:
@@ -69,8 +69,8 @@ class Session:
 
     def failure(self, error: Error | OSError | UnicodeDecodeError) -> StoreError:
         """Return the store's error for one of `FAILURES`."""
-        if self.is_joined and (error_name(error) == "SQLITE_BUSY_SNAPSHOT" or not self.in_transaction):
-            return TransactionLost(f"{self.where}: {error} ({error_name(error)}): restart the transaction")
+        if self.is_joined:
+            return joined_error(error, self.where, is_open=self.in_transaction)
         return store_error(error, self.where)
 
     @property
