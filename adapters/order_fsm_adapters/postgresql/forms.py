@@ -13,7 +13,14 @@ from order_fsm_adapters.sql.codec import json_text
 from order_fsm_adapters.sql.database import Row
 from order_fsm_adapters.sql.entry_rows import EntryRow, entry_draft
 from order_fsm_adapters.sql.order_rows import OrderRow, order_draft, order_of
-from order_fsm_adapters.sql.rows import MESSAGE_COLUMNS, RECORD_COLUMNS, level_of, message_row, record_row
+from order_fsm_adapters.sql.rows import (
+    MESSAGE_COLUMNS,
+    RECORD_COLUMNS,
+    STOCK_COLUMNS,
+    level_of,
+    message_row,
+    record_row,
+)
 from order_fsm_adapters.sql.rows import record_of as record_in
 
 JsonObject = dict[str, Any]
@@ -92,14 +99,13 @@ def snapshot_of(need: Need, answer: tuple[Any, ...]) -> Snapshot:
             raise orders.gone(need.order_id)
         found = None if order is None else order_of(OrderRow._make(_row(OrderRow._fields, order)))
         known = None if record is None else record_in(_row(RECORD_COLUMNS, record))
-        rows = [_row(_STOCK_COLUMNS, item) for item in stock or ()]
+        rows = [_row(STOCK_COLUMNS, item) for item in stock or ()]
         return Snapshot.of_levels(found, known, {row[0]: level_of(row) for row in rows})
     except StoreCorrupt as fault:
         return Snapshot(None, None, {}, fault)
 
 
 _BYTES = {"seal", "last_seal", "salt", "personal"}
-_STOCK_COLUMNS = ("sku", "available", "held", "shipped", "lost", "backorder", "seal")
 
 
 def _object(columns: Sequence[str], row: Row) -> JsonObject:

@@ -10,16 +10,15 @@ from order_fsm.model import Message
 from order_fsm_adapters.sql import ledger, outbox
 from order_fsm_adapters.sql.codec import UNREADABLE, payments_of
 from order_fsm_adapters.sql.database import Row, Transaction
-from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, message_of
+from order_fsm_adapters.sql.rows import MESSAGE_SELECTION, STOCK_SELECTION, level_of, message_of
 from order_fsm_adapters.sql.tallies import GROUP
 
 _PAGE = 500
 
 _IDS = "SELECT id FROM order_fsm_order WHERE id > ? ORDER BY id LIMIT ?"
-_MESSAGES = """
-    SELECT number, id, order_id, topic, payload, created_at, remaining, seal, attempts
-    FROM order_fsm_message WHERE number > ? ORDER BY number LIMIT ?
-"""
+_MESSAGES = f"""
+    SELECT number, {MESSAGE_SELECTION} FROM order_fsm_message WHERE number > ? ORDER BY number LIMIT ?
+"""  # noqa: S608
 
 _STRAY_KEYS = """
     SELECT "key", order_id FROM order_fsm_key AS one WHERE order_id IS NOT NULL AND NOT EXISTS (
@@ -42,7 +41,7 @@ _REFERENCES = """
     ORDER BY of_payment.reference, of_payment.order_id LIMIT ?
 """
 _ITEMS = "SELECT sku FROM order_fsm_stock WHERE sku > ? ORDER BY sku LIMIT ?"
-_STOCK = f"SELECT {STOCK_COLUMNS} FROM order_fsm_stock"  # noqa: S608
+_STOCK = f"SELECT {STOCK_SELECTION} FROM order_fsm_stock"  # noqa: S608
 _HEADLESS = """
     SELECT DISTINCT order_id FROM order_fsm_message AS one
     WHERE head <> CASE WHEN remaining = '' AND EXISTS (
@@ -69,27 +68,27 @@ _MISCOUNTED = _miscounted(
     "(SELECT * FROM order_fsm_order WHERE customer IS NOT NULL) AS own",
 )
 
-Rows = Callable[[str, Row], list[Row]]
+ReadRows = Callable[[str, Row], list[Row]]
 
 
-def order_ids(rows: Rows) -> Iterator[str]:
+def order_ids(read: ReadRows) -> Iterator[str]:
     """Implement `Store.order_ids`."""
-    return (order_id for (order_id,) in _paged(rows, _IDS, ""))
+    return (order_id for (order_id,) in _paged(read, _IDS, ""))
 
 
-def stock_items(rows: Rows) -> Iterator[str]:
+def stock_items(read: ReadRows) -> Iterator[str]:
     """Implement `Store.stock_items`."""
-    return (sku for (sku,) in _paged(rows, _ITEMS, ""))
+    return (sku for (sku,) in _paged(read, _ITEMS, ""))
 
 
-def messages(rows: Rows) -> Iterator[Message]:
+def messages(read: ReadRows) -> Iterator[Message]:
     """Implement `Store.messages`."""
-    return (message_of(row[1:]) for row in _paged(rows, _MESSAGES, -(2**63)))
+    return (message_of(row[1:]) for row in _paged(read, _MESSAGES, -(2**63)))
 
 
-def _paged(rows: Rows, statement: str, after: Any) -> Iterator[Row]:
+def _paged(read: ReadRows, statement: str, after: Any) -> Iterator[Row]:
     """Yield rows by their first column. No transaction stays open between pages."""
-    while page := rows(statement, (after, _PAGE)):
+    while page := read(statement, (after, _PAGE)):
         for row in page:
             # A damaged index could make this loop endless.
             if not isinstance(row[0], type(after)) or row[0] <= after:

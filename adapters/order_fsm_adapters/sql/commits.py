@@ -16,7 +16,7 @@ from order_fsm_adapters.sql.order_rows import (
     order_of,
     order_row,
 )
-from order_fsm_adapters.sql.rows import record_row
+from order_fsm_adapters.sql.rows import RECORD_COLUMNS, RECORD_SELECTION, record_row
 
 
 def _places(number: int) -> str:
@@ -35,7 +35,7 @@ _AMEND_ORDER = _update(*CHANGING_COLUMNS, *PLACING_COLUMNS, *AMENDED_COLUMNS)
 _INSERT_ENTRY = f"INSERT INTO order_fsm_entry ({ENTRY_COLUMNS}) VALUES ({_places(len(EntryRow._fields))})"  # noqa: S608
 _HAS_KEY = 'SELECT 1 FROM order_fsm_key WHERE "key" = ?'
 _INSERT_KEY = f"""
-    INSERT INTO order_fsm_key ("key", order_id, "first", "last", request_fingerprint, seal) VALUES ({_places(6)})
+    INSERT INTO order_fsm_key ({RECORD_SELECTION}) VALUES ({_places(len(RECORD_COLUMNS))})
 """  # noqa: S608
 
 _INSERT_REFERENCE = "INSERT INTO order_fsm_reference (reference, order_id) VALUES (?, ?)"

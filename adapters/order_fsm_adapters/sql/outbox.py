@@ -17,17 +17,16 @@ from order_fsm.errors import StoreCorrupt
 from order_fsm.model import Message
 from order_fsm_adapters.sql.codec import time_text
 from order_fsm_adapters.sql.database import Row, Transaction
-from order_fsm_adapters.sql.rows import MESSAGE_COLUMNS, message_of, message_row, remaining_columns
+from order_fsm_adapters.sql.rows import MESSAGE_SELECTION, message_of, message_row, remaining_columns
 
 _log = logging.getLogger(__name__)
 
-_COLUMNS = ", ".join(MESSAGE_COLUMNS)
 _INSERT = f"""
-    INSERT INTO order_fsm_message ({_COLUMNS}, due, head) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?)
+    INSERT INTO order_fsm_message ({MESSAGE_SELECTION}, due, head) VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', ?)
 """  # noqa: S608
 _HAS_HEAD = "SELECT 1 FROM order_fsm_message WHERE order_id = ? AND remaining = '' ORDER BY number DESC LIMIT 1"
 _IS_LEASED = "SELECT number FROM order_fsm_message WHERE id = ? AND due = ?"
-_MESSAGE = f"SELECT {_COLUMNS} FROM order_fsm_message WHERE number = ?"  # noqa: S608
+_MESSAGE = f"SELECT {MESSAGE_SELECTION} FROM order_fsm_message WHERE number = ?"  # noqa: S608
 _CLAIMABLE = """
     SELECT number FROM order_fsm_message WHERE head = 1 AND due <= ? ORDER BY due, number LIMIT ? OFFSET ?
 """
@@ -43,14 +42,14 @@ _OLDEST = "SELECT number FROM order_fsm_message WHERE order_id = ? AND remaining
 _MAKE_HEAD = "UPDATE order_fsm_message SET head = 1 WHERE number = ?"
 
 _INSERT_DEAD = f"""
-    INSERT INTO order_fsm_dead_letter ({_COLUMNS})
+    INSERT INTO order_fsm_dead_letter ({MESSAGE_SELECTION})
     SELECT id, order_id, topic, payload, created_at, remaining, seal, attempts + 1
     FROM order_fsm_message WHERE number = ?
 """  # noqa: S608
 _DEAD = "SELECT number FROM order_fsm_dead_letter ORDER BY created_at, number LIMIT ? OFFSET ?"
 _ALL_DEAD = "SELECT number FROM order_fsm_dead_letter"
-_DEAD_LETTER = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE number = ?"  # noqa: S608
-_DEAD_LETTER_OF = f"SELECT {_COLUMNS} FROM order_fsm_dead_letter WHERE id = ?"  # noqa: S608
+_DEAD_LETTER = f"SELECT {MESSAGE_SELECTION} FROM order_fsm_dead_letter WHERE number = ?"  # noqa: S608
+_DEAD_LETTER_OF = f"SELECT {MESSAGE_SELECTION} FROM order_fsm_dead_letter WHERE id = ?"  # noqa: S608
 _DELETE_DEAD = "DELETE FROM order_fsm_dead_letter WHERE id = ?"
 
 

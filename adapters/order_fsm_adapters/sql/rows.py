@@ -17,6 +17,8 @@ RECORD_SELECTION = ", ".join(f'"{column}"' for column in RECORD_COLUMNS)
 MESSAGE_COLUMNS = ("id", "order_id", "topic", "payload", "created_at", "remaining", "seal", "attempts")
 """The columns of `message_row`, and the attempts."""
 
+MESSAGE_SELECTION = ", ".join(MESSAGE_COLUMNS)
+
 
 def record_row(key: str, record: IdempotencyRecord) -> Row:
     """Return the row of an idempotency key."""
@@ -34,8 +36,10 @@ def record_of(row: Row) -> IdempotencyRecord:
     return IdempotencyRecord(*row[1:5])
 
 
-STOCK_COLUMNS = "sku, available, held, shipped, lost, backorder, seal"
+STOCK_COLUMNS = ("sku", "available", "held", "shipped", "lost", "backorder", "seal")
 """The columns of `stock_row`. `out` is a keyword of SQL."""
+
+STOCK_SELECTION = ", ".join(STOCK_COLUMNS)
 
 
 def stock_row(sku: str, level: StockLevel) -> Row:

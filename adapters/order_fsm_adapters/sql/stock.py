@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 from order_fsm.store import Change, StockLevel, level_set, levels_after
 from order_fsm_adapters.sql.database import Transaction
-from order_fsm_adapters.sql.rows import STOCK_COLUMNS, level_of, stock_row
+from order_fsm_adapters.sql.rows import STOCK_SELECTION, level_of, stock_row
 
-_ITEM = f"SELECT {STOCK_COLUMNS} FROM order_fsm_stock WHERE sku = ?"  # noqa: S608
+_ITEM = f"SELECT {STOCK_SELECTION} FROM order_fsm_stock WHERE sku = ?"  # noqa: S608
 _UPDATE = """
     UPDATE order_fsm_stock SET available = ?, held = ?, shipped = ?, lost = ?, backorder = ?, seal = ? WHERE sku = ?
 """
-_INSERT = f"INSERT INTO order_fsm_stock ({STOCK_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_INSERT = f"INSERT INTO order_fsm_stock ({STOCK_SELECTION}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
 def levels(transaction: Transaction, skus: Iterable[str], lock: str = "") -> dict[str, StockLevel]:
