@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from order_fsm.money import ZERO, minus, plus
 
 PaymentKind = Literal["captured", "refunded", "refund_failed", "reversed", "restored"]
+
+PAYMENT_KINDS: tuple[PaymentKind, ...] = get_args(PaymentKind)
 
 HELD: Mapping[PaymentKind, bool] = {
     "captured": True,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from order_fsm import validation
 from order_fsm.currencies import whole_units
 from order_fsm.errors import InvalidInput
-from order_fsm.model import Fact, Order, PaymentKind
+from order_fsm.ledger import PAYMENT_KINDS
+from order_fsm.model import Fact, Order
 from order_fsm.rules.adoption import PastPayment
 from order_fsm.rules.request import facts_content
 from order_fsm.rules.rule import MONEY_FACTS
@@ -58,10 +59,10 @@ def payments_of(payments: object) -> list[Given]:
 
 def _payment(payment: Mapping[str, object], what: str) -> Given:
     kind, at, credit = payment.get("kind"), payment.get("at"), payment.get("credit")
-    kinds = get_args(PaymentKind)
-    if kind not in kinds:
-        hint = validation.did_you_mean(kind, kinds)
-        raise InvalidInput(f"{what}: kind must be one of {', '.join(kinds)}, not {validation.shown(kind)}{hint}")
+    if kind not in PAYMENT_KINDS:
+        hint = validation.did_you_mean(kind, PAYMENT_KINDS)
+        known = ", ".join(PAYMENT_KINDS)
+        raise InvalidInput(f"{what}: kind must be one of {known}, not {validation.shown(kind)}{hint}")
     money = {name: payment[name] for name in payment if name in MONEY_FACTS}
     try:
         facts = validation.facts(money, MONEY_FACTS, "adopt", validation.MONEY_FACTS)
@@ -73,7 +74,7 @@ def _payment(payment: Mapping[str, object], what: str) -> Given:
             facts["credit"] = validation.money(credit, "credit")
     except InvalidInput as error:
         raise InvalidInput(f"{what}: {error}") from None
-    facts["kind"] = kinds[kinds.index(kind)]
+    facts["kind"] = PAYMENT_KINDS[PAYMENT_KINDS.index(kind)]
     return Given(None if at is None else validation.instant(at, f"{what}: at"), facts)
 
 

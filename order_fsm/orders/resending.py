@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, Refused
-from order_fsm.model import ADOPT, Entry, Message, Order, Owned, PaymentKind
+from order_fsm.ledger import PAYMENT_KINDS
+from order_fsm.model import ADOPT, Entry, Message, Order, Owned
 from order_fsm.orders.calls import UNMATCHED
 from order_fsm.orders.messages import topics_of
 from order_fsm.rules.again import decided_again
@@ -125,7 +126,7 @@ def _decision(workflow: Workflow, order: Order, history: Sequence[Entry], entry:
             return Decision(after, entry, again.edge)
     facts = entry.facts
     # The entry notes money of a gateway that no ledger covers.
-    is_money = facts.get("kind") in get_args(PaymentKind) and bool(facts.get("amount"))
+    is_money = facts.get("kind") in PAYMENT_KINDS and bool(facts.get("amount"))
     is_unmatched = entry.by == GATEWAY and is_money and "reasons" in facts
     paid = "paid" in entry.after - entry.before and after.held_online > 0
     return Decision(after, entry, None, UNMATCHED if is_unmatched else "order.paid" if paid else None)

@@ -16,14 +16,12 @@ from attrs import field, frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, OrderFsmError
+from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.payments.payload import InvalidCallback, MissingMember, member, optional_member
 
 T = TypeVar("T")
 
-MONEY_KINDS = ("captured", "refunded", "refund_failed", "reversed", "restored")
-"""The kinds that move money, which are the kinds of the ledger."""
-
-KINDS = (*MONEY_KINDS, "authorised", "voided", "failed")
+KINDS = (*PAYMENT_KINDS, "authorised", "voided", "failed")
 """All kinds except notes. A note is `note:` and any text."""
 
 _NAME = f"a string of one line with 1 to {validation.ID_LENGTH} characters"
@@ -154,7 +152,7 @@ class PaymentEvent:
     @property
     def moves_money(self) -> bool:
         """Whether the kind is a kind of the ledger."""
-        return self.kind in MONEY_KINDS
+        return self.kind in PAYMENT_KINDS
 
 
 @frozen

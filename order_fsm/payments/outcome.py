@@ -9,6 +9,7 @@ from typing import Literal
 
 from attrs import frozen
 
+from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.model import Receipt
 
 _log = logging.getLogger("order_fsm.payments")
@@ -100,10 +101,10 @@ def ignored(reason: str) -> Outcome:
     return Outcome("ignored", 200, reason)
 
 
-def warn_of_note(kind: str, key: str, money_kinds: Sequence[str]) -> None:
+def warn_of_note(kind: str, key: str) -> None:
     """Log that an event with an amount is only a note, because its kind may be misspelt."""
     text = "a callback with an amount was only noted: %r fires no trigger (%s). The kinds that move money are %s"
-    _log.warning(text, kind, key, ", ".join(money_kinds))
+    _log.warning(text, kind, key, ", ".join(PAYMENT_KINDS))
 
 
 def recorded(reason: str, receipt: Receipt, *, applied: bool = False) -> Outcome:

@@ -13,8 +13,9 @@ from typing import Any
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, StoreError
+from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.orders.service import Orders
-from order_fsm.payments.events import MONEY_KINDS, Ignore, Parser, PaymentEvent, TryAgain, standard_event
+from order_fsm.payments.events import Ignore, Parser, PaymentEvent, TryAgain, standard_event
 from order_fsm.payments.outcome import Outcome, combined, ignored, parked, rejected
 from order_fsm.payments.payload import Headers, InvalidCallback, decode, explained, normalised
 from order_fsm.payments.recorder import Recorder
@@ -183,7 +184,7 @@ def _checked_events(events: Iterable[PaymentEvent]) -> list[PaymentEvent]:
 
 
 def _money_triggers(orders: Orders) -> dict[str, str]:
-    found = {kind: orders.workflow.trigger_of(kind) for kind in MONEY_KINDS}
+    found = {kind: orders.workflow.trigger_of(kind) for kind in PAYMENT_KINDS}
     return {kind: trigger for kind, trigger in found.items() if trigger is not None}
 
 
@@ -194,7 +195,7 @@ def _own_triggers(orders: Orders, triggers: object) -> dict[str, str]:
         raise InvalidInput(f"triggers must be a mapping of kinds to triggers, not {validation.shown(triggers)}")
     checked: dict[str, str] = {}
     for kind, trigger in triggers.items():
-        if kind in MONEY_KINDS:
+        if kind in PAYMENT_KINDS:
             raise InvalidInput(f"the trigger of {kind!r} is the one whose rule has ledger={kind!r}: leave it out")
         PaymentEvent(kind, reference="-")  # Raises for unknown kinds.
         known = orders.workflow.triggers

@@ -12,7 +12,7 @@ from datetime import timedelta
 from order_fsm.errors import KeyReused, OrderNotFound, Refused, StoreError
 from order_fsm.model import Receipt
 from order_fsm.orders.service import Orders
-from order_fsm.payments.events import MONEY_KINDS, PaymentEvent
+from order_fsm.payments.events import PaymentEvent
 from order_fsm.payments.facts import event_text, facts_of, key_of, moves_money, related_key
 from order_fsm.payments.outcome import Outcome, ignored, parked, recorded, rejected, unmatched, warn_of_note
 
@@ -112,7 +112,7 @@ class Recorder:
         if entry.trigger == "comment":
             is_note = event.kind.startswith("note:") and event.kind not in self._triggers
             if is_note and event.amount and not receipt.duplicate:
-                warn_of_note(event.kind, key, MONEY_KINDS)
+                warn_of_note(event.kind, key)
             return recorded(f"noted only: {entry.facts.get('reasons', 'it fires no trigger')}", receipt)
         short_of_paying = event.kind == "captured" and (not order.counted or order.outstanding > 0)
         applied = entry.before != entry.after and not short_of_paying

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from order_fsm import InvalidInput
+from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.payments import Ignore, InvalidCallback, TryAgain
-from order_fsm.payments.events import KINDS, MONEY_KINDS, PaymentEvent, standard_event
+from order_fsm.payments.events import KINDS, PaymentEvent, standard_event
 
 CAPTURE: dict[str, Any] = {"order_id": "1001", "reference": "ch_1", "amount": "49.90", "currency": "GBP"}
 
@@ -65,7 +66,7 @@ def test_unknown_kind_is_refused_with_all_kinds(kind: str, hint: str) -> None:
     assert hint in str(refusal.value)
 
 
-@pytest.mark.parametrize("kind", MONEY_KINDS)
+@pytest.mark.parametrize("kind", PAYMENT_KINDS)
 @pytest.mark.parametrize(
     ("missing", "named"),
     [

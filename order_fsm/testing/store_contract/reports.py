@@ -14,7 +14,8 @@ import pytest
 from attrs import evolve
 
 from order_fsm.errors import OrderNotFound
-from order_fsm.model import Order, Payment, PaymentKind, When
+from order_fsm.ledger import PAYMENT_KINDS
+from order_fsm.model import Order, Payment, When
 from order_fsm.store import Change, Cursor, Query, Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.store_contract import samples
@@ -25,7 +26,6 @@ from order_fsm.testing.store_contract.harness import StoreHarness
 
 STATES = ("unfinished", "sent", "sent+paid", "sent+cancelled", "cancelled", "resent")
 CUSTOMERS = (None, "ann", "Ann", "a%")
-KINDS: tuple[PaymentKind, ...] = ("captured", "refunded", "refund_failed", "reversed", "restored")
 AMOUNTS = ("0", "0.01", "49.90", "50", "999999999999999.99999999", "0.00000001")
 
 MICROSECOND = timedelta(microseconds=1)
@@ -64,7 +64,7 @@ def _with_money(change: Change, dice: Random) -> Change:
     order = order_of(change)
     rows = tuple(
         Payment(
-            dice.choice(KINDS),
+            dice.choice(PAYMENT_KINDS),
             Decimal(dice.choice(AMOUNTS)),
             currency,
             dice.choice([None, "ch_1"]),
