@@ -13,7 +13,7 @@ from order_fsm.erasure import ERASE
 from order_fsm.errors import InvalidInput, UnknownTrigger
 from order_fsm.model import Fact
 from order_fsm.orders.calls import Amend, Comment, Fire, Report, Save
-from order_fsm.orders.contents import parts_of
+from order_fsm.orders.contents import lines_content, parts_of
 from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, facts_content, request_fingerprint
 from order_fsm.rules.rule import AMEND
@@ -115,7 +115,7 @@ class Commands:
         Args:
             order_id: the order.
             parts: the new values by name. UNCHANGED keeps a part.
-            version: the version that the caller saw. None accepts any version.
+            version: the checked version that the caller saw. None accepts any version.
             key, by, comment, visible, notify, override: as in `Orders.amend`.
 
         Raises:
@@ -126,11 +126,13 @@ class Commands:
         if not self._workflow.rules_of(AMEND):
             raise UnknownTrigger("the workflow has no rule 'amend', so its orders cannot be amended: add one")
         wanted = parts_of(parts)
-        version = None if version is None else validation.whole(version, "version", 1)
         request = Request(AMEND, self._now(), {}, by, text, visible, notify, key, override)
         fingerprint = None
         if key is not None:
-            content = [[name, _content(value)] for name, value in sorted(wanted.items())]
+            content = [
+                [name, lines_content(value) if isinstance(value, tuple) else value]
+                for name, value in sorted(wanted.items())
+            ]
             fingerprint = request_fingerprint(order_id, AMEND, [content, text])
         return Amend(
             self._workflow, order_id, request, wanted, version, fingerprint, self._currencies, self._permissions
@@ -211,8 +213,3 @@ class Commands:
         elif trigger == ERASE:
             hint = " (call Orders.erase_order)"
         return UnknownTrigger(f"trigger must be one of {', '.join(triggers)}, not {validation.shown(trigger)}{hint}")
-
-
-def _content(value: Fact) -> object:
-    """Return a part of an order for a fingerprint."""
-    return [[line.sku, line.quantity] for line in value] if isinstance(value, tuple) else value

@@ -49,6 +49,11 @@ def lines_of(lines: object) -> tuple[Line, ...]:
     return _shared(tuple([line if type(line) is Line else Line(line.sku, line.quantity) for line in checked]))
 
 
+def lines_content(lines: Iterable[Line]) -> list[list[object]]:
+    """Return lines for a request fingerprint."""
+    return [[line.sku, line.quantity] for line in lines]
+
+
 @lru_cache(maxsize=1024)
 def _shared(lines: tuple[Line, ...]) -> tuple[Line, ...]:
     """Return one shared tuple for equal lines, to save memory.

@@ -17,7 +17,7 @@ from order_fsm.model import ADOPT, UNFINISHED, Entry, Line, Order, Receipt
 from order_fsm.orders.adoption import by_time, payments_of
 from order_fsm.orders.calls import Resend
 from order_fsm.orders.commands import Commands
-from order_fsm.orders.contents import UNCHANGED, Keep, lines_of
+from order_fsm.orders.contents import UNCHANGED, Keep, lines_content, lines_of
 from order_fsm.orders.executor import ATTEMPTS, Executor
 from order_fsm.orders.maintenance import Maintenance
 from order_fsm.rules.adoption import adopted
@@ -305,5 +305,4 @@ class Corrections(Maintenance):
 
 def content_of(order: Order) -> list[object]:
     """Return the contents of a new order for a request fingerprint."""
-    lines = [[line.sku, line.quantity] for line in order.lines]
-    return [order.total, order.currency, lines, order.customer, order.email, order.data]
+    return [order.total, order.currency, lines_content(order.lines), order.customer, order.email, order.data]
