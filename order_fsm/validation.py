@@ -424,7 +424,7 @@ def call(
     return (
         identifier(order_id, "order id"),
         None if key is None else name(key, "key"),
-        None if by is None else actor(by),
+        actor(by),
         comment(text_of),
     )
 

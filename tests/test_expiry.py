@@ -15,13 +15,15 @@ from order_fsm import (
     OrderNotFound,
     Orders,
     Receipt,
+    Rule,
+    Status,
     StockLevel,
     StoreCorrupt,
     StoreUnavailable,
+    When,
     Workflow,
     shop_workflow,
 )
-from order_fsm.rules.workflow import Rule, Status, When
 from order_fsm.validation import COMMENT_LENGTH
 from order_fsm_adapters.memory import MemoryStore
 from tests.damaged import Damaged

@@ -130,7 +130,7 @@ class _Auditor:
         orders = entries = unjudged = 0
         before = self._totals()
         number = None if before is None else sum(count for count, _ in before.values())
-        for done, order_id in enumerate(self._readable(self._ids()), 1):
+        for done, order_id in enumerate(self._readable(self._store.order_ids()), 1):
             try:
                 order, history = self._snapshot(order_id)
             except OrderNotFound:
@@ -154,9 +154,6 @@ class _Auditor:
         return Audit(orders, entries, tuple(dict.fromkeys(self._findings)), unjudged)
 
     # Reading
-
-    def _ids(self) -> Iterator[str]:
-        return self._store.order_ids()
 
     def _readable(self, parts: Iterator[str]) -> Iterator[str]:
         """Yield the readable part of a list. A fault of the list is a finding."""
@@ -231,12 +228,7 @@ class _Auditor:
 
     def _totals(self) -> _Totals | None:
         try:
-            return {
-                (tally.state, tally.currency, Marks(tally.refund_due, tally.unmatched, tally.part_dispatched)): tally[
-                    3:5
-                ]
-                for tally in self._store.tally(None)
-            }
+            return {(one.state, one.currency, one.marks): (one.orders, one.total) for one in self._store.tally(None)}
         except StoreCorrupt as error:
             self._findings.append(Finding(None, "corrupt", str(error)))
             return None
@@ -251,7 +243,7 @@ class _Auditor:
             return []
         before, levels = self._totals(), self._levels(sums)
         sums = _Sums()
-        for order_id in self._readable(self._ids()):
+        for order_id in self._readable(self._store.order_ids()):
             try:
                 sums.add(self._store.load(order_id))
             except (OrderNotFound, StoreCorrupt):

@@ -24,8 +24,6 @@ from order_fsm.rules.shipping import GOODS_CHECKS
 if TYPE_CHECKING:
     from transitions import Machine
 
-__all__ = ["Guard", "Rule", "Status", "When", "Workflow"]
-
 STATE_LIMIT = 4096
 """The limit of reachable states. Twelve independent statuses reach it."""
 
@@ -233,7 +231,7 @@ class Workflow:
 
     def trigger_of(self, kind: str) -> str | None:
         """Return the trigger that records a kind of ledger row, if any."""
-        return next((rule.trigger for rule in self.rules if rule.ledger is not None and rule.ledger == kind), None)
+        return next((rule.trigger for rule in self.rules if rule.ledger == kind), None)
 
     def holds(self, state: str) -> bool:
         """Return whether an order holds its stock in a state."""
