@@ -472,9 +472,9 @@ class Store(Protocol):
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
         """Lease messages for delivery: only the oldest one of each order.
 
-        If the oldest message of an order is leased or postponed beyond `now`, the order has no message to lease.
+        If the oldest message of an order is leased, or its retry is due after `now`, the order has no message to lease.
         Messages with `remaining` recipients are outside this sequence: they wait for no other message, and no message
-        waits for them. New messages come first, in the sequence of their commits. Postponed messages follow by the time
+        waits for them. New messages come first, in the sequence of their commits. Messages to retry follow, by the time
         at which they are due. A damaged message is logged by its id and left out, and later messages of its order wait.
 
         Args:

@@ -357,7 +357,7 @@ def fact(value: object, what: str) -> str | int | bool | Decimal | None:
 Check = Callable[[object, str], Any]
 """Returns a value in the engine's form, or raises InvalidInput. The text names the value in the message."""
 
-MONEY_FACTS: Mapping[str, Check] = {
+MONEY_CHECKS: Mapping[str, Check] = {
     "amount": money,
     "currency": currency,
     "reference": name,

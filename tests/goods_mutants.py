@@ -94,7 +94,7 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     (shipping.Handling, "row", (("self.drawn == self.pieces", "True"), (", self.restock)", ", True)"))),
     (
         holding.Supply,
-        "short",
+        "shortages_of",
         (
             ("available.get(sku, number) < number", "available.get(sku, number) <= number"),
             ("available.get(sku, number) < number", "available.get(sku, 0) < number"),
@@ -235,10 +235,10 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         calls.Amend,
-        "_outcome",
+        "_answer",
         (
             ("supply.shortages(after) if order.reserved is None else ", ""),
-            ("supply.short(further(order, after))", "supply.shortages(after)"),
+            ("supply.shortages_of(further(order, after))", "supply.shortages(after)"),
             ("further(order, after)", "after.to_ship"),
             ("if after.lines != order.lines:", "if False:"),
         ),

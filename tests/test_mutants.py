@@ -195,7 +195,7 @@ EQUIVALENT_FORMULAS = {
     "held_as_amended 2": "an order with lines and without stock is in a state that holds none",
     "stock_moves 9": "only a return is without restock",
     "stock_moves 13": "pieces are lost only if they were out",
-    "_outcome 1": "an order that holds no stock had no lines, or does not take stock",
+    "_answer 1": "an order that holds no stock had no lines, or does not take stock",
     "_subjects 3": "a row of another kind does not change the rest, and a subject without a rest is dropped",
     "_credit 8": "a refund of more than is due on a cancelled order is of all that is held, as above",
     "_given_back 2": "only refunds and their failures have a credit",

@@ -65,7 +65,7 @@ def _payment(payment: Mapping[str, object], what: str) -> Given:
         raise InvalidInput(f"{what}: kind must be one of {known}, not {validation.shown(kind)}{hint}")
     money = {name: payment[name] for name in payment if name in MONEY_FACTS}
     try:
-        facts = validation.facts(money, MONEY_FACTS, "adopt", validation.MONEY_FACTS)
+        facts = validation.facts(money, MONEY_FACTS, "adopt", validation.MONEY_CHECKS)
         if credit is not None and kind != "refunded":
             raise InvalidInput("only a refund has a credit")
         if isinstance(credit, bool):

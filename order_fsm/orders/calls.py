@@ -16,7 +16,7 @@ from order_fsm.errors import InvalidInput, OrderFsmError, Refused, VersionConfli
 from order_fsm.model import Entry, Fact, Line, Message, Order
 from order_fsm.rules.amendment import amended, difference
 from order_fsm.rules.booking import recorded_before
-from order_fsm.rules.decide import Call, Decision, Outcome, Recorded, decide
+from order_fsm.rules.decide import Answer, Call, Decision, Recorded, decide
 from order_fsm.rules.form import fill
 from order_fsm.rules.holding import Supply, further, held_as_amended, held_as_migrated
 from order_fsm.rules.permissions import SAVE, Permissions
@@ -37,7 +37,7 @@ class Fire(NamedTuple):
     currencies: Mapping[str, int]
     permissions: Permissions | None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the trigger.
 
         If the ledger has the id of the payment, refund or dispute already, the call is a duplicate.
@@ -58,7 +58,7 @@ class Fire(NamedTuple):
         return _fired(self, order, supply)
 
 
-class Report(NamedTuple):
+class GatewayFact(NamedTuple):
     """A call that records one fact of a payment gateway.
 
     It fires a trigger, or adds a comment if the rules or permissions refuse the trigger.
@@ -80,7 +80,7 @@ class Report(NamedTuple):
     final: bool
     unmatched: bool
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the trigger or the comment.
 
         Returns:
@@ -92,14 +92,14 @@ class Report(NamedTuple):
         if self.fire is None:
             return self._as_comment(order, "not_recorded" if self.unmatched else None)
         try:
-            outcome = self.fire.decide(order, supply)
+            answer = self.fire.decide(order, supply)
         except InvalidInput:  # The shop does not know the currency, or the amount is finer than its smallest unit.
             return self._as_comment(order, "unknown_money")
-        if not isinstance(outcome, Refused) or (not self.final and self._may_be_early(outcome)):
-            return outcome
-        return self._as_comment(order, ", ".join(reason.code for reason in outcome.reasons))
+        if not isinstance(answer, Refused) or (not self.final and self._may_be_early(answer)):
+            return answer
+        return self._as_comment(order, ", ".join(reason.code for reason in answer.reasons))
 
-    def _as_comment(self, order: Order, reasons: str | None) -> Outcome:
+    def _as_comment(self, order: Order, reasons: str | None) -> Answer:
         request = self.request
         if reasons is not None:
             request = evolve(request, facts={**request.facts, "reasons": reasons})
@@ -123,7 +123,7 @@ class Expire(NamedTuple):
     permissions: Permissions | None
     request_fingerprint: None = None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the trigger.
 
         Do nothing if the order has another version.
@@ -133,11 +133,11 @@ class Expire(NamedTuple):
         return _fired(self, order, supply)
 
 
-def _fired(call: Fire | Expire, order: Order, supply: Supply) -> Outcome:
+def _fired(call: Fire | Expire, order: Order, supply: Supply) -> Answer:
     """Decide the trigger of a call under the rules and the permissions."""
     decision = decide(call.workflow, order, call.request, supply.shortages(order), supply.available)
-    outcome = decision if isinstance(decision, Refused) else (decision,)
-    return outcome if call.permissions is None else call.permissions.inquiry(call.request).judged(order, outcome)
+    answer = decision if isinstance(decision, Refused) else (decision,)
+    return answer if call.permissions is None else call.permissions.inquiry(call.request).judged(order, answer)
 
 
 class ShopError(Exception):
@@ -175,7 +175,7 @@ class IsolatedCall(NamedTuple):
         """As in the call."""
         return self.call.request_fingerprint
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the call.
 
         Raises:
@@ -201,7 +201,7 @@ class Save(NamedTuple):
     request_fingerprint: str | None
     permissions: Permissions | None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the steps from the order's statuses to those of the form.
 
         Raises:
@@ -213,11 +213,11 @@ class Save(NamedTuple):
                 f" {self.version}): reload it"
             )
         inquiry = None if self.permissions is None else self.permissions.inquiry(self.request)
-        outcome: Sequence[Decision] | Refused
+        answer: Sequence[Decision] | Refused
         if order.statuses == self.statuses:
-            outcome = (comment_decision(order, self.request),) if self.request.reasoned else ()
+            answer = (comment_decision(order, self.request),) if self.request.reasoned else ()
         else:
-            outcome = fill(
+            answer = fill(
                 self.workflow,
                 order,
                 self.statuses,
@@ -226,7 +226,7 @@ class Save(NamedTuple):
                 supply.available,
                 inquiry,
             )
-        return outcome if inquiry is None else inquiry.judged(order, outcome, SAVE)
+        return answer if inquiry is None else inquiry.judged(order, answer, SAVE)
 
 
 class Amend(NamedTuple):
@@ -252,7 +252,7 @@ class Amend(NamedTuple):
         lines = self.wanted.get("lines")
         return lines if isinstance(lines, tuple) else None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the trigger `amend` on the order as amended.
 
         Raises:
@@ -264,10 +264,10 @@ class Amend(NamedTuple):
                 f"order {order.id!r} changed since it was read (version {order.version}, the amendment has"
                 f" {self.version}): reload it"
             )
-        outcome = self._outcome(order, supply)
-        return outcome if self.permissions is None else self.permissions.inquiry(self.request).judged(order, outcome)
+        answer = self._answer(order, supply)
+        return answer if self.permissions is None else self.permissions.inquiry(self.request).judged(order, answer)
 
-    def _outcome(self, order: Order, supply: Supply) -> Sequence[Decision] | Refused:
+    def _answer(self, order: Order, supply: Supply) -> Sequence[Decision] | Refused:
         facts = difference(order, self.wanted)
         if not facts:
             return (comment_decision(order, self.request),) if self.request.reasoned else ()
@@ -278,7 +278,7 @@ class Amend(NamedTuple):
                 whole_units(amount, order.currency, self.currencies)
                 if name == "credited" and amount > after.total:
                     raise InvalidInput(f"credited must be at most the total, {after.total:f}, not {amount:f}")
-        missing = supply.shortages(after) if order.reserved is None else supply.short(further(order, after))
+        missing = supply.shortages(after) if order.reserved is None else supply.shortages_of(further(order, after))
         decision = decide(self.workflow, after, evolve(self.request, facts=facts), missing, supply.available)
         if isinstance(decision, Refused):
             return decision
@@ -300,7 +300,7 @@ class Comment(NamedTuple):
     request: Request
     request_fingerprint: str | None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
+    def decide(self, order: Order, supply: Supply) -> Answer:  # noqa: ARG002 - as in `Call`
         """Decide the comment, which is always allowed."""
         return (comment_decision(order, self.request),)
 
@@ -319,7 +319,7 @@ class Resend(NamedTuple):
     version: int
     request_fingerprint: str | None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
+    def decide(self, order: Order, supply: Supply) -> Answer:  # noqa: ARG002 - as in `Call`
         """Decide the entry, which is always allowed.
 
         Raises:
@@ -339,7 +339,7 @@ class Migrate(NamedTuple):
     targets: Mapping[str, str]
     request_fingerprint: None = None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the move.
 
         Do nothing if the order fits the table. The stock of a moved order follows its state, even if pieces are
@@ -366,7 +366,7 @@ class Erase(NamedTuple):
     permissions: Permissions | None
     request_fingerprint: None = None
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:  # noqa: ARG002 - as in `Call`
+    def decide(self, order: Order, supply: Supply) -> Answer:  # noqa: ARG002 - as in `Call`
         """Decide the erasure.
 
         Do nothing if the order now has another customer.
@@ -375,8 +375,8 @@ class Erase(NamedTuple):
             return ()
         entry = _entry(order, self.request, order.state)
         blank = evolve(order, customer=None, email=None, data={})
-        outcome = (Decision(blank.after(entry, order.payments, order.counted), entry, None),)
-        return outcome if self.permissions is None else self.permissions.inquiry(self.request).judged(order, outcome)
+        answer = (Decision(blank.after(entry, order.payments, order.counted), entry, None),)
+        return answer if self.permissions is None else self.permissions.inquiry(self.request).judged(order, answer)
 
 
 def needs_migration(workflow: Workflow, order: Order, target: str) -> bool:

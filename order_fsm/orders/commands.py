@@ -12,7 +12,7 @@ from order_fsm import validation
 from order_fsm.erasure import ERASE
 from order_fsm.errors import InvalidInput, UnknownTrigger
 from order_fsm.model import Fact
-from order_fsm.orders.calls import Amend, Comment, Fire, Report, Save
+from order_fsm.orders.calls import Amend, Comment, Fire, GatewayFact, Save
 from order_fsm.orders.contents import lines_content, parts_of
 from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, facts_content, request_fingerprint
@@ -159,7 +159,7 @@ class Commands:
         fingerprint = None if key is None else request_fingerprint(order_id, "comment", text)
         return Comment(order_id, request, fingerprint)
 
-    def report(
+    def gateway_fact(
         self,
         order_id: str,
         kind: str,
@@ -173,7 +173,7 @@ class Commands:
         occurred_at: datetime | None = None,
         final: bool = False,
         unmatched: bool = False,
-    ) -> Report:
+    ) -> GatewayFact:
         """Create the call that records a fact of a payment gateway.
 
         The caller has checked the arguments.
@@ -187,7 +187,7 @@ class Commands:
             trigger: the trigger to fire, if any.
             comment, visible: the comment of the trigger's entry, and whether the customer may read it.
             occurred_at: the time at the gateway, which only a comment stores.
-            final, unmatched: as in `Report`.
+            final, unmatched: as in `GatewayFact`.
         """
         workflow, now, by = self._workflow, self._now(), str(validation.GATEWAY)
         fire = None
@@ -201,7 +201,7 @@ class Commands:
             noted["occurred_at"] = occurred_at.isoformat()
         note = Request("comment", now, noted, by, refused_comment, key=key)
         fingerprint = request_fingerprint(order_id, "report", [kind, facts_content(facts, ledger=True)])
-        return Report(order_id, note, fingerprint, fire, final, unmatched)
+        return GatewayFact(order_id, note, fingerprint, fire, final, unmatched)
 
     def _unknown(self, trigger: object) -> UnknownTrigger:
         triggers = [one for one in self._workflow.triggers if one != AMEND]

@@ -52,7 +52,7 @@ def _digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def moves_money(event: PaymentEvent) -> bool:
+def has_money(event: PaymentEvent) -> bool:
     """Return whether an event moves an amount above zero."""
     return event.moves_money and bool(event.amount)
 

@@ -13,7 +13,7 @@ from order_fsm.errors import KeyReused, OrderNotFound, Refused, StoreError
 from order_fsm.model import Receipt
 from order_fsm.orders.service import Orders
 from order_fsm.payments.events import PaymentEvent
-from order_fsm.payments.facts import event_text, facts_of, key_of, moves_money, related_key
+from order_fsm.payments.facts import event_text, facts_of, has_money, key_of, related_key
 from order_fsm.payments.outcome import Outcome, ignored, parked, recorded, rejected, unmatched, warn_of_note
 
 WAIT = timedelta(hours=24)
@@ -93,7 +93,7 @@ class Recorder:
     def _of_several_orders(
         self, order_ids: Iterable[str], event: PaymentEvent, provider: str | None, key: str
     ) -> Outcome:
-        why, unmatched = "several orders have this payment", moves_money(event)
+        why, unmatched = "several orders have this payment", has_money(event)
         receipts = [
             self._note(order_id, event, provider, related_key(f"on {order_id}", key), why, unmatched=unmatched)
             for order_id in order_ids
@@ -122,7 +122,7 @@ class Recorder:
         self, order_id: str, event: PaymentEvent, provider: str | None, key: str, *, final: bool = False
     ) -> Receipt:
         return self._orders.execute(
-            self._orders.commands.report(
+            self._orders.commands.gateway_fact(
                 order_id,
                 event.kind,
                 facts_of(event, provider),
@@ -133,7 +133,7 @@ class Recorder:
                 visible=event.kind in _ANNOUNCED,
                 occurred_at=event.occurred_at,
                 final=final,
-                unmatched=moves_money(event),
+                unmatched=has_money(event),
             )
         )
 
@@ -153,5 +153,5 @@ class Recorder:
         """Record an event only as a comment."""
         facts, comment = facts_of(event, provider), f"{event_text(event)}: {why}"
         return self._orders.execute(
-            self._orders.commands.report(order_id, event.kind, facts, key, comment, unmatched=unmatched)
+            self._orders.commands.gateway_fact(order_id, event.kind, facts, key, comment, unmatched=unmatched)
         )

@@ -43,7 +43,7 @@ class Recorded(NamedTuple):
     version: int
 
 
-Outcome = Sequence[Decision] | Refused | Recorded
+Answer = Sequence[Decision] | Refused | Recorded
 """The decisions to commit, the error to raise, or the entry that did the same already. An empty sequence means that
 there is nothing to do."""
 
@@ -66,7 +66,7 @@ class Call(Protocol):
         """The digest to store under the request's key, if any."""
         ...
 
-    def decide(self, order: Order, supply: Supply) -> Outcome:
+    def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the request on an order. Reads no store.
 
         Args:

@@ -27,7 +27,7 @@ class Supply(NamedTuple):
     available: Mapping[str, int] = _NOTHING
     backorder: Collection[str] = frozenset()
 
-    def short(self, wanted: Mapping[str, int]) -> frozenset[str]:
+    def shortages_of(self, wanted: Mapping[str, int]) -> frozenset[str]:
         """Return the SKUs with fewer available pieces than wanted."""
         available = self.available
         short = [sku for sku, number in wanted.items() if available.get(sku, number) < number]
@@ -40,7 +40,7 @@ class Supply(NamedTuple):
         """
         if not self.available or order.reserved is not None:
             return frozenset()
-        return self.short(order.to_ship)
+        return self.shortages_of(order.to_ship)
 
 
 NO_SUPPLY = Supply()

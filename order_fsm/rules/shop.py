@@ -115,7 +115,7 @@ COVERS_OUT = Guard(
 )
 
 
-class Outcome(NamedTuple):
+class Settlement(NamedTuple):
     """The part of a rule that changes `paid`, `invoiced` or `dispatched`.
 
     Attributes:
@@ -135,19 +135,19 @@ _LIVE, _PAID, _BOTH = frozenset({"sent"}), frozenset({"paid"}), frozenset({"paid
 _GONE = frozenset({"cancelled"})
 
 # Nothing is outstanding.
-TICKS_BOTH = Outcome(_LIVE, _PAID | _GONE, adds=_BOTH, guards=(COVERED, ONLINE), announces="order.paid")
-TICKS_PAID = Outcome(_LIVE, _GONE, adds=_PAID, guards=(COVERED,))
-KEEPS_PAID = Outcome(_LIVE | _PAID, _GONE, guards=(COVERED,))
+TICKS_BOTH = Settlement(_LIVE, _PAID | _GONE, adds=_BOTH, guards=(COVERED, ONLINE), announces="order.paid")
+TICKS_PAID = Settlement(_LIVE, _GONE, adds=_PAID, guards=(COVERED,))
+KEEPS_PAID = Settlement(_LIVE | _PAID, _GONE, guards=(COVERED,))
 # Something is outstanding, because no row above fired.
-KEEPS_UNPAID = Outcome(forbids=_PAID | _GONE)
-UNTICKS_BOTH = Outcome(_BOTH, _GONE | {"dispatched"}, drops=_BOTH, guards=(MARKED,))
-UNTICKS_PAID = Outcome(forbids=_GONE, drops=_PAID)
+KEEPS_UNPAID = Settlement(forbids=_PAID | _GONE)
+UNTICKS_BOTH = Settlement(_BOTH, _GONE | {"dispatched"}, drops=_BOTH, guards=(MARKED,))
+UNTICKS_PAID = Settlement(forbids=_GONE, drops=_PAID)
 # A cancelled order keeps its boxes until it is reinstated.
-KEEPS_BOTH = Outcome(needs=_GONE)
+KEEPS_BOTH = Settlement(needs=_GONE)
 
 # Goods leave.
-TICKS_DISPATCHED = Outcome(adds=frozenset({"dispatched"}), guards=(ALL_SHIPPED,))
-SHIPS_PART = Outcome()
+TICKS_DISPATCHED = Settlement(adds=frozenset({"dispatched"}), guards=(ALL_SHIPPED,))
+SHIPS_PART = Settlement()
 SHIPPED = (TICKS_DISPATCHED, SHIPS_PART)
 
 MONEY_IN = (TICKS_BOTH, TICKS_PAID, KEEPS_UNPAID, KEEPS_BOTH)
@@ -158,22 +158,22 @@ AMENDED = REINSTATED  # The last one also matches an unfinished order, which has
 AMENDED_TO_SHIPPED = (TICKS_BOTH, TICKS_PAID, UNTICKS_PAID)
 
 
-def _settled(rule: Rule, *outcomes: Outcome) -> list[Rule]:
-    """Return one row for each outcome.
+def _settled(rule: Rule, *settlements: Settlement) -> list[Rule]:
+    """Return one row for each settlement.
 
     The first open row whose guards hold fires.
     """
     return [
         evolve(
             rule,
-            needs=rule.needs | (outcome.needs - rule.adds),
-            forbids=rule.forbids | (outcome.forbids - rule.drops),
-            adds=rule.adds | outcome.adds,
-            drops=rule.drops | outcome.drops,
-            guards=(*rule.guards, *outcome.guards),
-            announces=outcome.announces,
+            needs=rule.needs | (settlement.needs - rule.adds),
+            forbids=rule.forbids | (settlement.forbids - rule.drops),
+            adds=rule.adds | settlement.adds,
+            drops=rule.drops | settlement.drops,
+            guards=(*rule.guards, *settlement.guards),
+            announces=settlement.announces,
         )
-        for outcome in outcomes
+        for settlement in settlements
     ]
 
 

@@ -355,7 +355,7 @@ def _accepted(rule: Rule) -> frozenset[str]:
 
 def _checks(rule: Rule) -> Mapping[str, validation.Check]:
     """Return the checks for the facts that the engine reads."""
-    money = {} if rule.ledger is None else validation.MONEY_FACTS
+    money = {} if rule.ledger is None else validation.MONEY_CHECKS
     return money if rule.goods is None else {**money, **GOODS_CHECKS}
 
 
