@@ -365,6 +365,8 @@ class Store(Protocol):
         and each message and dead letter by its `erased_message`. It blanks the fingerprints of records unless
         `is_lasting`. All three are functions of `order_fsm.erasure`.
 
+        `mismatch` and `key_reused` return the errors for another version and for a committed key.
+
         Raises:
             OrderExists: if `expected_version` is 0 and the order exists.
             OrderNotFound: if `expected_version` is not 0 and the order does not exist.
