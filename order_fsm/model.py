@@ -251,14 +251,17 @@ class Entry(DictValue):
 
     @property
     def before(self) -> frozenset[str]:
+        """The statuses before the entry."""
         return statuses_of(self.state_before)
 
     @property
     def after(self) -> frozenset[str]:
+        """The statuses after the entry."""
         return statuses_of(self.state_after)
 
     @property
     def facts(self) -> dict[str, Fact]:
+        """The keyword arguments of the trigger, as a copy."""
         flat = self._facts
         return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
 
@@ -308,10 +311,12 @@ class Order(DictValue):
 
     @property
     def statuses(self) -> frozenset[str]:
+        """The statuses of the state."""
         return statuses_of(self.state)
 
     @property
     def data(self) -> dict[str, Any]:
+        """The shop's own data, as a copy."""
         copied: dict[str, Any] = _copied(self._data) if self._data else {}
         return copied
 

@@ -108,6 +108,7 @@ class Guard:
 
     @property
     def reason(self) -> Reason:
+        """The reason of a refusal by this guard."""
         return Reason(self.code, self.message)
 
     def holds(self, order: Order, facts: Facts) -> bool:
@@ -156,10 +157,12 @@ class Status:
 
     @property
     def label(self) -> str:
+        """The words for the shop's owner."""
         return self.name.replace("_", " ") if self._label is None else self._label
 
     @property
     def customer_label(self) -> str:
+        """The words for the customer."""
         return self.label if self._customer_label is None else self._customer_label
 
 

@@ -1,6 +1,7 @@
 """START HERE: the complete rules of a shop.
 
-Every legal change of status is in this table.
+Every legal change of status is in this table, with two exceptions. `Orders.adopt` takes over the boxes of an older
+system. `Orders.migrate` moves orders out of states that a changed table no longer has.
 
 The five tick boxes come from a shop manual, "Order status" in the Kartris User Guide (5.2.1). An order is sent to the
 shop owner (the manual's word for placed, not shipped), invoiced, paid, dispatched and cancelled. Staff tick each box by

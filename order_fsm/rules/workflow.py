@@ -265,6 +265,7 @@ class Workflow:
             queues: the queues to add. They replace present queues of the same name.
 
         Raises:
+            InvalidInput: if an argument has the wrong type.
             WorkflowError: if the new workflow has faults. See `Workflow`.
         """
         if forbids is not None and not isinstance(forbids, Mapping):
