@@ -18,7 +18,7 @@ from order_fsm.orders.adoption import by_time, payments_of
 from order_fsm.orders.calls import Resend
 from order_fsm.orders.commands import Commands
 from order_fsm.orders.contents import UNCHANGED, Keep, lines_content, lines_of
-from order_fsm.orders.executor import ATTEMPTS, Executor
+from order_fsm.orders.executor import Executor, attempts_on
 from order_fsm.orders.maintenance import Maintenance
 from order_fsm.rules.adoption import adopted
 from order_fsm.rules.permissions import Permissions
@@ -171,7 +171,7 @@ class Corrections(Maintenance):
         order_id, key, by, _ = validation.call(order_id, key, by, None, False, False, False)
         topic = validation.name(topic, "topic")
         fingerprint = None if key is None else request_fingerprint(order_id, "resend", topic)
-        for left in range((1 if self._store.joined else ATTEMPTS) - 1, -1, -1):
+        for left in reversed(range(attempts_on(self._store))):
             if key is not None and (first := self._first_receipt(order_id, key, fingerprint)) is not None:
                 return first
             order, history = self._store.load(order_id), self._store.history(order_id)

@@ -80,7 +80,7 @@ class Executor:
                 self._writer.commit(change)
             except _CONFLICTS:
                 attempts += 1
-                if attempts == self._attempts():
+                if attempts == attempts_on(self._store):
                     raise
             else:
                 return receipt_of(change)
@@ -115,7 +115,7 @@ class Executor:
                 committed too.
         """
         results: dict[int, Receipt | Exception] = {}
-        attempts = [self._attempts()] * len(calls)
+        attempts = [attempts_on(self._store)] * len(calls)
         pending = list(range(len(calls)))
         while pending:
             round_ = _Round(self, calls, pending, self._store)
@@ -237,9 +237,6 @@ class Executor:
             return then
         return then.holding(held_then(self._workflow, order, then))
 
-    def _attempts(self) -> int:
-        return 1 if self._store.joined else ATTEMPTS
-
 
 def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Supply) -> Change:
     after = decisions[-1].order
@@ -328,6 +325,11 @@ class _Round:
             self._orders[change.order.id] = change.order
         for move in change.stock:
             self._moved[move.sku] = self._moved.get(move.sku, 0) + move.available
+
+
+def attempts_on(store: Store) -> int:
+    """Return the number of attempts on a store. Only the host can retry its own transaction."""
+    return 1 if store.joined else ATTEMPTS
 
 
 def receipt_of(change: Change) -> Receipt:

@@ -14,7 +14,7 @@ from order_fsm.erasure import ERASE
 from order_fsm.errors import InvalidInput, KeyReused, VersionConflict
 from order_fsm.model import Message, Receipt
 from order_fsm.orders import expiry, relay
-from order_fsm.orders.executor import ATTEMPTS, Executor
+from order_fsm.orders.executor import Executor, attempts_on
 from order_fsm.rules.permissions import Permissions
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.workflow import Workflow
@@ -115,7 +115,7 @@ class Maintenance:
         key = validation.optional_name(key, "key")
         fingerprint = None if key is None else request_fingerprint(None, "adjust_stock", [sku, by])
         change = Change(None, 0, (), (StockMove(sku, by, strict=by < 0),), key=key, request_fingerprint=fingerprint)
-        for left in range((1 if self._store.joined else ATTEMPTS) - 1, -1, -1):
+        for left in reversed(range(attempts_on(self._store))):
             snapshot = self._store.prepare_many((Need(None, key, (sku,)),))[0].checked()
             available = snapshot.stock.get(sku)
             if snapshot.record is not None:
