@@ -93,7 +93,7 @@ class IdempotencyRecord(NamedTuple):
     Attributes:
         order_id: the order that it changed, or None.
         first, last: the first and last version of its entries. 0 and 0 if it changed no order.
-        request_fingerprint: the digest of the request. Of `Orders.first_seen`, the time of the first call.
+        request_fingerprint: the digest of the request. For `Orders.first_seen`, it is the time of the first call.
     """
 
     order_id: str | None

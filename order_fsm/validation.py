@@ -73,10 +73,10 @@ def function_of(value: object, what: str, *arguments: str) -> None:
     form = f"of ({', '.join(arguments)})"
     if not callable(value):
         raise InvalidInput(f"{what} must be a function {form}, not {shown(value)}")
-    if inspect.iscoroutinefunction(value):
+    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
         raise InvalidInput(f"{what} must be a plain function {form}, not an async one")
     try:
-        inspect.signature(value).bind(*arguments)
+        inspect.signature(value, follow_wrapped=False).bind(*arguments)
     except TypeError:
         raise InvalidInput(f"{what} must be a function {form}: this one takes other arguments") from None
     except ValueError:

@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from order_fsm import Guard, InvalidInput, Orders, Refused, Rule, Status, When, Workflow, shop_workflow
+from order_fsm import (
+    Guard,
+    InvalidInput,
+    Line,
+    Orders,
+    Refused,
+    Rule,
+    Status,
+    StockLevel,
+    When,
+    Workflow,
+    shop_workflow,
+)
 from order_fsm.audit import Audit, audit
 from order_fsm_adapters.memory import MemoryStore
 from tests.conftest import Shop
@@ -186,3 +198,12 @@ def test_c8_form_of_an_order_in_an_earlier_state_names_the_reason(any_shop: Shop
     for boxes in ({"sent"}, {"sent", "invoiced"}):
         with pytest.raises(Refused, match=r"unknown_state"):
             under(any_shop, OLD).save("1001", boxes, version=3)
+
+
+def test_c8_amended_order_keeps_the_stock_that_it_took_under_earlier_rules(any_shop: Shop) -> None:
+    """Only a migration moves stock after the table has changed."""
+    any_shop.bring("sent")
+    later = under(any_shop, OLD.extend(holds_stock=When(has={"paid"}, lacks={"cancelled"})))
+    order = later.amend("1001", version=2, lines=[Line("TEAPOT", 3)]).order
+    assert order.reserved == (Line("TEAPOT", 3),)
+    assert later.stock_level("TEAPOT") == StockLevel(7, held=3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,23 @@ def holds(*_: object) -> bool:
 
 async def unfinished(*_: object) -> bool:
     return False
+
+
+class Unfinished:
+    """A callable object that is async."""
+
+    async def __call__(self, *_: object) -> bool:
+        return False
+
+
+def with_more(function: Any) -> Any:
+    """Decorate a function of (order, facts, more)."""
+
+    @wraps(function)
+    def decorated(order: object, facts: object) -> object:
+        return function(order, facts, 1)
+
+    return decorated
 
 
 def workflow(**parts: Any) -> Any:
@@ -106,6 +123,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "a number as tick": (lambda: status("a", tick=3), "tick must be a string, not int 3"),
     "None as name of a status": (lambda: status(None), "name must be a string"),
     "True as test": (lambda: guard("c", "m", True), r"test must be a function of \(order, facts\), not bool True"),
+    "an async object as test": (lambda: guard("c", "m", Unfinished()), "test must be a plain function"),
     "an async test": (lambda: guard("c", "m", unfinished), "test must be a plain function .*, not an async one"),
     "a test of one argument": (
         lambda: guard("c", "m", lambda order: True),
@@ -182,3 +200,7 @@ def test_path_of_a_database_is_checked(path: Any) -> None:
 
     with pytest.raises(InvalidInput, match="path"):
         SqliteStore(path)
+
+
+def test_decorated_function_counts_by_its_own_arguments() -> None:
+    assert guard("c", "m", with_more(lambda order, facts, more: more)).holds(None, {})

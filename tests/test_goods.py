@@ -836,6 +836,12 @@ def test_undispatch_of_an_order_without_lines_records_no_goods_that_came_back_be
     assert orders.audit().ok
 
 
+def test_shipment_without_items_names_the_mistake(shop: Shop) -> None:
+    shop.bring("sent+paid")
+    with pytest.raises(InvalidInput, match=r"items must be a dict such as .*, not an empty one"):
+        shop.orders.fire("1001", "dispatch", items={})
+
+
 def test_missing_stock_refuses_instead_of_choosing_a_rule_that_takes_none(new_shop: type[Shop]) -> None:
     """Orders take their stock when they are paid. Placing an unpaid order takes none."""
     shop = new_shop(shop_workflow().extend(holds_stock=When(has={"paid"}, lacks={"cancelled"})))
@@ -846,6 +852,8 @@ def test_missing_stock_refuses_instead_of_choosing_a_rule_that_takes_none(new_sh
         shop.orders.fire(order_id, "pay", reference=f"ch_{order_id}")
         if order_id == "1":
             shop.orders.fire("1", "cancel")
+    shop.create("3")
+    assert shop.orders.fire("3", "place").order.state == "sent"
     shop.create("free", total="0")
     for order_id, trigger in (("1", "reinstate"), ("free", "place")):
         with pytest.raises(Refused, match="out_of_stock"):

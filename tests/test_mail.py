@@ -438,6 +438,17 @@ def test_mail_of_an_order_that_is_paid_without_a_payment_claims_none(server: Ser
         assert "7.00" not in mail.text.partition("\n\n")[0] + mail.html.partition("Total")[0]
 
 
+def test_mail_of_a_form_names_a_payment_of_any_of_its_steps(server: Server, any_shop: Shop) -> None:
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", amount="7", reference="ch_1")
+    any_shop.orders.deliver(lambda message: None)
+    any_shop.clock.pass_by(hours=1)
+    receipt = any_shop.orders.save("1001", {"sent", "invoiced", "paid", "dispatched"}, version=2)
+    assert [entry.trigger for entry in receipt.entries][-1] != "pay"
+    server.deliver(any_shop)
+    assert "We have received your payment of" in server.box.to(ANN)[0].text
+
+
 def test_mail_that_is_resent_names_the_parcel_again(server: Server, any_shop: Shop) -> None:
     dispatched_by_part(any_shop, parcel="AB123")
     any_shop.orders.deliver(lambda message: None)

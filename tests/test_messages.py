@@ -6,10 +6,22 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_fsm import KeyReused, Line, Message, Orders, Refused, Rule, StoreUnavailable, shop_workflow
+from order_fsm import (
+    Guard,
+    KeyReused,
+    Line,
+    Message,
+    Orders,
+    Refused,
+    Rule,
+    StoreUnavailable,
+    Workflow,
+    shop_workflow,
+)
 from order_fsm.store import Change
 from order_fsm_adapters.memory import MemoryStore
 
@@ -341,3 +353,22 @@ def test_refused_or_repeated_call_queues_no_message(shop: Shop) -> None:
     for _ in range(3):
         shop.orders.fire("1001", "pay", reference="ch_1", key="evt_1", notify=True)
     assert shop.topics() == ["order.paid", "order.updated"]
+
+
+def test_rule_that_announces_the_placing_itself_queues_one_message(new_shop: type[Shop]) -> None:
+    by_phone = Rule("order_by_phone", forbids={"sent", "cancelled"}, adds={"sent"}, announces="order.placed")
+    shop = new_shop(shop_workflow().extend(rules=[by_phone]))
+    shop.create()
+    shop.orders.fire("1001", "order_by_phone")
+    assert shop.topics() == ["order.placed"]
+
+
+def test_placing_under_earlier_rules_is_resent(new_shop: type[Shop]) -> None:
+    shop = new_shop()
+    shop.create()
+    shop.orders.fire("1001", "place")
+    table, closing = shop_workflow(), Guard("closed", "the shop is closed", lambda order, facts: False)
+    rules = [evolve(one, guards=(*one.guards, closing)) if one.trigger == "place" else one for one in table.rules]
+    closed = Workflow(table.statuses, rules, holds_stock=table.holds_stock, counts=table.counts, queues=table.queues)
+    Orders(shop.store, closed, shop.clock).resend("1001", "order.placed")
+    assert shop.topics() == ["order.placed", "order.placed"]

@@ -492,7 +492,43 @@ def test_g9_only_a_later_failure_ends_an_authorisation(any_shop: Shop, minutes: 
     assert bool(any_shop.orders.expire(timedelta(days=7))) == expires
 
 
-@pytest.mark.parametrize("noted", [event("authorised"), event(currency="PTS"), event(amount="10.001")])
+@pytest.mark.parametrize(
+    ("arrivals", "expires"),
+    [
+        (("authorised 10", "authorised 1", "failed 5"), False),
+        (("authorised 1", "authorised 10", "failed 5"), False),
+        (("failed 5", "authorised 1"), True),
+        (("failed 5", "failed 1", "authorised 3"), True),
+        (("authorised 1", "failed 5", "failed 3"), True),
+    ],
+)
+def test_g9_newest_attempt_decides_in_any_order_of_arrival(
+    any_shop: Shop, arrivals: tuple[str, ...], expires: bool
+) -> None:
+    any_shop.bring("sent")
+    receiver = receiver_of(any_shop)
+    for number, arrival in enumerate(arrivals):
+        kind, minute = arrival.split()
+        at = any_shop.clock.now + timedelta(minutes=int(minute))
+        receiver.record(event(kind, transaction_id=..., id=f"evt_{number}", occurred_at=at))
+    any_shop.clock.pass_by(days=30)
+    assert bool(any_shop.orders.expire(timedelta(days=7))) == expires
+
+
+def test_g9_erasure_keeps_the_time_of_an_authorisation(any_shop: Shop) -> None:
+    any_shop.bring("sent")
+    receiver = receiver_of(any_shop)
+    receiver.record(event("authorised", transaction_id=..., occurred_at=any_shop.clock.now))
+    any_shop.orders.erase_order("1001")
+    receiver.record(event("failed", transaction_id=..., occurred_at=any_shop.clock.now - timedelta(minutes=5)))
+    any_shop.clock.pass_by(days=30)
+    assert any_shop.orders.expire(timedelta(days=7)) == []
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [event("authorised"), event(currency="PTS"), event(amount="10.001"), event("refunded", currency="PTS")],
+)
 def test_order_with_noted_money_is_not_purged(any_shop: Shop, noted: PaymentEvent) -> None:
     """K9: nothing with money is purged, also if no ledger could take it."""
     any_shop.create()
@@ -606,9 +642,33 @@ def test_m7_fetched_events_repair_missed_callbacks_in_any_order(any_shop: Shop) 
 
 def test_list_with_the_newest_fact_first_leaves_no_comment_about_early_facts(any_shop: Shop) -> None:
     any_shop.create()
-    fetched = [event("refund_failed", transaction_id="re_1"), event("refunded", transaction_id="re_1"), event()]
+    kinds = (("refund_failed", "re_1"), ("refunded", "re_1"), ("captured", "ch_1"))
+    fetched = [event(kind, transaction_id=one, occurred_at=any_shop.clock.now) for kind, one in kinds]
     assert receiver_of(any_shop).reconcile(fetched).outcome == "applied"
     assert [entry.trigger for entry in any_shop.orders.history("1001")] == ["create", "pay", "refund", "refund_failed"]
+
+
+CORRECTED = ("captured ch_1 10", "refunded re_1 3", "refund_failed re_1 3", "refunded re_2 3")
+WON = ("captured ch_1 10", "reversed dp_1 10", "restored dp_1 10", "refunded re_1 3")
+
+
+@pytest.mark.parametrize("timed", [True, False])
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(("facts", "cost"), [(CORRECTED, 7), (WON, 7)], ids=["corrected", "won"])
+def test_list_is_recorded_by_its_times_or_in_its_sequence(
+    any_shop: Shop, facts: tuple[str, ...], cost: int, newest_first: bool, timed: bool
+) -> None:
+    if newest_first and not timed:
+        return  # Nothing tells the sequence of these facts.
+    any_shop.create()
+    fetched = []
+    for minute, fact in enumerate(facts):
+        kind, transaction_id, amount = fact.split()
+        at = any_shop.clock.now + timedelta(minutes=minute) if timed else None
+        fetched.append(event(kind, transaction_id=transaction_id, amount=amount, id=f"evt_{minute}", occurred_at=at))
+    receiver_of(any_shop).reconcile(fetched[::-1] if newest_first else fetched)
+    order = any_shop.orders.get("1001")
+    assert (order.held, order.cost, order.outstanding, order.refund_due) == tuple(map(Decimal, (7, cost, 0, 0)))
 
 
 def test_reason_of_an_ignored_event_is_one_line(shop: Shop) -> None:
@@ -617,12 +677,20 @@ def test_reason_of_an_ignored_event_is_one_line(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    "about", [{"amount": "5"}, {"amount": {"value": 5}, "currency": "GBP"}, {"reference": 5, "order_id": "1001"}]
+    ("about", "noted"),
+    [
+        ({"amount": "5"}, True),
+        ({"amount": {"value": 5}, "currency": "GBP"}, True),
+        ({"amount": "5", "currency": "GBP"}, True),
+        ({"reference": 5}, False),
+    ],
 )
-def test_event_of_another_type_is_answered_with_2xx_whatever_its_money(shop: Shop, about: dict[str, Any]) -> None:
+def test_event_of_another_type_is_noted_if_it_can_be(shop: Shop, about: dict[str, Any], noted: bool) -> None:
     shop.create()
     body = encoded({"type": "order.updated", "data": {"order_id": "1001", **about}})
     assert receiver_of(shop).receive(body, {}).http_status == 200
+    kinds = [entry.facts["kind"] for entry in shop.orders.history("1001")[1:]]
+    assert kinds == ["note:order.updated"] * noted
 
 
 @pytest.mark.parametrize("kind", ["captured", "refunded"])

@@ -59,8 +59,7 @@ class Tables:
 
     def unjudged(self, entries: Iterable[Entry]) -> int:
         """Return the number of entries that unknown rules decided."""
-        ruled = (entry for entry in entries if not _is_own(entry) or entry.rules_fingerprint is not None)
-        return sum(self.of(entry) is None for entry in ruled)
+        return sum(not _is_own(entry) and self.of(entry) is None for entry in entries)
 
 
 def findings(tables: Tables, order: Order, entries: Sequence[Entry]) -> Iterator[Finding]:

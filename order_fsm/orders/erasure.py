@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from order_fsm.erasure import has_personal
-from order_fsm.errors import OrderNotFound, Refused, StoreCorrupt, StoreError, StoreUnavailable
+from order_fsm.errors import OrderNotFound, StoreCorrupt, StoreError, StoreUnavailable
 from order_fsm.model import When
 from order_fsm.orders.calls import Erase
 from order_fsm.orders.executor import Executor
@@ -74,10 +74,11 @@ def erase_customer(
                 erased += [order.id] if receipt.entries else []
     except BaseException as error:
         # Report the ids: a search for the customer no longer finds these orders.
-        done = "in the transaction of the shop" if store.joined else "committed"
-        error.add_note(f"the erasure of {erased} is {done}: call again")
-        if isinstance(error, Refused):
-            _scrub(store, erased)  # A repetition would be refused at the same order.
+        if erased:
+            done = "in the transaction of the shop" if store.joined else "committed"
+            error.add_note(f"the erasure of {erased} is {done}")
+        if isinstance(error, Exception) and not isinstance(error, StoreError):
+            _scrub(store, erased)  # A repetition may fail at the same order, before it removes the bytes.
         raise
     _scrub(store, erased)
     return erased

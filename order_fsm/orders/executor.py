@@ -222,9 +222,9 @@ class Executor:
 
     def _receipt_as_of(self, order: Order, first: int, last: int, read: ReadHistory | None) -> Receipt:
         history = (read or self._store.history)(order.id)
+        if len(history) < order.version:
+            raise _Uncommitted(f"order {order.id!r} was removed at the same time: load it again")
         entries = history[first - 1 : last]
-        if len(history) < order.version or len(entries) <= last - first:
-            raise _Uncommitted
         # One commit wrote all entries of an adoption, so the order never existed between them.
         while last < len(history) and history[last].trigger == ADOPT:
             last += 1
@@ -253,8 +253,8 @@ def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Su
     )
 
 
-class _Uncommitted(Exception):
-    """The entry that answers a duplicate is not committed yet."""
+class _Uncommitted(VersionConflict):
+    """The history of an order lacks changes that this round decided, or the order was removed and created again."""
 
 
 class _Round:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from order_fsm.errors import InvalidInput, OrderNotFound, Refused, TransactionLost, VersionConflict
+from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.model import UNFINISHED, Entry, Fact, Order, Receipt, When, placing_of
 from order_fsm.orders.calls import Expire
 from order_fsm.orders.executor import Executor
@@ -93,7 +94,7 @@ def purge(workflow: Workflow, store: Store, before: datetime, limit: int) -> lis
             continue
         try:
             history = store.history(order.id)
-            if all(entry.state_after == UNFINISHED for entry in history) and not _awaits_money(workflow, history):
+            if all(entry.state_after == UNFINISHED for entry in history) and not _has_money(workflow, history):
                 store.remove(order)
                 purged.append(order.id)
         except (OrderNotFound, VersionConflict):
@@ -133,7 +134,8 @@ def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
     Another attempt under the same reference may follow a failed one, and the failure may arrive after it. If an event
     fires one of the shop's own triggers, the shop's own boxes decide from then on.
     """
-    authorised: dict[Fact, Fact] = {}  # The reference of the payment, and the time at the gateway.
+    authorised: dict[Fact, Fact] = {}  # By reference, the latest time at the gateway.
+    failed: dict[Fact, Fact] = {}
     voided: set[Fact] = set()
     for entry in history:
         if entry.by != GATEWAY:
@@ -146,13 +148,25 @@ def _awaits_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
         elif kind == "captured" and facts.get("amount"):
             return True
         elif kind == "authorised" and "reasons" not in facts:  # Otherwise one of the shop's own rules refused it.
-            authorised[reference] = facts.get("occurred_at")
+            at = facts.get("occurred_at")
+            if not _is_earlier(at, failed.get(reference)) and not _is_earlier(at, authorised.get(reference)):
+                authorised[reference] = at
         elif kind == "failed":
-            if not _is_earlier(facts.get("occurred_at"), authorised.get(reference)):
+            at = facts.get("occurred_at")
+            if not _is_earlier(at, authorised.get(reference)):
                 authorised.pop(reference, None)
+            if not _is_earlier(at, failed.get(reference)):
+                failed[reference] = at
         elif kind == "voided":
             voided.add(reference)
     return not authorised.keys() <= voided
+
+
+def _has_money(workflow: Workflow, history: Sequence[Entry]) -> bool:
+    """Return whether a gateway reported money that the ledger could not take, or an authorisation."""
+    noted = (entry.facts for entry in history if entry.by == GATEWAY and entry.trigger == "comment")
+    moved = any(facts.get("kind") in PAYMENT_KINDS and facts.get("amount") for facts in noted)
+    return moved or _awaits_money(workflow, history)
 
 
 def _is_earlier(one: Fact, other: Fact) -> bool:

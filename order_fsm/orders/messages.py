@@ -99,9 +99,11 @@ def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
 def _of_rule(decision: Decision) -> Iterator[_Topic]:
     entry, after = decision.entry, decision.order
     rule = None if decision.edge is None else decision.edge.rule
-    if rule is not None and rule.ledger is None and "sent" in entry.after - entry.before:
-        yield "order.placed", _json({"total": after.total, "currency": after.currency})
     topic = None if rule is None else rule.announces
+    # A payment that places an order has messages of its own. No rule of a changed table decided the entry.
+    places = entry.trigger == "place" if rule is None else rule.ledger is None
+    if places and topic != "order.placed" and "sent" in entry.after - entry.before:
+        yield "order.placed", _json({"total": after.total, "currency": after.currency})
     if topic is not None:
         facts = entry.facts
         if entry.trigger == AMEND:

@@ -86,7 +86,7 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
 def _check_done(answer: object) -> None:
     """Raise InvalidInput if a handler returned work that nobody does, such as a coroutine."""
     if validation.is_unfinished(answer):
-        raise InvalidInput("the handler must be a plain function, not async and not a generator: it delivered nothing")
+        raise InvalidInput("the handler must be a plain function, not async and not a generator")
 
 
 def _check_apart(store: Store) -> None:

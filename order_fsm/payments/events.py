@@ -201,10 +201,12 @@ def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Igno
         headers: the signed headers.
 
     Returns:
-        The event, or `Ignore` if the type is different and the body names no order and no payment.
+        The event. `Ignore` if the type is different, and the body names no order and no payment or a member is not
+        valid.
 
     Raises:
-        InvalidCallback: if `type` or `data` is missing or not valid, or another member of an event about a payment.
+        InvalidCallback: if `type` or `data` is missing or not valid, or if the event is about a payment and another
+            member is missing or not valid.
     """
     name = member(data, "type")
     if not isinstance(name, str):
@@ -223,4 +225,4 @@ def standard_event(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Igno
     for more in (money, {}):
         with suppress(InvalidCallback):
             return PaymentEvent(note, order_id=order_id, reference=reference, id=event_id, **more)
-    return Ignore("the event is of another type, and has no valid order_id and reference")
+    return Ignore("the event is of another type, and a member is not valid")

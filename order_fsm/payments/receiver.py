@@ -25,7 +25,7 @@ _PASSING = (TryAgain, OSError, HTTPException, StoreError)
 """Exceptions of a verifier or parser after which the gateway must send the callback again."""
 
 _SEQUENCE = {"refunded": 1, "reversed": 1, "refund_failed": 2, "restored": 2}
-"""The sequence in which `reconcile` records the kinds of events. All others come first."""
+"""The sequence in which `reconcile` records the kinds of events of one time. All others come first."""
 
 
 class PaymentReceiver:
@@ -132,8 +132,10 @@ class PaymentReceiver:
 
         A fact that needs another one of the list is recorded after it.
 
+        The events are recorded by `occurred_at`, or in the given sequence if one has no time.
+
         Args:
-            fetched: events that the shop fetched with its own key, in any order.
+            fetched: events that the shop fetched with its own key.
 
         Returns:
             The outcome of each event, in the sequence in which they were recorded. It is `parked` if an event still
@@ -143,8 +145,10 @@ class PaymentReceiver:
             InvalidInput: if an event is not a PaymentEvent.
         """
         settled: list[Outcome] = []
-        # A fact that comes too early leaves a comment, so the captures come first and the failures last.
-        waiting = sorted(_checked_events(fetched), key=lambda event: _SEQUENCE.get(event.kind, 0))
+        waiting = _checked_events(fetched)
+        times = {event.occurred_at for event in waiting}
+        if None not in times:  # A refund's credit depends on the facts before it.
+            waiting.sort(key=lambda event: (event.occurred_at, _SEQUENCE.get(event.kind, 0)))
         while True:
             tried = [(event, self._of_event(event)) for event in waiting]
             settled += [outcome for _, outcome in tried if outcome.outcome != "parked"]

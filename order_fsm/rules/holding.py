@@ -104,10 +104,11 @@ def held_as_amended(
         after: the order with its new lines.
         tracked: the SKUs of tracked items among those lines.
     """
-    if not after.lines or not workflow.holds(after.state):
+    held_before, holds = workflow.holds(before.state), workflow.holds(after.state)
+    if not after.lines or (held_before and not holds):
         return None
     if before.reserved is None:
-        takes = not before.lines or not workflow.holds(before.state)
+        takes = holds and not (before.lines and held_before)
         return taken(after, after.to_ship, tracked) if takes else None
     held, more = quantities_of(before.reserved), further(before, after)
     kept: dict[str, int] = {}

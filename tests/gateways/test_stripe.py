@@ -201,13 +201,15 @@ def test_payment_without_an_intent_is_named_by_its_charge() -> None:
 @pytest.mark.parametrize(
     ("version", "read"), [("2024-06-20", False), ("2025-02-24.acacia", False), ("2025-03-31.basil", True)]
 )
-def test_event_of_an_api_version_with_other_refunds_is_refused(version: str, read: bool) -> None:
-    event = stripe_event("payment_intent.succeeded", stripe_intent(), api_version=version)
+def test_refund_of_an_api_version_with_other_refunds_is_refused(version: str, read: bool) -> None:
+    event = stripe_event("refund.created", stripe_refund(), api_version=version)
     if read:
         assert isinstance(parse(event, {}), PaymentEvent)
     else:
         with pytest.raises(InvalidInput, match=r"API version 2025-03-31\.basil or a newer one"):
             parse(event, {})
+    capture = stripe_event("payment_intent.succeeded", stripe_intent(), api_version=version)
+    assert parsed(capture).kind == "captured"
 
 
 def test_intent_without_order_number_names_the_payment() -> None:

@@ -6,9 +6,9 @@ Give the payment intent, not only the checkout session, the metadata `order_id`.
 - `refund.created`, `.updated`, `.failed`
 - `charge.dispute.created`, `.funds_withdrawn`, `.funds_reinstated`, `.closed`
 
-The endpoint must use the API version 2025-03-31.basil or a newer one. Before it, Stripe reported the rest of an
-authorisation that a part capture releases as a refund, and before 2024-10-28.acacia most refunds by `charge.refunded`
-alone (docs.stripe.com/changelog). The parser rejects events of older versions.
+The endpoint and the account must use the API version 2025-03-31.basil or a newer one. Before it, Stripe reported the
+rest of an authorisation that a part capture releases as a refund, and before 2024-10-28.acacia most refunds by
+`charge.refunded` alone (docs.stripe.com/changelog). The parser rejects refunds of older versions.
 
 All other events about a payment become notes. `charge.refunded` is a note because its amount is cumulative.
 `charge.succeeded` and `checkout.session.completed` are notes because they report the same money as
@@ -55,12 +55,9 @@ def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent | Ignore:  # no
         The event; `Ignore` if the event names no order and no payment.
 
     Raises:
-        InvalidInput: if a member is missing or not valid, or the event has an older API version than 2025-03-31.basil.
+        InvalidInput: if a member is missing or not valid, or a refund has an older API version than 2025-03-31.basil.
     """
     name = text_of(member(data, "type"), "type")
-    version = optional_member(data, "api_version")
-    if isinstance(version, str) and version < _OLDEST:
-        raise InvalidCallback(f"the endpoint must use the API version {_OLDEST}.basil or a newer one of Stripe")
     about = member(data, "data", "object")
     if name.startswith("payment_intent."):
         return _intent(data, name, about)
@@ -87,6 +84,9 @@ def _intent(data: Any, name: str, intent: Any) -> PaymentEvent | Ignore:
 
 
 def _refund(data: Any, name: str, refund: Any) -> PaymentEvent | Ignore:
+    version = optional_member(data, "api_version")
+    if isinstance(version, str) and version < _OLDEST:
+        raise InvalidCallback(f"refunds need the API version {_OLDEST}.basil or a newer one of Stripe")
     status = "failed" if name == "refund.failed" else optional_member(refund, "status")
     before = optional_member(data, "data", "previous_attributes", "status")
     if status in _MOVED:

@@ -8,8 +8,8 @@ Templates are trusted like code. Their values are data: escaped in HTML, one lin
 A template may use the values of `rendering.ALWAYS` and, by topic, `rendering.VALUES`. Amounts are text with their
 currency. `statuses`, `added` and `dropped` are lists of labels, and `name` of a label is the status. `goods` has the
 pieces that left or came back and their parcels: see `parcels.Parcels`. `order` is the order at delivery. `is_latest`
-tells whether only comments followed the change that the message reports. `is_new_money` tells whether that change
-recorded a payment. `message.payload` has the facts of a shop's own rules.
+is true if only comments and resent messages followed the change that the message reports. `is_new_money` is true if
+that change recorded a payment. `message.payload` has the facts of a shop's own rules.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Mailer:
         if entry is None or entry.at > message.created_at:  # A resent message is later than its entry.
             return None
         order = self._orders.get(message.order_id)
-        # All steps of a form have the same time.
+        # The steps of a form have the same time.
         kinds = {row.kind for row in order.payments if row.at == entry.at}
         if message.topic == "order.paid" and "refund_failed" in kinds:
             return None  # The order is paid again without a payment. `refund.due` informs the merchant.
@@ -181,7 +181,9 @@ class Mailer:
             order,
             entry.comment if entry.visible else "",
             parcels_of(message, order, history),
-            is_latest=all(later.trigger in ("comment", "resend") for later in history[entry.version :]),
+            is_latest=all(
+                later.trigger in ("comment", "resend") or later.at == entry.at for later in history[entry.version :]
+            ),
             is_new_money="captured" in kinds,
         )
 
