@@ -117,12 +117,13 @@ def is_skipped(app: Any, what: str, name: str, obj: object, skip: bool, options:
 def plain_signature(
     app: Any, what: str, name: str, obj: object, options: Any, signature: str | None, result: str | None
 ) -> tuple[str, str | None] | None:
-    """Write empty defaults as a caller would, and leave out the signature of a class that no caller calls."""
+    """Write defaults as a caller would, and leave out the signature of a class that no caller calls."""
     if signature is None:
         return None
     if getattr(obj, "_is_protocol", False) or obj is OrderPath:
         return "", result
-    return signature.replace("mappingproxy({})", "{}").replace("frozenset({})", "frozenset()"), result
+    named = re.sub(r"<function (\w+)>", r"\1", signature)
+    return named.replace("mappingproxy({})", "{}").replace("frozenset({})", "frozenset()"), result
 
 
 def setup(app: Any) -> None:
