@@ -99,7 +99,7 @@ MISTAKES: dict[str, tuple[Call, type[OrderFsmError], tuple[str, ...]]] = {
         OrderFsmError,
         ("changed since the form was loaded", "version 1, form has 9", "reload it"),
     ),
-    "list as handler": (lambda orders: orders.deliver([]), InvalidInput, ("handler must be a function of a message",)),
+    "list as handler": (lambda orders: orders.deliver([]), InvalidInput, ("handler must be a function of (message)",)),
     "id as message": (lambda orders: orders.requeue("1#1.1"), InvalidInput, ("dead_letters()",)),
     "unused status": (
         lambda _: shop_workflow().extend(statuses=[Status("gift")]),

@@ -81,6 +81,7 @@ class Workflow:
         self.queues: Mapping[str, When] = MappingProxyType(_queues(queues))
         self._names = tuple(status.name for status in self.statuses)
         self._rules_of: dict[str, list[Rule]] = {}
+        self._stock_guards: dict[tuple[Rule, ...], Guard] = {}
         for rule in self.rules:
             self._rules_of.setdefault(rule.trigger, []).append(rule)
         conditions = {"holds_stock": holds_stock, "counts": counts}
@@ -193,13 +194,22 @@ class Workflow:
         """
         if STOCK_SUFFICES not in rule.guards or self._takes_stock(rule, statuses):
             return rule.guards
-        earlier = [
+        earlier = tuple(
             one
             for one in takewhile(lambda one: one is not rule, self.rules_of(rule.trigger))
             if STOCK_SUFFICES in one.guards and one.opens(statuses) and self._takes_stock(one, statuses)
-        ]
-        instead = (_not_instead_of(earlier),) if earlier else ()
+        )
+        instead = (self._not_instead_of(earlier),) if earlier else ()
         return (*instead, *(guard for guard in rule.guards if guard is not STOCK_SUFFICES))
+
+    def _not_instead_of(self, earlier: tuple[Rule, ...]) -> Guard:
+        """Return the guard that fails if one of these rules fails for missing stock alone.
+
+        Equal rules always have the same guard, so that a record of outcomes by guard finds it.
+        """
+        if earlier not in self._stock_guards:
+            self._stock_guards[earlier] = _not_instead_of(earlier)
+        return self._stock_guards[earlier]
 
     def _takes_stock(self, rule: Rule, statuses: frozenset[str]) -> bool:
         holds = self.holds_stock.matches
