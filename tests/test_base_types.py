@@ -117,6 +117,14 @@ def test_subclass_of_str_in_create_comes_back_as_str(any_shop: Shop, orders: Ord
     assert_base_types(any_shop)
 
 
+def test_name_of_a_fact_comes_back_as_str(any_shop: Shop, orders: Orders) -> None:
+    any_shop.create()
+    facts: dict[str, Any] = {Safe("amount"): "10", Safe("reference"): "ch_1"}
+    receipt = orders.fire("1001", "pay", **facts)
+    assert types_in(receipt.entries[0].facts) <= BASE
+    assert_base_types(any_shop)
+
+
 @pytest.mark.parametrize("number", [Number, Whole], ids=["enum", "whole"])
 def test_subclass_of_int_comes_back_as_int(any_shop: Shop, orders: Orders, number: Any) -> None:
     orders.set_stock("CUP", number(5))

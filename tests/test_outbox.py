@@ -372,7 +372,11 @@ def test_handler_that_is_async_or_a_generator_loses_no_message(any_shop: Shop) -
         sent.append(message.id)
         yield
 
-    for handler in (waiting, yielding):
+    async def both(message: Message) -> Any:
+        sent.append(message.id)
+        yield
+
+    for handler in (waiting, yielding, both):
         with pytest.raises(InvalidInput, match="handler must be a plain function"):
             any_shop.orders.deliver(handler)
         any_shop.clock.now += LEASE

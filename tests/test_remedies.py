@@ -84,6 +84,16 @@ MISTAKES: dict[str, tuple[Call, type[OrderFsmError], tuple[str, ...]]] = {
     ),
     "status as trigger, sent": (lambda orders: orders.fire("1", "sent"), UnknownTrigger, ("did you mean 'place'?",)),
     "misspelt trigger": (lambda orders: orders.fire("1", "dispach"), UnknownTrigger, ("did you mean 'dispatch'?",)),
+    "name of a method as trigger": (
+        lambda orders: orders.fire("1", "migrate"),
+        UnknownTrigger,
+        ("call Orders.migrate",),
+    ),
+    "infinite number as data": (
+        lambda orders: orders.create("x", "1", "GBP", data={"rate": float("inf")}),
+        InvalidInput,
+        ("data must hold only finite numbers, not inf",),
+    ),
     "misspelt fact": (lambda orders: orders.fire("1", "pay", amout="1"), InvalidInput, ("did you mean 'amount'?",)),
     "misspelt queue": (lambda orders: orders.queue("to_dispach"), InvalidInput, ("did you mean 'to_dispatch'?",)),
     "days as an age": (lambda orders: orders.expire(14), InvalidInput, ("timedelta(days=14)", "int 14")),
@@ -142,3 +152,9 @@ def test_status_that_a_rule_adds_is_not_a_finding() -> None:
         statuses=[Status("gift")], rules=[Rule("wrap", needs={"sent"}, forbids={"gift"}, adds={"gift"})]
     )
     assert gift.has_state("sent+gift")
+
+
+def test_fault_of_a_name_is_listed_once() -> None:
+    with pytest.raises(WorkflowError) as raised:
+        shop_workflow().extend(statuses=[Status("gift"), Status("gift")], rules=[Rule("wrap", adds={"gift"})])
+    assert list(raised.value.findings).count("status 'gift' is declared more than once") == 1
