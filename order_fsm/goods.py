@@ -6,10 +6,11 @@ A row is a fact: it is never changed or removed. Goods are counted in pieces of 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 GoodsKind = Literal["shipped", "returned", "recalled"]
 
+GOODS_KINDS: tuple[GoodsKind, ...] = get_args(GoodsKind)
 
 Pieces = Any
 """A `Line`. Its fields have converters, which pyright cannot match with a protocol."""

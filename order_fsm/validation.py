@@ -83,10 +83,10 @@ def function_of(value: object, what: str, *arguments: str) -> None:
         pass  # Some functions written in C have no signature.
 
 
-def is_unfinished(answer: object) -> bool:
-    """Return whether a function of the shop returned a coroutine or a generator instead of doing its work.
+def close_unfinished(answer: object) -> bool:
+    """Close a coroutine or generator that a function of the shop returned instead of doing its work.
 
-    It is closed, because Python warns about a coroutine that was never awaited.
+    Otherwise Python warns about a coroutine that was never awaited. Return whether the answer was one.
     """
     if isinstance(answer, Coroutine | Generator):
         answer.close()

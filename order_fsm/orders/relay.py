@@ -85,7 +85,7 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
 
 def _check_done(answer: object) -> None:
     """Raise InvalidInput if a handler returned work that nobody does, such as a coroutine."""
-    if validation.is_unfinished(answer):
+    if validation.close_unfinished(answer):
         raise InvalidInput("the handler must be a plain function, not async and not a generator")
 
 

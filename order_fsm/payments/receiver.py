@@ -242,7 +242,7 @@ def _parsed(answer: object) -> Ignore | tuple[PaymentEvent, ...]:
         return answer
     if isinstance(answer, PaymentEvent):
         return (answer,)
-    validation.is_unfinished(answer)  # Closes a coroutine.
+    validation.close_unfinished(answer)
     if not isinstance(answer, Sequence) or not all(isinstance(event, PaymentEvent) for event in answer):
         raise InvalidCallback(f"a parser must return PaymentEvents, Ignore or TryAgain, not {type(answer).__name__}")
     ids = [event.id for event in set(answer) if event.id is not None]

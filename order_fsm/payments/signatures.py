@@ -84,7 +84,7 @@ def verified(answer: object) -> Verified:
     """
     if isinstance(answer, Verified):
         return answer
-    validation.is_unfinished(answer)  # Closes a coroutine.
+    validation.close_unfinished(answer)
     raise InvalidCallback(f"a verifier must return Verified, not {type(answer).__name__}")
 
 

@@ -80,7 +80,7 @@ class Permissions:
             return None
         if isinstance(answer, Reason):
             return answer
-        validation.is_unfinished(answer)  # Closes a coroutine.
+        validation.close_unfinished(answer)
         who = "an unnamed actor" if actor is None else str(actor)
         return Reason(NOT_PERMITTED, f"{who} is not permitted to {action}")
 

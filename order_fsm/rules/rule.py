@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any, TypeVar
 
 from attrs import Attribute, field, frozen
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, Reason
+from order_fsm.goods import GOODS_KINDS
+from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.model import GoodsKind, Order, PaymentKind
 
 AMEND = "amend"
@@ -37,6 +39,9 @@ Facts = Mapping[str, Any]
 - if the trigger records goods: `pieces` (how many), `beyond` (the SKUs with more pieces than the order has left to
   ship, or has out), and `goods_left` (whether something is left to ship after the entry).
 """
+
+
+_Kind = TypeVar("_Kind", bound=str)
 
 
 def _names(value: object) -> frozenset[str]:
@@ -121,7 +126,7 @@ class Guard:
         answer = self.test(order, facts)
         if answer is True or answer is False:
             return answer
-        if validation.is_unfinished(answer):
+        if validation.close_unfinished(answer):
             raise InvalidInput(f"the test of the guard {self.code!r} must be a plain function, not async")
         return bool(answer)
 
@@ -172,18 +177,15 @@ def _guards(_: object, attribute: Attribute[tuple[Guard, ...]], value: object) -
 
 
 def _ledger(value: PaymentKind | None) -> PaymentKind | None:
-    kind: PaymentKind | None = _one_of(PaymentKind, value, "ledger")
-    return kind
+    return _one_of(PAYMENT_KINDS, value, "ledger")
 
 
 def _goods(value: GoodsKind | None) -> GoodsKind | None:
-    kind: GoodsKind | None = _one_of(GoodsKind, value, "goods")
-    return kind
+    return _one_of(GOODS_KINDS, value, "goods")
 
 
-def _one_of(kinds: Any, value: Any, what: str) -> Any:
-    """Return the value of a Literal that equals an input, or None for None."""
-    known = get_args(kinds)
+def _one_of(known: tuple[_Kind, ...], value: _Kind | None, what: str) -> _Kind | None:
+    """Return the known kind that equals an input, or None for None."""
     if value is None:
         return None
     if value not in known:

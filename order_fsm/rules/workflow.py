@@ -199,17 +199,13 @@ class Workflow:
             for one in takewhile(lambda one: one is not rule, self.rules_of(rule.trigger))
             if STOCK_SUFFICES in one.guards and one.opens(statuses) and self._takes_stock(one, statuses)
         )
-        instead = (self._not_instead_of(earlier),) if earlier else ()
-        return (*instead, *(guard for guard in rule.guards if guard is not STOCK_SUFFICES))
-
-    def _not_instead_of(self, earlier: tuple[Rule, ...]) -> Guard:
-        """Return the guard that fails if one of these rules fails for missing stock alone.
-
-        Equal rules always have the same guard, so that a record of outcomes by guard finds it.
-        """
+        others = tuple(guard for guard in rule.guards if guard is not STOCK_SUFFICES)
+        if not earlier:
+            return others
+        # The same rules always have the same guard, so that a record of outcomes by guard finds it.
         if earlier not in self._stock_guards:
             self._stock_guards[earlier] = _not_instead_of(earlier)
-        return self._stock_guards[earlier]
+        return (self._stock_guards[earlier], *others)
 
     def _takes_stock(self, rule: Rule, statuses: frozenset[str]) -> bool:
         holds = self.holds_stock.matches
