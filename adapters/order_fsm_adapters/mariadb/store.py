@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm_adapters.sql import SqlStore
-from order_fsm_adapters.sql.databases import OwnDatabase, pool_size
+from order_fsm_adapters.sql.databases import OwnDatabase, check_one_source, pool_size
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
@@ -65,9 +65,7 @@ class MariaDbStore(SqlStore):
         Raises:
             InvalidInput: if not exactly one of `url` and `connection` is given, or an argument is not valid.
         """
-        if (url is None) == (connection is None):
-            given = "neither was given" if connection is None else "not both"
-            raise InvalidInput(f"pass either the URL of a database or connection=: {given}")
+        check_one_source(url, connection, "the URL of a database")
         dialect = MariaDbDialect()
         self._database: OwnDatabase | MariaDbHost
         if url is not None:

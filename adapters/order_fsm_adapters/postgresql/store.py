@@ -8,7 +8,7 @@ from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm_adapters.postgresql import schema
 from order_fsm_adapters.postgresql.dialect import PostgresDialect
 from order_fsm_adapters.sql import SqlStore
-from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase, pool_size
+from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase, check_one_source, pool_size
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
@@ -54,9 +54,7 @@ class PostgresStore(SqlStore):
         Raises:
             InvalidInput: if not exactly one of `url` and `connection` is given, or an argument is not valid.
         """
-        if (url is None) == (connection is None):
-            given = "neither was given" if connection is None else "not both"
-            raise InvalidInput(f"pass either the URL of a database or connection=: {given}")
+        check_one_source(url, connection, "the URL of a database")
         dialect = PostgresDialect()
         self._database: OwnDatabase | HostDatabase
         if url is not None:

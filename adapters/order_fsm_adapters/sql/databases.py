@@ -45,6 +45,22 @@ class Pool(Protocol):
         ...
 
 
+def check_one_source(own: object, connection: object, what: str) -> None:
+    """Check that a store gets either the address of its own database or a connection of the shop.
+
+    Args:
+        own: the address, or None.
+        connection: the connection, or None.
+        what: describes the address in the message.
+
+    Raises:
+        InvalidInput: if not exactly one is given.
+    """
+    if (own is None) == (connection is None):
+        given = "neither was given" if connection is None else "not both"
+        raise InvalidInput(f"pass either {what} or connection=: {given}")
+
+
 def pool_size(size: object) -> int:
     """Check and return the largest number of connections of a pool.
 

@@ -10,6 +10,7 @@ from typing import Self
 from order_fsm.errors import InvalidInput
 from order_fsm_adapters.files import path_of
 from order_fsm_adapters.sql import SqlStore, erasing
+from order_fsm_adapters.sql.databases import check_one_source
 from order_fsm_adapters.sql.keeper import MakeKeeper
 from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.connections import ConnectionPool
@@ -60,9 +61,7 @@ class SqliteStore(SqlStore):
         """
         if isinstance(path, Connection):
             raise InvalidInput("pass a connection by name: SqliteStore(connection=...)")
-        if (path is None) == (connection is None):
-            given = "neither was given" if connection is None else "not both"
-            raise InvalidInput(f"pass either the path of a database file or connection=: {given}")
+        check_one_source(path, connection, "the path of a database file")
         schema.check_sqlite()
         self._pool: ConnectionPool | None = None
         if connection is None:
