@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
 
-import attrs
+from msgspec.structs import replace
 
 from filled_stores import KINDS, Shop
 from growth_table import Panel, markdown
@@ -104,7 +104,7 @@ def long_lived(orders: Orders, store: Store, order_id: str, number: int) -> None
         Entry(version, "comment", order.state, order.state, order.created_at, comment="Delayed by snow")
         for version in range(2, number + 1)
     )
-    store.commit(Change(attrs.evolve(order, version=number), order.version, tuple(more)))
+    store.commit(Change(replace(order, version=number), order.version, tuple(more)))
 
 
 def by_statuses() -> Panel:

@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Self
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import (
     Entry,
@@ -228,9 +228,9 @@ class LogStore:
         for place, change in enumerate(self._log):
             if change.order is not None and change.order.id == order_id:
                 fingerprint = change.request_fingerprint if is_lasting(change.entries) else ""
-                order = evolve(change.order, customer=None, email=None, data={})
+                order = replace(change.order, customer=None, email=None, data={})
                 entries = tuple(erased_entry(entry) for entry in change.entries)
-                self._log[place] = evolve(change, order=order, entries=entries, request_fingerprint=fingerprint)
+                self._log[place] = replace(change, order=order, entries=entries, request_fingerprint=fingerprint)
         for message, due in list(self._outbox.values()):
             if message.order_id == order_id:
                 self._outbox[message.id] = (erased_message(message), due)
@@ -277,7 +277,7 @@ class LogStore:
         with self._opened():
             if self._is_leased(message, until):
                 present, _ = self._outbox[message.id]  # An erasure may have changed the message since the claim.
-                tried = evolve(present, attempts=message.attempts + 1, remaining=message.remaining)
+                tried = replace(present, attempts=message.attempts + 1, remaining=message.remaining)
                 if due is None:
                     del self._outbox[message.id]
                     self._dead[message.id] = tried
@@ -291,7 +291,7 @@ class LogStore:
     def requeue(self, message: Message) -> None:
         with self._opened():
             if message.id in self._dead:
-                self._outbox[message.id] = (evolve(self._dead.pop(message.id), attempts=0), None)
+                self._outbox[message.id] = (replace(self._dead.pop(message.id), attempts=0), None)
 
     def _is_leased(self, message: Message, until: datetime) -> bool:
         return message.id in self._outbox and self._outbox[message.id][1] == until

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from attrs import fields
+from msgspec import Struct
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
@@ -26,14 +26,12 @@ _Reader = Callable[[object, str], Any]
 """Reads a JSON value. The text names the value in an error."""
 
 
-class DictValue:
+class DictValue(Struct, frozen=True):
     """The base of the frozen values: adds `to_dict` and `from_dict`.
 
     Attributes:
         _derived: properties that `to_dict` adds for readers. `from_dict` checks them.
     """
-
-    __slots__ = ()
 
     _derived: ClassVar[tuple[str, ...]] = ()
 
@@ -101,17 +99,11 @@ def _tagged(value: Any) -> Any:
 
 
 def _readers(cls: type[DictValue]) -> dict[str, _Reader]:
-    """Return the members of a class with their readers. A private field is written under its public name."""
+    """Return the members of a class with their readers."""
     known = _READERS.get(cls)
     if known is None:
         hints = get_type_hints(cls)
-        known = {}
-        for attribute in fields(cast(Any, cls)):
-            public = attribute.alias or attribute.name
-            getter = getattr(cls, public)
-            is_private = isinstance(getter, property)
-            known[public] = _reader(get_type_hints(getter.fget)["return"] if is_private else hints[attribute.name])
-        _READERS[cls] = known
+        known = _READERS[cls] = {name: _reader(hints[name]) for name in cls.__struct_fields__}
     return known
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.model import LASTING_FACTS, Entry, Fact, Message, Order, Owned
 from order_fsm.validation import GATEWAY
@@ -44,14 +44,14 @@ def erased_entry(entry: Entry) -> Entry:
     lasting = {name: value for name, value in facts.items() if name in LASTING_FACTS}
     if not entry.comment and len(lasting) == len(facts):
         return entry
-    return evolve(entry, comment="", facts=lasting, erased=True)
+    return replace(entry, comment="", facts=lasting, erased=True)
 
 
 def erased_message(message: Message) -> Message:
     """Return a message without its personal values."""
     payload = message.payload
     lasting: dict[str, Any] = {name: value for name, value in payload.items() if name in _LASTING_IN_PAYLOADS}
-    return message if len(lasting) == len(payload) else evolve(message, payload=Owned(lasting))
+    return message if len(lasting) == len(payload) else replace(message, payload=Owned(lasting))
 
 
 def is_lasting(entries: Sequence[Entry]) -> bool:

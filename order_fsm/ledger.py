@@ -104,7 +104,7 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
             online = move(online, row.amount)
         if row.credit:
             credited = plus(credited, row.credit)
-    cost = max(minus(total, credited), ZERO)
+    cost = max(minus(total, credited), ZERO) if credited else total
     overpaid = max(minus(held, cost), ZERO)
     return Balance(
         held,

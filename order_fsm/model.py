@@ -8,13 +8,15 @@ A state is a set of statuses. Its name joins them in declared order with `+` (`s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import msgspec
 from attrs import field, frozen
+from msgspec.structs import force_setattr, replace
 
 from order_fsm import ledger, validation
 from order_fsm.dicts import DictValue
@@ -75,9 +77,7 @@ class Owned(dict[str, Any]):
 
 
 def _owned(value: Mapping[str, Any]) -> Owned:
-    if not value:
-        return _NOTHING
-    return value if isinstance(value, Owned) else Owned(_copied(dict(value)))
+    return Owned(_copied(dict(value))) if value else _NOTHING
 
 
 _NOTHING = Owned()
@@ -90,12 +90,33 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def _flat(facts: Mapping[str, Any] | tuple[Any, ...]) -> tuple[Any, ...]:
+def _flat(facts: Mapping[str, Any]) -> tuple[Any, ...]:
     """Flatten facts to names and values, to save memory.
 
     They alternate, sorted by name. The tuple takes half the memory of a dict.
     """
-    return facts if isinstance(facts, tuple) else sum(sorted(facts.items()), ()) if facts else ()
+    return sum(sorted(facts.items()), ()) if facts else ()
+
+
+def _unflat(flat: tuple[Any, ...]) -> dict[str, Any]:
+    names_and_values = iter(flat)
+    return dict(zip(names_and_values, names_and_values, strict=False))
+
+
+def _read_as_copy(kind: type[msgspec.Struct], name: str, copy: Callable[[Any], Any]) -> Any:
+    """Let every reader of a field get a copy, so that no reader changes a frozen value.
+
+    Args:
+        kind: the class.
+        name: the name of the field.
+        copy: returns a copy of the stored value.
+
+    Returns:
+        The descriptor of the field, which reads and writes the stored value itself.
+    """
+    field = getattr(kind, name)
+    setattr(kind, name, property(lambda value: copy(field.__get__(value))))
+    return field
 
 
 def _statuses(value: object) -> frozenset[str]:
@@ -125,24 +146,19 @@ class When:
         )
 
 
-def _sku(value: object) -> str:
-    return validation.identifier(value, "sku")
-
-
-def _quantity(value: object) -> int:
-    return validation.whole(value, "quantity", 1)
-
-
-@frozen(weakref_slot=False)
-class Line(DictValue):
+class Line(DictValue, frozen=True):
     """A line of an order: `quantity` pieces of the item `sku`.
 
     Raises:
         InvalidInput: if `sku` is not a valid identifier, or `quantity` is not a whole number of at least 1.
     """
 
-    sku: str = field(converter=_sku)
-    quantity: int = field(converter=_quantity)
+    sku: str
+    quantity: int
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "sku", validation.identifier(self.sku, "sku"))
+        force_setattr(self, "quantity", validation.whole(self.quantity, "quantity", 1))
 
 
 Fact = str | int | bool | Decimal | tuple[Line, ...] | None
@@ -160,8 +176,7 @@ def quantities_of(lines: Iterable[Line]) -> dict[str, int]:
     return quantities
 
 
-@frozen(weakref_slot=False)
-class Payment(DictValue):
+class Payment(DictValue, frozen=True):
     """One row of an order's ledger.
 
     Attributes:
@@ -189,8 +204,7 @@ class Payment(DictValue):
     provider: str | None = None
 
 
-@frozen(weakref_slot=False)
-class Shipment(DictValue):
+class Shipment(DictValue, frozen=True):
     """A row of an order's goods: pieces shipped or returned.
 
     Attributes:
@@ -211,8 +225,7 @@ class Shipment(DictValue):
     restock: bool = True
 
 
-@frozen(weakref_slot=False)
-class Entry(DictValue):
+class Entry(DictValue, frozen=True):
     """One line of an order's history.
 
     Attributes:
@@ -245,9 +258,14 @@ class Entry(DictValue):
     notify: bool = False
     key: str | None = None
     override: bool = False
-    _facts: tuple[Any, ...] = field(default=(), converter=_flat, alias="facts")
+    facts: dict[str, Fact] = msgspec.field(default_factory=dict)
     rules_fingerprint: str | None = None
     erased: bool = False
+
+    def __post_init__(self) -> None:
+        facts = _FACTS.__get__(self)
+        if not isinstance(facts, tuple):
+            _FACTS.__set__(self, _flat(facts))
 
     @property
     def before(self) -> frozenset[str]:
@@ -259,15 +277,11 @@ class Entry(DictValue):
         """The statuses after the entry."""
         return statuses_of(self.state_after)
 
-    @property
-    def facts(self) -> dict[str, Fact]:
-        """The keyword arguments of the trigger, as a copy."""
-        flat = self._facts
-        return dict(zip(flat[::2], flat[1::2], strict=True)) if flat else {}
+
+_FACTS = _read_as_copy(Entry, "facts", _unflat)
 
 
-@frozen(weakref_slot=False)
-class Order(DictValue):
+class Order(DictValue, frozen=True):
     """An order at one version.
 
     Attributes:
@@ -304,21 +318,23 @@ class Order(DictValue):
     created_at: datetime
     updated_at: datetime
     reserved: tuple[Line, ...] | None = None
-    _data: Mapping[str, Any] = field(factory=dict, converter=_owned, hash=False, alias="data")
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
     invoiced_by_payment: bool = False
     placed_at: datetime | None = None
     shipments: tuple[Shipment, ...] = ()
+
+    def __post_init__(self) -> None:
+        data = _DATA.__get__(self)
+        if not isinstance(data, Owned):
+            _DATA.__set__(self, _owned(data))
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.version))
 
     @property
     def statuses(self) -> frozenset[str]:
         """The statuses of the state."""
         return statuses_of(self.state)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """The shop's own data, as a copy."""
-        copied: dict[str, Any] = _copied(self._data) if self._data else {}
-        return copied
 
     @property
     def quantities(self) -> dict[str, int]:
@@ -455,26 +471,18 @@ class Order(DictValue):
             counted: whether the order counts in totals after the entry.
             shipments: the goods after the entry. None if unchanged.
         """
+        same = entry.state_before == entry.state_after
         before, after = entry.before, entry.after
-        same = before == after
-        return Order(
-            self.id,
-            entry.state_after,
-            counted,
-            entry.version,
-            self.total,
-            self.currency,
-            self.lines,
-            self.customer,
-            self.email,
-            payments,
-            self.created_at,
-            entry.at,
-            self.reserved,
-            self._data,
-            self.invoiced_by_payment if same else self._marked(entry, before, after),
-            self.placed_at if same else self._placed(entry, before, after),
-            self.shipments if shipments is None else shipments,
+        return replace(
+            self,
+            state=entry.state_after,
+            counted=counted,
+            version=entry.version,
+            payments=payments,
+            updated_at=entry.at,
+            invoiced_by_payment=self.invoiced_by_payment if same else self._marked(entry, before, after),
+            placed_at=self.placed_at if same else self._placed(entry, before, after),
+            shipments=self.shipments if shipments is None else shipments,
         )
 
     def _marked(self, entry: Entry, before: frozenset[str], after: frozenset[str]) -> bool:
@@ -494,25 +502,10 @@ class Order(DictValue):
 
         None means that it holds no stock.
         """
-        return Order(
-            self.id,
-            self.state,
-            self.counted,
-            self.version,
-            self.total,
-            self.currency,
-            self.lines,
-            self.customer,
-            self.email,
-            self.payments,
-            self.created_at,
-            self.updated_at,
-            reserved,
-            self._data,
-            self.invoiced_by_payment,
-            self.placed_at,
-            self.shipments,
-        )
+        return replace(self, reserved=reserved)
+
+
+_DATA = _read_as_copy(Order, "data", _copied)
 
 
 def invoiced_by_payment(entries: Sequence[Entry]) -> bool:
@@ -543,8 +536,7 @@ def placing_of(entry: Entry) -> datetime:
     return datetime.fromisoformat(str(entry.facts["placed_at"])) if entry.trigger == ADOPT else entry.at
 
 
-@frozen(weakref_slot=False)
-class Message(DictValue):
+class Message(DictValue, frozen=True):
     """An outbox row: a message to deliver after the commit.
 
     Attributes:
@@ -562,15 +554,18 @@ class Message(DictValue):
     id: str
     order_id: str
     topic: str
-    _payload: Mapping[str, Any] = field(converter=_owned, hash=False, alias="payload")
+    payload: dict[str, Any]
     created_at: datetime
     attempts: int = 0
     remaining: tuple[str, ...] = ()
 
-    @property
-    def payload(self) -> dict[str, Any]:
-        copied: dict[str, Any] = _copied(self._payload)
-        return copied
+    def __post_init__(self) -> None:
+        payload = _PAYLOAD.__get__(self)
+        if not isinstance(payload, Owned):
+            _PAYLOAD.__set__(self, _owned(payload))
+
+    def __hash__(self) -> int:
+        return hash(self.id)
 
     @property
     def version(self) -> int:
@@ -579,8 +574,10 @@ class Message(DictValue):
         return int(number) if number.isdecimal() else 0
 
 
-@frozen(weakref_slot=False)
-class Sales(DictValue):
+_PAYLOAD = _read_as_copy(Message, "payload", _copied)
+
+
+class Sales(DictValue, frozen=True):
     """The sums of an interval, in one currency.
 
     An order belongs to the interval in which it was placed. A ledger row belongs to the interval in which it was
@@ -624,8 +621,7 @@ class Finding(NamedTuple):
     message: str
 
 
-@frozen(weakref_slot=False)
-class Receipt(DictValue):
+class Receipt(DictValue, frozen=True):
     """The result of a call.
 
     Attributes:

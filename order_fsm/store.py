@@ -32,7 +32,7 @@ from itertools import compress
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from attrs import frozen
+from msgspec import Struct
 
 from order_fsm.errors import (
     KeyReused,
@@ -54,8 +54,7 @@ from order_fsm.stock_levels import level_set as level_set
 from order_fsm.stock_levels import levels_after as levels_after
 
 
-@frozen(eq=False)
-class Change:
+class Change(Struct, frozen=True, eq=False):
     """One commit, which is written whole or not at all.
 
     Attributes:
@@ -305,11 +304,12 @@ NO_MARKS = Marks(False, False, False)
 
 def marks_of(order: Order) -> Marks:
     """Return the queues of an order that follow from its ledgers."""
-    if not order.payments:
-        return Marks(False, False, True) if order.part_dispatched else NO_MARKS
-    balance = order.balance
-    due, unmatched = balance.refund_due > 0, max(balance.others.values(), default=ZERO) > 0
-    parts = order.part_dispatched
+    due = unmatched = False
+    if order.payments:
+        balance = order.balance
+        due = balance.refund_due > 0
+        unmatched = bool(balance.others) and max(balance.others.values()) > 0
+    parts = bool(order.shipments) and order.part_dispatched
     return Marks(due, unmatched, parts) if due or unmatched or parts else NO_MARKS
 
 

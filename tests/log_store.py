@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self, TypeVar, cast
 from weakref import WeakSet
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import OrderFsmError, StoreFull, StoreUnavailable
 from order_fsm.model import Entry, Message, Order, Sales
@@ -260,7 +260,7 @@ class WritesInTwoSteps(LogStore):
         with self._locked() as file:
             self._catch_up(file)
             self._memory.commit(change)
-            self._write(file, "commit", (evolve(change, stock=(), messages=()),))
+            self._write(file, "commit", (replace(change, stock=(), messages=()),))
             take_time()
             self._write(file, "finish", (change,))
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import InvalidInput, KeyReused, Line, Order, OrderExists
 from order_fsm_adapters.memory import MemoryStore
@@ -224,11 +224,11 @@ def test_impossible_adoption_is_refused(shop: Shop, given: dict[str, Any], messa
 
 class Broken(MemoryStore):
     def order(self, **changes: Any) -> None:
-        self._content.orders["old"] = evolve(self._content.orders["old"], **changes)
+        self._content.orders["old"] = replace(self._content.orders["old"], **changes)
 
     def entry(self, version: int, **changes: Any) -> None:
         entries = list(self._content.histories["old"])
-        entries[version - 1] = evolve(entries[version - 1], **changes)
+        entries[version - 1] = replace(entries[version - 1], **changes)
         self._content.histories["old"] = tuple(entries)
 
 

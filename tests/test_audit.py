@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from order_fsm import Guard, Line, Order, Orders, Refused, Rule, StockLevel, When, shop_workflow
 from order_fsm.audit.auditor import Audit, audit
@@ -95,7 +95,7 @@ class Broken(MemoryStore):
     """A store whose parts a test may change."""
 
     def order(self, **changes: Any) -> None:
-        self._content.orders["1001"] = evolve(self._content.orders["1001"], **changes)
+        self._content.orders["1001"] = replace(self._content.orders["1001"], **changes)
 
     def payments(self, change: Callable[[Payment], Payment | None]) -> None:
         changed = [change(payment) for payment in self._content.orders["1001"].payments]
@@ -103,7 +103,7 @@ class Broken(MemoryStore):
 
     def entry(self, place: int, **changes: Any) -> None:
         entries = list(self._content.histories["1001"])
-        entries[place - 1] = evolve(entries[place - 1], **changes)
+        entries[place - 1] = replace(entries[place - 1], **changes)
         self._content.histories["1001"] = tuple(entries)
 
     def hold(self, sku: str, pieces: int) -> None:
@@ -160,12 +160,15 @@ DAMAGE: dict[str, tuple[str, Callable[[Broken], object]]] = {
     "the order was made later": ("fold", lambda store: store.order(created_at=LATER)),
     "the order was changed later": ("fold", lambda store: store.order(updated_at=LATER)),
     "it does not count": ("counted", lambda store: store.order(counted=False)),
-    "an amount differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, amount=Decimal("9.99")))),
-    "a kind differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, kind="refunded"))),
-    "a reference differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, reference="ch_9"))),
-    "a time differs": ("ledger", lambda store: store.payments(lambda one: evolve(one, at=one.at.replace(year=2030)))),
-    "a payment of no entry": ("ledger", lambda store: store.payments(lambda one: evolve(one, version=one.version + 2))),
-    "a payment of another trigger": ("ledger", lambda store: store.payments(lambda one: evolve(one, version=5))),
+    "an amount differs": ("ledger", lambda store: store.payments(lambda one: replace(one, amount=Decimal("9.99")))),
+    "a kind differs": ("ledger", lambda store: store.payments(lambda one: replace(one, kind="refunded"))),
+    "a reference differs": ("ledger", lambda store: store.payments(lambda one: replace(one, reference="ch_9"))),
+    "a time differs": ("ledger", lambda store: store.payments(lambda one: replace(one, at=one.at.replace(year=2030)))),
+    "a payment of no entry": (
+        "ledger",
+        lambda store: store.payments(lambda one: replace(one, version=one.version + 2)),
+    ),
+    "a payment of another trigger": ("ledger", lambda store: store.payments(lambda one: replace(one, version=5))),
     "no payment at all": ("ledger", lambda store: store.order(payments=())),
     "another currency": ("rule", lambda store: store.order(currency="EUR")),
     "paid without the money": ("rule", lambda store: store.order(total=Decimal("99.00"))),
@@ -463,10 +466,10 @@ def test_many_orders_take_no_more_memory_than_few() -> None:
             return map(str, range(self.number))
 
         def load(self, order_id: str) -> Order:
-            return evolve(super().load("1001"), id=order_id)
+            return replace(super().load("1001"), id=order_id)
 
         def history(self, order_id: str, after: int = 0, limit: int | None = None) -> tuple[Entry, ...]:
-            return tuple(evolve(entry) for entry in self._content.histories["1001"] if order_id)[after:][:limit]
+            return tuple(replace(entry) for entry in self._content.histories["1001"] if order_id)[after:][:limit]
 
         def tally(self, customer: str | None) -> list[Tally]:
             assert customer is None

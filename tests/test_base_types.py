@@ -179,7 +179,7 @@ def test_subclass_in_a_batch_fails_no_other_call(any_shop: Shop, orders: Orders)
     assert_base_types(any_shop)
 
 
-class Priced(Line):
+class Priced(Line, frozen=True):
     """A line with an additional column of the shop."""
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import (
     Guard,
@@ -98,7 +98,7 @@ class Edited(MemoryStore):
 
     def edit(self, version: int, **changes: Any) -> None:
         entries = list(self._content.histories["1001"])
-        entries[version - 1] = evolve(entries[version - 1], **changes)
+        entries[version - 1] = replace(entries[version - 1], **changes)
         self._content.histories["1001"] = tuple(entries)
 
 

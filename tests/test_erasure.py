@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import (
     Guard,
@@ -389,9 +389,9 @@ def test_audit_finds_a_value_that_an_erasure_left(shop: Shop, change: dict[str, 
     histories, orders = content._content.histories, content._content.orders
     if "comment" in change or "facts" in change:
         created, changed, *others = histories["1001"]
-        histories["1001"] = (created, evolve(changed, **change), *others)
+        histories["1001"] = (created, replace(changed, **change), *others)
     else:
-        orders["1001"] = evolve(orders["1001"], **change)
+        orders["1001"] = replace(orders["1001"], **change)
     assert ("1001", "erased", message) in shop.orders.audit().findings
 
 

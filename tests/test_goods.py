@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import (
     Entry,
@@ -674,7 +675,7 @@ def test_repeated_shipment_gets_the_first_receipt(any_shop: Shop) -> None:
     any_shop.orders.fire("1001", "dispatch", key="scan-2")
     again = any_shop.orders.fire("1001", "dispatch", **{**given, "items": {"CUP": 2, "TEAPOT": 1}})
     assert again.duplicate
-    assert again == evolve(first, duplicate=True)
+    assert again == replace(first, duplicate=True)
     for changed in ({"items": {"TEAPOT": 1, "CUP": 1}}, {"parcel": "AB124"}, {"items": None}):
         with pytest.raises(KeyReused):
             any_shop.orders.fire("1001", "dispatch", **{**given, **changed})
@@ -686,7 +687,7 @@ def test_repeated_return_gets_the_first_receipt(any_shop: Shop) -> None:
     any_shop.orders.fire("1001", "dispatch")
     first = any_shop.orders.fire("1001", "return_items", items={"TEAPOT": 1}, restock=False, key="r-1")
     again = any_shop.orders.fire("1001", "return_items", items={"TEAPOT": 1}, restock=False, key="r-1")
-    assert again == evolve(first, duplicate=True)
+    assert again == replace(first, duplicate=True)
     with pytest.raises(KeyReused):
         any_shop.orders.fire("1001", "return_items", items={"TEAPOT": 1}, restock=True, key="r-1")
     assert any_shop.orders.stock_level("TEAPOT") == StockLevel(7, out=2, lost=1)
@@ -771,13 +772,13 @@ def test_audit_finds_edited_shipments(any_shop: Shop) -> None:
     edits: list[tuple[Shipment, ...]] = [
         (),
         (shipped,),
-        (evolve(shipped, lines=(Line("TEAPOT", 3),)), returned),
-        (evolve(shipped, drawn=(Line("TEAPOT", 3),)), returned),
-        (shipped, evolve(returned, kind="shipped")),
-        (shipped, evolve(returned, restock=False)),
-        (shipped, evolve(returned, version=2)),
-        (evolve(shipped, at=shipped.at + timedelta(seconds=1)), returned),
-        (shipped, returned, evolve(returned, version=9)),
+        (replace(shipped, lines=(Line("TEAPOT", 3),)), returned),
+        (replace(shipped, drawn=(Line("TEAPOT", 3),)), returned),
+        (shipped, replace(returned, kind="shipped")),
+        (shipped, replace(returned, restock=False)),
+        (shipped, replace(returned, version=2)),
+        (replace(shipped, at=shipped.at + timedelta(seconds=1)), returned),
+        (shipped, returned, replace(returned, version=9)),
         (returned, shipped),
     ]
     from order_fsm.audit.consistency import Tables, findings
@@ -785,7 +786,7 @@ def test_audit_finds_edited_shipments(any_shop: Shop) -> None:
     tables = Tables(any_shop.orders.workflow)
     assert list(findings(tables, order, entries)) == []
     for rows in edits:
-        assert list(findings(tables, evolve(order, shipments=rows), entries)), rows
+        assert list(findings(tables, replace(order, shipments=rows), entries)), rows
 
 
 def test_shipments_and_entries_return_from_their_dicts(any_shop: Shop) -> None:

@@ -214,9 +214,9 @@ def test_the_engine_loads_no_stores_and_no_test_tools() -> None:
     """`import order_fsm` loads no adapter, database, library of an adapter, or test tool."""
     loaded = {name.split(".")[0] for name in loaded_by("import order_fsm")}
     assert "order_fsm" in loaded
-    assert loaded.isdisjoint({"order_fsm_adapters", "msgspec", "sqlite3", "filelock", "pytest", "_pytest", "rich"})
+    assert loaded.isdisjoint({"order_fsm_adapters", "sqlite3", "filelock", "pytest", "_pytest", "rich"})
 
 
-def test_the_store_in_memory_needs_no_library() -> None:
+def test_the_store_in_memory_loads_no_other_store() -> None:
     loaded = {name.split(".")[0] for name in loaded_by("import order_fsm_adapters.memory")}
-    assert loaded.isdisjoint({"msgspec", "sqlite3", "filelock"})
+    assert loaded.isdisjoint({"sqlite3", "filelock"})

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import InvalidInput, OrderNotFound, StoreCorrupt, StoreFull, StoreUnavailable, VersionConflict
 from order_fsm.model import Fact
@@ -609,9 +609,9 @@ def test_key_without_an_order_is_found_after_reopening(folder: Path) -> None:
 def test_reserved_lines_and_fingerprints_survive_reopening(folder: Path) -> None:
     change = creation("1001")
     order = order_of(change)
-    entries = tuple(evolve(entry, rules_fingerprint="f" * 64) for entry in change.entries)
+    entries = tuple(replace(entry, rules_fingerprint="f" * 64) for entry in change.entries)
     with JsonStore(folder) as store:
-        store.commit(evolve(change, order=evolve(order, reserved=()), entries=entries))
+        store.commit(replace(change, order=replace(order, reserved=()), entries=entries))
     with JsonStore(folder) as store:
         assert store.load("1001").reserved == ()
         assert store.history("1001")[0].rules_fingerprint == "f" * 64

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import KeyReused, Order, Payment, Refused, Workflow, shop_workflow
 from order_fsm.rules.amendment import amended, difference
@@ -771,7 +771,7 @@ def run(workflow: Workflow, total: str, requests: Sequence[str]) -> list[str]:
             continue
         seen = order
         if request.trigger == AMEND:
-            request = evolve(request, facts=difference(order, request.facts))
+            request = replace(request, facts=difference(order, request.facts))
             seen = amended(order, request.facts)
         outcome = decide(workflow, seen, request)
         if isinstance(outcome, Refused):

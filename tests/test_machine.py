@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from attrs import evolve
+from msgspec.structs import replace
 from transitions import Machine
 
 from order_fsm import Guard, Order, Refused, Rule, Status, When, Workflow, shop_workflow
@@ -28,7 +29,7 @@ def order(shop: Shop) -> Order:
 
 
 def request_for(order: Order, trigger: str, facts: Mapping[str, Fact] | None = None, **said: Any) -> Request:
-    return Request(trigger, order.updated_at, facts or {}, **said)
+    return Request(trigger, order.updated_at, dict(facts or {}), **said)
 
 
 def codes(outcome: Decision | Refused) -> list[str]:
@@ -121,7 +122,7 @@ def test_every_state_trigger_and_guard_outcome_agrees(dispatch: Any, order: Orde
     stubs = Stubs(shop_workflow(dispatch))
     workflow = stubs.workflow
     for state, trigger, override in product(workflow.states, workflow.triggers, [False, True]):
-        here = evolve(order, state=state)
+        here = replace(order, state=state)
         request = request_for(here, trigger, comment="a reason", override=override)
         for _ in stubs.outcomes(trigger):
             shortages = () if stubs.outcome.get(STOCK_SUFFICES, True) else ("TEAPOT",)
@@ -182,13 +183,13 @@ def test_exception_of_a_guard_reaches_the_caller(new_shop: type[Shop]) -> None:
 @pytest.mark.parametrize("value", [1, "yes", [0], object(), True])
 def test_a_guard_with_a_truthy_result_holds(order: Order, value: object) -> None:
     workflow = small_workflow(Rule("finish", adds={"done"}, guards=(guard("truthy", lambda _, __: value),)))
-    assert isinstance(decide(workflow, evolve(order, state="unfinished"), request_for(order, "finish")), Decision)
+    assert isinstance(decide(workflow, replace(order, state="unfinished"), request_for(order, "finish")), Decision)
 
 
 @pytest.mark.parametrize("value", [0, "", [], None, False])
 def test_a_guard_with_a_falsy_result_fails(order: Order, value: object) -> None:
     workflow = small_workflow(Rule("finish", adds={"done"}, guards=(guard("falsy", lambda _, __: value),)))
-    outcome = decide(workflow, evolve(order, state="unfinished"), request_for(order, "finish"))
+    outcome = decide(workflow, replace(order, state="unfinished"), request_for(order, "finish"))
     assert codes(outcome) == ["falsy"]
 
 
@@ -201,7 +202,7 @@ def test_a_guard_sees_the_order_and_the_facts(order: Order) -> None:
         return True
 
     rule = Rule("charge", guards=(guard("look", look),), ledger="captured")
-    here = evolve(order, state="unfinished")
+    here = replace(order, state="unfinished")
     request = request_for(order, "charge", comment="why")
     assert isinstance(decide(small_workflow(Rule("x", adds={"done"}), rule), here, request, {"TEAPOT"}), Decision)
     assert seen == [
@@ -239,7 +240,7 @@ def test_a_refusal_lists_every_reason(order: Order) -> None:
         counts=When(),
         queues={},
     )
-    outcome = decide(workflow, evolve(order, state="a"), request_for(order, "go"))
+    outcome = decide(workflow, replace(order, state="a"), request_for(order, "go"))
     assert codes(outcome) == ["needs_b", "needs_c", "needs_any_c_d", "forbids_a", "one", "two", "three"]
     assert isinstance(outcome, Refused)
     for reason in outcome.reasons:
@@ -257,12 +258,12 @@ def test_the_reasons_are_those_of_the_nearest_rule(order: Order) -> None:
         Rule("go", guards=(no, never)),
         Rule("go", guards=(never,)),
     )
-    assert codes(decide(workflow, evolve(order, state="unfinished"), request_for(order, "go"))) == ["never"]
+    assert codes(decide(workflow, replace(order, state="unfinished"), request_for(order, "go"))) == ["never"]
 
 
 def test_a_state_of_other_rules_is_refused(order: Order) -> None:
     """An order in a state that the workflow does not have is refused, and the reason names the state."""
-    outcome = decide(shop_workflow(), evolve(order, state="sent+returned"), request_for(order, "pay"))
+    outcome = decide(shop_workflow(), replace(order, state="sent+returned"), request_for(order, "pay"))
     assert codes(outcome) == ["unknown_state"]
     assert isinstance(outcome, Refused)
     assert "no state 'sent+returned'" in outcome.reasons[0].message
@@ -288,7 +289,7 @@ def strict() -> Workflow:
 
 
 def decided(workflow: Workflow, order: Order, **said: Any) -> Decision | Refused:
-    return decide(workflow, evolve(order, state="unfinished"), request_for(order, "finish", **said))
+    return decide(workflow, replace(order, state="unfinished"), request_for(order, "finish", **said))
 
 
 def test_an_override_passes_policy_with_a_reason(strict: Workflow, order: Order) -> None:

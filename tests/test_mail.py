@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from attrs import evolve
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import order_fsm
 from order_fsm import InvalidInput, Line, Message, Orders, Refused, Rule, Status, Undelivered, shop_workflow
@@ -823,7 +823,7 @@ def test_invalid_address_does_not_stop_the_merchants_mail(server: Server, shop: 
     shop.create()
     shop.orders.fire("1001", "pay", reference="ch_1")
     (message,) = shop.store.claim(shop.clock.now, shop.clock.now + LONGEST_PAUSE, 1)
-    order = evolve(shop.orders.get("1001"), email="ann,eve@example.com")
+    order = replace(shop.orders.get("1001"), email="ann,eve@example.com")
     shop.orders.get = lambda order_id: order  # type: ignore[method-assign]
     with pytest.raises(Undelivered, match="InvalidInput") as raised:
         server.mailer(shop.orders)(message)

@@ -14,6 +14,7 @@ from decimal import Decimal
 
 import pytest
 from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import Order, Rule, UnknownTrigger, Workflow, WorkflowError, shop_workflow
 from order_fsm.rules.rule import Edge, Guard
@@ -232,7 +233,7 @@ def behaviour(workflow: Workflow) -> Iterator[object]:
     count in a state in which it holds.
     """
     for state in workflow.states:
-        order = evolve(NEW, state=state)
+        order = replace(NEW, state=state)
         for trigger in workflow.triggers:
             earlier: list[frozenset[Guard]] = []
             for edge in workflow.edges_from(state, trigger):
@@ -283,7 +284,7 @@ class Golden:
         Each order is copied, because an order caches its sums, right or wrong.
         """
         return any(
-            list(rows_of(workflow, evolve(order), trigger)) != rows
+            list(rows_of(workflow, replace(order), trigger)) != rows
             for trigger in triggers
             for order, rows in self._rows[trigger]
         )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from examples.payment_callback.gateway import Answer, Gateway, Shop, new_secret, running_shop
 from order_fsm import Entry, Orders
@@ -180,7 +180,7 @@ def test_the_redirect_records_a_payment_as_the_webhook_would_have(amount: str, b
     returned.captures("ch_1", amount)
     returned.returns("ch_1")
     (by_webhook,), (by_redirect,) = told.history(), returned.history()
-    assert by_redirect == evolve(by_webhook, by="redirect", key=None, at=by_redirect.at)
+    assert by_redirect == replace(by_webhook, by="redirect", key=None, at=by_redirect.at)
 
 
 @pytest.mark.parametrize(

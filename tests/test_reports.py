@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import InvalidInput, OrderNotFound, Sales, StoreCorrupt
 from order_fsm.audit.consistency import Tables, findings
@@ -88,7 +88,7 @@ def test_wrong_time_of_placing_is_a_finding(shop: Shop) -> None:
     placed(shop, "1")
     order, history = shop.orders.get("1"), shop.orders.history("1")
     for wrong in (None, order.created_at + DAY):
-        (finding,) = findings(Tables(shop.orders.workflow), evolve(order, placed_at=wrong), history)
+        (finding,) = findings(Tables(shop.orders.workflow), replace(order, placed_at=wrong), history)
         assert (finding.code, "time of placing" in finding.message) == ("fold", True)
 
 

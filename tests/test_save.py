@@ -77,7 +77,7 @@ def has_a_way(workflow: Workflow, order: Order, wanted: frozenset[str]) -> bool:
         if status.name in order.statuses ^ wanted:
             trigger = status.untick if status.name in order.statuses else status.tick
             assert trigger is not None
-            by_hand = {"amount": order.held_by_hand, "reference": None} if trigger == "unpay" else {}
+            by_hand: dict[str, Any] = {"amount": order.held_by_hand, "reference": None} if trigger == "unpay" else {}
             step = decide(workflow, order, Request(trigger, order.updated_at, by_hand, comment="why", override=True))
             if not isinstance(step, Decision) or step.order.state == order.state:
                 continue

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from order_fsm import InvalidInput, Line, StoreCorrupt, When
 from order_fsm.model import Payment
@@ -219,8 +219,8 @@ def test_order_created_with_money_is_returned_with_its_ledger(path: Path, store:
     """The first commit of an adopted order has a ledger."""
     change = creation("1001", state="sent+paid", entries=3)
     payment = Payment("captured", Decimal("49.90"), currency="GBP", reference="ch_1", at=START, version=3)
-    order = evolve(order_of(change), payments=(payment,))
-    store.commit(evolve(change, order=order))
+    order = replace(order_of(change), payments=(payment,))
+    store.commit(replace(change, order=order))
     with SqliteStore(path) as other:
         assert other.load("1001") == store.load("1001") == order
         store.commit(step(order, comment="x"))
@@ -239,8 +239,8 @@ def test_order_created_with_money_is_returned_with_its_ledger(path: Path, store:
 )
 def test_amended_order_is_returned(store: SqliteStore, amended: dict[str, Any]) -> None:
     change = step(paid_order(store))
-    order = evolve(order_of(change), **amended)
-    store.commit(evolve(change, order=order))
+    order = replace(order_of(change), **amended)
+    store.commit(replace(change, order=order))
     assert store.load("1001") == order
     assert len(store.history("1001")) == order.version
     assert store.faults() == []

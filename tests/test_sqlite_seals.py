@@ -9,9 +9,9 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Fact, Order, When
@@ -168,7 +168,7 @@ _ERASURE = "UPDATE order_fsm_order SET customer = NULL, email = NULL, data = '{}
 
 
 def erased(order: Order) -> Order:
-    return evolve(order, customer=None, email=None, data={})
+    return replace(order, customer=None, email=None, data={})
 
 
 def test_order_without_its_personal_values_and_salt_still_verifies(path: Path, store: SqliteStore) -> None:
@@ -184,7 +184,7 @@ def test_order_without_its_personal_values_and_salt_still_verifies(path: Path, s
 def test_entry_without_its_comment_and_salt_still_verifies(path: Path, store: SqliteStore) -> None:
     before = store.history("1001")
     by_hand(path, f"UPDATE order_fsm_entry SET comment = '', salt = NULL WHERE {_OF_1001} = 2")
-    assert store.history("1001") == (before[0], evolve(before[1], comment="", erased=True), *before[2:])
+    assert store.history("1001") == (before[0], replace(before[1], comment="", erased=True), *before[2:])
 
 
 def test_personal_facts_are_only_in_the_salted_digest(path: Path, store: SqliteStore) -> None:

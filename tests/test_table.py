@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import Line, Order, Refused, Shipment, Workflow, shop_workflow
 from order_fsm.rules.decide import decide
@@ -116,7 +116,7 @@ Table = dict[tuple[str, str], list[str]]
 def outcome_of(workflow: Workflow, order: Order, trigger: str, way: dict[str, Any]) -> str:
     said = dict(way)
     shortages = said.pop("shortages", ())
-    order = evolve(order, total=said.pop("total", order.total), lines=said.pop("lines", order.lines))
+    order = replace(order, total=said.pop("total", order.total), lines=said.pop("lines", order.lines))
     outcome = decide(workflow, order, Request(trigger, order.updated_at, said.pop("facts", {}), **said), shortages)
     if isinstance(outcome, Refused):
         return "refused: " + ", ".join(reason.code for reason in outcome.reasons)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import Guard, InvalidInput, Order, Orders, Receipt, Refused, Rule, Status, When, Workflow, shop_workflow
 from order_fsm.rules.machine import Draft
@@ -102,7 +102,7 @@ def test_a_step_takes_the_row_that_it_names(workflow: Workflow) -> None:
             before = orders.get("1001")
             receipt = step.play(orders, "1001")
             # The guards get the amended order.
-            before = evolve(before, total=receipt.order.total, lines=receipt.order.lines)
+            before = replace(before, total=receipt.order.total, lines=receipt.order.lines)
             assert machine_row(workflow, before, receipt) == step.row
 
 

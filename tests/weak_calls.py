@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import StoreUnavailable
 from order_fsm.model import Message, Order
@@ -104,14 +104,14 @@ class MovesStockByItself(RemoteStore):
             available = self._memory.stock([move.sku]).get(move.sku, 0)
             self._called(partial(self._memory.set_stock, move.sku, available + move.available))
         rest = tuple(move._replace(available=0) for move in change.stock)
-        self._called(lambda: self._memory.commit(evolve(change, stock=rest)))
+        self._called(lambda: self._memory.commit(replace(change, stock=rest)))
 
 
 class WritesTheKeyLast(RemoteStore):
     """Writes the key in a separate call after the rest."""
 
     def commit(self, change: Change) -> None:
-        self._called(lambda: self._memory.commit(evolve(change, key=None, request_fingerprint=None)))
+        self._called(lambda: self._memory.commit(replace(change, key=None, request_fingerprint=None)))
         self._called(lambda: self._memory._content.records.update({change.key or "": record_of(change)}))
 
 
@@ -124,7 +124,7 @@ class AddsLast(RemoteStore):
 
         def add() -> None:
             if message.id not in {one.id for one in outbox}:  # A call whose answer was lost is repeated.
-                outbox.add(evolve(message, attempts=1))
+                outbox.add(replace(message, attempts=1))
 
         self._called(lambda: self._memory.delivered(message, until))
         self._called(add)

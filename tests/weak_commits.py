@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import KeyReused, OrderExists, OrderFsmError, OrderNotFound, VersionConflict
 from order_fsm.model import Message, Order
@@ -34,7 +34,7 @@ def _lenient(change: Change) -> tuple[StockMove, ...]:
 
 class ForgetsTheSecondMove(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, stock=change.stock[:1]))
+        super().commit(replace(change, stock=change.stock[:1]))
 
 
 class ForgetsAShipment(MemoryStore):
@@ -44,7 +44,7 @@ class ForgetsAShipment(MemoryStore):
         order = change.order
         known = None if order is None else self._content.orders.get(order.id)
         if order is not None and known is not None and known.state == order.state:
-            change = evolve(change, order=evolve(order, shipments=known.shipments))
+            change = replace(change, order=replace(order, shipments=known.shipments))
         super().commit(change)
 
 
@@ -61,12 +61,12 @@ class StopsAtARefusal(MemoryStore):
 
 class ForgetsLaterMessages(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, messages=change.messages[:1]))
+        super().commit(replace(change, messages=change.messages[:1]))
 
 
 class KeepsTheLastEntryOnly(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, entries=change.entries[-1:]))
+        super().commit(replace(change, entries=change.entries[-1:]))
 
 
 class WritesTheKeyFirst(MemoryStore):
@@ -93,7 +93,7 @@ class WritesMessagesLast(MemoryStore):
     """Commits without the messages if they cannot be written."""
 
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, messages=()))
+        super().commit(replace(change, messages=()))
         json.dumps([message.payload for message in change.messages])
         _add(self, change.messages)
 
@@ -108,12 +108,12 @@ class MovesStockFirst(MemoryStore):
                 if move.strict and available + move.available < 0:
                     raise VersionConflict("short")
                 self.set_stock(sku, available + move.available)
-        super().commit(evolve(change, stock=tuple(move._replace(available=0) for move in change.stock)))
+        super().commit(replace(change, stock=tuple(move._replace(available=0) for move in change.stock)))
 
 
 class ChecksNoStock(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, stock=_lenient(change)))
+        super().commit(replace(change, stock=_lenient(change)))
 
 
 class ChecksStockOutsideTheLock(ChecksNoStock):
@@ -140,7 +140,7 @@ class PassesOverUntrackedItems(MemoryStore):
 
     def commit(self, change: Change) -> None:
         tracked = self.stock(move.sku for move in change.stock)
-        super().commit(evolve(change, stock=tuple(move for move in change.stock if move.sku in tracked)))
+        super().commit(replace(change, stock=tuple(move for move in change.stock if move.sku in tracked)))
 
 
 class KnowsEveryItem(MemoryStore):
@@ -166,7 +166,7 @@ class ChecksNoVersion(MemoryStore):
 
 def _expecting(change: Change, order: Order | None) -> Change:
     """Return a change with the current version of the order as expected version."""
-    return evolve(change, expected_version=order.version) if order and change.expected_version else change
+    return replace(change, expected_version=order.version) if order and change.expected_version else change
 
 
 def _id(change: Change) -> str:
@@ -201,18 +201,18 @@ class MakesMissingOrders(MemoryStore):
         try:
             super().commit(change)
         except OrderNotFound:
-            super().commit(evolve(change, expected_version=0))
+            super().commit(replace(change, expected_version=0))
 
 
 class ForgetsKeys(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, key=None))
+        super().commit(replace(change, key=None))
 
 
 class KeepsKeysPerOrder(MemoryStore):
     def commit(self, change: Change) -> None:
         key = None if change.key is None else f"{_id(change)} {change.key}"
-        super().commit(evolve(change, key=key))
+        super().commit(replace(change, key=key))
         if change.key is not None:
             self._content.records.setdefault(change.key, record_of(change))
 
@@ -317,7 +317,7 @@ class ChecksAGroupAtOnce(MemoryStore):
             for move in change.stock:
                 if move.strict and before.get(move.sku, 0) + move.available < 0:
                     raise VersionConflict("short")
-            self.commit(evolve(change, stock=_lenient(change)))
+            self.commit(replace(change, stock=_lenient(change)))
 
         return [refusal(partial(commit, change)) for change in changes]
 
@@ -354,7 +354,7 @@ class LimitsCreations(MemoryStore):
     """Stores only the last entry of a new order."""
 
     def commit(self, change: Change) -> None:
-        super().commit(change if change.expected_version else evolve(change, entries=change.entries[-1:]))
+        super().commit(change if change.expected_version else replace(change, entries=change.entries[-1:]))
 
 
 class Folding(MemoryStore):
@@ -365,8 +365,8 @@ class Folding(MemoryStore):
     def commit(self, change: Change) -> None:
         moves = [move._replace(sku=self.fold(move.sku)) for move in change.stock]
         key = None if change.key is None else self.fold(change.key)
-        order = change.order and evolve(change.order, id=self.fold(change.order.id))
-        super().commit(evolve(change, order=order, stock=tuple(moves), key=key))
+        order = change.order and replace(change.order, id=self.fold(change.order.id))
+        super().commit(replace(change, order=order, stock=tuple(moves), key=key))
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return super().prepare_many([need._replace(key=need.key and self.fold(need.key)) for need in needs])

@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.erasure import erased_entry, erased_message
 from order_fsm.errors import OrderFsmError
@@ -27,7 +27,7 @@ def _blank(store: MemoryStore, order_id: str) -> None:
 
 class ErasesNothing(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, erases=False))
+        super().commit(replace(change, erases=False))
 
 
 class ErasesWhatComesWithIt(MemoryStore):
@@ -50,7 +50,7 @@ class ErasesAtTheEnd(MemoryStore):
     """Blanks later changes of the group too."""
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
-        errors = one_by_one(lambda change: self.commit(evolve(change, erases=False)), changes)
+        errors = one_by_one(lambda change: self.commit(replace(change, erases=False)), changes)
         for change, error in zip(changes, errors, strict=True):
             if change.erases and error is None and change.order is not None:
                 _blank(self, change.order.id)
@@ -76,7 +76,7 @@ class BlanksAllFingerprints(MemoryStore):
 
 class ForgetsThatItErased(MemoryStore):
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, entries=tuple(evolve(entry, erased=False) for entry in change.entries)))
+        super().commit(replace(change, entries=tuple(replace(entry, erased=False) for entry in change.entries)))
 
 
 class KeepsDeadLetters(MemoryStore):
@@ -93,7 +93,7 @@ class NarrowsTheClaimedMessage(MemoryStore):
 
     def _restore(self, message_id: str, payload: Mapping[str, Any]) -> None:
         row = self._content.outbox._rows[message_id]
-        row.message = evolve(row.message, payload=payload)
+        row.message = replace(row.message, payload=payload)
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
         super().retry_later(message, until, due)
@@ -122,7 +122,7 @@ class ForgetsErasures(LogStore):
     """Loses erasures when the process ends."""
 
     def _write(self, file: BinaryIO, method: str, arguments: tuple[object, ...]) -> None:
-        kept = [evolve(one, erases=False) if isinstance(one, Change) else one for one in arguments]
+        kept = [replace(one, erases=False) if isinstance(one, Change) else one for one in arguments]
         super()._write(file, method, tuple(kept))
 
 
@@ -155,4 +155,4 @@ class ErasesByItself(RemoteStore):
     def commit(self, change: Change) -> None:
         if change.erases and change.order is not None:
             self._called(partial(_blank, self._memory, change.order.id))
-        self._called(lambda: self._memory.commit(evolve(change, erases=False)))
+        self._called(lambda: self._memory.commit(replace(change, erases=False)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.model import Message, Order
 from order_fsm.store import Change
@@ -83,7 +83,7 @@ class QueuesSorted(MemoryStore):
     by: Callable[[Message], Any]
 
     def commit(self, change: Change) -> None:
-        super().commit(evolve(change, messages=()))
+        super().commit(replace(change, messages=()))
         if change.order is None:
             return
         messages = [one for one in self.messages() if one.order_id == change.order.id]
@@ -133,7 +133,7 @@ class KeepsTheLease(MemoryStore):
 
 class CountsNoAttempts(MemoryStore):
     def claim(self, now: datetime, until: datetime, limit: int) -> list[Message]:
-        return [evolve(message, attempts=0) for message in super().claim(now, until, limit)]
+        return [replace(message, attempts=0) for message in super().claim(now, until, limit)]
 
 
 class ObeysLateRelays(MemoryStore):
@@ -212,7 +212,7 @@ class KeepsAttempts(MemoryStore):
     def requeue(self, message: Message) -> None:
         attempts = message.attempts
         super().requeue(message)
-        self._content.outbox._rows[message.id].message = evolve(message, attempts=attempts)
+        self._content.outbox._rows[message.id].message = replace(message, attempts=attempts)
 
 
 class RequeuesAtTheFront(MemoryStore):
@@ -225,7 +225,7 @@ class RequeuesAtTheFront(MemoryStore):
         self._content.outbox.forget(message.order_id)
         for one in dead:
             self._content.outbox.add_dead(one)
-        for one in [evolve(message, attempts=0), *others]:
+        for one in [replace(message, attempts=0), *others]:
             self._content.outbox.add(one)
 
 
@@ -249,7 +249,7 @@ class KnowsNoRemaining(MemoryStore):
     """Retries a message for all its recipients."""
 
     def retry_later(self, message: Message, until: datetime, due: datetime | None) -> None:
-        super().retry_later(evolve(message, remaining=()), until, due)
+        super().retry_later(replace(message, remaining=()), until, due)
 
 
 class ForgetsRemainingOfDeadLetters(MemoryStore):
@@ -258,7 +258,7 @@ class ForgetsRemainingOfDeadLetters(MemoryStore):
     def requeue(self, message: Message) -> None:
         dead = self._content.outbox._dead
         if message.id in dead:
-            dead[message.id] = evolve(message, remaining=())
+            dead[message.id] = replace(message, remaining=())
         super().requeue(message)
 
 

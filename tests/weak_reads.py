@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.model import Entry, Message, Order, Sales, When
 from order_fsm.money import ZERO, plus
@@ -40,29 +40,29 @@ class ChangesOrders(MemoryStore):
 
 
 class LosesMicroseconds(ChangesOrders):
-    change = staticmethod(lambda order: evolve(order, updated_at=order.updated_at.replace(microsecond=0)))
+    change = staticmethod(lambda order: replace(order, updated_at=order.updated_at.replace(microsecond=0)))
 
 
 class LosesZeros(ChangesOrders):
-    change = staticmethod(lambda order: evolve(order, total=order.total.normalize()))
+    change = staticmethod(lambda order: replace(order, total=order.total.normalize()))
 
 
 class TrimsNames(ChangesOrders):
-    change = staticmethod(lambda order: evolve(order, customer=order.customer and order.customer.strip()))
+    change = staticmethod(lambda order: replace(order, customer=order.customer and order.customer.strip()))
 
 
 class TakesNothingReservedForNone(ChangesOrders):
-    change = staticmethod(lambda order: evolve(order, reserved=order.reserved or None))
+    change = staticmethod(lambda order: replace(order, reserved=order.reserved or None))
 
 
 class ShipsEverythingFromStock(ChangesOrders):
     change = staticmethod(
-        lambda order: evolve(order, shipments=tuple(evolve(row, drawn=row.lines) for row in order.shipments))
+        lambda order: replace(order, shipments=tuple(replace(row, drawn=row.lines) for row in order.shipments))
     )
 
 
 class TakesEmptyForNone(ChangesOrders):
-    change = staticmethod(lambda order: evolve(order, data={key: value or None for key, value in order.data.items()}))
+    change = staticmethod(lambda order: replace(order, data={key: value or None for key, value in order.data.items()}))
 
 
 class ChangesEntries(MemoryStore):
@@ -75,23 +75,23 @@ class ChangesEntries(MemoryStore):
 
 
 class TranslatesLineEnds(ChangesEntries):
-    change = staticmethod(lambda entry: evolve(entry, comment=entry.comment.replace("\r\n", "\n")))
+    change = staticmethod(lambda entry: replace(entry, comment=entry.comment.replace("\r\n", "\n")))
 
 
 class CutsLongComments(ChangesEntries):
-    change = staticmethod(lambda entry: evolve(entry, comment=entry.comment[:65535]))
+    change = staticmethod(lambda entry: replace(entry, comment=entry.comment[:65535]))
 
 
 class ForgetsAFlag(ChangesEntries):
-    change = staticmethod(lambda entry: evolve(entry, notify=False))
+    change = staticmethod(lambda entry: replace(entry, notify=False))
 
 
 class ForgetsTheRules(ChangesEntries):
-    change = staticmethod(lambda entry: evolve(entry, rules_fingerprint=entry.rules_fingerprint or None))
+    change = staticmethod(lambda entry: replace(entry, rules_fingerprint=entry.rules_fingerprint or None))
 
 
 class MakesFactsText(ChangesEntries):
-    change = staticmethod(lambda entry: evolve(entry, facts={key: str(value) for key, value in entry.facts.items()}))
+    change = staticmethod(lambda entry: replace(entry, facts={key: str(value) for key, value in entry.facts.items()}))
 
 
 class MatchesPartsOfNames(MemoryStore):
@@ -272,7 +272,7 @@ class FindsAllOfAnInterval(MemoryStore):
 class ForgetsToUnplace(ChangesOrders):
     """Keeps the time of placing of an unplaced order."""
 
-    change = staticmethod(lambda order: evolve(order, placed_at=order.placed_at or order.updated_at))
+    change = staticmethod(lambda order: replace(order, placed_at=order.placed_at or order.updated_at))
 
 
 class FindsUntilTheEnd(MemoryStore):
@@ -309,7 +309,7 @@ class ReportsAllCredits(MemoryStore):
             for row in () if order.counted else order.payments:
                 if row.currency in report and is_within(row.at, since, until):
                     sales = report[row.currency]
-                    report[row.currency] = evolve(sales, credited=plus(sales.credited, row.credit))
+                    report[row.currency] = replace(sales, credited=plus(sales.credited, row.credit))
         return report
 
 
@@ -322,7 +322,7 @@ class ReportsInTwoSteps(MemoryStore):
             if (later := super().report(since, until)) != first:
                 break
             let_others_go_on()
-        return {one: evolve(sales, gross=first[one].gross) for one, sales in later.items() if one in first}
+        return {one: replace(sales, gross=first[one].gross) for one, sales in later.items() if one in first}
 
 
 class SkipsTheEntryAfter(MemoryStore):

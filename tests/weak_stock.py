@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.store import Change, Need, Snapshot, StockMove
 from order_fsm_adapters.memory import MemoryStore
@@ -15,7 +15,7 @@ from .weak_commits import let_others_go_on
 class CountsAvailablePiecesAlone(MemoryStore):
     def commit(self, change: Change) -> None:
         moves = tuple(StockMove(move.sku, move.available, move.strict) for move in change.stock)
-        super().commit(evolve(change, stock=moves))
+        super().commit(replace(change, stock=moves))
 
 
 class AddsMovesUp(MemoryStore):
@@ -33,7 +33,7 @@ class AddsMovesUp(MemoryStore):
                 one.out + move.out,
                 one.lost + move.lost,
             )
-        super().commit(evolve(change, stock=tuple(moves.values())))
+        super().commit(replace(change, stock=tuple(moves.values())))
 
 
 class ForgetsUntrackedItems(MemoryStore):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.audit.erasures import erasures, is_possible, last_erasure
 from order_fsm.errors import OrderFsmError, Refused
@@ -264,7 +264,7 @@ def _led(table: Workflow, tables: Tables, order: Order, history: Sequence[Entry]
 
 def _goods_of(order: Order, version: int) -> list[Shipment]:
     """Return the shipments that an entry recorded, without the pieces drawn from stock, which are unknown."""
-    return [evolve(row, drawn=()) for row in order.shipments if row.version == version]
+    return [replace(row, drawn=()) for row in order.shipments if row.version == version]
 
 
 def _amends(then: Order, entry: Entry) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.currencies import whole_units
 from order_fsm.errors import InvalidInput, OrderFsmError, Refused, VersionConflict
@@ -102,7 +102,7 @@ class GatewayFact(NamedTuple):
     def _as_comment(self, order: Order, reasons: str | None) -> Answer:
         request = self.request
         if reasons is not None:
-            request = evolve(request, facts={**request.facts, "reasons": reasons})
+            request = replace(request, facts={**request.facts, "reasons": reasons})
         decision = comment_decision(order, request)
         return (decision._replace(announces=UNMATCHED) if self.unmatched else decision,)
 
@@ -279,7 +279,7 @@ class Amend(NamedTuple):
                 if name == "credited" and amount > after.total:
                     raise InvalidInput(f"credited must be at most the total, {after.total:f}, not {amount:f}")
         missing = supply.shortages(after) if order.reserved is None else supply.shortages_of(further(order, after))
-        decision = decide(self.workflow, after, evolve(self.request, facts=facts), missing, supply.available)
+        decision = decide(self.workflow, after, replace(self.request, facts=facts), missing, supply.available)
         if isinstance(decision, Refused):
             return decision
         if after.lines != order.lines:
@@ -374,7 +374,7 @@ class Erase(NamedTuple):
         if self.customer is not None and order.customer != self.customer:
             return ()
         entry = _entry(order, self.request, order.state)
-        blank = evolve(order, customer=None, email=None, data={})
+        blank = replace(order, customer=None, email=None, data={})
         answer = (Decision(blank.after(entry, order.payments, order.counted), entry, None),)
         return answer if self.permissions is None else self.permissions.inquiry(self.request).judged(order, answer)
 

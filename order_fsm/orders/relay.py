@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, Undelivered
@@ -69,7 +69,7 @@ def deliver(store: Store, handler: Callable[[Message], object], clock: Callable[
                 _log(message, str(error))
                 _check_apart(store)
                 due = None if error.permanent else _next_try(clock(), message.attempts + 1)
-                store.retry_later(evolve(message, remaining=error.recipients), until, due)
+                store.retry_later(replace(message, remaining=error.recipients), until, due)
             except Exception as error:
                 # Log only the type: the text may hold the customer's address.
                 _log(message, f"not delivered: {type(error).__name__}")

@@ -12,7 +12,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple, cast
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import InvalidInput, KeyReused
 from order_fsm.model import ADOPT, UNFINISHED, Entry, Fact, Order, PaymentKind, Shipment, placed_at
@@ -58,7 +58,7 @@ def adopted(
     state = workflow.state_name(statuses)
     if not workflow.has_state(state):
         raise InvalidInput(f"statuses must be a state that the rules can reach, and {state!r} is not one")
-    order = evolve(new, state=state, counted=workflow.counts_in(state))
+    order = replace(new, state=state, counted=workflow.counts_in(state))
     entries: list[Entry] = []
     for version, payment in enumerate(payments, new.version + 1):
         try:
@@ -74,7 +74,7 @@ def adopted(
         if row.kind == "refunded":
             facts["credit"] = row.credit
         entries.append(Entry(version, ADOPT, UNFINISHED, UNFINISHED, row.at, last.by, key=last.key, facts=facts))
-        order = evolve(order, payments=(*order.payments, row))
+        order = replace(order, payments=(*order.payments, row))
     _check_boxes(workflow, order)
     entry = Entry(
         new.version + len(entries) + 1,
@@ -92,7 +92,7 @@ def adopted(
     shipments: tuple[Shipment, ...] = ()
     if order.lines and "dispatched" in statuses:
         shipments = (Shipment("shipped", lines_of(order.quantities), (), entry.at, entry.version),)
-    order = evolve(
+    order = replace(
         order,
         version=entry.version,
         updated_at=entry.at,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.model import Entry, Fact, Order, invoiced_by_payment, placed_at
 from order_fsm.rules.rule import AMEND
@@ -83,7 +83,7 @@ def order_as_of(workflow: Workflow, order: Order, history: Sequence[Entry], vers
                     before[name] = facts[f"{name}_before"]
     shipments = tuple(shipment for shipment in order.shipments if shipment.version <= version)
     then = order.after(entry, payments, workflow.counts_in(entry.state_after), shipments)
-    return evolve(
+    return replace(
         _with_parts(then, before),
         invoiced_by_payment=invoiced_by_payment(history[:version]),
         placed_at=placed_at(history[:version]),
@@ -113,4 +113,4 @@ def _with_parts(order: Order, parts: Mapping[str, Fact]) -> Order:
         from json import loads
 
         changes["data"] = loads(changes["data"])
-    return evolve(order, **changes) if changes else order
+    return replace(order, **changes) if changes else order

@@ -113,7 +113,7 @@ def book(order: Order, kind: PaymentKind, request: Request) -> Booking:
 
 
 def _capture(order: Order, request: Request) -> Booking:
-    facts: Mapping[str, Any] = request.facts
+    facts: dict[str, Any] = request.facts
     currency, reference = facts.get("currency", order.currency), facts.get("reference")
     amount = facts.get("amount")
     if amount is None:
@@ -131,7 +131,7 @@ def _capture(order: Order, request: Request) -> Booking:
 
 def _movement(order: Order, kind: PaymentKind, request: Request) -> Booking:
     """Return a row about money that was captured earlier."""
-    facts: Mapping[str, Any] = request.facts
+    facts: dict[str, Any] = request.facts
     subjects = _subjects(order, kind, facts)
     subject, bound = next(iter(subjects.items()), (_asked(order, facts), ZERO))
     if kind == "refunded" and not request.gateway:

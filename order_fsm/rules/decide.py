@@ -14,7 +14,7 @@ from order_fsm.model import Entry, Message, Order, Payment
 from order_fsm.rules.booking import Booking, book, correction, lapse
 from order_fsm.rules.holding import Supply, held_after
 from order_fsm.rules.request import Request
-from order_fsm.rules.rule import AMEND, REASONED, Edge, Facts
+from order_fsm.rules.rule import AMEND, REASONED, Edge, Facts, Rule
 from order_fsm.rules.shipping import Handling, handle
 from order_fsm.rules.workflow import Workflow
 
@@ -97,13 +97,13 @@ def decide(
     Returns:
         The decision, or the `Refused` to raise. It has every reason of the rule that is closest to being allowed.
     """
-    booking = _booking(workflow, order, request)
+    rule = workflow.rules_of(request.trigger)[0]  # All rules of a trigger record the same kinds of rows.
+    booking = _booking(rule, order, request)
     payments = order.payments
     if booking is not None:
         payments = (*payments, booking.row(request, order.version + 1))
     facts = _facts(order, request, booking, payments, shortages)
-    goods = workflow.goods_of(request.trigger)
-    handling = None if goods is None else handle(order, goods, request)
+    handling = None if rule.goods is None else handle(order, rule.goods, request)
     if handling is not None:
         facts["pieces"] = sum(handling.pieces.values())
         facts["beyond"] = handling.beyond
@@ -122,13 +122,12 @@ def decide(
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
-def _booking(workflow: Workflow, order: Order, request: Request) -> Booking | None:
-    kind = workflow.ledger_of(request.trigger)
-    if kind is not None:
-        return book(order, kind, request)
-    if request.trigger == AMEND:
+def _booking(rule: Rule, order: Order, request: Request) -> Booking | None:
+    if rule.ledger is not None:
+        return book(order, rule.ledger, request)
+    if rule.trigger == AMEND:
         return correction(order, request.facts)
-    return lapse(order) if workflow.lapses(request.trigger) else None
+    return lapse(order) if rule.lapses else None
 
 
 def _facts(

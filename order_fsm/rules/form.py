@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import Reason, Refused
 from order_fsm.model import Fact, Order
@@ -42,14 +42,14 @@ def fill(
     """
     if not workflow.has_state(order.state):
         return Refused(order.id, request.trigger, order.state, [unknown_state(order.state)])
-    search = _Search(workflow, wanted, evolve(request, visible=False, notify=False), shortages, tracked, inquiry)
+    search = _Search(workflow, wanted, replace(request, visible=False, notify=False), shortages, tracked, inquiry)
     steps = search.steps_from(order)
     if steps is None:
         return Refused(order.id, request.trigger, order.state, search.reasons)
     if steps:
         last = steps[-1]
         steps[-1] = last._replace(
-            entry=evolve(last.entry, visible=request.visible or last.entry.visible, notify=request.notify)
+            entry=replace(last.entry, visible=request.visible or last.entry.visible, notify=request.notify)
         )
     return steps
 
@@ -115,12 +115,12 @@ class _Search:
         return None
 
     def _decided(self, order: Order, trigger: str) -> Decision | Refused:
-        request = evolve(self._request, trigger=trigger)
+        request = replace(self._request, trigger=trigger)
         if self._workflow.ledger_of(trigger) == "reversed":
             if not order.held_by_hand:
                 return Refused(order.id, trigger, order.state, [NOTHING_BY_HAND])
             facts: Mapping[str, Fact] = {"amount": order.held_by_hand, "currency": order.currency, "reference": None}
-            request = evolve(request, facts=facts)
+            request = replace(request, facts=facts)
         return decide(self._workflow, order, request, self._shortages, self._tracked)
 
     def _not_permitted(self, order: Order, trigger: str, decision: Decision | Refused) -> list[Reason]:

@@ -7,18 +7,15 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cache
 
-from attrs import define, setters
+from msgspec import Struct
 
 from order_fsm.model import Fact, quantities_of
 from order_fsm.money import EXACT
 from order_fsm.validation import GATEWAY
 
 
-@define(eq=False, repr=False, on_setattr=setters.NO_OP)
-class Request:
+class Request(Struct, frozen=True, eq=False):
     """A checked request to change an order.
-
-    It lives only during the call, so it is not frozen.
 
     Attributes:
         trigger: the event.
@@ -30,7 +27,7 @@ class Request:
 
     trigger: str
     at: datetime
-    facts: Mapping[str, Fact]
+    facts: dict[str, Fact]
     by: str | None = None
     comment: str = ""
     visible: bool = False

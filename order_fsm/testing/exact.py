@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import attrs
+import msgspec
 
 
 def exact(value: Any) -> Any:
@@ -29,8 +30,8 @@ def _form_of(kind: type) -> Callable[[Any], Any]:
     name = kind.__name__
     if kind is str:  # A string needs no tag, because no other form is a string.
         return lambda value: value
-    if attrs.has(kind):
-        names = [attribute.name for attribute in attrs.fields(kind)]
+    if issubclass(kind, msgspec.Struct) or attrs.has(kind):
+        names = kind.__struct_fields__ if issubclass(kind, msgspec.Struct) else [one.name for one in attrs.fields(kind)]
         return lambda value: (name, {one: exact(getattr(value, one)) for one in names})
     if issubclass(kind, Mapping):
         return lambda value: {key: exact(one) for key, one in value.items()}

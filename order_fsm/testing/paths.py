@@ -15,7 +15,8 @@ from decimal import Decimal
 from itertools import product
 from typing import Any, Literal
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
+from msgspec.structs import replace
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput
@@ -232,7 +233,7 @@ class _Walk:
         """Yield a step without arguments for each edge that no arguments took."""
         for edge in self._workflow.edges:
             if edge.source == order.state and edge not in taken:
-                after = evolve(order, state=edge.target, counted=self._workflow.counts_in(edge.target))
+                after = replace(order, state=edge.target, counted=self._workflow.counts_in(edge.target))
                 yield _Move(edge, None, after, _look(after))
 
     def _tried(self, order: Order) -> Iterator[_Move]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, Reason, Refused, VersionConflict
 from order_fsm.model import LASTING_FACTS, UNFINISHED, Entry, Order, Payment, Receipt, Sales
@@ -100,7 +100,7 @@ class Reference:
                 codes = {code for distance, codes in dead_ends if distance == nearest for code in codes}
                 raise Refused(order_id, "save", order.state, [Reason(code, "") for code in codes])
             last, entry = steps[-1]
-            return [*steps[:-1], (last, evolve(entry, visible=said["visible"], notify=said["notify"]))]
+            return [*steps[:-1], (last, replace(entry, visible=said["visible"], notify=said["notify"]))]
 
         return self._call(order_id, ("save", wanted, said["comment"]), said, filled)
 
@@ -163,10 +163,10 @@ class Reference:
 
     def _blank(self, order: Order, entry: Entry) -> tuple[Order, Entry]:
         """Return an order and an entry without personal values."""
-        order = evolve(order, customer=None, email=None, data={})
+        order = replace(order, customer=None, email=None, data={})
         lasting = {name: value for name, value in entry.facts.items() if name in LASTING_FACTS}
         if entry.comment or lasting != entry.facts:
-            entry = evolve(entry, comment="", facts=lasting, erased=True)
+            entry = replace(entry, comment="", facts=lasting, erased=True)
         return order, entry
 
     def amend(
@@ -205,7 +205,7 @@ class Reference:
         def again(order: Order) -> list[tuple[Order, Entry]]:
             if not was_sent(self.lives[order_id], topic):
                 raise InvalidInput
-            entry = evolve(self._entry(order, "resend", order.state, at, said), facts={"topic": topic})
+            entry = replace(self._entry(order, "resend", order.state, at, said), facts={"topic": topic})
             return [(order.after(entry, order.payments, order.counted), entry)]
 
         return self._call(order_id, ("resend", topic), said, again)
@@ -230,10 +230,10 @@ class Reference:
         counted, holds = self.workflow.counts.matches(statuses), self.workflow.holds_stock.matches(statuses)
         life = adopted(new, state, counted, holds, payments, at, placed)
         order, last = life[-1]
-        life[-1] = order, evolve(last, rules_fingerprint=self.workflow.fingerprint)
+        life[-1] = order, replace(last, rules_fingerprint=self.workflow.fingerprint)
         if new.id in self.lives:
             raise OrderExists
-        return self._keep([(order, evolve(entry, key=key)) for order, entry in life], asked).order
+        return self._keep([(order, replace(entry, key=key)) for order, entry in life], asked).order
 
     def orders(self) -> list[Order]:
         """Return all orders by time of creation, then by id."""
@@ -286,7 +286,7 @@ class Reference:
         gross = self.dated_totals(since, until, None)
         counts = self.workflow.counts.matches
         rows = [
-            row if counts(order.statuses) else evolve(row, credit=Decimal(0))
+            row if counts(order.statuses) else replace(row, credit=Decimal(0))
             for order in self.orders()
             for row in order.payments
             if _between(row.at, since, until)
@@ -409,7 +409,7 @@ class Reference:
         elif "credited" in given and trigger == "amend":
             credit = given["credited"] - order.credited
             payments += (Payment("refunded", Decimal(0), order.currency, None, at, order.version + 1, credit),)
-        after = evolve(order, payments=payments)
+        after = replace(order, payments=payments)
         facts |= {"outstanding": max(after.cost - after.held, Decimal(0)), "online": after.held_online > 0}
         for overriding in (False, True) if said["override"] and reasoned else (False,):
             for rule in rules:
@@ -460,7 +460,7 @@ class Reference:
             recorded["items"] = row.lines
         visible = said["visible"] or (rule.announces is not None and not said["comment"].strip())
         entry = self._entry(order, rule.trigger, "+".join(names) or UNFINISHED, at, {**said, "visible": visible})
-        entry = evolve(entry, facts=recorded, override=overriding, rules_fingerprint=self.workflow.fingerprint)
+        entry = replace(entry, facts=recorded, override=overriding, rules_fingerprint=self.workflow.fingerprint)
         after = order.after(entry, payments, self.workflow.counts.matches(statuses), (*order.shipments, *rows))
         held, holds = map(self.workflow.holds_stock.matches, (order.statuses, statuses))
         if order.lines:

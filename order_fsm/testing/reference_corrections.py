@@ -12,7 +12,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import InvalidInput, KeyReused
 from order_fsm.model import UNFINISHED, Entry, Line, Order, Payment, Shipment
@@ -46,15 +46,15 @@ def with_changes(order: Order, facts: Mapping[str, Any]) -> Order:
     """Return the amended order without the ledger row of its credits."""
     for name in ("total", "lines", "email", "customer"):
         if name in facts:
-            order = evolve(order, **{name: facts[name]})
-    return evolve(order, data=json.loads(facts["data"])) if "data" in facts else order
+            order = replace(order, **{name: facts[name]})
+    return replace(order, data=json.loads(facts["data"])) if "data" in facts else order
 
 
 def adopted(
     new: Order, state: str, counted: bool, holds: bool, payments: list[dict[str, Any]], at: datetime, placed: datetime
 ) -> list[tuple[Order, Entry]]:
     """Return the life of an adopted order, or raise if its payments or boxes are impossible."""
-    order = evolve(new, state=state, counted=counted)
+    order = replace(new, state=state, counted=counted)
     life = [(new, Entry(1, "create", UNFINISHED, UNFINISHED, new.created_at))]
     for payment in sorted(payments, key=lambda one: one["at"]):
         given = {name: value for name, value in payment.items() if name not in ("kind", "at")}
@@ -74,15 +74,15 @@ def adopted(
         facts |= {name: getattr(row, name) for name in ("reference", "transaction_id") if getattr(row, name)}
         facts |= {"credit": row.credit} if kind == "refunded" else {}
         entry = Entry(version, "adopt", UNFINISHED, UNFINISHED, payment["at"], facts=facts)
-        order = evolve(order, payments=(*order.payments, row), version=version, updated_at=payment["at"])
-        life.append((evolve(order, state=UNFINISHED, counted=new.counted), entry))
+        order = replace(order, payments=(*order.payments, row), version=version, updated_at=payment["at"])
+        life.append((replace(order, state=UNFINISHED, counted=new.counted), entry))
     captured = any(row.kind == "captured" for row in order.payments)
     if captured and "sent" not in order.statuses:
         raise InvalidInput
     if counted and ("paid" in order.statuses) != (order.cost <= order.held):
         raise InvalidInput
     last = Entry(len(life) + 1, "adopt", UNFINISHED, state, at, facts={"placed_at": placed.isoformat()})
-    order = evolve(
+    order = replace(
         order,
         version=last.version,
         updated_at=at,
@@ -91,7 +91,7 @@ def adopted(
     )
     if order.lines and "dispatched" in order.statuses:
         pieces = tuple(Line(sku, number) for sku, number in goods_of(order).ordered.items())
-        order = evolve(order, shipments=(Shipment("shipped", pieces, (), at, order.version),))
+        order = replace(order, shipments=(Shipment("shipped", pieces, (), at, order.version),))
     return [*life, (order, last)]
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, MissingDependency, OrderFsmError, Refused
@@ -583,7 +583,7 @@ class _Lockstep(RuleBasedStateMachine):
 
 def _plain(message: Message) -> Message:
     """Return a message without the part of its id that depends on the store."""
-    return evolve(message, id=message.id.rpartition("-")[0])
+    return replace(message, id=message.id.rpartition("-")[0])
 
 
 def _answer(call: Callable[[], object]) -> object:
@@ -606,4 +606,4 @@ def _without_pieces(answer: object) -> object:
         return [_without_pieces(one) for one in answer]
     if isinstance(answer, Order):
         return answer.holding(None)
-    return evolve(answer, order=answer.order.holding(None)) if isinstance(answer, Receipt) else answer
+    return replace(answer, order=answer.order.holding(None)) if isinstance(answer, Receipt) else answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import Entry, Line, Message, Order
 
@@ -42,7 +42,7 @@ def parcels_of(message: Message, order: Order, history: Sequence[Entry]) -> Parc
     last = message.version
     first = max(last - len(payload.get("triggers", ())) + 1, 1)
     rows = [row for row in order.shipments if first <= row.version <= last]
-    before = evolve(order, shipments=tuple(row for row in order.shipments if row.version < first))
+    before = replace(order, shipments=tuple(row for row in order.shipments if row.version < first))
     shipped = _lines(row.lines for row in rows if row.kind == "shipped")
     more_to_ship = "dispatched" in payload.get("dropped", ()) and all(row.kind != "recalled" for row in rows)
     return Parcels(

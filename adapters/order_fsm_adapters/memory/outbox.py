@@ -10,7 +10,8 @@ import heapq
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from attrs import define, evolve
+from attrs import define
+from msgspec.structs import replace
 
 from order_fsm.model import Message
 
@@ -115,19 +116,19 @@ class Outbox:
         if not row.message.remaining and remaining:
             self._leave(row.message)
             self._apart.setdefault(row.message.order_id, set()).add(message_id)
-        row.message = evolve(row.message, remaining=remaining)
+        row.message = replace(row.message, remaining=remaining)
 
     def wait(self, message_id: str, due: datetime, attempts: int) -> None:
         """Make a message wait: it cannot be claimed before `due`."""
         row = self._rows[message_id]
         row.due = due
         if row.message.attempts != attempts:
-            row.message = evolve(row.message, attempts=attempts)
+            row.message = replace(row.message, attempts=attempts)
         self._push(row)
 
     def give_up(self, message_id: str, attempts: int) -> None:
         """Make a message a dead letter."""
-        self.add_dead(evolve(self.drop(message_id), attempts=attempts))
+        self.add_dead(replace(self.drop(message_id), attempts=attempts))
 
     def add_dead(self, message: Message) -> None:
         """Add a dead letter."""
@@ -142,7 +143,7 @@ class Outbox:
         """Append a dead letter to the outbox again, with no attempts."""
         message = self._dead.pop(message_id)
         _discard(self._dead_of, message)
-        self.add(evolve(message, attempts=0))
+        self.add(replace(message, attempts=0))
 
     def is_dead(self, message: Message) -> bool:
         """Return whether a message is a dead letter."""

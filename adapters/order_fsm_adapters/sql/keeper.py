@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import InvalidInput, OrderFsmError
 from order_fsm.store import Change, Need, Snapshot, StockLevel, StockMove
@@ -130,7 +130,7 @@ class KeptStock:
         if change.order is None and change.stock:
             raise InvalidInput("the shop counts the stock in its own table: change it there")
         self._write_change(
-            transaction, evolve(change, stock=tuple([_without_available(move) for move in change.stock]))
+            transaction, replace(change, stock=tuple([_without_available(move) for move in change.stock]))
         )
         moves = tuple(shop_moves(change.stock))
         if moves and change.order is not None:

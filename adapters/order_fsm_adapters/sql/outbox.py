@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.erasure import erased_message
 from order_fsm.errors import StoreCorrupt
@@ -87,7 +87,7 @@ def retry_later(transaction: Transaction, message: Message, until: datetime, due
         if message.remaining:
             # An erasure may have changed the payload since the claim.
             for row in transaction.rows(_MESSAGE + transaction.latest, (number,)):
-                narrowed = evolve(message_of(row), remaining=message.remaining)
+                narrowed = replace(message_of(row), remaining=message.remaining)
                 transaction.run(_NARROW, (*remaining_columns(narrowed), number))
             _make_head(transaction, message.order_id)
         if due is None:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.model import (
     UNFINISHED,
@@ -66,7 +66,7 @@ def told(order: Order, *topics: str, payload: Mapping[str, Any] | None = None) -
             id=f"{order.id}#{order.version}.{place}",
             order_id=order.id,
             topic=topic,
-            payload={"state": order.state} if payload is None else payload,
+            payload={"state": order.state} if payload is None else dict(payload),
             created_at=order.updated_at,
         )
         for place, topic in enumerate(topics, start=1)
@@ -120,7 +120,7 @@ def creation(
         payments=(),
         created_at=at,
         updated_at=last,
-        data={} if data is None else data,
+        data=dict(data or {}),
         placed_at=last if "sent" in statuses_of(state) else None,
     )
     made = [Entry(1, "create", UNFINISHED, state if entries == 1 else UNFINISHED, at, key=key)]
@@ -171,7 +171,7 @@ def step(
             by=by,
             comment=comment,
             key=key,
-            facts={} if facts is None else facts,
+            facts=dict(facts or {}),
         )
         for version in range(order.version + 1, last + 1)
     )
@@ -188,7 +188,7 @@ def stock_change(*stock: StockMove, key: str | None = None) -> Change:
 def reserving(change: Change, reserved: Iterable[Line] | None) -> Change:
     """Return a change after which the order holds these pieces, or no stock (None)."""
     held = None if reserved is None else tuple(reserved)
-    return evolve(change, order=evolve(order_of(change), reserved=held))
+    return replace(change, order=replace(order_of(change), reserved=held))
 
 
 def moving(
@@ -209,7 +209,7 @@ def moving(
     order, lines = order_of(change), tuple(lines)
     drawn = lines if drawn is None else tuple(drawn)
     row = Shipment(kind, lines, drawn, order.updated_at, order.version, restock)
-    return evolve(change, order=evolve(order, shipments=(*order.shipments, row)))
+    return replace(change, order=replace(order, shipments=(*order.shipments, row)))
 
 
 def _fingerprint(key: str | None) -> str | None:

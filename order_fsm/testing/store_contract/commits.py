@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import KeyReused, OrderExists, OrderNotFound, VersionConflict
 from order_fsm.store import IdempotencyRecord, Store
@@ -97,7 +97,7 @@ class Commits(StoreHarness):
         """If a write fails halfway with any exception, nothing is stored and the store still works."""
         expected = two_orders(store)
         change = step(expected.orders["1001"], state="sent+paid", stock=[taken("CUP", 1)], key="unwritable")
-        broken = evolve(change, messages=told(order_of(change), "order.updated", payload={"not JSON": object()}))
+        broken = replace(change, messages=told(order_of(change), "order.updated", payload={"not JSON": object()}))
         try:
             store.commit(broken)
         except Exception:

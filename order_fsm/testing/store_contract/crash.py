@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import OrderNotFound
 from order_fsm.store import Store
@@ -80,7 +80,8 @@ class Crash(StoreHarness):
                 expected.messages = [message for message in expected.messages if message.id not in delivered]
                 assert order == change.order
             expected.messages = [
-                evolve(message, attempts=1) if message.id == "relayed#1.2" else message for message in expected.messages
+                replace(message, attempts=1) if message.id == "relayed#1.2" else message
+                for message in expected.messages
             ]
             expected.check(store)
 

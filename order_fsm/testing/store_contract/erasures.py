@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.erasure import ERASE, erased_entry, erased_message
 from order_fsm.errors import KeyReused, StoreError, StoreUnavailable, VersionConflict
@@ -38,7 +38,7 @@ def life(order_id: str) -> list[Change]:
     fired = step(order_of(new), by="bob", comment=f"for {PERSONAL}", facts=facts, entries=2, key=f"f {order_id}")
     payload = {"parcel": PERSONAL, "amount": "1.50", "state": "sent", "added": ["sent"]}
     topics = ("shop.parcel", "order.updated", "shop.second")
-    fired = evolve(fired, messages=told(order_of(fired), *topics, payload=payload))
+    fired = replace(fired, messages=told(order_of(fired), *topics, payload=payload))
     gateway: dict[str, Fact] = {"amount": Decimal("49.90"), "currency": "GBP", "reference": "ch_1", "kind": "captured"}
     paid: list[tuple[PaymentKind, str]] = [("captured", "49.90")]
     reported = step(order_of(fired), state="sent", by="gateway", facts=gateway, payments=paid, key=f"g {order_id}")
@@ -50,7 +50,7 @@ def erasure(order: Order, *, comment: str = "") -> Change:
     """Return the commit that erases an order."""
     at = moment(1000)
     entry = Entry(order.version + 1, ERASE, order.state, order.state, at, "dpo", comment)
-    blank = evolve(order, customer=None, email=None, data={})
+    blank = replace(order, customer=None, email=None, data={})
     return Change(blank.after(entry, order.payments, order.counted), order.version, (entry,), erases=True)
 
 
@@ -96,7 +96,7 @@ class Erasures(StoreHarness):
         expected = _shop(store)
         committed(store, expected, erasure(expected.orders["1001"], comment="as she asked"))
         later = step(expected.orders["1001"], comment="later", facts={"parcel": "new"}, topics=["order.updated"])
-        committed(store, expected, evolve(later, order=evolve(order_of(later), customer="new", data={"new": 1})))
+        committed(store, expected, replace(later, order=replace(order_of(later), customer="new", data={"new": 1})))
         expected.check(store)
         committed(store, expected, erasure(expected.orders["1001"]))
         expected.check(store)
@@ -151,24 +151,24 @@ class Erasures(StoreHarness):
         first = _claimed(store, 10)
         store.retry_later(first, moment(10), None)
         second = _claimed(store, 20)
-        store.retry_later(evolve(second, remaining=("merchant",)), moment(20), moment(30))
+        store.retry_later(replace(second, remaining=("merchant",)), moment(20), moment(30))
         third = _claimed(store, 25)
         store.commit(erasure(store.load("1001")))
-        gone = evolve(erased_message(first), attempts=1)
-        apart = evolve(erased_message(second), attempts=1, remaining=("merchant",))
+        gone = replace(erased_message(first), attempts=1)
+        apart = replace(erased_message(second), attempts=1, remaining=("merchant",))
         assert [exact(one) for one in store.dead_letters(9) if one.order_id == "1001"] == [exact(gone)]
         waiting = sorted((one for one in store.messages() if one.order_id == "1001"), key=lambda one: one.id)
         assert exact(waiting) == exact([apart, erased_message(third)])
         assert any(PERSONAL in str(one) for one in store.messages() if one.order_id == "1002")
-        store.retry_later(evolve(third, remaining=("customer",)), moment(25), moment(40))
+        store.retry_later(replace(third, remaining=("customer",)), moment(25), moment(40))
         assert exact(_claimed(store, 35)) == exact(apart)
         store.delivered(apart, moment(35))
         again = _claimed(store, 45)
-        assert exact(again) == exact(evolve(erased_message(third), attempts=1, remaining=("customer",)))
+        assert exact(again) == exact(replace(erased_message(third), attempts=1, remaining=("customer",)))
         store.delivered(again, moment(45))
         store.requeue(gone)
         left = [one for one in drained(store) if one.order_id == "1001"]
-        assert exact(left) == exact([evolve(gone, attempts=0)])
+        assert exact(left) == exact([replace(gone, attempts=0)])
         assert store.faults() == []
 
     def test_s10_an_erased_customer_is_not_found(self, store: Store) -> None:

@@ -9,7 +9,7 @@ from itertools import product
 from random import Random
 from typing import Any
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.model import UNFINISHED, GoodsKind, Line, PaymentKind, When
 from order_fsm.store import Cursor, Query, Store
@@ -183,7 +183,7 @@ class Found(StoreHarness):
         ]
         for parts in amendments:
             change = step(expected.orders["1001"], state="sent+paid")
-            committed(store, expected, evolve(change, order=evolve(order_of(change), **parts)))
+            committed(store, expected, replace(change, order=replace(order_of(change), **parts)))
             for customer in (None, "ann", "ben"):
                 query = Query(When(), customer)
                 assert store.find(query) == expected.find(query), f"find is wrong for {customer!r} after {parts}"
@@ -215,7 +215,7 @@ class Found(StoreHarness):
             if kind is not None:
                 change = moving(change, kind, [Line(sku, 1)])
             if amended is not None:
-                change = evolve(change, order=evolve(order_of(change), lines=tuple(amended)))
+                change = replace(change, order=replace(order_of(change), lines=tuple(amended)))
             committed(store, expected, change)
             parts.append(order_of(change).part_dispatched)
             for customer in (None, "ann", "eve"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import KeyReused, VersionConflict
 from order_fsm.model import Message
@@ -145,7 +145,7 @@ class Outbox(StoreHarness):
         store.delivered(other, LATER)
         assert _ids(store.claim(JUST_BEFORE, LATER, 10)) == ["1002#1.2"], "all messages of 1001 must wait for its first"
         again = store.claim(UNTIL, LATER, 10)
-        assert exact(again) == exact([evolve(first, attempts=1)]), (
+        assert exact(again) == exact([replace(first, attempts=1)]), (
             "each failure must add one attempt and change nothing else"
         )
         store.retry_later(again[0], LATER, LATER)
@@ -209,7 +209,7 @@ class Outbox(StoreHarness):
         store.retry_later(store.claim(NOW, UNTIL, 1)[0], UNTIL, UNTIL)
         held = store.claim(UNTIL, LATER, 1)
         store.retry_later(held[0], LATER, None)
-        assert exact(store.dead_letters(10)) == exact([evolve(held[0], attempts=2)])
+        assert exact(store.dead_letters(10)) == exact([replace(held[0], attempts=2)])
         assert sorted(_ids(store.messages())) == ["1001#1.2", "1001#1.3"], "a dead letter must not count as undelivered"
         assert _ids(drained(store)) == ["1001#1.2", "1001#1.3"], "a dead letter must not be claimed"
         store.commit(step(store.load("1001")))
@@ -229,12 +229,12 @@ class Outbox(StoreHarness):
         """It waits for no other message of its order, and no other message waits for it, leased or new."""
         _queued(store, "1001")
         (first,) = store.claim(NOW, LATER, 10)
-        store.retry_later(evolve(first, remaining=("ann", "bob")), LATER, UNTIL)
+        store.retry_later(replace(first, remaining=("ann", "bob")), LATER, UNTIL)
         following = store.claim(NOW, LATER, 10)
         assert _ids(following) == ["1001#1.2"], "the next message of the order must be claimable"
         again = store.claim(UNTIL, LATER, 10)
-        assert exact(again) == exact([evolve(first, attempts=1, remaining=("ann", "bob"))])
-        store.retry_later(evolve(again[0], remaining=("bob",)), LATER, LAST)
+        assert exact(again) == exact([replace(first, attempts=1, remaining=("ann", "bob"))])
+        store.retry_later(replace(again[0], remaining=("bob",)), LATER, LAST)
         store.delivered(following[0], LATER)
         store.commit(step(store.load("1001"), topics=["order.paid"], at=moment(0)))
         assert _ids(store.claim(UNTIL, LATER, 10)) == ["1001#1.3"], "1001#2.1 must wait for it"
@@ -248,9 +248,9 @@ class Outbox(StoreHarness):
         """After a requeue it is claimed for these alone, even while another message of its order is leased."""
         _queued(store, "1001")
         (first,) = store.claim(NOW, UNTIL, 10)
-        first = evolve(first, remaining=("ann",))
+        first = replace(first, remaining=("ann",))
         store.retry_later(first, UNTIL, None)
-        assert exact(store.dead_letters(10)) == exact([evolve(first, attempts=1)])
+        assert exact(store.dead_letters(10)) == exact([replace(first, attempts=1)])
         assert _ids(store.claim(NOW, UNTIL, 10)) == ["1001#1.2"]
         store.requeue(store.dead_letters(10)[0])
         assert exact(store.claim(NOW, UNTIL, 10)) == exact([first])
@@ -262,14 +262,14 @@ class Outbox(StoreHarness):
         _queued(store, "1001")
         (late,) = store.claim(NOW, UNTIL, 1)
         (held,) = store.claim(UNTIL, LATER, 1)
-        store.retry_later(evolve(late, remaining=("ann",)), UNTIL, LAST)
+        store.retry_later(replace(late, remaining=("ann",)), UNTIL, LAST)
         assert exact([one for one in store.messages() if one.id == held.id]) == exact([held])
         assert store.claim(UNTIL, LAST, 10) == []
 
     def test_s9_removing_an_order_removes_messages_with_remaining_recipients(self, store: Store) -> None:
         """A new order of the same id does not have them."""
         _queued(store, "1001")
-        store.retry_later(evolve(store.claim(NOW, UNTIL, 1)[0], remaining=("ann",)), UNTIL, LATER)
+        store.retry_later(replace(store.claim(NOW, UNTIL, 1)[0], remaining=("ann",)), UNTIL, LATER)
         store.remove(store.load("1001"))
         assert list(store.messages()) == []
         change = creation("1001", topics=["order.updated"])

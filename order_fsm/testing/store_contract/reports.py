@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm.errors import OrderNotFound
 from order_fsm.ledger import PAYMENT_KINDS
@@ -74,7 +74,7 @@ def _with_money(change: Change, dice: Random) -> Change:
         )
         for currency in (order.currency, dice.choice([order.currency, "XTS"]))
     )
-    return evolve(change, order=evolve(order, payments=order.payments + rows))
+    return replace(change, order=replace(order, payments=order.payments + rows))
 
 
 def _agree(store: Store, expected: Expected) -> None:
@@ -140,7 +140,7 @@ class Reports(StoreHarness):
         _agree(store, expected)
         change = creation("0", state="sent", entries=3, at=START - timedelta(days=300))
         imported = Payment("captured", order_of(change).total, "GBP", None, START - timedelta(days=200), 2)
-        committed(store, expected, evolve(change, order=evolve(order_of(change), payments=(imported,))))
+        committed(store, expected, replace(change, order=replace(order_of(change), payments=(imported,))))
         _agree(store, expected)
         assert list(store.faults()) == [], "an undamaged store must report no fault"
 
@@ -154,7 +154,7 @@ class Reports(StoreHarness):
             for turn in range(2000):
                 change = creation(f"{number} {turn}", state="sent+paid", total="10")
                 paid = Payment("captured", order_of(change).total, "GBP", None, START, 1)
-                store.commit(evolve(change, order=evolve(order_of(change), payments=(paid,))))
+                store.commit(replace(change, order=replace(order_of(change), payments=(paid,))))
                 if all(record_under(store, key) for key in done):
                     break
 

@@ -6,8 +6,8 @@ from datetime import UTC
 from decimal import Decimal
 from typing import Any, get_args
 
-from attrs import evolve
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from order_fsm import validation
 from order_fsm.erasure import erased_entry
@@ -136,15 +136,15 @@ _lives = st.tuples(_orders, _entries, _messages, st.lists(st.tuples(_doings, _me
 def lives(draw: st.DrawFn) -> tuple[Change, ...]:
     """Draw the changes of one order from its creation on."""
     order, created, messages, steps = draw(_lives)
-    order = evolve(order, created_at=created.at, updated_at=created.at)
-    life = [Change(order, 0, (evolve(created, state_after=order.state),), messages=_of(order, messages))]
+    order = replace(order, created_at=created.at, updated_at=created.at)
+    life = [Change(order, 0, (replace(created, state_after=order.state),), messages=_of(order, messages))]
     for doings, messages in steps:
         seen = order
         entries: list[Entry] = []
         for drawn, ledger, goods, counted in doings:
-            entry = evolve(drawn, version=order.version + 1, state_before=order.state)
-            payments = (evolve(payment, at=entry.at, version=entry.version) for payment in ledger)
-            shipments = (evolve(row, at=entry.at, version=entry.version) for row in goods)
+            entry = replace(drawn, version=order.version + 1, state_before=order.state)
+            payments = (replace(payment, at=entry.at, version=entry.version) for payment in ledger)
+            shipments = (replace(row, at=entry.at, version=entry.version) for row in goods)
             order = order.after(entry, (*order.payments, *payments), counted, (*order.shipments, *shipments))
             entries.append(entry)
         life.append(Change(order, seen.version, tuple(entries), messages=_of(order, messages)))
@@ -154,6 +154,6 @@ def lives(draw: st.DrawFn) -> tuple[Change, ...]:
 def _of(order: Order, messages: list[Message]) -> tuple[Message, ...]:
     """Return the messages of the commit that led to an order."""
     return tuple(
-        evolve(message, id=f"{order.id}#{order.version}.{place}", order_id=order.id, created_at=order.updated_at)
+        replace(message, id=f"{order.id}#{order.version}.{place}", order_id=order.id, created_at=order.updated_at)
         for place, message in enumerate(messages, start=1)
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace
 
 from order_fsm import validation
 from order_fsm.errors import MissingDependency
@@ -28,10 +28,10 @@ def _sent(order: Order) -> Change:
 def _renamed(change: Change, order_id: str) -> Change:
     """Return the same change of another order."""
     messages = tuple(
-        evolve(message, id=f"{order_id}#{order_of(change).version}.{place}", order_id=order_id)
+        replace(message, id=f"{order_id}#{order_of(change).version}.{place}", order_id=order_id)
         for place, message in enumerate(change.messages, start=1)
     )
-    return evolve(change, order=evolve(order_of(change), id=order_id), messages=messages)
+    return replace(change, order=replace(order_of(change), id=order_id), messages=messages)
 
 
 class Values(StoreHarness):
@@ -45,7 +45,7 @@ class Values(StoreHarness):
         change = creation(data=data)
         store.commit(change)
         change = step(order_of(change), facts=facts)
-        store.commit(evolve(change, messages=told(order_of(change), "stock.short", payload=payload)))
+        store.commit(replace(change, messages=told(order_of(change), "stock.short", payload=payload)))
         data["gift"]["wrap"].append("blue")
         facts["reference"] = "another"
         payload["items"][0]["sku"] = "another"
@@ -86,7 +86,7 @@ class Values(StoreHarness):
                 change = creation(f"order {number}", data={text: [text, {text: text}]})
                 committed(store, expected, change)
                 change = step(order_of(change), comment=text, facts={"note": text, "reference": text})
-                change = evolve(change, messages=told(order_of(change), "order.updated", payload={text: [text]}))
+                change = replace(change, messages=told(order_of(change), "order.updated", payload={text: [text]}))
                 committed(store, expected, change)
             self._check(store, expected, place)
 
@@ -100,7 +100,7 @@ class Values(StoreHarness):
                 change = step(order_of(change), by=name, key=f"{number} {name}"[:200], topics=[name])
                 changed = order_of(change)
                 payment = Payment("captured", Decimal(1), "GBP", name, changed.updated_at, changed.version)
-                committed(store, expected, evolve(change, order=evolve(order_of(change), payments=(payment,))))
+                committed(store, expected, replace(change, order=replace(order_of(change), payments=(payment,))))
             self._check(store, expected, place)
 
     def test_s7_every_id_is_a_different_order(self, place: Path) -> None:
@@ -160,7 +160,7 @@ class Values(StoreHarness):
             for number, data in enumerate((samples.NESTED, deep, {})):
                 change = creation(f"order {number}", data=data)
                 committed(
-                    store, expected, evolve(change, messages=told(order_of(change), "order.updated", payload=data))
+                    store, expected, replace(change, messages=told(order_of(change), "order.updated", payload=data))
                 )
                 committed(store, expected, step(order_of(change)))
             self._check(store, expected, place)
@@ -184,13 +184,13 @@ class Values(StoreHarness):
             plain, *flagged = change.entries
             entries = (
                 plain,
-                evolve(flagged[0], visible=True),
-                evolve(flagged[1], notify=True),
-                evolve(flagged[2], override=True),
+                replace(flagged[0], visible=True),
+                replace(flagged[1], notify=True),
+                replace(flagged[2], override=True),
             )
-            committed(store, expected, evolve(change, entries=entries))
+            committed(store, expected, replace(change, entries=entries))
             change = step(expected.orders["1001"], state="returned")
-            committed(store, expected, evolve(change, order=evolve(order_of(change), counted=True)))
+            committed(store, expected, replace(change, order=replace(order_of(change), counted=True)))
             self._check(store, expected, place)
 
     def test_s7_reserved_pieces_are_returned_unchanged(self, place: Path) -> None:
@@ -246,9 +246,9 @@ class Values(StoreHarness):
             change = step(expected.orders["1001"], entries=4)
             fingerprints = ("8a6f" * 16, None, "", "8A6F")
             entries = tuple(
-                evolve(entry, rules_fingerprint=one) for entry, one in zip(change.entries, fingerprints, strict=True)
+                replace(entry, rules_fingerprint=one) for entry, one in zip(change.entries, fingerprints, strict=True)
             )
-            committed(store, expected, evolve(change, entries=entries))
+            committed(store, expected, replace(change, entries=entries))
             self._check(store, expected, place)
 
     def test_s7_any_change_is_returned_unchanged(self, place: Path) -> None:
