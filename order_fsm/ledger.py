@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol, get_args
+from typing import Literal, Protocol, get_args
+
+from msgspec import Struct
 
 from order_fsm.money import ZERO, minus, plus
 
@@ -58,7 +60,7 @@ class Row(Protocol):
 Rows = Sequence[Row]
 
 
-class Balance(NamedTuple):
+class Balance(Struct, frozen=True):
     """The sums over the ledger of an order.
 
     Attributes:

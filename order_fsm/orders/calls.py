@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from order_fsm.currencies import whole_units
@@ -27,7 +28,7 @@ UNMATCHED = "payment.unmatched"
 """The topic of a message about money that no ledger covers."""
 
 
-class Fire(NamedTuple):
+class Fire(Struct, frozen=True):
     """A call that fires a trigger."""
 
     workflow: Workflow
@@ -58,7 +59,7 @@ class Fire(NamedTuple):
         return _fired(self, order, supply)
 
 
-class GatewayFact(NamedTuple):
+class GatewayFact(Struct, frozen=True):
     """A call that records one fact of a payment gateway.
 
     It fires a trigger, or adds a comment if the rules or permissions refuse the trigger.
@@ -104,13 +105,13 @@ class GatewayFact(NamedTuple):
         if reasons is not None:
             request = replace(request, facts={**request.facts, "reasons": reasons})
         decision = comment_decision(order, request)
-        return (decision._replace(announces=UNMATCHED) if self.unmatched else decision,)
+        return (replace(decision, announces=UNMATCHED) if self.unmatched else decision,)
 
     def _may_be_early(self, refused: Refused) -> bool:
         return self.unmatched and any(reason.code == "beyond_bound" for reason in refused.reasons)
 
 
-class Expire(NamedTuple):
+class Expire(Struct, frozen=True):
     """A call that fires `expire` on an unchanged order.
 
     The order must still have the version that was due.
@@ -152,7 +153,7 @@ class ShopError(Exception):
         super().__init__(error)
 
 
-class IsolatedCall(NamedTuple):
+class IsolatedCall(Struct, frozen=True):
     """A call of a batch that must not fail the other calls.
 
     Only exceptions of its decision belong to the call. Any other exception, such as a time limit, goes to the caller.
@@ -190,7 +191,7 @@ class IsolatedCall(NamedTuple):
             raise ShopError(error) from error
 
 
-class Save(NamedTuple):
+class Save(Struct, frozen=True):
     """A call that saves the admin's form."""
 
     workflow: Workflow
@@ -229,7 +230,7 @@ class Save(NamedTuple):
         return answer if inquiry is None else inquiry.judged(order, answer, SAVE)
 
 
-class Amend(NamedTuple):
+class Amend(Struct, frozen=True):
     """A call that amends parts of an order.
 
     Attributes:
@@ -284,7 +285,7 @@ class Amend(NamedTuple):
             return decision
         if after.lines != order.lines:
             held = held_as_amended(self.workflow, order, decision.order, supply.available)
-            decision = decision._replace(order=decision.order.holding(held))
+            decision = replace(decision, order=decision.order.holding(held))
         return (decision,)
 
 
@@ -293,7 +294,7 @@ def amended_lines(call: Call) -> tuple[Line, ...] | None:
     return call.lines if isinstance(call, Amend) else None
 
 
-class Comment(NamedTuple):
+class Comment(Struct, frozen=True):
     """A call that adds a comment to the history."""
 
     order_id: str
@@ -305,7 +306,7 @@ class Comment(NamedTuple):
         return (comment_decision(order, self.request),)
 
 
-class Resend(NamedTuple):
+class Resend(Struct, frozen=True):
     """A call that queues a message again.
 
     Attributes:
@@ -327,10 +328,10 @@ class Resend(NamedTuple):
         """
         if order.version != self.version:
             raise VersionConflict(f"order {order.id!r} is at version {order.version}, not {self.version}")
-        return (comment_decision(order, self.request, "resend")._replace(message=self.message),)
+        return (replace(comment_decision(order, self.request, "resend"), message=self.message),)
 
 
-class Migrate(NamedTuple):
+class Migrate(Struct, frozen=True):
     """A call that moves an order to a state of a changed table."""
 
     workflow: Workflow
@@ -353,7 +354,7 @@ class Migrate(NamedTuple):
         return (Decision(after.holding(held_as_migrated(self.workflow, after, supply.available)), entry, None),)
 
 
-class Erase(NamedTuple):
+class Erase(Struct, frozen=True):
     """A call that erases the personal values of an order.
 
     Attributes:

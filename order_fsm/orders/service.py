@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Self
 
+from msgspec.structs import replace
+
 from order_fsm import validation
 from order_fsm.currencies import units_of
 from order_fsm.errors import InvalidInput, OrderNotFound, Reason, Refused
@@ -290,7 +292,7 @@ class Orders(Reports, Corrections):
         """
         call = self._commands.save(order_id, statuses, version, None, by, comment, False, False, override)
         if call.permissions is not None:
-            call = call._replace(permissions=call.permissions.quiet())
+            call = replace(call, permissions=call.permissions.quiet())
         return self._executor.preview(call)
 
     def comment(

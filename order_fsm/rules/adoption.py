@@ -149,7 +149,7 @@ def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
             f" {booking.currency} left at that time"
         )
     if isinstance(credit, Decimal):
-        booking = booking._replace(credit=credit)
+        booking = replace(booking, credit=credit)
     if kind == "refunded" and not booking.credit <= min(booking.amount, order.cost):
         raise InvalidInput(f"the credit is {booking.credit:f}, more than the amount or than the order costs")
     return booking

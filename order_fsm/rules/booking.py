@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from order_fsm import ledger
 from order_fsm.errors import KeyReused
 from order_fsm.model import Order, Payment, PaymentKind
@@ -39,7 +42,7 @@ class _Subject(NamedTuple):
     transaction_id: str | None = None
 
 
-class Booking(NamedTuple):
+class Booking(Struct, frozen=True):
     """A ledger row that is not recorded yet.
 
     Attributes:
@@ -126,7 +129,7 @@ def _capture(order: Order, request: Request) -> Booking:
         transaction_id=facts.get("transaction_id"),
         provider=facts.get("provider") or _provider_of(order, reference),
     )
-    return booking._replace(adopts=True) if _adopts(order, booking) else booking
+    return replace(booking, adopts=True) if _adopts(order, booking) else booking
 
 
 def _movement(order: Order, kind: PaymentKind, request: Request) -> Booking:
@@ -148,9 +151,9 @@ def _movement(order: Order, kind: PaymentKind, request: Request) -> Booking:
         provider=facts.get("provider") or _provider_of(order, subject.reference),
     )
     if kind == "refunded" and subject.currency == order.currency:
-        return booking._replace(credit=_credit(order, booking, facts.get("credit")))
+        return replace(booking, credit=_credit(order, booking, facts.get("credit")))
     if kind == "refund_failed":
-        return booking._replace(credit=_given_back(order, subject))
+        return replace(booking, credit=_given_back(order, subject))
     return booking
 
 

@@ -6,7 +6,9 @@ This module reads no clock and no store.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
@@ -19,7 +21,7 @@ from order_fsm.rules.shipping import Handling, handle
 from order_fsm.rules.workflow import Workflow
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """The result of a request.
 
     Attributes:
@@ -37,7 +39,7 @@ class Decision(NamedTuple):
     message: Message | None = None
 
 
-class Recorded(NamedTuple):
+class Recorded(Struct, frozen=True):
     """The answer to a call that an earlier entry already did."""
 
     version: int

@@ -48,8 +48,8 @@ def fill(
         return Refused(order.id, request.trigger, order.state, search.reasons)
     if steps:
         last = steps[-1]
-        steps[-1] = last._replace(
-            entry=replace(last.entry, visible=request.visible or last.entry.visible, notify=request.notify)
+        steps[-1] = replace(
+            last, entry=replace(last.entry, visible=request.visible or last.entry.visible, notify=request.notify)
         )
     return steps
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from order_fsm.errors import InvalidInput
 from order_fsm.goods import Goods, GoodsKind, less
@@ -12,7 +13,7 @@ from order_fsm.rules.request import Request
 from order_fsm.validation import Check, flag, name, shown
 
 
-class Handling(NamedTuple):
+class Handling(Struct, frozen=True):
     """A shipment that is not recorded yet.
 
     Attributes:
