@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +14,8 @@ from order_fsm.rules.decide import Decision
 from order_fsm.rules.rule import AMEND
 from order_fsm.store import StockMove
 
-_Topic = tuple[str, dict[str, Any]]
-"""The topic of a message, and its payload."""
+Topic = tuple[str, Mapping[str, Any]]
+"""The topic of a message, and the facts that it reports: facts of an entry, or JSON values."""
 
 
 def messages(
@@ -37,38 +38,39 @@ def messages(
         caller asked for a mail, `refund.due` if more money is due back or a refund of a live order failed, and
         `stock.short` if the order took pieces that are missing. A message that a decision already has comes first.
     """
-    topics = topics_of(before, after, decisions, moves)
-    again = tuple([decision.message for decision in decisions if decision.message is not None])
-    if not topics:
-        return again
+    found = [decision.message for decision in decisions if decision.message is not None]
+    for place, topic in enumerate(topics_of(before, after, decisions, moves), start=1):
+        found.append(message_about(topic, after.id, after.version, place, after.state, after.updated_at))
+    return tuple(found)
+
+
+def message_about(topic: Topic, order_id: str, version: int, place: int, state: str, at: datetime) -> Message:
+    """Return a message under a new id.
+
+    Args:
+        topic: the topic and the facts.
+        order_id: the order.
+        version: the version of the order that the message reports.
+        place: the number of the message among those of its commit, from 1.
+        state: the state of the order in that version.
+        at: the time of the message.
+    """
+    name, facts = topic
+    payload = Owned({fact: _value(value) for fact, value in facts.items()}, state=state)
     # A removed order may be created again with the same id and versions. Its messages need other ids.
-    token = os.urandom(4).hex()
-    return again + tuple(
-        [
-            Message(
-                f"{after.id}#{after.version}.{place}-{token}",
-                after.id,
-                topic,
-                Owned(payload, state=after.state),
-                after.updated_at,
-            )
-            for place, (topic, payload) in enumerate(topics, start=1)
-        ]
-    )
+    return Message(f"{order_id}#{version}.{place}-{os.urandom(4).hex()}", order_id, name, payload, at)
 
 
-def topics_of(
-    before: Order, after: Order, decisions: Sequence[Decision], moves: Sequence[StockMove]
-) -> list[tuple[str, dict[str, Any]]]:
-    """Return the topics and payloads of the messages of one commit.
+def topics_of(before: Order, after: Order, decisions: Sequence[Decision], moves: Sequence[StockMove]) -> list[Topic]:
+    """Return the topics of the messages of one commit, with their facts.
 
     The arguments are as in `messages`.
     """
-    topics: list[_Topic] = []
+    topics: list[Topic] = []
     for decision in decisions:
         topics += _of_rule(decision)
-    money: list[_Topic] = []
-    due: list[_Topic] = []
+    money: list[Topic] = []
+    due: list[Topic] = []
     if after.payments and (
         after.payments is not before.payments or after.counted != before.counted or after.total != before.total
     ):
@@ -96,14 +98,14 @@ def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
     }
 
 
-def _of_rule(decision: Decision) -> Iterator[_Topic]:
+def _of_rule(decision: Decision) -> Iterator[Topic]:
     entry, after = decision.entry, decision.order
     rule = None if decision.edge is None else decision.edge.rule
     topic = None if rule is None else rule.announces
     # A payment that places an order has messages of its own. No rule of a changed table decided the entry.
     places = entry.trigger == "place" if rule is None else rule.ledger is None
     if places and topic != "order.placed" and "sent" in entry.after - entry.before:
-        yield "order.placed", _json({"total": after.total, "currency": after.currency})
+        yield "order.placed", {"total": after.total, "currency": after.currency}
     if topic is not None:
         facts = entry.facts
         if entry.trigger == AMEND:
@@ -116,15 +118,15 @@ def _of_rule(decision: Decision) -> Iterator[_Topic]:
                 facts["amount"] = after.held
             if "reference" not in facts:
                 facts["reference"] = _last_reference(after)
-        yield topic, _json(facts)
+        yield topic, facts
     if decision.announces is not None:
-        yield decision.announces, _json(entry.facts)
+        yield decision.announces, entry.facts
 
 
-def _of_money(before: Order, after: Order) -> tuple[list[_Topic], list[_Topic]]:
+def _of_money(before: Order, after: Order) -> tuple[list[Topic], list[Topic]]:
     """Return the messages about the money of one commit."""
     now = after.balance
-    happened: list[_Topic] = []
+    happened: list[Topic] = []
     failed = ZERO
     for row in after.payments[len(before.payments) :]:
         if row.currency != after.currency:
@@ -144,11 +146,11 @@ def _of_money(before: Order, after: Order) -> tuple[list[_Topic], list[_Topic]]:
     if more <= 0:
         return happened, []
     facts: dict[str, Fact] = {"amount": more, "refund_due": now.refund_due, "currency": after.currency}
-    return happened, [("refund.due", _json(facts))]
+    return happened, [("refund.due", facts)]
 
 
-def _money(row: Payment, **more: Decimal) -> dict[str, Any]:
-    return _json({"amount": row.amount, "currency": row.currency, "reference": row.reference, **more})
+def _money(row: Payment, **more: Decimal) -> dict[str, Fact]:
+    return {"amount": row.amount, "currency": row.currency, "reference": row.reference, **more}
 
 
 def _last_reference(order: Order) -> str | None:
@@ -158,12 +160,8 @@ def _last_reference(order: Order) -> str | None:
     return None
 
 
-def _json(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    """Return facts as JSON values, with money as plain text."""
-    return {name: _value(value) for name, value in facts.items()}
-
-
-def _value(value: Fact) -> object:
+def _value(value: object) -> object:
+    """Return a fact as a JSON value, with money as plain text."""
     if isinstance(value, tuple):
         return [line.to_dict() for line in value]
     return format(value, "f") if isinstance(value, Decimal) else value

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from order_fsm import validation
 from order_fsm.errors import InvalidInput, Refused
 from order_fsm.ledger import PAYMENT_KINDS
-from order_fsm.model import ADOPT, Entry, Message, Order, Owned
+from order_fsm.model import ADOPT, Entry, Message, Order
 from order_fsm.orders.calls import UNMATCHED
-from order_fsm.orders.messages import topics_of
+from order_fsm.orders.messages import Topic, message_about, topics_of
 from order_fsm.rules.again import decided_again
 from order_fsm.rules.amendment import order_as_of
 from order_fsm.rules.decide import Decision
@@ -38,30 +37,26 @@ def rebuilt_message(workflow: Workflow, order: Order, history: Sequence[Entry], 
         InvalidInput: if the order never had such a message, or its history and ledger do not suffice to rebuild it. The
             error lists the topics that can be resent.
     """
-    known: dict[str, tuple[int, dict[str, Any]]] = {}
+    known: dict[str, tuple[int, Mapping[str, Any]]] = {}
     for entry in reversed(history):
-        for name, payload in _topics(workflow, order, history, entry):
-            known.setdefault(name, (entry.version, payload))
+        for name, facts in _topics(workflow, order, history, entry):
+            known.setdefault(name, (entry.version, facts))
     due = order.refund_due
     if due > 0:
-        money = format(due, "f")
         version, _ = known.get(DUE, (order.version, {}))
-        known[DUE] = version, {"amount": money, "refund_due": money, "currency": order.currency}
+        known[DUE] = version, {"amount": due, "refund_due": due, "currency": order.currency}
     else:
         known.pop(DUE, None)
     if topic not in known:
         can = ", ".join(sorted(known)) or "(none)"
         hint = validation.did_you_mean(topic, known)
         raise InvalidInput(f"topic must be one that order {order.id!r} can resend: {can}; not {topic!r}{hint}")
-    version, payload = known[topic]
-    state = history[version - 1].state_after
-    return Message(f"{order.id}#{version}.1-{os.urandom(4).hex()}", order.id, topic, Owned(payload, state=state), at)
+    version, facts = known[topic]
+    return message_about((topic, facts), order.id, version, 1, history[version - 1].state_after, at)
 
 
-def _topics(
-    workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the topics and payloads of the messages about one entry.
+def _topics(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> Iterator[Topic]:
+    """Yield the topics and facts of the messages about one entry.
 
     A message about stock cannot be rebuilt.
     """
@@ -77,15 +72,11 @@ def _topics(
     updated = [one for one in topics_of(before, after, decisions, ()) if one[0] == UPDATED]
     if len(steps) > 1:
         before, decisions = order_as_of(workflow, order, history, entry.version - 1), decisions[-1:]
-    for topic, payload in topics_of(before, after, decisions, ()):
-        if topic != UPDATED:
-            yield topic, payload
+    yield from (one for one in topics_of(before, after, decisions, ()) if one[0] != UPDATED)
     yield from updated
 
 
-def _of_adoption(
-    workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _of_adoption(workflow: Workflow, order: Order, history: Sequence[Entry], entry: Entry) -> Iterator[Topic]:
     """Yield the message about money that an adoption made due back.
 
     One commit wrote all entries of the adoption, and the last one has the boxes.
@@ -93,9 +84,7 @@ def _of_adoption(
     if entry.version < len(history) and history[entry.version].trigger == ADOPT:
         return
     before, after = (order_as_of(workflow, order, history, version) for version in (1, entry.version))
-    for topic, payload in topics_of(before, after, [Decision(after, entry, None)], ()):
-        if topic == DUE:
-            yield topic, payload
+    yield from (one for one in topics_of(before, after, [Decision(after, entry, None)], ()) if one[0] == DUE)
 
 
 def _of_one_form(history: Sequence[Entry], entry: Entry) -> list[Entry]:
