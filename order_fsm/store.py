@@ -123,7 +123,7 @@ class Need(NamedTuple):
     skus: tuple[str, ...] = ()
 
 
-class Snapshot(NamedTuple):
+class Snapshot(Struct, frozen=True):
     """The answer to a `Need`.
 
     Attributes:

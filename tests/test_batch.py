@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from order_fsm import (
     Entry,
@@ -390,7 +391,7 @@ class Interrupting(MemoryStore):
     """A workflow that raises it during a decision."""
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
-        return [snapshot._replace(stock=Interrupted()) for snapshot in super().prepare_many(needs)]
+        return [replace(snapshot, stock=Interrupted()) for snapshot in super().prepare_many(needs)]
 
 
 class Interrupted(dict[str, int]):

@@ -126,7 +126,7 @@ def test_damaged_row_is_the_fault_of_its_own_snapshot(path: Path, store: SqliteS
     assert (first.order, first.stock, first.fault) == (good, {"TEAPOT": 8}, None)
     assert first.record is not None
     assert isinstance(bad.fault, StoreCorrupt)
-    assert bad[:3] == (None, None, {})
+    assert (bad.order, bad.record, bad.stock) == (None, None, {})
     assert last == Snapshot(None, None, {})
 
 

@@ -261,7 +261,7 @@ class KnowsNotWhichEntriesAKeyMade(ChangesSnapshots):
         record = snapshot.record
         if record is None:
             return snapshot
-        return snapshot._replace(record=IdempotencyRecord(record.order_id, 1, record.last, record.request_fingerprint))
+        return replace(snapshot, record=IdempotencyRecord(record.order_id, 1, record.last, record.request_fingerprint))
 
 
 class ForgetsExtraItems(ChangesSnapshots):
@@ -269,7 +269,7 @@ class ForgetsExtraItems(ChangesSnapshots):
 
     def change(self, need: Need, snapshot: Snapshot) -> Snapshot:
         lines = () if snapshot.order is None else snapshot.order.lines
-        return snapshot._replace(stock=self.stock(line.sku for line in lines if line.sku not in need.skus))
+        return replace(snapshot, stock=self.stock(line.sku for line in lines if line.sku not in need.skus))
 
 
 class AnswersInItsOwnSequence(MemoryStore):
@@ -302,7 +302,7 @@ class CachesOrders(MemoryStore):
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
         return [
-            one if one.order is None else one._replace(order=self._seen.setdefault(one.order.id, one.order))
+            one if one.order is None else replace(one, order=self._seen.setdefault(one.order.id, one.order))
             for one in super().prepare_many(needs)
         ]
 

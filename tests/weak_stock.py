@@ -82,7 +82,7 @@ class NamesNoBackorders(MemoryStore):
     """Returns in a snapshot only the numbers."""
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
-        return [snapshot._replace(backorder=frozenset()) for snapshot in super().prepare_many(needs)]
+        return [replace(snapshot, backorder=frozenset()) for snapshot in super().prepare_many(needs)]
 
 
 class ForgetsBackordersWhenSet(MemoryStore):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from order_fsm.erasure import ERASE
 from order_fsm.errors import (
     KeyReused,
@@ -310,7 +312,7 @@ class _Round:
         if order is not snapshot.order and order.reserved is None:
             for line in order.lines:
                 if line.sku in self._damaged:
-                    return snapshot._replace(fault=self._damaged[line.sku])
+                    return replace(snapshot, fault=self._damaged[line.sku])
             repeated = {line.sku: self._repeated[line.sku] for line in order.lines if line.sku in self._repeated}
             stock = {**available_of(repeated), **stock}
             backorder |= {sku for sku, level in repeated.items() if level.backorder}

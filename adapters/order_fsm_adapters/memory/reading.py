@@ -33,7 +33,7 @@ class ProjectionReader(ABC, Generic[E]):
         return self._read(lambda content: content.order(order_id))
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
-        return self._read(lambda content: [content.snapshot(need) for need in needs])
+        return self._read(lambda content: list(map(content.snapshot, needs)))
 
     def find(self, query: Query) -> list[Order]:
         return self._read(lambda content: content.find(query))

@@ -105,7 +105,7 @@ class KeptStock:
             wanted = [_wanted(need, snapshot) for need, snapshot in zip(needs, found, strict=True)]
             kept = self._available(transaction, {sku for skus in wanted for sku in skus})
             return [
-                snapshot._replace(stock={sku: kept[sku] for sku in skus if sku in kept}, backorder=frozenset())
+                replace(snapshot, stock={sku: kept[sku] for sku in skus if sku in kept}, backorder=frozenset())
                 for snapshot, skus in zip(found, wanted, strict=True)
             ]
 

@@ -49,9 +49,9 @@ class Prepared(StoreHarness):
         for number in range(5):
             change = step(expected.orders["1001"], stock=[taken("TEAPOT", 1)], key=f"key {number}")
             committed(store, expected, change)
-            ((order, record, stock, fault, _),) = store.prepare_many([Need("1001", f"key {number}", ("TEAPOT",))])
-            assert (order, stock, fault) == (change.order, {"TEAPOT": 7 - number}, None)
-            assert record == expected.records[f"key {number}"]
+            (snapshot,) = store.prepare_many([Need("1001", f"key {number}", ("TEAPOT",))])
+            assert (snapshot.order, snapshot.stock, snapshot.fault) == (change.order, {"TEAPOT": 7 - number}, None)
+            assert snapshot.record == expected.records[f"key {number}"]
         store.set_stock("TEAPOT", 30)
         store.remove(expected.orders["1001"])
         (snapshot,) = store.prepare_many([Need("1001", "key 0", ("TEAPOT",))])
