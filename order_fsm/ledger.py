@@ -107,13 +107,14 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
         if row.credit:
             credited = plus(credited, row.credit)
     cost = max(minus(total, credited), ZERO) if credited else total
-    overpaid = max(minus(held, cost), ZERO)
+    missing = minus(cost, held)
+    overpaid = minus(held, cost) if missing <= 0 else ZERO
     return Balance(
         held,
         online,
         credited,
         cost,
-        ZERO if cancelled else max(minus(cost, held), ZERO),
+        missing if missing >= 0 and not cancelled else ZERO,
         overpaid,
         overpaid if counted else max(held, ZERO),
         others,

@@ -66,11 +66,11 @@ class Commands:
         if not isinstance(trigger, str) or trigger == AMEND or not workflow.rules_of(trigger):
             raise self._unknown(trigger)
         trigger = str.__str__(trigger)
-        ledger = workflow.ledger_of(trigger) is not None
         checked = workflow.checked_facts(trigger, facts) if facts else {}
         request = Request(trigger, self._now(), checked, by, text, visible, notify, key, override)
         fingerprint = None
         if key is not None:
+            ledger = workflow.ledger_of(trigger) is not None
             fingerprint = request_fingerprint(order_id, trigger, facts_content(checked, ledger=ledger))
         return Fire(workflow, order_id, request, fingerprint, self._currencies, self._permissions)
 

@@ -18,7 +18,7 @@ from order_fsm_adapters.file_locks import LockFile, ThreadLock
 from order_fsm_adapters.files import DiskErrors, flush_folder, folder_of
 from order_fsm_adapters.json_files.acts import Act, Content, Wait, of_change
 from order_fsm_adapters.json_files.log import HEAD, LOG, Log
-from order_fsm_adapters.memory.projection import CommitCheck, T
+from order_fsm_adapters.memory.projection import T
 from order_fsm_adapters.memory.reading import ProjectionReader
 from order_fsm_adapters.wire import documents, encode, to_entries
 
@@ -74,13 +74,13 @@ class JsonStore(ProjectionReader[bytes]):
         return to_entries(self._read(lambda content: content.history(order_id)))[after:][:limit]
 
     def commit(self, change: Change) -> None:
-        self._write(lambda content: [of_change(change, CommitCheck(content).check(change))])
+        self._write(lambda content: [of_change(change, content.check(change))])
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         answers: list[OrderFsmError | None] = []
 
         def decide(content: Content) -> Acts:
-            acts, answers[:] = CommitCheck(content).accepted(changes, of_change)
+            acts, answers[:] = content.accepted(changes, of_change)
             return list(acts)
 
         self._write(decide)

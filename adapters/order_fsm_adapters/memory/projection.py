@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import chain, islice
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from order_fsm.erasure import erased_message, is_lasting
 from order_fsm.errors import OrderFsmError, OrderNotFound
@@ -33,6 +34,14 @@ from order_fsm_adapters.memory.outbox import Outbox
 T = TypeVar("T")
 E = TypeVar("E")
 """The type of the entries that a store keeps."""
+
+
+class Ahead(NamedTuple):
+    """The results of accepted changes that are not applied yet."""
+
+    orders: dict[str, Order]
+    keys: set[str]
+    levels: dict[str, StockLevel]
 
 
 class Projection(Generic[E]):
@@ -128,6 +137,55 @@ class Projection(Generic[E]):
         """Return the result of `Store.report`."""
         return reports.report(self.orders.values(), since, until)
 
+    def check(self, change: Change, ahead: Ahead | None = None) -> dict[str, StockLevel]:
+        """Return the levels of the moved items after a change.
+
+        Args:
+            change: the change.
+            ahead: accepted changes before it that are not applied yet.
+
+        Raises:
+            KeyReused, OrderExists, OrderNotFound, VersionConflict: as in `Store.commit`.
+        """
+        key, order = change.key, change.order
+        if key is not None and (key in self.records or (ahead is not None and key in ahead.keys)):
+            raise key_reused(key)
+        if order is not None:
+            before = (None if ahead is None else ahead.orders.get(order.id)) or self.orders.get(order.id)
+            version = 0 if before is None else before.version
+            if version != change.expected_version:
+                raise mismatch(order.id, version, change.expected_version)
+        if not change.stock:
+            return {}
+        levels = self.levels if ahead is None else ChainMap(ahead.levels, self.levels)
+        return levels_after(levels, change.stock, None if order is None else order.id)
+
+    def accepted(
+        self, changes: Sequence[Change], result: Callable[[Change, dict[str, StockLevel]], T]
+    ) -> tuple[list[T], list[OrderFsmError | None]]:
+        """Check changes in sequence, each on the result of the allowed ones before it. Apply none.
+
+        Args:
+            changes: the changes, in sequence.
+            result: a function of an allowed change and the result of `check`. It may also refuse the change.
+
+        Returns:
+            The results of the allowed changes, and the result of `Store.commit_all`.
+        """
+        ahead = Ahead({}, set(), {})
+        results: list[T] = []
+
+        def add(change: Change) -> None:
+            levels = self.check(change, ahead)
+            results.append(result(change, levels))
+            ahead.levels.update(levels)
+            if change.key is not None:
+                ahead.keys.add(change.key)
+            if change.order is not None:
+                ahead.orders[change.order.id] = change.order
+
+        return results, one_by_one(add, changes)
+
     def put(self, order: Order, entries: Iterable[E], messages: Iterable[Message]) -> None:
         """Apply a committed change of an order.
 
@@ -183,74 +241,3 @@ class Projection(Generic[E]):
         for key in self._keys.pop(order_id, ()):
             del self.records[key]
         self.outbox.forget(order_id)
-
-
-class CommitCheck(Generic[E]):
-    """Checks changes without applying them.
-
-    Each is checked on the result of the accepted changes before it.
-    """
-
-    def __init__(self, projection: Projection[E]) -> None:
-        """Start without changes.
-
-        Args:
-            projection: the content before the changes.
-        """
-        self._projection = projection
-        self._versions: dict[str, int] = {}
-        self._keys: set[str] = set()
-        self._levels: dict[str, StockLevel] = {}
-
-    def check(self, change: Change) -> dict[str, StockLevel]:
-        """Return the levels of the moved items after a change.
-
-        Raises:
-            KeyReused, OrderExists, OrderNotFound, VersionConflict: as in `Store.commit`.
-        """
-        key, order = change.key, change.order
-        if key is not None and (key in self._projection.records or key in self._keys):
-            raise key_reused(key)
-        if order is not None:
-            version = self._versions.get(order.id)
-            if version is None:
-                before = self._projection.orders.get(order.id)
-                version = 0 if before is None else before.version
-            if version != change.expected_version:
-                raise mismatch(order.id, version, change.expected_version)
-        return self._moved(change) if change.stock else {}
-
-    def accepted(
-        self, changes: Sequence[Change], result: Callable[[Change, dict[str, StockLevel]], T]
-    ) -> tuple[list[T], list[OrderFsmError | None]]:
-        """Check changes in sequence, and accept the allowed ones.
-
-        Args:
-            changes: the changes, in sequence.
-            result: a function of an allowed change and the result of `check`. It may also refuse the change.
-
-        Returns:
-            The results of the allowed changes, and the result of `Store.commit_all`.
-        """
-        results: list[T] = []
-
-        def add(change: Change) -> None:
-            levels = self.check(change)
-            results.append(result(change, levels))
-            self._note(change, levels)
-
-        return results, one_by_one(add, changes)
-
-    def _note(self, change: Change, levels: Mapping[str, StockLevel]) -> None:
-        self._levels.update(levels)
-        if change.key is not None:
-            self._keys.add(change.key)
-        if change.order is not None:
-            self._versions[change.order.id] = change.order.version
-
-    def _moved(self, change: Change) -> dict[str, StockLevel]:
-        before = self._projection.levels
-        if noted := self._levels:
-            skus = [move.sku for move in change.stock]
-            before = self._projection.stock_levels(skus) | {sku: noted[sku] for sku in skus if sku in noted}
-        return levels_after(before, change.stock, None if change.order is None else change.order.id)

@@ -10,7 +10,7 @@ from order_fsm.erasure import erased_entry
 from order_fsm.errors import OrderFsmError
 from order_fsm.model import Entry, Message, Order
 from order_fsm.store import Change, one_by_one, record_of
-from order_fsm_adapters.memory.projection import CommitCheck, Projection, T
+from order_fsm_adapters.memory.projection import Projection, T
 from order_fsm_adapters.memory.reading import ProjectionReader
 
 
@@ -33,7 +33,7 @@ class MemoryStore(ProjectionReader[Entry]):
         self._check_open()
         content = self._content
         with self._lock:
-            levels = CommitCheck(content).check(change)
+            levels = content.check(change)
             if levels:
                 content.levels.update(levels)
             if change.key is not None:
