@@ -308,6 +308,20 @@ def test_free_order_is_amended_to_cost_something(any_shop: Shop) -> None:
     assert amend(any_shop, total="5").order.state == "sent"
 
 
+@pytest.mark.parametrize("total", ["10.00", "12.00"])
+def test_amendment_that_undoes_dispatched_ends_the_invoice_of_a_lost_payment(any_shop: Shop, total: str) -> None:
+    any_shop.create()
+    any_shop.orders.fire("1001", "pay", amount="10.00", **ONLINE)
+    any_shop.orders.fire("1001", "dispatch")
+    any_shop.orders.fire("1001", "unpay", comment="charge-back", **ONLINE)
+    order = amend(any_shop, lines=[Line("TEAPOT", 3)], total=total).order
+    assert (order.state, order.invoiced_by_payment) == ("sent", False)
+    assert any_shop.orders.queue("to_dispatch") == []
+    with pytest.raises(Refused):
+        any_shop.orders.fire("1001", "dispatch")
+    assert any_shop.orders.audit().ok
+
+
 # Stock
 
 

@@ -246,6 +246,31 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "TEAPOT=4",
         ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2 silent", "undispatch", "cancel", "reinstate"),
     ),
+    "amended after the payment was lost": (
+        "TEAPOT=2",
+        (
+            "pay amount=10 reference=a",
+            "dispatch",
+            "unpay reference=a",
+            "amend TEAPOT=3",
+            "pay amount=10 reference=b",
+            "dispatch",
+            "invoice",
+            "unpay reference=b",
+            "amend TEAPOT=4",
+            "dispatch",
+            "invoice",
+            "amend TEAPOT=5",
+        ),
+    ),
+    "amended after all came back and the payment was lost": (
+        "TEAPOT=2",
+        ("pay amount=10 reference=a", "dispatch", "return_items", "unpay reference=a", "amend TEAPOT=3", "dispatch"),
+    ),
+    "lines are added after the payment was lost": (
+        "",
+        ("pay amount=10 reference=a", "dispatch", "unpay reference=a", "amend TEAPOT=1", "dispatch"),
+    ),
     "amended, with money from online": (
         "TEAPOT=2",
         (
@@ -389,7 +414,7 @@ def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[s
             outcome = "conflict"
         else:
             told_now = [message for message in store.messages() if message.version == orders.get("1").version]
-            topics = sorted({message.topic for message in told_now} - {"order.placed", "order.updated"})
+            topics = sorted({message.topic for message in told_now} - {"order.placed"})
             outcome = "; ".join([figures(orders), *topics])
         outcomes.append(f"  {text:<38} {outcome}")
     return outcomes

@@ -75,6 +75,7 @@ MARK_IS_PAID = (
     "of a live order that is not dispatched, and of a cancelled one, an invoice by payment lasts while it is paid"
 )
 CAPTURE_FIRST = "no money goes back before a payment, so the first ledger row of an order is a capture"
+IS_DISPATCHED = "the guard holds for every dispatched order, and the row needs one"
 HAS_REASON = "the row has the stricter guard on the reason already"
 
 EQUIVALENT: dict[str, str] = {
@@ -169,6 +170,7 @@ EQUIVALENT: dict[str, str] = {
     "32 undispatch: invoiced_by_hand policy=True": NO_OVERRIDE,
     "32 undispatch: guards with beyond_cost": NO_CREDIT,
     "32 undispatch: guards with reason_required": HAS_REASON,
+    "32 undispatch: guards with goods_out": IS_DISPATCHED,
     "33 undispatch: guards with beyond_cost": NO_CREDIT,
     "34 reinstate: outstanding policy=True": NO_OVERRIDE,
     "34 reinstate: not_online policy=True": NO_OVERRIDE,
@@ -181,6 +183,13 @@ EQUIVALENT: dict[str, str] = {
     "36 reinstate: invoiced_by_hand policy=True": NO_OVERRIDE,
     "36 reinstate: guards with beyond_cost": NO_CREDIT,
     "37 reinstate: guards with beyond_cost": NO_CREDIT,
+    "41 amend: guards with goods_out": IS_DISPATCHED,
+    "43 amend: needs without invoiced": MARK_IS_INVOICED,
+    "43 amend: needs with sent for invoiced": MARK_IS_INVOICED,
+    "43 amend: invoiced_by_hand policy=True": NO_OVERRIDE,
+    "43 amend: guards with beyond_cost": NO_CREDIT,
+    "43 amend: guards with goods_out": IS_DISPATCHED,
+    "44 amend: guards with goods_out": IS_DISPATCHED,
     "47 amend: needs with sent for paid": MARK_IS_PAID,
 }
 """By label, the reason why an uncaught mutant decides as the table does."""

@@ -143,6 +143,8 @@ KEEPS_PAID = Settlement(_LIVE | _PAID, _GONE, guards=(COVERED,))
 KEEPS_UNPAID = Settlement(forbids=_PAID | _GONE)
 UNTICKS_BOTH = Settlement(_BOTH, _GONE | {"dispatched"}, drops=_BOTH, guards=(MARKED,))
 UNTICKS_PAID = Settlement(forbids=_GONE, drops=_PAID)
+# An invoice by payment lasts while the order is paid or dispatched, so these rows drop it with `dispatched`.
+UNTICKS_INVOICED = UNTICKS_BOTH._replace(needs=frozenset({"invoiced"}))
 # A cancelled order keeps its boxes until it is reinstated.
 KEEPS_BOTH = Settlement(needs=_GONE)
 
@@ -153,10 +155,11 @@ SHIPPED = (TICKS_DISPATCHED, SHIPS_PART)
 
 MONEY_IN = (TICKS_BOTH, TICKS_PAID, KEEPS_UNPAID, KEEPS_BOTH)
 MONEY_OUT = (KEEPS_PAID, UNTICKS_BOTH, UNTICKS_PAID, KEEPS_BOTH)
-RETURNED = (KEEPS_PAID, UNTICKS_BOTH._replace(needs=frozenset({"invoiced"})), UNTICKS_PAID)
+RETURNED = (KEEPS_PAID, UNTICKS_INVOICED, UNTICKS_PAID)
 REINSTATED = (TICKS_BOTH, TICKS_PAID, UNTICKS_BOTH, UNTICKS_PAID)
 AMENDED = REINSTATED  # The last one also matches an unfinished order, which has no box to lose.
 AMENDED_TO_SHIPPED = (TICKS_BOTH, TICKS_PAID, UNTICKS_PAID)
+AMENDED_TO_SHIP = (TICKS_BOTH, TICKS_PAID, UNTICKS_INVOICED, UNTICKS_PAID)
 
 
 def _settled(rule: Rule, *settlements: Settlement) -> list[Rule]:
@@ -252,7 +255,7 @@ def _built(dispatch: Dispatch, invoice_on_payment: bool) -> Workflow:
         # lacks. If no goods are left to ship, there are no shortages. The first rows have that guard only so that a
         # refusal names missing stock too.
         *_settled(Rule("amend", needs={"sent"}, forbids={"dispatched", "cancelled"}, adds={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_SHIPPED, NONE_LEFT)), *AMENDED_TO_SHIPPED),
-        *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED),
+        *_settled(Rule("amend", needs={"dispatched"}, drops={"dispatched"}, guards=(STOCK_SUFFICES, COVERS_OUT, SOME_LEFT)), *AMENDED_TO_SHIP),
         *_settled(Rule("amend", guards=(STOCK_SUFFICES, COVERS_OUT)), *AMENDED),
         *_settled(Rule("amend"), KEEPS_BOTH),
     ]
