@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from order_fsm import InvalidInput
-from order_fsm.payments import Ignore, PaymentEvent, verified
+from order_fsm.payments import Ignore, PaymentEvent, PaymentReceiver, verified
 from order_fsm_adapters.gateways.adyen import AdyenEvents, AdyenSignature, parse
 from tests.gateways.samples import (
     ADYEN_KEY,
@@ -21,6 +22,9 @@ from tests.gateways.samples import (
     encoded,
     recorded,
 )
+
+if TYPE_CHECKING:
+    from tests.conftest import Shop
 
 
 def accepts(body: bytes, *keys: str) -> bool:
@@ -54,9 +58,9 @@ def test_recorded_item_is_verified(name: str) -> None:
     [
         ("authorisation-true", "authorised", "101.00", False),
         ("capture-true", "captured", "236.23", False),
-        ("capture-false", "failed", None, False),
+        ("capture-false", "note:CAPTURE:false", None, False),
         ("refund-true", "refunded", "15.00", False),
-        ("refund-false", "failed", None, False),
+        ("refund-false", "note:REFUND:false", None, False),
         ("cancellation-true", "voided", None, False),
         ("chargeback", "reversed", "10.00", True),
     ],
@@ -212,14 +216,14 @@ def test_two_captures_of_one_authorisation_are_two_transactions() -> None:
     ("code", "success", "kind"),
     [
         ("AUTHORISATION", "false", "failed"),
-        ("CAPTURE", "false", "failed"),
+        ("CAPTURE", "false", "note:CAPTURE:false"),
         ("CAPTURE_FAILED", "true", "reversed"),
         ("CANCELLATION", "true", "voided"),
         ("EXPIRE", "true", "voided"),
-        ("CANCELLATION", "false", "failed"),
+        ("CANCELLATION", "false", "note:CANCELLATION:false"),
         ("TECHNICAL_CANCEL", "true", "voided"),
         ("REFUND", "true", "refunded"),
-        ("REFUND", "false", "failed"),
+        ("REFUND", "false", "note:REFUND:false"),
         ("REFUND_FAILED", "true", "refund_failed"),
         ("REFUNDED_REVERSED", "true", "refund_failed"),
         ("NOTIFICATION_OF_CHARGEBACK", "true", "note:NOTIFICATION_OF_CHARGEBACK"),
@@ -244,6 +248,26 @@ def test_reversal_has_the_kind_of_its_outcome(action: str, kind: str) -> None:
     item = adyen_item("CANCEL_OR_REFUND", originalReference="PSP0", additionalData={"modification.action": action})
     event = parsed(item)
     assert (event.kind, event.order_id, event.reference) == (kind, None, "PSP0")
+
+
+@pytest.mark.parametrize(
+    ("item", "expires"),
+    [
+        (adyen_item("CAPTURE", pspReference="PSP2", originalReference="PSP1", success="false"), False),
+        (adyen_item("CANCELLATION", pspReference="PSP2", originalReference="PSP1", success="false"), False),
+        (adyen_item("CANCELLATION", pspReference="PSP2", originalReference="PSP1"), True),
+        (adyen_item("EXPIRE", pspReference="PSP2", originalReference="PSP1"), True),
+        (adyen_item("EXPIRE"), True),
+    ],
+)
+def test_only_the_end_of_an_authorisation_lets_its_order_expire(shop: Shop, item: Any, expires: bool) -> None:
+    """A failed request leaves the authorisation as it was. EXPIRE may have only the pspReference of the payment."""
+    shop.bring("sent")
+    receiver = PaymentReceiver(shop.orders, AdyenSignature(ADYEN_KEY), parse, clock=shop.clock)
+    for notification in (adyen_item(), item):
+        assert receiver.receive(encoded(adyen_body(notification)), {}).outcome == "recorded"
+    shop.clock.pass_by(days=8)
+    assert bool(shop.orders.expire(timedelta(days=7))) is expires
 
 
 def test_refund_that_fails_later_is_one_transaction() -> None:

@@ -50,6 +50,9 @@ _SUCCEEDED = {
     "SECOND_CHARGEBACK": "reversed",
     "CHARGEBACK_REVERSED": "restored",
 }
+_ABOUT_A_PAYMENT = {"AUTHORISATION", "EXPIRE"}
+"""The events whose pspReference is that of the payment if they have no originalReference."""
+
 _OWN_REFERENCE = {"CANCEL_OR_REFUND", "REFUND", "REFUND_FAILED", "REFUNDED_REVERSED"}
 """The events with the merchantReference of a refund, which may differ from the order number."""
 
@@ -109,7 +112,7 @@ class AdyenEvents:
         code = text_of(member(item, "eventCode"), "eventCode")
         success = _success(item)
         psp = text_of(member(item, "pspReference"), "pspReference")
-        payment = _optional_text(item, "originalReference") or (psp if code == "AUTHORISATION" else None)
+        payment = _optional_text(item, "originalReference") or (psp if code in _ABOUT_A_PAYMENT else None)
         order_id = None if code in _OWN_REFERENCE else _optional_text(item, "merchantReference")
         kind = self._kind(item, code, success)
         if payment is None and order_id is None:
@@ -144,8 +147,8 @@ class AdyenEvents:
             action = optional_member(item, "additionalData", "modification.action")
             return {"refund": "refunded", "cancel": "voided"}.get(str(action), f"note:{code}")
         if not success:
-            # The request failed and no money moved, so a failed REFUND is not a failure of a recorded refund.
-            return "failed" if code in {"CAPTURE", "REFUND", "CANCELLATION"} else f"note:{code}:false"
+            # Only the request failed. No money moved, a recorded refund stands, and the authorisation still holds.
+            return f"note:{code}:false"
         return _SUCCEEDED.get(code, f"note:{code}")
 
 
