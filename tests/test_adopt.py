@@ -151,6 +151,16 @@ def test_refund_of_the_past_has_the_credit_that_is_given(shop: Shop, credit: obj
     assert shop.orders.audit().ok
 
 
+def test_refund_by_hand_of_the_past_is_bounded_by_the_money_that_the_order_held(any_shop: Shop) -> None:
+    """Cash went back for a payment that came online, as `refund` without a reference records it."""
+    refund = {"kind": "refunded", "amount": "4"}
+    order = adopt(any_shop, statuses={"sent", "paid"}, payments=[CAPTURE, refund])
+    assert (order.held, order.credited, order.held_online) == (Decimal(6), Decimal(4), Decimal(10))
+    assert any_shop.orders.audit().ok
+    with pytest.raises(InvalidInput, match=r"payments\[2\]: the amount is 7, .* has 6\.00 GBP left"):
+        adopt(any_shop, "more", statuses={"sent", "paid"}, payments=[CAPTURE, refund, {**refund, "amount": "7"}])
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     (
         {"statuses": {"sent", "paid"}},

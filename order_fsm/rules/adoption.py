@@ -2,7 +2,7 @@
 
 The history begins with `create`. It continues with one `adopt` entry per past payment, dated at the payment. One last
 `adopt` entry ticks the boxes. Past payments obey the same identity rules and bounds as the payments that a gateway
-reports.
+reports. A refund without a reference was given back by hand, so it is at most the money that the order held.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def _booked(order: Order, given: Mapping[str, Fact]) -> Booking:
     if not isinstance(credit, Decimal):
         facts |= {"credit": credit} if isinstance(credit, bool) else {}
     # `GATEWAY` selects the bound of a fact that a gateway reports: the amount that the payment had left.
-    booking = book(order, kind, Request(ADOPT, order.created_at, facts, GATEWAY))
+    by = None if kind == "refunded" and facts.get("reference") is None else GATEWAY
+    booking = book(order, kind, Request(ADOPT, order.created_at, facts, by))
     if booking.adopts:
         raise InvalidInput("it is the same as an earlier capture that has no transaction_id: give that one its id")
     if booking.several:
