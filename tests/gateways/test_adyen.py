@@ -199,6 +199,35 @@ def test_automatic_capture_counts_the_authorisation_and_no_capture() -> None:
     assert parsed(capture, parser).kind == "note:CAPTURE"
 
 
+@pytest.mark.parametrize(
+    "cancelled",
+    [
+        adyen_item("CANCELLATION", pspReference="PSP2", originalReference="PSP1"),
+        adyen_item("TECHNICAL_CANCEL", pspReference="PSP2", originalReference="PSP1"),
+        adyen_item(
+            "CANCEL_OR_REFUND",
+            pspReference="PSP2",
+            originalReference="PSP1",
+            additionalData={"modification.action": "cancel"},
+        ),
+    ],
+)
+def test_cancellation_before_an_automatic_capture_gives_the_money_back(shop: Shop, cancelled: Any) -> None:
+    """The capture may have a delay, and the shop may cancel the payment before it ends."""
+    shop.create(total="49.90")
+    parser = AdyenEvents(automatic_capture=True)
+    receiver = PaymentReceiver(shop.orders, AdyenSignature(ADYEN_KEY), parser, clock=shop.clock)
+    assert receiver.receive(encoded(adyen_body(adyen_item())), {}).outcome == "applied"
+    assert receiver.receive(encoded(adyen_body(cancelled)), {}).outcome == "applied"
+    order = shop.orders.get("1001")
+    assert (order.state, order.held, order.outstanding) == ("sent", Decimal(0), Decimal("49.90"))
+
+
+def test_end_of_an_authorisation_that_counted_as_the_capture_moves_no_money() -> None:
+    """Its amount is that of the authorisation, not the rest that was not captured."""
+    assert parsed(adyen_item("EXPIRE"), AdyenEvents(automatic_capture=True)).kind == "voided"
+
+
 def test_two_captures_of_one_authorisation_are_two_transactions() -> None:
     items = [
         adyen_item("CAPTURE", pspReference=psp, originalReference="PSP1", amount={"value": value, "currency": "GBP"})

@@ -90,8 +90,9 @@ class AdyenEvents:
         """Create a parser for the capture mode of the merchant account.
 
         Args:
-            automatic_capture: True if the merchant account captures at once: AUTHORISATION is then the capture, and
-                Adyen sends no other event. False if the shop requests captures: each CAPTURE is then a capture.
+            automatic_capture: True if the merchant account captures at once or after a delay: AUTHORISATION is then the
+                capture, and a cancellation before the delay ends is a refund. False if the shop requests captures: each
+                CAPTURE is then a capture.
         """
         self._automatic_capture = automatic_capture
 
@@ -141,15 +142,17 @@ class AdyenEvents:
             if not member(item, "amount", "value"):
                 return f"note:{code}"  # A zero amount only stores a card.
             return "captured" if self._automatic_capture else "authorised"
-        if code == "CAPTURE" and success and self._automatic_capture:
-            return f"note:{code}"
-        if code == "CANCEL_OR_REFUND" and success:
-            action = optional_member(item, "additionalData", "modification.action")
-            return {"refund": "refunded", "cancel": "voided"}.get(str(action), f"note:{code}")
         if not success:
             # Only the request failed. No money moved, a recorded refund stands, and the authorisation still holds.
             return f"note:{code}:false"
-        return _SUCCEEDED.get(code, f"note:{code}")
+        if code == "CAPTURE" and self._automatic_capture:
+            return f"note:{code}"
+        kind = _SUCCEEDED.get(code, f"note:{code}")
+        if code == "CANCEL_OR_REFUND":
+            action = optional_member(item, "additionalData", "modification.action")
+            kind = {"refund": "refunded", "cancel": "voided"}.get(str(action), kind)
+        # The authorisation counted as the capture, so its cancellation gives that money back.
+        return "refunded" if kind == "voided" and code != "EXPIRE" and self._automatic_capture else kind
 
 
 parse = AdyenEvents()
