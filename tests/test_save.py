@@ -13,12 +13,16 @@ import pytest
 
 from order_fsm import (
     InvalidInput,
+    Line,
     Order,
     OrderNotFound,
+    Orders,
     Refused,
     Rule,
     Status,
+    StockLevel,
     VersionConflict,
+    When,
     Workflow,
     shop_workflow,
 )
@@ -285,6 +289,21 @@ def test_refused_form_names_the_reason_of_every_box(new_shop: type[Shop]) -> Non
     with pytest.raises(Refused) as refusal:
         shop.orders.save("1001", {"vip", "gift"}, version=1)
     assert codes(refusal) == {"no_tick_vip", "needs_paid"}
+
+
+def test_form_whose_steps_give_stock_back_and_take_it_again_keeps_the_pieces(any_shop: Shop) -> None:
+    """Paid goes, so the invoice of the payment goes with dispatched, and is ticked by hand again."""
+    any_shop.create()
+    holds = When(has={"sent"}, has_any={"paid", "invoiced"}, lacks={"cancelled"})
+    orders = Orders(any_shop.store, workflow=shop_workflow().extend(holds_stock=holds), clock=any_shop.clock)
+    orders.fire("1001", "pay", amount="4.00", reference="ch_1")
+    orders.fire("1001", "pay", amount="6.00")
+    version = orders.fire("1001", "dispatch").order.version
+    receipt = orders.save("1001", {"sent", "invoiced"}, version=version, comment="it never left")
+    assert [entry.state_after for entry in receipt.entries] == ["sent+invoiced+dispatched", "sent", "sent+invoiced"]
+    assert receipt.order.reserved == (Line("TEAPOT", 2),)
+    assert orders.stock_level("TEAPOT") == StockLevel(8, 2)
+    assert orders.audit().ok
 
 
 def test_a_form_of_a_missing_order_raises(shop: Shop) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from msgspec.structs import replace
 
 from order_fsm.errors import Reason, Refused
-from order_fsm.model import Fact, Order
+from order_fsm.model import Fact, Order, quantities_of
 from order_fsm.rules.decide import Decision, decide, unknown_state
 from order_fsm.rules.permissions import OVERRIDE, Inquiry
 from order_fsm.rules.request import Request
@@ -42,7 +42,10 @@ def fill(
     """
     if not workflow.has_state(order.state):
         return Refused(order.id, request.trigger, order.state, [unknown_state(order.state)])
-    search = _Search(workflow, wanted, replace(request, visible=False, notify=False), shortages, tracked, inquiry)
+    # The steps may give back the pieces of the order and take them again. Its snapshot may leave out these items.
+    own = quantities_of(order.reserved or ()).keys() | order.goods.drawn.keys()
+    silent = replace(request, visible=False, notify=False)
+    search = _Search(workflow, wanted, silent, shortages, own.union(tracked), inquiry)
     steps = search.steps_from(order)
     if steps is None:
         return Refused(order.id, request.trigger, order.state, search.reasons)
