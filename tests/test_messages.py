@@ -235,6 +235,18 @@ def test_reinstating_an_order_that_becomes_paid_queues_order_paid(shop: Shop) ->
     assert (payload["amount"], payload["reference"]) == ("10", "ch_1")
 
 
+def test_order_paid_has_the_reference_of_the_money_that_was_recorded(shop: Shop) -> None:
+    """Another payment of the order has another reference, and money by hand has none."""
+    shop.create()
+    shop.orders.fire("1001", "pay", amount="2", reference="ch_1")
+    shop.orders.fire("1001", "pay", amount="3", reference="ch_2")
+    shop.orders.fire("1001", "pay", amount="5")
+    shop.orders.fire("1001", "unpay", reference="ch_1", transaction_id="dp_1", comment="a dispute")
+    shop.orders.fire("1001", "restore_payment", transaction_id="dp_1")
+    told = [(one.payload["amount"], one.payload["reference"]) for one in shop.messages("order.paid")]
+    assert told == [("5", None), ("2", "ch_1")]
+
+
 def test_a_form_reports_the_refund_due_once(shop: Shop) -> None:
     """The message follows from the order before and after the form, not from each step."""
     shop.bring("sent+paid+dispatched")

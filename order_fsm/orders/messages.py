@@ -117,7 +117,9 @@ def _of_rule(decision: Decision) -> Iterator[Topic]:
             if "amount" not in facts:
                 facts["amount"] = after.held
             if "reference" not in facts:
-                facts["reference"] = _last_reference(after)
+                # Money that this entry recorded has its own reference, or none if it came by hand.
+                is_money = rule is not None and rule.ledger is not None
+                facts["reference"] = after.payments[-1].reference if is_money else _last_reference(after)
         yield topic, facts
     if decision.announces is not None:
         yield decision.announces, entry.facts
