@@ -157,8 +157,10 @@ class Line(DictValue, frozen=True):
     quantity: int
 
     def __post_init__(self) -> None:
-        force_setattr(self, "sku", validation.identifier(self.sku, "sku"))
-        force_setattr(self, "quantity", validation.whole(self.quantity, "quantity", 1))
+        sku, quantity = validation.identifier(self.sku, "sku"), validation.whole(self.quantity, "quantity", 1)
+        if sku is not self.sku or quantity is not self.quantity:  # One is of a subclass.
+            force_setattr(self, "sku", sku)
+            force_setattr(self, "quantity", quantity)
 
 
 Fact = str | int | bool | Decimal | tuple[Line, ...] | None
