@@ -16,11 +16,13 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, text
+from sqlalchemy.exc import DBAPIError, MissingGreenlet
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from order_fsm import InvalidInput, Line, Orders, Refused, StoreFull, StoreUnavailable, TransactionLost
 from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
+from order_fsm_adapters.sqlalchemy.links import refusal
 
 from . import servers
 from .test_mariadb_connections import kill_others
@@ -132,6 +134,22 @@ def test_asynchronous_engine_outside_run_sync_is_refused(tmp_path: Path) -> None
     engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path / 'shop.db'}")
     with pytest.raises(InvalidInput, match="run_sync"):
         SqlAlchemyStore(engine).load("1001")
+
+
+def test_statement_outside_run_sync_is_refused() -> None:
+    """The driver cannot be used here: it leaves a coroutine that nobody awaits."""
+    error = DBAPIError("BEGIN IMMEDIATE", None, MissingGreenlet("greenlet_spawn has not been called"))
+    assert "run_sync" in str(refusal(error, "SQLite"))
+    assert isinstance(refusal(error, "SQLite"), InvalidInput)
+
+
+def test_transaction_that_waits_too_long_to_begin_raises_store_unavailable(engine: Engine, orders: Orders) -> None:
+    impatient = servers.sqlite_engine(Path(f"{engine.url.database}"), timeout=0)
+    with engine.begin() as busy, impatient.connect() as connection:
+        orders.within(busy).fire("1001", "place")
+        with pytest.raises(StoreUnavailable, match="locked"):
+            orders.within(connection).get("1001")
+    impatient.dispose()
 
 
 def test_store_runs_its_own_transactions_without_the_recipe(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.exc import SQLAlchemyError, UnboundExecutionError
 from sqlalchemy.orm import Session, scoped_session
 
 from order_fsm.errors import InvalidInput
 from order_fsm_adapters.sql import sessions
 from order_fsm_adapters.sql.databases import HostDatabase
-from order_fsm_adapters.sqlalchemy.links import SqlAlchemyLink
+from order_fsm_adapters.sqlalchemy.links import SqlAlchemyLink, refusal
 
 _RECIPE = (
     "SQLite has no open transaction, because its driver delays BEGIN: use SQLAlchemy's recipe, in which the event"
@@ -28,7 +28,11 @@ class SqliteHost(HostDatabase):
         connection = self._link.connection
         if not connection.in_transaction():
             # The first statement would begin it too.
-            connection.begin()
+            try:
+                connection.begin()
+            except SQLAlchemyError as error:
+                # The shop's BEGIN IMMEDIATE may wait for a lock until the connection's timeout.
+                raise refusal(error, self._where) from None
         if self._link.begins_itself and not self._link.in_transaction:
             # Without a transaction, SAVEPOINT would begin one and RELEASE would commit it.
             raise InvalidInput(f"{self._where}: {_RECIPE}")

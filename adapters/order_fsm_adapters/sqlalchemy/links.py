@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Engine
-from sqlalchemy.exc import DBAPIError, MissingGreenlet, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, MissingGreenlet, PendingRollbackError, SQLAlchemyError, StatementError
 
 from order_fsm.errors import InvalidInput, OrderFsmError, StoreUnavailable, TransactionLost
 from order_fsm_adapters.sql.database import Row
@@ -195,9 +195,11 @@ def is_open(connection: Connection) -> bool:
 
 def refusal(error: Exception, where: str) -> OrderFsmError:
     """Return the store's error for an error of SQLAlchemy."""
+    # An error of a statement has its cause in `orig`.
+    cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     # Without the lines that SQLAlchemy adds: the statement, its values and a link to the manual.
-    said = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
-    if isinstance(error, MissingGreenlet):
+    said = str(cause).strip().partition("\n")[0]
+    if isinstance(cause, MissingGreenlet):
         return InvalidInput(f"{where}: the engine is asynchronous: call the store inside run_sync, or use an Engine")
     if isinstance(error, PendingRollbackError):
         return TransactionLost(f"{where}: {said}: roll back and restart the transaction")
