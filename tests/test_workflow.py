@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from order_fsm import Guard, InvalidInput, Rule, Status, When, Workflow, WorkflowError
+from order_fsm.audit.consistency import OWN_TRIGGERS
 from order_fsm.rules.rule import STOCK_SUFFICES
 from order_fsm.rules.workflow import STATE_LIMIT
 
@@ -121,9 +122,9 @@ def test_the_limit_itself_is_valid() -> None:
     assert len(independent(12).states) == STATE_LIMIT == 4096
 
 
-@pytest.mark.parametrize("name", ["create", "comment", "save"])
+@pytest.mark.parametrize("name", sorted(OWN_TRIGGERS | {"save", "override"}))
 def test_a_trigger_of_a_reserved_name_is_found(name: str) -> None:
-    """Reserved names are those of other history entries."""
+    """Reserved names are those of other history entries and actions."""
     assert [repr(name) in one for one in findings([*A_THEN_B, Rule(name)])] == [True]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from order_fsm.model import UNFINISHED, When
 from order_fsm.rules.rule import AMEND, Edge, Rule, Status
 
-RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "adopt", "resend", "override", "erase"})
+RESERVED_TRIGGERS = frozenset({"create", "comment", "save", "adopt", "resend", "migrate", "override", "erase"})
 """Names of history entries that no rule creates, and of other actions that need permission."""
 
 RESERVED_FACTS = frozenset(
