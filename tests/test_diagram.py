@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from order_fsm import Entry, Guard, InvalidInput, MissingDependency, Rule, Status, When, Workflow, shop_workflow
-from order_fsm.diagram import dot, html, mermaid, picture
+from order_fsm.diagram import dot, html, mermaid, picture, table
 
 if TYPE_CHECKING:
     from tests.conftest import Shop
@@ -131,6 +131,25 @@ def test_a_frame_holds_the_states_of_its_status() -> None:
 def test_an_unknown_frame_is_refused() -> None:
     with pytest.raises(InvalidInput, match="frames must name statuses"):
         dot(shop_workflow(), frames=["canceled"])
+    for draw in (dot, html):
+        with pytest.raises(InvalidInput, match="frames must be a list of statuses"):
+            draw(shop_workflow(), frames="cancelled")
+
+
+@pytest.mark.parametrize("draw", [mermaid, dot, html])
+def test_invalid_argument_of_a_diagram_is_named(draw: Any) -> None:
+    with pytest.raises(InvalidInput, match="workflow must be a Workflow, not function: call it"):
+        draw(shop_workflow)
+    with pytest.raises(InvalidInput, match=r"leave_out must name statuses of the workflow, not 'cancled' \(did"):
+        draw(shop_workflow(), leave_out={"cancled"})
+    for path in ("1001", 5):
+        with pytest.raises(InvalidInput, match=r"path must be a history such as orders.history\('1001'\), not of "):
+            draw(shop_workflow(), path=path)
+
+
+def test_table_of_something_else_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="workflow must be a Workflow, not NoneType"):
+        table(None)  # type: ignore[arg-type]
 
 
 def test_an_amendment_is_drawn_only_on_the_path_of_an_order(shop: Shop) -> None:

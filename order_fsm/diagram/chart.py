@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from attrs import evolve
 
 from order_fsm import validation
+from order_fsm.errors import InvalidInput
 from order_fsm.model import Entry, statuses_of
 from order_fsm.rules.rule import AMEND, Rule
-from order_fsm.rules.workflow import Workflow
+from order_fsm.rules.workflow import Workflow, check_workflow
 
 TAKEN = "#c2410c"
 """The colour of an order's own path."""
@@ -43,6 +44,33 @@ class Arrow:
         return " / ".join(", ".join(triggers) for triggers in (self.there, self.back) if triggers)
 
 
+def entries_of(path: object) -> tuple[Entry, ...]:
+    """Check and return the entries of a path.
+
+    Raises:
+        InvalidInput: if it is not the history of an order.
+    """
+    entries = []
+    for entry in path if isinstance(path, Iterable) else (path,):
+        if not isinstance(entry, Entry):
+            raise InvalidInput(
+                f"path must be a history such as orders.history('1001'), not of {validation.shown(entry)}"
+            )
+        entries.append(entry)
+    return tuple(entries)
+
+
+def frames_of(frames: object) -> tuple[str, ...]:
+    """Check and return the names of frames, in their sequence.
+
+    Raises:
+        InvalidInput: if it is not a list.
+    """
+    if isinstance(frames, str) or not isinstance(frames, Iterable):
+        raise InvalidInput(f"frames must be a list of statuses such as ['cancelled'], not {validation.shown(frames)}")
+    return tuple(frames)
+
+
 class Chart:
     """The content of a picture.
 
@@ -57,12 +85,17 @@ class Chart:
     """
 
     def __init__(self, workflow: Workflow, leave_out: Iterable[str], path: Iterable[Entry]) -> None:
-        self.entries = tuple(path)
+        check_workflow(workflow)
+        self.entries = entries_of(path)
         hidden = validation.names(leave_out, "leave_out")
         walked = dict.fromkeys(state for entry in self.entries for state in (entry.state_before, entry.state_after))
         last = self.entries[-1].state_after if self.entries else None
         self.visited: Sequence[str] = [state for state in walked if state != last] + ([] if last is None else [last])
         states = dict.fromkeys((*workflow.states, *walked))
+        known = {status.name for status in workflow.statuses}.union(*map(statuses_of, walked))
+        if unknown := sorted(hidden - known):
+            hint = validation.did_you_mean(unknown[0], known)
+            raise InvalidInput(f"leave_out must name statuses of the workflow, not {unknown[0]!r}{hint}")
         self.numbers = {
             state: number
             for number, state in enumerate(states)

@@ -9,7 +9,7 @@ from html import escape
 from typing import Literal
 
 from order_fsm import validation
-from order_fsm.diagram.chart import TAKEN, Arrow, Chart, Rules
+from order_fsm.diagram.chart import TAKEN, Arrow, Chart, Rules, frames_of
 from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm.model import Entry, statuses_of
 from order_fsm.rules.rule import Rule
@@ -34,10 +34,10 @@ def dot(
         The text of the graph. `picture` draws it.
 
     Raises:
-        InvalidInput: if a frame is not a status of the workflow.
+        InvalidInput: as in `mermaid`, or if `frames` is not a list of statuses of the workflow.
     """
     chart = Chart(workflow, leave_out, path)
-    framed = tuple(frames)
+    framed = frames_of(frames)
     if unknown := [name for name in framed if not workflow.knows(name)]:
         raise InvalidInput(f"frames must name statuses of the workflow, not {validation.shown(unknown[0])}")
     lines = [

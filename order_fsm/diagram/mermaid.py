@@ -27,6 +27,9 @@ def mermaid(workflow: Workflow, leave_out: Iterable[str] = (), path: Iterable[En
 
     Returns:
         The text of the chart, one line for each state and each pair of states.
+
+    Raises:
+        InvalidInput: if `leave_out` names no status of the workflow, or `path` is not a history.
     """
     chart = Chart(workflow, leave_out, path)
     lines = ["flowchart LR"]

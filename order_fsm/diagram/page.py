@@ -7,13 +7,14 @@ from html import escape
 from importlib.resources import files
 
 from order_fsm import validation
+from order_fsm.diagram.chart import entries_of, frames_of
 from order_fsm.diagram.graphviz import dot, picture
 from order_fsm.diagram.mermaid import mermaid
 from order_fsm.diagram.table import listed, needed
 from order_fsm.errors import MissingDependency
 from order_fsm.model import Entry, When, statuses_of
 from order_fsm.rules.rule import Edge, Guard, Rule
-from order_fsm.rules.workflow import PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow
+from order_fsm.rules.workflow import PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow, check_workflow
 
 _MINUS, _UNCHANGED = "\N{MINUS SIGN}", "\N{BULLET}"
 
@@ -47,7 +48,8 @@ def html(
     Raises:
         InvalidInput: if an argument is not valid.
     """
-    entries, hidden, framed = tuple(path), tuple(leave_out), tuple(frames)
+    check_workflow(workflow)
+    entries, hidden, framed = entries_of(path), validation.names(leave_out, "leave_out"), frames_of(frames)
     title = validation.name(title, "title")
     summary = f"{len(workflow.states)} states, {len(workflow.edges)} edges, {len(workflow.rules)} rules"
     sections = [
@@ -72,7 +74,7 @@ def _section(title: str, content: str) -> str:
     return f"<section>\n<h2>{title}</h2>\n{content}</section>\n"
 
 
-def _picture(workflow: Workflow, hidden: tuple[str, ...], framed: tuple[str, ...], entries: tuple[Entry, ...]) -> str:
+def _picture(workflow: Workflow, hidden: frozenset[str], framed: tuple[str, ...], entries: tuple[Entry, ...]) -> str:
     graph = dot(workflow, hidden, framed, entries)
     try:
         svg = picture(graph).decode()

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from order_fsm.rules.rule import Rule
-from order_fsm.rules.workflow import Workflow
+from order_fsm.rules.workflow import Workflow, check_workflow
 
 
 def table(workflow: Workflow) -> str:
     """Write the rules as a Markdown table, one row each, in declared order.
 
     Guards are shown by their codes, which a refusal carries. A guard that an override may pass is in italics.
+
+    Raises:
+        InvalidInput: if `workflow` is not a Workflow.
     """
+    check_workflow(workflow)
     rows = [["trigger", "needs", "forbids", "ticks", "unticks", "not when", "records"]]
     rows += [_row(workflow, rule) for rule in workflow.rules]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

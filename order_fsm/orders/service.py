@@ -26,7 +26,7 @@ from order_fsm.rules.holding import Supply
 from order_fsm.rules.permissions import Allow, Permissions
 from order_fsm.rules.request import Request, request_fingerprint
 from order_fsm.rules.shop import shop_workflow
-from order_fsm.rules.workflow import LEDGER_QUEUES, PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow
+from order_fsm.rules.workflow import LEDGER_QUEUES, PART_DISPATCHED, REFUND_DUE, UNMATCHED, Workflow, check_workflow
 from order_fsm.store import Need, Query, Store
 
 
@@ -74,9 +74,7 @@ class Orders(Reports, Corrections):
         _check_store(store)
         if workflow is None:
             workflow = shop_workflow()
-        elif not isinstance(workflow, Workflow):
-            hint = ": call it, as in shop_workflow()" if callable(workflow) else ""
-            raise InvalidInput(f"workflow must be a Workflow, not {validation.shown(workflow)}{hint}")
+        check_workflow(workflow)
         if clock is not None and not callable(clock):
             raise InvalidInput(f"clock must be a function that returns a datetime, not {validation.shown(clock)}")
         writer: Any = store

@@ -386,6 +386,17 @@ def _not_instead_of(earlier: Sequence[Rule]) -> Guard:
     return Guard(STOCK_SUFFICES.code, STOCK_SUFFICES.message, holds)
 
 
+def check_workflow(value: object) -> None:
+    """Check an argument that must be a workflow.
+
+    Raises:
+        InvalidInput: if it is not a Workflow.
+    """
+    if not isinstance(value, Workflow):
+        hint = ": call it, as in shop_workflow()" if callable(value) else ""
+        raise InvalidInput(f"workflow must be a Workflow, not {validation.shown(value)}{hint}")
+
+
 def _all(kind: type[_Part], parts: object, what: str) -> tuple[_Part, ...]:
     if isinstance(parts, str | Mapping) or not isinstance(parts, Iterable):
         raise InvalidInput(f"{what} must be a list of {kind.__name__}(...), not {validation.shown(parts)}")

@@ -8,7 +8,7 @@ from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.rules.permissions import Allow
 from order_fsm.rules.rule import Edge
-from order_fsm.rules.workflow import Workflow
+from order_fsm.rules.workflow import Workflow, check_workflow
 from order_fsm.verify.claim import Claim, TableClaim
 from order_fsm.verify.failures import Failure
 from order_fsm.verify.graph import Graph
@@ -71,8 +71,7 @@ def prove(workflow: Workflow, *claims: Claim, allow: Allow | None = None, actors
             actor, or `May` or `MayNot` comes without `allow`.
         UnknownTrigger: if a claim names a trigger that the workflow does not have.
     """
-    if not isinstance(workflow, Workflow):
-        raise InvalidInput(f"workflow must be a Workflow, not {validation.shown(workflow)}")
+    check_workflow(workflow)
     for claim in claims:
         if not isinstance(claim, Claim):
             hint = ": write prove(workflow, *claims)" if isinstance(claim, list | tuple) else ""
