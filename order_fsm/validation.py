@@ -83,6 +83,17 @@ def function_of(value: object, what: str, *arguments: str) -> None:
         pass  # Some functions written in C have no signature.
 
 
+def clock(value: object) -> None:
+    """Check a clock of the shop.
+
+    Raises:
+        InvalidInput: if the value is not a function, is async, or takes arguments.
+    """
+    if not callable(value):
+        raise InvalidInput(f"clock must be a function that returns a datetime, not {shown(value)}")
+    function_of(value, "clock")
+
+
 def close_unfinished(answer: object) -> bool:
     """Close a coroutine or generator that a function of the shop returned instead of doing its work.
 

@@ -98,6 +98,11 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "text as parse": (lambda: receiver(ORDERS, SIGNATURE, parse="x"), "parse must be a function"),
     "a number as clock": (lambda: receiver(ORDERS, SIGNATURE, clock=5), "clock must be a function"),
+    "an async clock": (lambda: Orders(MemoryStore(), clock=unfinished), "clock must be a plain function of"),  # type: ignore[arg-type]
+    "a clock with an argument": (
+        lambda: receiver(ORDERS, SIGNATURE, clock=lambda zone: None),
+        r"clock must be a function of \(\): this one takes other arguments",
+    ),
     "no secret": (StripeSignature, "at least one secret"),
     "an empty secret": (lambda: StripeSignature("a", ""), "secret, a string that is not empty"),
     "no secret of a webhook": (StandardWebhooks, "at least one secret"),

@@ -69,14 +69,14 @@ class Orders(Reports, Corrections):
                 `order_fsm.permissions` logs refused attempts.
 
         Raises:
-            InvalidInput: if an argument has the wrong type.
+            InvalidInput: if an argument has the wrong type, or `clock` or `allow` is async or takes other arguments.
         """
         _check_store(store)
         if workflow is None:
             workflow = shop_workflow()
         check_workflow(workflow)
-        if clock is not None and not callable(clock):
-            raise InvalidInput(f"clock must be a function that returns a datetime, not {validation.shown(clock)}")
+        if clock is not None:
+            validation.clock(clock)
         writer: Any = store
         if validation.flag(group_commit, "group_commit"):
             from order_fsm.orders.group_commit import GroupCommit  # Imported on demand: few hosts need it.

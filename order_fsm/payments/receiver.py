@@ -72,8 +72,8 @@ class PaymentReceiver:
             )
         validation.function_of(verifier.verify, "verify", "body", "headers", "now")
         validation.function_of(parse, "parse", "data", "headers")
-        if clock is not None and not callable(clock):
-            raise InvalidInput(f"clock must be a function that returns a datetime, not {validation.shown(clock)}")
+        if clock is not None:
+            validation.clock(clock)
         self._verifier = verifier
         self._parse = parse
         self._clock = orders.now if clock is None else clock
