@@ -121,6 +121,10 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "text as needs": (lambda: rule("pay", needs="sent"), r"must be a set of names such as \{'sent'\}, not 'sent'"),
     "a form as adds": (lambda: rule("pay", adds={"sent": True}), "must be a set of names"),
     "one guard as guards": (lambda: rule("pay", guards=Guard("c", "m", holds)), "guards must be a tuple of Guard"),
+    "a function as one of the guards": (
+        lambda: rule("pay", guards=(holds,)),
+        r"guards must be a tuple of Guard such as \(guard,\), not of function",
+    ),
     "a number as announces": (lambda: rule("pay", announces=3), "announces must be a string, not int 3"),
     "an unknown ledger": (lambda: rule("pay", ledger="capture"), "ledger must be one of captured, "),
     "text as lapses": (lambda: rule("pay", lapses="no"), "lapses must be True or False"),

@@ -172,8 +172,12 @@ class Status:
 
 
 def _guards(_: object, attribute: Attribute[tuple[Guard, ...]], value: object) -> None:
-    if not isinstance(value, tuple) or not all(isinstance(guard, Guard) for guard in value):
-        raise InvalidInput(f"{attribute.name} must be a tuple of Guard, not {validation.shown(value)}")
+    wanted = f"{attribute.name} must be a tuple of Guard such as (guard,)"
+    if not isinstance(value, tuple):
+        raise InvalidInput(f"{wanted}, not {validation.shown(value)}")
+    for guard in value:
+        if not isinstance(guard, Guard):
+            raise InvalidInput(f"{wanted}, not of {validation.shown(guard)}")
 
 
 def _ledger(value: PaymentKind | None) -> PaymentKind | None:
