@@ -7,7 +7,20 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from order_fsm import CLOCK, GATEWAY, Guard, InvalidInput, Order, Reason, Rule, Status, UnknownTrigger, When, Workflow
+from order_fsm import (
+    CLOCK,
+    GATEWAY,
+    Guard,
+    InvalidInput,
+    Order,
+    Reason,
+    Rule,
+    Status,
+    UnknownTrigger,
+    When,
+    Workflow,
+    shop_workflow,
+)
 from order_fsm.verify import Claim, Failure, May, MayNot, Never, assert_proof, prove
 
 ACTORS = {"clerk": "bob", "owner": "eve", "nobody": None}
@@ -193,6 +206,11 @@ def test_claim_with_an_unknown_name_raises(
 ) -> None:
     with pytest.raises(error, match=said):
         prove(TABLE, claim, **given)
+
+
+def test_error_about_an_action_lists_each_action_once() -> None:
+    with pytest.raises(UnknownTrigger, match="reinstate, amend, save, override, erase, not 'x'"):
+        prove(shop_workflow(), May("clerk", "x"), allow=allow, actors=ACTORS)
 
 
 @pytest.mark.parametrize("part", [{"actor": ""}, {"action": 7}, {"where": {"sent"}}], ids=str)

@@ -53,7 +53,7 @@ class PermissionClaim(Claim):
     where: When = field(factory=When, validator=_when, kw_only=True)
 
     def _known_triggers(self, workflow: Workflow) -> Iterable[str]:
-        return (*workflow.triggers, *ACTIONS)
+        return dict.fromkeys((*workflow.triggers, *ACTIONS))  # `amend` is in both.
 
     def _triggers(self) -> Iterable[str]:
         return (self.action,)
