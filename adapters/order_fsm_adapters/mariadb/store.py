@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm_adapters.sql import SqlStore
-from order_fsm_adapters.sql.databases import OwnDatabase, check_one_source, pool_size
+from order_fsm_adapters.sql.databases import OwnDatabase, check_one_source, not_joined, pool_size
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
@@ -130,7 +130,7 @@ def _servers(url: object) -> list[dict[str, Any]]:
 
 def _link(connection: object) -> PyMySqlLink:
     if not isinstance(connection, Connection):
-        raise InvalidInput(f"connection must be a pymysql.Connection, not {type(connection).__name__}")
+        raise not_joined("a pymysql.Connection", connection)
     if connection.charset != "utf8mb4":
         raise InvalidInput(f"connection must have the charset utf8mb4, not {connection.charset!r:.80}")
     return PyMySqlLink(connection)

@@ -8,7 +8,7 @@ from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm_adapters.postgresql import schema
 from order_fsm_adapters.postgresql.dialect import PostgresDialect
 from order_fsm_adapters.sql import SqlStore
-from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase, check_one_source, pool_size
+from order_fsm_adapters.sql.databases import HostDatabase, OwnDatabase, check_one_source, not_joined, pool_size
 from order_fsm_adapters.sql.keeper import MakeKeeper
 
 try:
@@ -100,5 +100,5 @@ def _conninfo(url: object) -> str:
 
 def _link(connection: object) -> PsycopgLink:
     if not isinstance(connection, psycopg.Connection):
-        raise InvalidInput(f"connection must be a psycopg.Connection, not {type(connection).__name__}")
+        raise not_joined("a psycopg.Connection", connection)
     return PsycopgLink(connection)

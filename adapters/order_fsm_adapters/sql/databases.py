@@ -61,6 +61,18 @@ def check_one_source(own: object, connection: object, what: str) -> None:
         raise InvalidInput(f"pass either {what} or connection=: {given}")
 
 
+def not_joined(wanted: str, host: object) -> InvalidInput:
+    """Return the error for a host that is not a connection of the driver.
+
+    Args:
+        wanted: describes such a connection.
+        host: the argument.
+    """
+    # Django's connection wraps the one of the driver.
+    hint = ": in Django, pass connection.connection" if hasattr(host, "ensure_connection") else ""
+    return InvalidInput(f"connection must be {wanted}, not {type(host).__name__}{hint}")
+
+
 def pool_size(size: object) -> int:
     """Check and return the largest number of connections of a pool.
 

@@ -10,7 +10,7 @@ from typing import Self
 from order_fsm.errors import InvalidInput
 from order_fsm_adapters.files import path_of
 from order_fsm_adapters.sql import SqlStore, erasing
-from order_fsm_adapters.sql.databases import check_one_source
+from order_fsm_adapters.sql.databases import check_one_source, not_joined
 from order_fsm_adapters.sql.keeper import MakeKeeper
 from order_fsm_adapters.sqlite import backup, schema
 from order_fsm_adapters.sqlite.connections import ConnectionPool
@@ -110,8 +110,10 @@ class SqliteStore(SqlStore):
 
 
 def _host(connection: object) -> HostConnection:
-    if not isinstance(connection, Connection) or connection.text_factory is not str:
-        raise InvalidInput("connection must be a sqlite3.Connection with the text_factory str")
+    if not isinstance(connection, Connection):
+        raise not_joined("a sqlite3.Connection", connection)
+    if connection.text_factory is not str:
+        raise InvalidInput("connection must have the text_factory str, which is the default of the sqlite3 module")
     return HostConnection(connection)
 
 
