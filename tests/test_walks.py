@@ -216,3 +216,19 @@ def test_facts_of_unknown_triggers_or_names_are_refused() -> None:
         paths(COURIERS, facts={"colect": [{}]})
     with pytest.raises(InvalidInput, match="collect does not accept the fact 'curier'"):
         paths(COURIERS, facts={"collect": [{"curier": "Royal Mail"}]})
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ([{"courier": "bob"}], "facts must be a dict such as .* not list"),
+        ({"courier": "bob"}, "a trigger one of .*, not 'courier'"),
+        ({"collect": {"courier": "bob"}}, "facts of 'collect' must be a list of dicts"),
+        ({"collect": "bob"}, "facts of 'collect' must be a list of dicts"),
+        ({"collect": ["bob"]}, "facts of 'collect' must be a list of dicts"),
+        ({"collect": None}, "facts of 'collect' must be a list of dicts"),
+    ],
+)
+def test_facts_of_another_form_are_refused(facts: Any, said: str) -> None:
+    with pytest.raises(InvalidInput, match=said):
+        paths(COURIERS, facts=facts)

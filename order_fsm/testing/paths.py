@@ -26,7 +26,7 @@ from order_fsm.rules.amendment import amended, difference
 from order_fsm.rules.decide import Decision, decide
 from order_fsm.rules.request import Request
 from order_fsm.rules.rule import AMEND, Edge
-from order_fsm.rules.workflow import Workflow
+from order_fsm.rules.workflow import Workflow, check_workflow
 
 START = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
 """The time of all steps."""
@@ -116,35 +116,57 @@ def paths(
     Args:
         workflow: the rules.
         cover: `edges`, or `states` for fewer and shorter paths.
-        facts: further facts to try, by trigger, for guards that read a shop's own facts.
+        facts: further facts to try, by trigger, for guards that read a shop's own facts, such as
+            `{"wrap": [{"card": "Happy birthday"}]}`.
 
     Returns:
         The paths. Equal rules have equal paths.
 
     Raises:
-        InvalidInput: if `cover` is not valid, or `facts` names an unknown trigger or a fact that its trigger does not
-            accept.
+        InvalidInput: if `workflow` is not a Workflow, `cover` is not valid, or `facts` has another form or names an
+            unknown trigger or a fact that its trigger does not accept.
     """
+    check_workflow(workflow)
     if cover not in ("edges", "states"):
         raise InvalidInput(f"cover must be 'edges' or 'states', not {validation.shown(cover)}")
-    walk = _Walk(workflow, cover == "states", _known(workflow, facts or {}))
+    walk = _Walk(workflow, cover == "states", _known(workflow, facts))
     ways: tuple[Force, ...] = ("never", "last", "anywhere")
     for force in ways:
         walk.cover(force)
     return walk.paths
 
 
-def _known(workflow: Workflow, facts: Mapping[str, Iterable[Arguments]]) -> dict[str, tuple[Arguments, ...]]:
-    known = {trigger: tuple(several) for trigger, several in facts.items()}
-    for trigger, several in known.items():
-        if not workflow.rules_of(trigger):
+def _known(workflow: Workflow, facts: object) -> dict[str, tuple[Arguments, ...]]:
+    if facts is None:
+        return {}
+    if not isinstance(facts, Mapping):
+        raise InvalidInput(f"facts must be a dict such as {_FACTS}, not {validation.shown(facts)}")
+    known: dict[str, tuple[Arguments, ...]] = {}
+    for trigger, several in facts.items():
+        if not isinstance(trigger, str) or not workflow.rules_of(trigger):
             raise InvalidInput(
-                f"a trigger in facts must be one of {', '.join(workflow.triggers)}, not {validation.shown(trigger)}"
+                f"facts must be a dict such as {_FACTS}, and a trigger one of {', '.join(workflow.triggers)}, not"
+                f" {validation.shown(trigger)}"
             )
+        known[trigger] = tuple(_each(several, trigger))
+    for trigger, several in known.items():
         unknown = sorted(frozenset().union(*several) - workflow.facts_of(trigger))
         if unknown:
             raise InvalidInput(f"{trigger} does not accept the fact {unknown[0]!r}")
     return known
+
+
+_FACTS = "{'wrap': [{'card': 'Happy birthday'}]}"
+
+
+def _each(several: object, trigger: str) -> Iterator[Arguments]:
+    wanted = f"facts of {trigger!r} must be a list of dicts, as in {_FACTS}"
+    if isinstance(several, str | Mapping) or not isinstance(several, Iterable):
+        raise InvalidInput(wanted)
+    for one in several:
+        if not isinstance(one, Mapping):
+            raise InvalidInput(wanted)
+        yield one
 
 
 @frozen(eq=False)
