@@ -476,3 +476,8 @@ def test_name_of_the_engine_as_by_is_refused(shop: Shop, name: str) -> None:
         with pytest.raises(InvalidInput, match="the engine acts under this name"):
             call()
     assert shop.orders.get("1001").version == 1
+
+
+@pytest.mark.parametrize("call", [None, {"trigger": "pay"}, "pay", lambda: None], ids=shown)
+def test_only_a_call_is_executed(busy: Shop, call: Any) -> None:
+    rejected(busy, lambda: busy.orders.execute(call), InvalidInput, "call must be one that orders.commands created")

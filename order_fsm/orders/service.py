@@ -321,9 +321,15 @@ class Orders(Reports, Corrections):
     def execute(self, call: Call) -> Receipt:
         """Run a checked call, such as one made from a gateway's event.
 
+        Args:
+            call: a call of `commands`.
+
         Raises:
+            InvalidInput: if `call` is not a call.
             OrderFsmError: as in `fire`.
         """
+        if isinstance(call, type) or not callable(getattr(call, "decide", None)):
+            raise InvalidInput(f"call must be one that orders.commands created, not {validation.shown(call)}")
         return self._executor.execute(call)
 
     def batch(self) -> Batch:
