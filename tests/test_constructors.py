@@ -203,7 +203,7 @@ def test_store_does_not_replace_a_file(tmp_path: Path) -> None:
     assert file.read_text() == "hello"
 
 
-@pytest.mark.parametrize("path", [5, None, ""])
+@pytest.mark.parametrize("path", [5, None, "", "sqlite:///shop.db"])
 def test_path_of_a_database_is_checked(path: Any) -> None:
     from order_fsm_adapters.sqlite import SqliteStore
 

@@ -128,4 +128,6 @@ def _file(path: object) -> str:
     wanted = "path must name a file, such as 'shop.db'"
     if isinstance(path, str) and path.startswith((":memory:", "file:")):
         raise InvalidInput(f"{wanted}, not {path!r:.80}: use MemoryStore, or open it yourself and give connection=")
+    if isinstance(path, str) and "://" in path:
+        raise InvalidInput(f"{wanted}, not the URL {path!r:.80}")
     return os.path.realpath(path_of(path, wanted))
