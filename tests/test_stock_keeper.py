@@ -228,6 +228,32 @@ def test_keeper_that_cannot_be_called_is_refused(tmp_path: Path) -> None:
         SqliteStore(tmp_path / "shop.db", stock_keeper=5)  # type: ignore[arg-type]
 
 
+async def unfinished(*_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"available": None}, "must have a method available, and Wrong has none"),
+        ({"move": None}, "must have a method move, and Wrong has none"),
+        ({"available": lambda keeper, skus: None}, r"must return a dict .* such as \{'TEAPOT': 10\}, not NoneType"),
+        ({"available": lambda keeper, skus: [("TEAPOT", 5)]}, "must return a dict .*, not list"),
+        ({"available": unfinished}, "must return a dict .*, not coroutine"),
+        ({"available": lambda keeper, skus: {"TEAPOT": "5"}}, "the pieces of 'TEAPOT' are of the type str"),
+        ({"move": unfinished}, "move of the stock keeper must be a plain function, not async"),
+    ],
+)
+def test_invalid_keeper_is_named_and_changes_nothing(tmp_path: Path, parts: dict[str, Any], said: str) -> None:
+    path = tmp_path / "shop.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as host, SqliteStore(path, stock_keeper=Shelf) as store:
+        case = Case(store, host)
+        case.create()
+        wrong: Any = type("Wrong", (Shelf,), parts)
+        with SqliteStore(path, stock_keeper=wrong) as mistaken, pytest.raises(InvalidInput, match=said):
+            Orders(mistaken).fire("1001", "place")
+        assert (case.on_hand, case.orders.get("1001").state) == (5, "unfinished")
+
+
 def test_shelf_is_a_stock_keeper(case: Case) -> None:
     keeper: StockKeeper = Shelf(case.host)
     assert keeper

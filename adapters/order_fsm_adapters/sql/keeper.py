@@ -5,7 +5,7 @@ The store's own table then counts held, shipped and lost pieces, and no availabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -63,6 +63,9 @@ Write = Callable[[Transaction, Change], None]
 
 MakeKeeper = Callable[[Any], StockKeeper]
 """Creates the shop's keeper from the connection of the store's driver."""
+
+
+_AVAILABLE = "available of the stock keeper must return a dict of whole numbers such as {'TEAPOT': 10}"
 
 
 def shop_moves(moves: Iterable[StockMove]) -> Iterator[ShopMove]:
@@ -134,10 +137,33 @@ class KeptStock:
         )
         moves = tuple(shop_moves(change.stock))
         if moves and change.order is not None:
-            self._make_keeper(transaction.connection).move(change.order.id, moves)
+            answer: object = self._keeper(transaction).move(change.order.id, moves)  # type: ignore[func-returns-value]
+            if isinstance(answer, Coroutine):
+                answer.close()  # Otherwise Python warns that it was never awaited.
+                raise InvalidInput("move of the stock keeper must be a plain function, not async: no piece was moved")
 
     def _available(self, transaction: Transaction, skus: set[str]) -> Mapping[str, int]:
-        return self._make_keeper(transaction.connection).available(sorted(skus)) if skus else {}
+        if not skus:
+            return {}
+        answer: object = self._keeper(transaction).available(sorted(skus))
+        if isinstance(answer, Coroutine):
+            answer.close()
+        if not isinstance(answer, Mapping):
+            raise InvalidInput(f"{_AVAILABLE}, not {type(answer).__name__}")
+        found = {sku: answer[sku] for sku in skus if sku in answer}
+        for sku, pieces in found.items():
+            if not isinstance(pieces, int):
+                raise InvalidInput(f"{_AVAILABLE}, and the pieces of {sku!r} are of the type {type(pieces).__name__}")
+        return found
+
+    def _keeper(self, transaction: Transaction) -> StockKeeper:
+        keeper = self._make_keeper(transaction.connection)
+        for method in ("available", "move"):
+            if not callable(getattr(keeper, method, None)):
+                raise InvalidInput(
+                    f"the stock keeper must have a method {method}, and {type(keeper).__name__} has none"
+                )
+        return keeper
 
 
 def _wanted(need: Need, snapshot: Snapshot) -> tuple[str, ...]:
