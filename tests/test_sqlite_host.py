@@ -485,13 +485,15 @@ def test_connection_that_returns_bytes_for_text_is_refused(host: sqlite3.Connect
 def test_connection_of_another_type_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"must be a sqlite3\.Connection, not str$"):
         SqliteStore(connection="shop.db")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"must be a sqlite3\.Connection, not pathlib\.\w+$"):
+        SqliteStore(connection=Path("shop.db"))  # type: ignore[arg-type]
 
 
 def test_wrapped_connection_of_django_is_refused_with_the_remedy() -> None:
     class DatabaseWrapper:
         def ensure_connection(self) -> None: ...
 
-    with pytest.raises(InvalidInput, match=r"not DatabaseWrapper: in Django, pass connection\.connection"):
+    with pytest.raises(InvalidInput, match=r"DatabaseWrapper: in Django, pass connection\.connection"):
         SqliteStore(connection=DatabaseWrapper())  # type: ignore[arg-type]
 
 

@@ -70,7 +70,10 @@ def not_joined(wanted: str, host: object) -> InvalidInput:
     """
     # Django's connection wraps the one of the driver.
     hint = ": in Django, pass connection.connection" if hasattr(host, "ensure_connection") else ""
-    return InvalidInput(f"connection must be {wanted}, not {type(host).__name__}{hint}")
+    kind = type(host)
+    # Most classes of connections are named Connection, so the module matters.
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return InvalidInput(f"connection must be {wanted}, not {name}{hint}")
 
 
 def pool_size(size: object) -> int:
