@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from order_fsm import InvalidInput
 from order_fsm.errors import MissingDependency
 from order_fsm.payments import HmacSignature, StandardWebhooks, Verified, verified
-from order_fsm_adapters.gateways.gocardless import GoCardlessSignature
+from order_fsm_adapters.gateways.gocardless import GoCardlessEvents, GoCardlessSignature
+from order_fsm_adapters.gateways.mollie import MollieEvents
 from order_fsm_adapters.gateways.paypal import PayPalSignature
 from order_fsm_adapters.gateways.razorpay import RazorpaySignature
 from tests.gateways.samples import NOW, OLD, OTHERS, SECRET, hex_hmac, recorded
@@ -164,3 +166,16 @@ def accepts(verifier: Any, body: bytes, headers: dict[str, str]) -> bool:
     except Exception:
         return False
     return True
+
+
+async def ask(path: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "create", [MollieEvents, GoCardlessEvents, lambda request: PayPalSignature("8PT597110X687430L", fetch=request)]
+)
+def test_request_to_a_gateway_must_be_a_plain_function(create: Callable[[Any], object]) -> None:
+    with pytest.raises(InvalidInput, match=r"(fetch|lookup) must be a function that asks the gateway, not str"):
+        create("https://api.example.com")
+    with pytest.raises(InvalidInput, match=r"(fetch|lookup) must be a plain function, not an async one"):
+        create(ask)

@@ -28,7 +28,7 @@ from order_fsm.payments import (
     minor,
     optional_member,
 )
-from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
+from order_fsm_adapters.gateways.reading import check_request, order_number, text_of, text_to_instant
 
 __all__ = ["GoCardlessEvents", "GoCardlessSignature"]
 
@@ -76,7 +76,11 @@ class GoCardlessEvents:
             lookup: takes a path such as `payments/PM123` or `events?payment=PM123`. It returns the decoded JSON of `GET
                 https://api.gocardless.com/{path}`, or None if GoCardless answers 404. It may raise any exception. The
                 receiver then answers the callback with 503.
+
+        Raises:
+            InvalidInput: if `lookup` is not a function, or is async.
         """
+        check_request(lookup, "lookup")
         self._lookup = lookup
 
     def __call__(self, data: Any, headers: Mapping[str, str]) -> list[PaymentEvent] | Ignore:  # noqa: ARG002

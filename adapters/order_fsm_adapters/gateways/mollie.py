@@ -18,7 +18,7 @@ from attrs import evolve
 
 from order_fsm.errors import OrderFsmError
 from order_fsm.payments import Ignore, InvalidCallback, PaymentEvent, TryAgain, Verified, member, optional_member
-from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
+from order_fsm_adapters.gateways.reading import check_request, order_number, text_of, text_to_instant
 
 __all__ = ["MollieBody", "MollieEvents"]
 
@@ -51,7 +51,11 @@ class MollieEvents:
             fetch: takes the id of a payment. It returns the JSON of `GET
                 /v2/payments/{id}?embed=captures,refunds,chargebacks`, decoded, or None if Mollie answers 404. It may
                 raise any exception. The receiver then answers the callback with 503.
+
+        Raises:
+            InvalidInput: if `fetch` is not a function, or is async.
         """
+        check_request(fetch, "fetch")
         self._fetch = fetch
 
     def __call__(self, data: Any, headers: Mapping[str, str]) -> list[PaymentEvent] | Ignore:  # noqa: ARG002

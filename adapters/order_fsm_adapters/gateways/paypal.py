@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from order_fsm.errors import InvalidInput, MissingDependency
 from order_fsm.payments import Ignore, InvalidCallback, PaymentEvent, TryAgain, Verified, member, optional_member
-from order_fsm_adapters.gateways.reading import order_number, text_of, text_to_instant
+from order_fsm_adapters.gateways.reading import check_request, order_number, text_of, text_to_instant
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -74,6 +74,8 @@ class PayPalSignature:
             raise InvalidInput("webhook_id must be a string that is not empty")
         if (certificate is None) == (fetch is None):
             raise InvalidInput("give either the certificate or fetch")
+        if fetch is not None:
+            check_request(fetch, "fetch")
         self._webhook_id = webhook_id
         self._certificate = None if certificate is None else _loaded(certificate)
         self._fetch = fetch or _no_certificate

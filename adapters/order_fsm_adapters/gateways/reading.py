@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from inspect import iscoroutinefunction
 from typing import Any
 
+from order_fsm.errors import InvalidInput
 from order_fsm.payments import InvalidCallback
 
 
@@ -25,6 +27,18 @@ def order_number(labels: Any, *names: str) -> str | None:
         if isinstance(value, str) and value.strip():
             return value
     return None
+
+
+def check_request(function: object, what: str) -> None:
+    """Check the function of the shop that asks a gateway.
+
+    Raises:
+        InvalidInput: if it is not a function, or is async: the parser could not wait for its answer.
+    """
+    if not callable(function):
+        raise InvalidInput(f"{what} must be a function that asks the gateway, not {type(function).__name__}")
+    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+        raise InvalidInput(f"{what} must be a plain function, not an async one")
 
 
 def text_of(value: Any, what: str) -> str:
