@@ -227,6 +227,11 @@ def test_a_workflow_that_contradicts_its_rows_is_found(faulty: type[Workflow]) -
     ("given", "said"),
     [
         ({"stores": {}}, "at least one store"),
+        ({"stores": [MemoryStore()]}, "stores must be a dict such as "),
+        ({"stores": {"mine": MemoryStore()}}, r"store 'mine' must be a function of \(place\), not MemoryStore"),
+        ({"stores": {"mine": MemoryStore}}, r"store 'mine' must be a function of \(place\): "),
+        ({"stores": STORES, "volatile": "memory"}, "volatile must be a set of names"),
+        ({"stores": STORES, "workflow": shop_workflow}, "workflow must be a Workflow, not function: call it"),
         ({"stores": STORES, "volatile": {"memory", "sqlit"}}, "memory, sqlite, json, not 'sqlit'"),
         (
             {"stores": STORES, "facts": {"colour": st.text()}},

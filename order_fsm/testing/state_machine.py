@@ -20,7 +20,7 @@ from order_fsm.model import UNFINISHED, Line, Message, Order, Receipt, statuses_
 from order_fsm.orders.service import Orders
 from order_fsm.rules.rule import AMEND, MONEY_FACTS
 from order_fsm.rules.shop import shop_workflow
-from order_fsm.rules.workflow import Workflow
+from order_fsm.rules.workflow import Workflow, check_workflow
 from order_fsm.store import Store
 from order_fsm.testing.exact import exact
 from order_fsm.testing.reference import Reference
@@ -145,13 +145,18 @@ def orders_machine(
         The class. Pytest runs its `TestCase`.
 
     Raises:
-        InvalidInput: if there is no store, or `volatile` or `facts` has an unknown name.
+        InvalidInput: if `stores` is not a dict of functions of a folder, `workflow` is not a Workflow, or `volatile` or
+            `facts` has an unknown name.
     """
-    if not stores:
-        raise InvalidInput("stores must name at least one store")
-    if unknown := sorted(set(volatile) - set(stores)):
+    if not isinstance(stores, Mapping) or not stores:
+        example = "{'mine': lambda place: MyStore(place / 'orders.db')}"
+        raise InvalidInput(f"stores must be a dict such as {example}, with at least one store")
+    for name, make in stores.items():
+        validation.function_of(make, f"store {name!r}", "place")
+    if unknown := sorted(validation.names(volatile, "volatile") - set(stores)):
         raise InvalidInput(f"volatile must name some of {', '.join(stores)}, not {unknown[0]!r}")
     rules = shop_workflow() if workflow is None else workflow
+    check_workflow(rules)
     known = frozenset().union(*(rules.facts_of(trigger) for trigger in rules.triggers))
     if unknown := sorted(set(facts or {}) - known):
         raise InvalidInput(f"facts must name facts of the workflow ({', '.join(sorted(known))}), not {unknown[0]!r}")
