@@ -199,13 +199,14 @@ class Orders(Reports, Corrections):
             visible: whether the customer may read the entry and its comment.
             notify: whether to queue one `order.updated` message to the customer.
             override: whether to pass policy guards that fail. It requires `comment` as the reason.
-            facts: the arguments of the trigger. With money: `amount` (Decimal, string or int; if not given, all that is
-                outstanding, due back or else held, or left to reverse), `currency` (the order's if not given),
-                `reference` (the gateway's id of the payment; money without one was recorded by hand),
-                `transaction_id` (the gateway's id of this capture, refund or dispute: it counts once, under any key),
-                `provider` (the gateway). If the gateway will report the same fact, give `transaction_id` together with
-                `reference`. A payment that is recorded with its `transaction_id` alone never learns its reference, so
-                refunds of it that the gateway reports do not find it.
+            facts: the arguments of the trigger. If you pass them as `**facts`, annotate the dict as `dict[str, Any]`,
+                because type checkers take it for the other arguments too. With money: `amount` (Decimal, string or int;
+                if not given, all that is outstanding, due back or else held, or left to reverse), `currency` (the
+                order's if not given), `reference` (the gateway's id of the payment; money without one was recorded by
+                hand), `transaction_id` (the gateway's id of this capture, refund or dispute: it counts once, under any
+                key), `provider` (the gateway). If the gateway will report the same fact, give `transaction_id` together
+                with `reference`. A payment that is recorded with its `transaction_id` alone never learns its reference,
+                so refunds of it that the gateway reports do not find it.
                 With `refund` also `credit`: True if it lowers the price by its whole amount, False if it does not. If
                 not given, a refund of a paid live order lowers the price.
                 With `dispatch`: `items` (the pieces that leave, such as `{"TEAPOT": 1}`; if not given, all that are
