@@ -118,8 +118,13 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: mailer(ORDERS, connect, "a@b.c", "a@b.c", "shop", templates="/nowhere"),
         "templates must be a folder, not '/nowhere'",
     ),
-    "text as needs": (lambda: rule("pay", needs="sent"), r"must be a set of names such as \{'sent'\}, not 'sent'"),
-    "a form as adds": (lambda: rule("pay", adds={"sent": True}), "must be a set of names"),
+    "text as needs": (
+        lambda: rule("pay", needs="sent"),
+        r"^needs must be a set of names such as \{'sent'\}, not 'sent'",
+    ),
+    "a form as adds": (lambda: rule("pay", adds={"sent": True}), "^adds must be a set of names"),
+    "a schema as facts": (lambda: rule("pay", facts={"colour": str}), "^facts must be a set of names"),
+    "None as forbids": (lambda: rule("pay", forbids=None), "^forbids must be a set of names"),
     "one guard as guards": (lambda: rule("pay", guards=Guard("c", "m", holds)), "guards must be a tuple of Guard"),
     "a function as one of the guards": (
         lambda: rule("pay", guards=(holds,)),

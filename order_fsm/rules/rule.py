@@ -44,10 +44,6 @@ Facts = Mapping[str, Any]
 _Kind = TypeVar("_Kind", bound=str)
 
 
-def _names(value: object) -> frozenset[str]:
-    return validation.names(value, "statuses or facts of a rule")
-
-
 # Converters, not validators: names are stored, so a subclass of str must become a plain str.
 
 
@@ -69,6 +65,30 @@ def _untick(value: str | None) -> str | None:
 
 def _trigger(value: str) -> str:
     return validation.name(value, "trigger")
+
+
+def _needs(value: object) -> frozenset[str]:
+    return validation.names(value, "needs")
+
+
+def _needs_any(value: object) -> frozenset[str]:
+    return validation.names(value, "needs_any")
+
+
+def _forbids(value: object) -> frozenset[str]:
+    return validation.names(value, "forbids")
+
+
+def _adds(value: object) -> frozenset[str]:
+    return validation.names(value, "adds")
+
+
+def _drops(value: object) -> frozenset[str]:
+    return validation.names(value, "drops")
+
+
+def _facts(value: object) -> frozenset[str]:
+    return validation.names(value, "facts")
 
 
 def _announces(value: str | None) -> str | None:
@@ -221,14 +241,14 @@ class Rule:
     """
 
     trigger: str = field(converter=_trigger)
-    needs: frozenset[str] = field(default=frozenset(), converter=_names)
-    needs_any: frozenset[str] = field(default=frozenset(), converter=_names)
-    forbids: frozenset[str] = field(default=frozenset(), converter=_names)
-    adds: frozenset[str] = field(default=frozenset(), converter=_names)
-    drops: frozenset[str] = field(default=frozenset(), converter=_names)
+    needs: frozenset[str] = field(default=frozenset(), converter=_needs)
+    needs_any: frozenset[str] = field(default=frozenset(), converter=_needs_any)
+    forbids: frozenset[str] = field(default=frozenset(), converter=_forbids)
+    adds: frozenset[str] = field(default=frozenset(), converter=_adds)
+    drops: frozenset[str] = field(default=frozenset(), converter=_drops)
     guards: tuple[Guard, ...] = field(default=(), validator=_guards)
     ledger: PaymentKind | None = field(default=None, converter=_ledger)
-    facts: frozenset[str] = field(default=frozenset(), converter=_names)
+    facts: frozenset[str] = field(default=frozenset(), converter=_facts)
     announces: str | None = field(default=None, converter=_announces)
     lapses: bool = field(default=False, validator=_flag)
     goods: GoodsKind | None = field(default=None, converter=_goods)
