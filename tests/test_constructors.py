@@ -145,6 +145,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "None as code": (lambda: guard(None, "m", holds), "code must be a string"),
     "None as message": (lambda: guard("c", None, holds), "message must be a string"),
+    "a blank message": (lambda: guard("c", " ", holds), "message must not be blank: a refusal shows it"),
     "text as policy": (lambda: guard("c", "m", holds, policy="yes"), "policy must be True or False"),
     "text as condition": (lambda: When(has="sent"), r"must be a set of names such as \{'sent'\}, not 'sent'"),
     "text as status": (lambda: workflow(statuses=["a"]), r"statuses must be a list of Status\(...\), not of 'a'"),

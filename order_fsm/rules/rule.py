@@ -100,7 +100,8 @@ def _optional_name(_: object, attribute: Attribute[str | None], value: object) -
 
 
 def _message(_: object, attribute: Attribute[str], value: object) -> None:
-    validation.text(value, attribute.name, validation.COMMENT_LENGTH)
+    if not validation.text(value, attribute.name, validation.COMMENT_LENGTH).strip():
+        raise InvalidInput(f"{attribute.name} must not be blank: a refusal shows it")
 
 
 def _flag(_: object, attribute: Attribute[bool], value: object) -> None:
