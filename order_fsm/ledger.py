@@ -94,7 +94,7 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
         counted: whether the order counts in totals.
         cancelled: whether the order is cancelled.
     """
-    held = online = credited = ZERO
+    held = by_hand = credited = ZERO
     others: dict[str, Decimal] = {}
     for row in rows:
         move = plus if HELD[row.kind] else minus
@@ -102,8 +102,8 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
             others[row.currency] = move(others.get(row.currency, ZERO), row.amount)
             continue
         held = move(held, row.amount)
-        if row.reference is not None:
-            online = move(online, row.amount)
+        if row.reference is None:
+            by_hand = move(by_hand, row.amount)
         if row.credit:
             credited = plus(credited, row.credit)
     cost = max(minus(total, credited), ZERO) if credited else total
@@ -111,7 +111,7 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
     overpaid = minus(held, cost) if missing <= 0 else ZERO
     return Balance(
         held,
-        online,
+        minus(held, by_hand) if by_hand else held,
         credited,
         cost,
         missing if missing >= 0 and not cancelled else ZERO,

@@ -109,7 +109,7 @@ def record_of(change: Change) -> IdempotencyRecord:
     return IdempotencyRecord(change.order.id, change.expected_version + 1, change.order.version, fingerprint)
 
 
-class Need(NamedTuple):
+class Need(Struct, frozen=True):
     """The reads that the engine needs to decide one change.
 
     Attributes:

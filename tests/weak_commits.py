@@ -369,7 +369,7 @@ class Folding(MemoryStore):
         super().commit(replace(change, order=order, stock=tuple(moves), key=key))
 
     def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
-        return super().prepare_many([need._replace(key=need.key and self.fold(need.key)) for need in needs])
+        return super().prepare_many([replace(need, key=need.key and self.fold(need.key)) for need in needs])
 
     def stock(self, skus: Iterable[str]) -> dict[str, int]:
         return {sku: number for sku in skus for number in super(Folding, self).stock([self.fold(sku)]).values()}

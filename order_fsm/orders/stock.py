@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from order_fsm.errors import StoreCorrupt
 from order_fsm.goods import add
 from order_fsm.model import Order
@@ -29,7 +31,7 @@ def needs_of(calls: Iterable[Call]) -> Iterator[Need]:
         need = need_of(call)
         if need.skus:
             skus[call.order_id] = (*skus.get(call.order_id, ()), *need.skus)
-        yield need._replace(skus=skus.get(call.order_id, ())) if skus else need
+        yield replace(need, skus=skus.get(call.order_id, ())) if skus else need
 
 
 def stock_moves(before: Order, after: Order, available: Mapping[str, int]) -> tuple[StockMove, ...]:

@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from attrs import define
+from msgspec import Struct
 from msgspec.structs import replace
 
 from order_fsm.model import Message
@@ -19,8 +19,7 @@ _SWEPT_FROM = 1000
 """The number of stale entries above which the heap of later messages is cleaned."""
 
 
-@define(eq=False, weakref_slot=False)
-class _Row:
+class _Row(Struct, eq=False):
     """A message in the outbox.
 
     Attributes:

@@ -87,7 +87,7 @@ class Projection(Generic[E]):
 
     def snapshot(self, need: Need) -> Snapshot:
         """Return the snapshot for one need of `Store.prepare_many`."""
-        order_id, key, skus = need
+        order_id, key, skus = need.order_id, need.key, need.skus
         order = None if order_id is None else self.orders.get(order_id)
         record = None if key is None else self.records.get(key)
         wanted: Iterable[str] = skus
