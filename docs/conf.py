@@ -123,7 +123,9 @@ def plain_signature(
     if getattr(obj, "_is_protocol", False) or obj is OrderPath:
         return "", result
     named = re.sub(r"<function (\w+)>", r"\1", signature)
-    return named.replace("mappingproxy({})", "{}").replace("frozenset({})", "frozenset()"), result
+    # The factories of values make empty dicts.
+    named = named.replace("mappingproxy({})", "{}").replace("<factory>", "{}")
+    return named.replace("frozenset({})", "frozenset()"), result
 
 
 def setup(app: Any) -> None:
