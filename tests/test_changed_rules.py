@@ -136,14 +136,6 @@ def test_trigger_that_its_rules_do_not_have_is_found() -> None:
     assert finding.message.endswith("by the rules: there is no such trigger")
 
 
-def test_entry_of_a_rule_that_is_named_as_an_entry_of_the_library_is_judged_by_its_rules(any_shop: Shop) -> None:
-    moving = OLD.extend(rules=[Rule("migrate", needs={"sent"})])
-    any_shop.bring("sent")
-    under(any_shop, moving).fire("1001", "migrate")
-    assert any_shop.orders.audit().unjudged == 1
-    assert any_shop.orders.audit(workflows=[moving]).unjudged == 0
-
-
 def limited(code: str, limit: int) -> Workflow:
     """Return rules that do not hurry orders above a limit."""
     guard = Guard(code, f"the order is over more than {limit}", lambda order, facts: order.total <= limit)

@@ -64,7 +64,8 @@ def adopted(
                 raise InvalidInput
         except KeyReused:
             raise InvalidInput from None
-        money = money_facts(order, kind, given, True)
+        by_hand = kind == "refunded" and given.get("reference") is None
+        money = money_facts(order, kind, given, not by_hand)
         row = Payment(kind, currency=money["currency"], at=payment["at"], version=version, **money["row"])
         if not row.amount or money["several"] or (money["bound"] is not None and row.amount > money["bound"]):
             raise InvalidInput
