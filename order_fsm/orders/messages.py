@@ -56,7 +56,10 @@ def message_about(topic: Topic, order_id: str, version: int, place: int, state: 
         at: the time of the message.
     """
     name, facts = topic
-    payload = Owned({fact: _value(value) for fact, value in facts.items()}, state=state)
+    payload = Owned()
+    for fact, value in facts.items():
+        payload[fact] = value if isinstance(value, str) else _json_value(value)
+    payload["state"] = state
     # A removed order may be created again with the same id and versions. Its messages need other ids.
     return Message(f"{order_id}#{version}.{place}-{os.urandom(4).hex()}", order_id, name, payload, at)
 
@@ -162,7 +165,7 @@ def _last_reference(order: Order) -> str | None:
     return None
 
 
-def _value(value: object) -> object:
+def _json_value(value: object) -> object:
     """Return a fact as a JSON value, with money as plain text."""
     if isinstance(value, tuple):
         return [line.to_dict() for line in value]

@@ -49,7 +49,7 @@ class OrderIndex:
         moved = before is None or before.state != order.state
         if before is None or moved or former != marks or before.total != order.total:
             if before is not None:
-                self._take_out(before, place, moved=moved)
+                self._take_out(before, place, former, moved=moved)
             self._add(order, place, marks, moved=moved)
         # Only new rows matter, because no row of a ledger is ever removed.
         for row in order.payments[0 if before is None else len(before.payments) :]:
@@ -68,7 +68,7 @@ class OrderIndex:
     def remove(self, order: Order) -> None:
         """Remove an order from the index."""
         place = order.created_at, order.id
-        self._take_out(order, place, moved=True)
+        self._take_out(order, place, self._marks.get(order.id, NO_MARKS), moved=True)
         for reference in order.references:
             known = self._references[reference]
             if isinstance(known, set):
@@ -89,11 +89,11 @@ class OrderIndex:
                 queue.add(place)
         _count(self._sums, order, marks)
 
-    def _take_out(self, order: Order, place: _Place, *, moved: bool) -> None:
-        marks = self._marks.pop(order.id, NO_MARKS)
+    def _take_out(self, order: Order, place: _Place, marks: Marks, *, moved: bool) -> None:
         if moved:
             self._by_state[order.state].remove(place)
         if marks is not NO_MARKS:
+            del self._marks[order.id]
             for queue in compress(self._queues, marks):
                 queue.remove(place)
         group = order.state, order.currency, marks
