@@ -68,9 +68,8 @@ class Balance(Struct, frozen=True):
         online: the part of `held` that came through a gateway.
         credited: the amount by which refunds lowered the price.
         cost: the price after the credits.
-        outstanding: the part of the cost that the money held does not cover. 0 if the order is cancelled.
+        missing: the part of the cost that the money held does not cover.
         overpaid: the part of the money held that exceeds the cost.
-        refund_due: the overpaid part, or all money held if the order does not count.
         others: the money held in other currencies, by currency.
     """
 
@@ -78,21 +77,22 @@ class Balance(Struct, frozen=True):
     online: Decimal
     credited: Decimal
     cost: Decimal
-    outstanding: Decimal
+    missing: Decimal
     overpaid: Decimal
-    refund_due: Decimal
     others: Mapping[str, Decimal]
 
+    def due(self, counted: bool) -> Decimal:
+        """Return the money due back: the overpaid part, or all money held if the order does not count in totals."""
+        return self.overpaid if counted else max(self.held, ZERO)
 
-def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, cancelled: bool = False) -> Balance:
+
+def balance(total: Decimal, rows: Rows, currency: str) -> Balance:
     """Return the sums over the ledger of an order.
 
     Args:
         total: the price of the order.
         rows: the ledger.
         currency: the currency of the order.
-        counted: whether the order counts in totals.
-        cancelled: whether the order is cancelled.
     """
     held = by_hand = credited = ZERO
     others: dict[str, Decimal] = {}
@@ -108,15 +108,13 @@ def balance(total: Decimal, rows: Rows, currency: str, *, counted: bool = True, 
             credited = plus(credited, row.credit)
     cost = max(minus(total, credited), ZERO) if credited else total
     missing = minus(cost, held)
-    overpaid = minus(held, cost) if missing <= 0 else ZERO
     return Balance(
         held,
         minus(held, by_hand) if by_hand else held,
         credited,
         cost,
-        missing if missing >= 0 and not cancelled else ZERO,
-        overpaid,
-        overpaid if counted else max(held, ZERO),
+        max(missing, ZERO),
+        minus(held, cost) if missing <= 0 else ZERO,
         others,
     )
 

@@ -376,8 +376,7 @@ class Order(DictValue, frozen=True):
     @property
     def balance(self) -> ledger.Balance:
         """The sums over the ledger, for callers that need several sums."""
-        cancelled = "cancelled" in self.statuses
-        return ledger.balance(self.total, self.payments, self.currency, counted=self.counted, cancelled=cancelled)
+        return ledger.balance(self.total, self.payments, self.currency)
 
     @property
     def captured(self) -> Decimal:
@@ -427,7 +426,7 @@ class Order(DictValue, frozen=True):
     @property
     def outstanding(self) -> Decimal:
         """The money still to be paid, 0 if the order is cancelled."""
-        return self.balance.outstanding
+        return ZERO if "cancelled" in self.statuses else self.balance.missing
 
     @property
     def overpaid(self) -> Decimal:
@@ -440,7 +439,7 @@ class Order(DictValue, frozen=True):
 
         It is the overpaid part, or all money held if the order does not count.
         """
-        return self.balance.refund_due
+        return self.balance.due(self.counted)
 
     @property
     def unmatched(self) -> dict[str, Decimal]:

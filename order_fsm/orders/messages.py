@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from order_fsm.ledger import Balance
 from order_fsm.model import LASTING_FACTS, Fact, Message, Order, Owned, Payment
 from order_fsm.money import ZERO, minus, plus
 from order_fsm.rules.decide import Decision
@@ -77,7 +78,7 @@ def topics_of(before: Order, after: Order, decisions: Sequence[Decision], moves:
     if after.payments and (
         after.payments is not before.payments or after.counted != before.counted or after.total != before.total
     ):
-        money, due = _of_money(before, after)
+        money, due = _of_money(before, after, decisions[-1].balance or after.balance)
     topics += money
     if decisions[-1].entry.notify:
         topics.append(("order.updated", _updated(before, decisions)))
@@ -128,9 +129,16 @@ def _of_rule(decision: Decision) -> Iterator[Topic]:
         yield decision.announces, entry.facts
 
 
-def _of_money(before: Order, after: Order) -> tuple[list[Topic], list[Topic]]:
-    """Return the messages about the money of one commit."""
-    now = after.balance
+def _of_money(before: Order, after: Order, now: Balance) -> tuple[list[Topic], list[Topic]]:
+    """Return the messages about the money of one commit, the last ones about a refund due.
+
+    Args:
+        before: the order before the commit.
+        after: the order after the commit.
+        now: its balance.
+    """
+    outstanding = ZERO if "cancelled" in after.statuses else now.missing
+    refund_due = now.due(after.counted)
     happened: list[Topic] = []
     failed = ZERO
     for row in after.payments[len(before.payments) :]:
@@ -139,18 +147,18 @@ def _of_money(before: Order, after: Order) -> tuple[list[Topic], list[Topic]]:
             if max(now.others[row.currency], ZERO) > max(then, ZERO):
                 happened.append(("payment.unmatched", _money(row)))
         elif row.kind == "captured":
-            if row.amount and after.counted and now.outstanding:
-                happened.append(("payment.received", _money(row, outstanding=now.outstanding)))
+            if row.amount and after.counted and outstanding:
+                happened.append(("payment.received", _money(row, outstanding=outstanding)))
         elif row.kind == "refund_failed" and after.counted:
             failed = plus(failed, row.amount)
         if row.kind == "reversed" and row.reference is not None:
-            happened.append(("payment.reversed", _money(row, outstanding=now.outstanding)))
+            happened.append(("payment.reversed", _money(row, outstanding=outstanding)))
     more = failed
-    if now.refund_due:
-        more = max(minus(now.refund_due, before.refund_due), failed)
+    if refund_due:
+        more = max(minus(refund_due, before.refund_due), failed)
     if more <= 0:
         return happened, []
-    facts: dict[str, Fact] = {"amount": more, "refund_due": now.refund_due, "currency": after.currency}
+    facts: dict[str, Fact] = {"amount": more, "refund_due": refund_due, "currency": after.currency}
     return happened, [("refund.due", facts)]
 
 

@@ -169,9 +169,9 @@ def _check_boxes(workflow: Workflow, order: Order) -> None:
     if not order.counted or not workflow.knows("paid"):
         return
     money = f"{balance.held:f} {order.currency} held, {balance.cost:f} to be paid"
-    if "paid" in statuses and balance.outstanding > ZERO:
+    if "paid" in statuses and order.outstanding > ZERO:
         raise InvalidInput(
-            f"statuses must not have paid: {balance.outstanding:f} {order.currency} is outstanding ({money})"
+            f"statuses must not have paid: {order.outstanding:f} {order.currency} is outstanding ({money})"
         )
-    if "paid" not in statuses and not balance.outstanding:
+    if "paid" not in statuses and not order.outstanding:
         raise InvalidInput(f"statuses must have paid: nothing is outstanding ({money})")

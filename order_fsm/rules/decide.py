@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
+from order_fsm.ledger import Balance
 from order_fsm.model import Entry, Message, Order, Payment
 from order_fsm.rules.booking import Booking, book, correction, lapse
 from order_fsm.rules.holding import Supply, held_after
@@ -30,6 +31,7 @@ class Decision(Struct, frozen=True):
         edge: the edge that the decision took. None for a comment and for a migration.
         announces: the topic of a further message about the entry's facts, in addition to the one of the edge's rule.
         message: a message to queue unchanged.
+        balance: the sums over the ledger after the request. None if no rule needed them.
     """
 
     order: Order
@@ -37,6 +39,7 @@ class Decision(Struct, frozen=True):
     edge: Edge | None
     announces: str | None = None
     message: Message | None = None
+    balance: Balance | None = None
 
 
 class Recorded(Struct, frozen=True):
@@ -104,7 +107,8 @@ def decide(
     payments = order.payments
     if booking is not None:
         payments = (*payments, booking.row(request, order.version + 1))
-    facts = _facts(order, request, booking, payments, shortages)
+    balance = ledger.balance(order.total, payments, order.currency)
+    facts = _facts(request, booking, balance, shortages)
     handling = None if rule.goods is None else handle(order, rule.goods, request)
     if handling is not None:
         facts["pieces"] = sum(handling.pieces.values())
@@ -116,11 +120,13 @@ def decide(
             if not guard.holds(order, facts):
                 break
         else:
-            return _decision(workflow, order, request, edge, booking, payments, handling, tracked, overridden=False)
+            return _decision(workflow, order, request, edge, booking, payments, balance, handling, tracked)
     if request.override and request.reasoned:
         for edge in edges:
             if all(guard.holds(order, facts) or guard.policy for guard in edge.guards):
-                return _decision(workflow, order, request, edge, booking, payments, handling, tracked, overridden=True)
+                return _decision(
+                    workflow, order, request, edge, booking, payments, balance, handling, tracked, overridden=True
+                )
     return Refused(order.id, request.trigger, order.state, _reasons(workflow, order, request, facts))
 
 
@@ -132,24 +138,17 @@ def _booking(rule: Rule, order: Order, request: Request) -> Booking | None:
     return lapse(order) if rule.lapses else None
 
 
-def _facts(
-    order: Order,
-    request: Request,
-    booking: Booking | None,
-    payments: tuple[Payment, ...],
-    shortages: Collection[str],
-) -> dict[str, Any]:
+def _facts(request: Request, booking: Booking | None, balance: Balance, shortages: Collection[str]) -> dict[str, Any]:
     """Return the input of the guards.
 
     It has the facts of the request, and the money after the new ledger row.
     """
-    balance = ledger.balance(order.total, payments, order.currency)
     facts: dict[str, Any] = {
         **request.facts,
         "comment": request.comment,
         "gateway": request.gateway,
         "shortages": shortages,
-        "outstanding": balance.outstanding,
+        "outstanding": balance.missing,
         "online": balance.online > 0,
     }
     if booking is not None:
@@ -193,10 +192,11 @@ def _decision(
     edge: Edge,
     booking: Booking | None,
     payments: tuple[Payment, ...],
+    balance: Balance,
     handling: Handling | None,
     tracked: Collection[str],
     *,
-    overridden: bool,
+    overridden: bool = False,
 ) -> Decision:
     rule = edge.rule
     recorded = request.facts
@@ -230,4 +230,4 @@ def _decision(
         held = held_after(workflow, order, edge.target, handling, tracked)
         if held is not order.reserved:
             after = after.holding(held)
-    return Decision(after, entry, edge)
+    return Decision(after, entry, edge, balance=balance)
