@@ -90,7 +90,8 @@ def levels_after(
             raise VersionConflict(f"{about}the stock of {sku!r} has changed: load it again")
         after[sku] = StockLevel(available, before.held + held, before.out + out, before.lost + lost, before.backorder)
     for sku, level in after.items():
-        if not all(-_LIMIT <= number < _LIMIT for number in level if number is not None):
+        numbers = level.available or 0, level.held, level.out, level.lost
+        if min(numbers) < -_LIMIT or max(numbers) >= _LIMIT:
             raise InvalidInput(f"the stock of {sku!r} must be below 2**63")
     return after
 
