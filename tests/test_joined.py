@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from order_fsm import InvalidInput, OrderNotFound, Refused, TransactionLost, VersionConflict
+from order_fsm import InvalidInput, OrderNotFound, Receipt, Refused, TransactionLost, VersionConflict
 
 from .hosts import ON_MARIADB, ON_POSTGRESQL, ON_SQLITE, Joined, Shop, mariadb_shop, postgresql_shop, sqlite_shop
 
@@ -112,6 +112,29 @@ def test_refusal_leaves_the_transaction_usable(shop: Shop) -> None:
 
     shop.transaction(work)
     assert (shop.invoices(), state(shop)) == (["1", "2"], "sent")
+
+
+def test_batch_commits_and_rolls_back_with_the_transaction(shop: Shop) -> None:
+    shop.orders.create("1002", total="5.00", currency="EUR")
+
+    def work(joined: Joined) -> None:
+        with joined.orders.batch() as batch:
+            batch.fire("1001", "place")
+            batch.fire("1001", "dispatch")
+            batch.comment("1002", "a note")
+            batch.fire("1001", "invoice")
+        assert [type(result) for result in batch.results] == [Receipt, Refused, Receipt, Receipt]
+        joined.invoice("1")
+
+    def abandon(joined: Joined) -> None:
+        work(joined)
+        raise Abandoned
+
+    with suppress(Abandoned):
+        shop.transaction(abandon)
+    assert (shop.invoices(), state(shop)) == ([], "unfinished")
+    shop.transaction(work)
+    assert (shop.invoices(), state(shop)) == (["1"], "sent+invoiced")
 
 
 def test_repeated_key_returns_the_first_receipt_in_the_transaction(shop: Shop) -> None:

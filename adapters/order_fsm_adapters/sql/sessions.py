@@ -69,6 +69,7 @@ class Session:
         self._dialect = dialect
         self._where = where
         self.joined = joined
+        self._depth = 0
 
     def rows(self, statement: str, values: Row = ()) -> list[Row]:
         dialect = self._dialect
@@ -86,16 +87,21 @@ class Session:
             raise self._failure(error) from None
 
     def part(self, work: Callable[[Transaction], Result]) -> Result:
-        self.run("SAVEPOINT order_fsm")
+        # By depth: in MariaDB, a savepoint replaces an outer one of the same name.
+        savepoint = f"SAVEPOINT order_fsm_{self._depth}"
+        self.run(savepoint)
+        self._depth += 1
         try:
             result = work(self)
-            self.run("RELEASE SAVEPOINT order_fsm")
+            self.run(f"RELEASE {savepoint}")
         except BaseException:
             # If this fails too, the connection or the whole transaction is lost, and the first error reports that.
             with suppress(OrderFsmError, *self.link.failures):
-                self.link.run("ROLLBACK TO SAVEPOINT order_fsm", (), self._dialect.quote)
-                self.link.run("RELEASE SAVEPOINT order_fsm", (), self._dialect.quote)
+                self.link.run(f"ROLLBACK TO {savepoint}", (), self._dialect.quote)
+                self.link.run(f"RELEASE {savepoint}", (), self._dialect.quote)
             raise
+        finally:
+            self._depth -= 1
         return result
 
     def _failure(self, error: Exception) -> StoreError:
