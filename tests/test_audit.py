@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,7 @@ from order_fsm.audit.auditor import Audit, audit
 from order_fsm.errors import OrderNotFound, StoreCorrupt
 from order_fsm.model import Entry, Message, Payment
 from order_fsm.orders.relay import LEASE
-from order_fsm.store import IdempotencyRecord, Query, Tally
+from order_fsm.store import IdempotencyRecord, Need, Query, Snapshot, Tally
 from order_fsm_adapters.memory import MemoryStore
 from order_fsm_adapters.sqlite import SqliteStore
 
@@ -273,6 +273,20 @@ def test_item_that_moves_whenever_the_audit_has_read_the_orders_is_no_finding() 
     assert "stock" not in codes(shop.orders.audit())
 
 
+def test_order_that_is_cancelled_and_reinstated_while_it_is_read_is_no_finding() -> None:
+    class Moving(MemoryStore):
+        def order_ids(self) -> Iterator[str]:
+            for order_id in super().order_ids():
+                Orders(self).fire(order_id, "cancel")
+                yield order_id
+                Orders(self).fire(order_id, "reinstate")
+
+    shop = Shop(store=Moving())
+    for number in range(3):
+        shop.bring("sent", f"{number}")
+    assert shop.orders.audit() == Audit(3, 9, ())
+
+
 def test_pieces_that_orders_hold_may_be_missing(shop: Shop) -> None:
     shop.create("1001", lines=[Line("TEAPOT", 30)])
     shop.orders.fire("1001", "pay", reference="ch_1")
@@ -346,6 +360,25 @@ def test_order_removed_during_the_audit_is_no_finding(broken: Broken) -> None:
     assert audit(broken, shop_workflow(), purge).findings == ()
     with pytest.raises(OrderNotFound):
         broken.load("0")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_order_removed_before_its_keys_are_read_is_no_finding(again: bool) -> None:
+    class Removing(MemoryStore):
+        def prepare_many(self, needs: Sequence[Need]) -> list[Snapshot]:
+            if needs[0].order_id is None:
+                self.remove(self.load("1001"))
+                if again:
+                    other = Orders(self)
+                    other.create("1001", "10", "GBP")
+                    other.comment("1001", "a note")
+                    other.comment("1001", "another", key="c")
+            return super().prepare_many(needs)
+
+    shop = Shop(store=Removing())
+    shop.create()
+    shop.orders.comment("1001", "a note", key="c")
+    assert shop.orders.audit().findings == ()
 
 
 def test_a_change_between_an_order_and_its_history_is_no_finding() -> None:

@@ -37,7 +37,7 @@ from order_fsm.goods import add
 from order_fsm.model import Entry, Finding, Message, Order
 from order_fsm.money import ZERO, plus
 from order_fsm.rules.workflow import Workflow
-from order_fsm.store import Marks, Need, StockLevel, Store, marks_of
+from order_fsm.store import IdempotencyRecord, Marks, Need, StockLevel, Store, marks_of
 
 _DEAD_LETTERS = 10_000
 """The largest number of dead letters that an audit reads."""
@@ -101,12 +101,21 @@ def audit(
 
 @define
 class _Sums:
-    """The sums over all orders."""
+    """The sums over all orders.
+
+    Attributes:
+        held, out, lost: the pieces by item.
+        totals: the numbers and totals of the orders.
+        digest: a sum that differs if an order has another version.
+        digests: the same sum over the orders with an item, by item.
+    """
 
     held: dict[str, int] = Factory(dict)
     out: dict[str, int] = Factory(dict)
     lost: dict[str, int] = Factory(dict)
     totals: _Totals = Factory(dict)
+    digest: int = 0
+    digests: dict[str, int] = Factory(dict)
 
     def add(self, order: Order) -> None:
         add(self.held, order.reserved or ())
@@ -117,6 +126,11 @@ class _Sums:
         group = (order.state, order.currency, marks_of(order))
         orders, total = self.totals.get(group, (0, ZERO))
         self.totals[group] = (orders + 1, plus(total, order.total))
+        digest = hash((order.id, order.version, order.updated_at))
+        self.digest += digest
+        lines = chain(order.lines, order.reserved or (), *[row.drawn for row in order.shipments])
+        for sku in {line.sku for line in lines}:
+            self.digests[sku] = self.digests.get(sku, 0) + digest
 
 
 class _Auditor:
@@ -133,6 +147,7 @@ class _Auditor:
         for done, order_id in enumerate(self._readable(self._store.order_ids()), 1):
             try:
                 order, history = self._snapshot(order_id)
+                keys = list(self._keys(order, history))
             except OrderNotFound:
                 continue  # Another process removed the order.
             except StoreCorrupt as error:
@@ -143,12 +158,12 @@ class _Auditor:
                 sums.add(order)
                 unjudged += self._tables.unjudged(history)
                 self._findings += findings(self._tables, order, history)
-                self._findings += self._keys(order, history)
+                self._findings += keys
             if progress is not None:
                 progress(done, number)
         # An interrupted scan has incomplete sums.
         if not any(finding.code == "corrupt" for finding in self._findings):
-            self._findings += self._unlike(sums, before)
+            self._findings += self._unlike(sums)
         self._findings += self._messages()
         self._findings += [Finding(None, "corrupt", fault) for fault in self._readable(self._faults())]
         return Audit(orders, entries, tuple(dict.fromkeys(self._findings)), unjudged)
@@ -189,11 +204,14 @@ class _Auditor:
             record = snapshot.record
             if snapshot.fault is not None:
                 yield Finding(order.id, "corrupt", str(snapshot.fault))
-            elif record is None:
-                yield Finding(order.id, "keys", f"the key {key!r} of entry {versions[0]} has no record")
-            elif (record.order_id, [*range(record.first, record.last + 1)]) != (order.id, versions):
-                message = f"the record of key {key!r} does not name the entries with that key"
-                yield Finding(order.id, "keys", message)
+            elif record is not None and _names(record) == (order.id, versions):
+                continue
+            # The order may have been removed or created again since.
+            elif versions == [entry.version for entry in self._store.history(order.id) if entry.key == key]:
+                fault = f"the key {key!r} of entry {versions[0]} has no record"
+                if record is not None:
+                    fault = f"the record of key {key!r} does not name the entries with that key"
+                yield Finding(order.id, "keys", fault)
 
     def _messages(self) -> list[Finding]:
         strays = dict(self._stray_messages())
@@ -233,26 +251,26 @@ class _Auditor:
             self._findings.append(Finding(None, "corrupt", str(error)))
             return None
 
-    def _unlike(self, sums: _Sums, before: _Totals | None) -> list[Finding]:
+    def _unlike(self, sums: _Sums) -> list[Finding]:
         """Compare the sums over all orders with the totals and the stock of the store.
 
-        Other processes may write. A difference is therefore summed up again, and is a finding if nothing moved in
-        between.
+        Other processes may write. If there is a difference, all orders are therefore read again. The difference is a
+        finding if no order that counts for it has changed since the first reading.
         """
-        if not (self._wrong_levels(sums) or before != sums.totals):
+        totals, wrong = self._totals(), self._wrong_levels(sums)
+        if not wrong and totals == sums.totals:
             return []
-        before, levels = self._totals(), self._levels(sums)
-        sums = _Sums()
+        again = _Sums()
         for order_id in self._readable(self._store.order_ids()):
             try:
-                sums.add(self._store.load(order_id))
+                again.add(self._store.load(order_id))
             except (OrderNotFound, StoreCorrupt):
                 continue
         found = []
-        if before == self._totals() != sums.totals:
+        if totals is not None and totals != sums.totals and again.digest == sums.digest:
             found.append(Finding(None, "tally", "the totals of the store differ from those of its orders"))
-        for sku, (level, message) in self._wrong_levels(sums).items():
-            if levels.get(sku) == level:
+        for sku, message in wrong.items():
+            if again.digests.get(sku) == sums.digests.get(sku):
                 found.append(Finding(None, "stock", message))
         return found
 
@@ -265,15 +283,19 @@ class _Auditor:
             self._findings.append(Finding(None, "corrupt", str(error)))
             return {}
 
-    def _wrong_levels(self, sums: _Sums) -> dict[str, tuple[StockLevel, str]]:
-        """Return the levels that differ from the orders, each with its fault."""
-        wrong: dict[str, tuple[StockLevel, str]] = {}
+    def _wrong_levels(self, sums: _Sums) -> dict[str, str]:
+        """Return a fault for each item whose level differs from the orders."""
+        wrong: dict[str, str] = {}
         for sku, level in self._levels(sums).items():
             orders = sums.held.get(sku, 0), sums.out.get(sku, 0), sums.lost.get(sku, 0)
             if level[1:4] != orders:
                 has = "{} pieces held, {} out and {} lost"
-                wrong[sku] = level, f"{sku!r}: {has.format(*level[1:4])}, and the orders have {has.format(*orders)}"
+                wrong[sku] = f"{sku!r}: {has.format(*level[1:4])}, and the orders have {has.format(*orders)}"
             elif level.available is not None and level.available + sum(orders) < 0:
-                message = f"{sku!r}: {level.available} pieces are available, and the orders have {sum(orders)}"
-                wrong[sku] = level, message
+                wrong[sku] = f"{sku!r}: {level.available} pieces are available, and the orders have {sum(orders)}"
         return wrong
+
+
+def _names(record: IdempotencyRecord) -> tuple[str | None, list[int]]:
+    """Return the order and the versions that the record of a key names."""
+    return record.order_id, [*range(record.first, record.last + 1)]
