@@ -223,6 +223,16 @@ def test_invalid_path_is_refused(opened: Open, tmp_path: Path, path: object) -> 
         store.backup(path)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("journal", ["-wal", "-journal"])
+def test_journal_of_a_deleted_database_is_not_applied_to_a_backup(tmp_path: Path, journal: str) -> None:
+    left = tmp_path / f"backup.db{journal}"
+    left.touch()
+    said = re.escape(f"{left}' is left from a deleted database")
+    with SqliteStore(tmp_path / "shop.db") as store, pytest.raises(InvalidInput, match=said):
+        store.backup(tmp_path / "backup.db")
+    assert not (tmp_path / "backup.db").exists()
+
+
 def test_backup_of_a_host_s_database_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "shop.db")
     with pytest.raises(InvalidInput, match="back it up with the shop's own rows"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from sqlite3 import Connection
 
+from order_fsm.errors import InvalidInput
 from order_fsm_adapters import copies
 from order_fsm_adapters.files import DiskFile
 
@@ -19,9 +21,13 @@ def copy(source: Connection, source_path: str, path: str) -> None:
         path: the path of the copy.
 
     Raises:
-        InvalidInput: if `path` exists.
+        InvalidInput: if `path` exists, or a journal of a deleted file of this name.
         sqlite3.Error, StoreFull, StoreUnavailable: if the copy fails. Then no part of it is left.
     """
+    for journal in (f"{path}-wal", f"{path}-journal"):
+        if os.path.lexists(journal):
+            # SQLite would apply it to the copy.
+            raise InvalidInput(f"{journal!r} is left from a deleted database: delete it, or use another path")
 
     def write(draft: str) -> None:
         with DiskFile.create(draft, source_path) as file:

@@ -92,7 +92,8 @@ class SqliteStore(SqlStore):
             path: the path of the copy. Its folder must exist. The file appears when it is complete.
 
         Raises:
-            InvalidInput: if `path` is not valid or exists, or the store is on a connection of the shop.
+            InvalidInput: if `path` is not valid or exists, or its `-wal` exists, or the store is on a connection of the
+                shop.
             StoreUnavailable, StoreFull, StoreCorrupt: if the copy fails.
         """
         target = _file(path)
