@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from order_fsm import Line, Orders, StoreUnavailable, Undelivered
+from order_fsm import InvalidInput, Line, Orders, StoreUnavailable, Undelivered
 from order_fsm.store import Store
 from order_fsm.testing import FrozenClock
 from order_fsm.testing.store_contract.changes import creation, step
@@ -36,6 +36,32 @@ def url(postgresql: PostgresServer, request: pytest.FixtureRequest) -> str:
 def admin(url: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
+
+
+# Encodings
+
+
+def test_connection_in_another_encoding_is_refused(url: str) -> None:
+    with (
+        psycopg.connect(url, client_encoding="LATIN1") as connection,
+        pytest.raises(InvalidInput, match="must have the encoding UTF8"),
+    ):
+        Orders(PostgresStore(connection=connection)).find()
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_database_in_another_encoding_is_refused(admin: psycopg.Connection[Any], url: str, encoding: str) -> None:
+    name = f"order_fsm_test_{os.getpid()}_encoded"
+    made = sql.SQL("CREATE DATABASE {} ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+    admin.execute(made.format(sql.Identifier(name), encoding))
+    try:
+        with (
+            PostgresStore(urlunsplit(urlsplit(url)._replace(path=name, query=""))) as store,
+            pytest.raises(InvalidInput, match="must have the encoding UTF8"),
+        ):
+            store.install()
+    finally:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 # Rights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from order_fsm.errors import InvalidInput
 from order_fsm_adapters.sql import versions
 from order_fsm_adapters.sql.database import Transaction
 from order_fsm_adapters.sql.versions import SET_VERSION, version_of
@@ -16,7 +17,9 @@ STEPS: tuple[str, ...] = (_FOLDER.joinpath("schema.sql").read_text(encoding="utf
 FUNCTIONS = _FOLDER.joinpath("functions.sql").read_text(encoding="utf-8")
 """The script that creates or replaces the functions."""
 
-_HAS_TABLES = "SELECT 1 WHERE to_regclass('order_fsm_schema') IS NOT NULL"
+_DATABASE = """
+    SELECT to_regclass('order_fsm_schema') IS NOT NULL, getdatabaseencoding() = 'UTF8' AND pg_client_encoding() = 'UTF8'
+"""
 # The number is arbitrary, but all releases must use the same one.
 _ALONE = "SELECT pg_advisory_xact_lock(7203482610957)"
 
@@ -25,10 +28,14 @@ def version(transaction: Transaction) -> int:
     """Return the version of the tables, or 0 if there are no tables.
 
     Raises:
+        InvalidInput: if the database or the connection is not encoded in UTF-8.
         StoreUnavailable: if a newer version of order_fsm made the tables.
         StoreCorrupt: if the stored version is not valid.
     """
-    if not transaction.rows(_HAS_TABLES):
+    ((has_tables, is_utf8),) = transaction.rows(_DATABASE)
+    if not is_utf8:
+        raise InvalidInput("the database and the connections to PostgreSQL must have the encoding UTF8")
+    if not has_tables:
         return 0
     return version_of(transaction, len(STEPS))
 

@@ -82,6 +82,7 @@ class PostgresStore(SqlStore):
         Repeated and concurrent calls are safe. The user needs the right to CREATE.
 
         Raises:
+            InvalidInput: if the database or the connection is not encoded in UTF-8.
             StoreUnavailable: if a newer version of order_fsm made the tables.
         """
         self._database.install(schema.install)
