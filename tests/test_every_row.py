@@ -6,15 +6,15 @@ guard holds and fails.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from order_fsm import Line, Refused, Workflow, shop_workflow
+from order_fsm.rules.shop import Dispatch
 from order_fsm.testing.paths import LINES, TOTAL, paths
 
-if TYPE_CHECKING:
-    from tests.conftest import Shop
+from .conftest import POLICIES, Shop
 
 REASON: dict[str, Any] = {"comment": "a reason"}
 ONLINE: dict[str, Any] = {"reference": "ch_1"}
@@ -24,8 +24,14 @@ FREE = {("place", "sent+paid"), ("unplace", "unfinished")}
 """The triggers and targets of rows that only a free order takes."""
 
 
-def test_every_row_changes_its_boxes_in_every_open_state(workflow: Workflow, new_shop: type[Shop]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    # Coverage measures one of them, because the others run the same lines. It triples their time.
+    [pytest.param(given, id=name, marks=[pytest.mark.no_cover] * (name != "cod")) for name, given in POLICIES.items()],
+)
+def test_every_row_changes_its_boxes_in_every_open_state(options: tuple[Dispatch, bool], new_shop: type[Shop]) -> None:
     """It ticks and unticks its boxes, records its ledger row, and queues its messages."""
+    workflow = shop_workflow(*options)
     taken = set()
     for path in paths(workflow):
         shop = new_shop(workflow)
