@@ -168,6 +168,7 @@ def lockstep(model: ModuleType, dispatch: Dispatch, invoice: bool, total: int, s
     assert orders.audit().ok
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("invoice", [True, False], ids=["invoice_on_payment", "invoice_by_hand"])
 @pytest.mark.parametrize("dispatch", ["on_account", "prepaid", "cod"])
 @settings(max_examples=int(os.environ.get("LEDGER_EXAMPLES", "150")), deadline=None)

@@ -116,6 +116,7 @@ class Stubs:
         return None
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("dispatch", ["on_account", "prepaid", "cod"])
 def test_every_state_trigger_and_guard_outcome_agrees(dispatch: Any, order: Order) -> None:
     """`decide`, the rows, and the machine on a bare draft have the same results."""
