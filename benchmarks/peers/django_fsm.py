@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import django
 from django.conf import settings
+
+# Django's settings are made once, so a missing package must be found before that.
+for package in ("django_fsm", "django_fsm_log"):
+    if find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
 settings.configure(
     DATABASES={
