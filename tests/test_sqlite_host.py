@@ -485,7 +485,7 @@ def test_connection_that_returns_bytes_for_text_is_refused(host: sqlite3.Connect
 def test_connection_of_another_type_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"must be a sqlite3\.Connection, not str$"):
         SqliteStore(connection="shop.db")  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match=r"must be a sqlite3\.Connection, not pathlib\.\w+$"):
+    with pytest.raises(InvalidInput, match=r"must be a sqlite3\.Connection, not pathlib[\w.]+$"):
         SqliteStore(connection=Path("shop.db"))  # type: ignore[arg-type]
 
 
