@@ -246,6 +246,17 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "TEAPOT=4",
         ("buy TEAPOT=8", "place", "pay", "dispatch TEAPOT=2 silent", "undispatch", "cancel", "reinstate"),
     ),
+    "money goes back and comes again while a part is out": (
+        "TEAPOT=2",
+        (
+            "pay amount=10 reference=a",
+            "dispatch TEAPOT=1",
+            "refund amount=10 reference=a",
+            "refund_failed reference=a",
+            "unpay reference=a",
+            "restore_payment reference=a",
+        ),
+    ),
     "amended after the payment was lost": (
         "TEAPOT=2",
         (

@@ -67,6 +67,7 @@ NO_CREDIT = "only a refund can ask for a credit, so the guard always holds"
 SAME_TEST = "the row has the other guard with the same test already"
 STAYS_COVERED = "money that comes leaves a paid order covered, so the row before is taken"
 OTHERS_FIRST = "a row before it is open to every order that is not cancelled"
+NONE_OUT_IF_CANCELLED = "goods of an order come back before it is cancelled"
 NEVER_COVERS = "of an unpaid order something is outstanding, and money that goes back, or goods, never lower that"
 AS_WHEN_CANCELLED = "on a cancelled order it has the result of the last row"
 ONE_SUBJECT = "a refund is about the payment that it names, so the guard always holds"
@@ -101,6 +102,7 @@ EQUIVALENT: dict[str, str] = {
     "6 pay: guards with which_payment": NO_BOUND,
     "6 pay: guards with beyond_bound": NO_BOUND,
     "6 pay: guards with beyond_cost": NO_CREDIT,
+    "6 pay: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "7 refund_failed: guards without no_amount": COVERED_BEFORE,
     "7 refund_failed: no_amount policy=True": COVERED_BEFORE,
     "7 refund_failed: guards with out_of_stock for no_amount": COVERED_BEFORE,
@@ -116,6 +118,7 @@ EQUIVALENT: dict[str, str] = {
     "9 refund_failed: guards with beyond_cost": NO_CREDIT,
     "10 refund_failed: needs without cancelled": OTHERS_FIRST,
     "10 refund_failed: guards with beyond_cost": NO_CREDIT,
+    "10 refund_failed: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "11 restore_payment: guards without no_amount": COVERED_BEFORE,
     "11 restore_payment: no_amount policy=True": COVERED_BEFORE,
     "11 restore_payment: guards with out_of_stock for no_amount": COVERED_BEFORE,
@@ -131,6 +134,7 @@ EQUIVALENT: dict[str, str] = {
     "13 restore_payment: guards with beyond_cost": NO_CREDIT,
     "14 restore_payment: needs without cancelled": OTHERS_FIRST,
     "14 restore_payment: guards with beyond_cost": NO_CREDIT,
+    "14 restore_payment: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "15 refund: needs without paid": NEVER_COVERS,
     "15 refund: forbids without cancelled": AS_WHEN_CANCELLED,
     "15 refund: outstanding policy=True": NO_OVERRIDE,
@@ -141,6 +145,7 @@ EQUIVALENT: dict[str, str] = {
     "16 refund: guards with which_payment": ONE_SUBJECT,
     "17 refund: guards with which_payment": ONE_SUBJECT,
     "18 refund: guards with which_payment": ONE_SUBJECT,
+    "18 refund: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "19 unpay: needs without paid": NEVER_COVERS,
     "19 unpay: forbids without cancelled": AS_WHEN_CANCELLED,
     "19 unpay: outstanding policy=True": NO_OVERRIDE,
@@ -151,6 +156,7 @@ EQUIVALENT: dict[str, str] = {
     "20 unpay: guards with beyond_cost": NO_CREDIT,
     "21 unpay: guards with beyond_cost": NO_CREDIT,
     "22 unpay: guards with beyond_cost": NO_CREDIT,
+    "22 unpay: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "23 invoice: guards with beyond_cost": NO_CREDIT,
     "24 dispatch: guards with beyond_cost": NO_CREDIT,
     "24 dispatch: guards with beyond_out": SAME_TEST,
