@@ -257,6 +257,10 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
             "restore_payment reference=a",
         ),
     ),
+    "invoiced by hand, and amended to the shipped pieces": (
+        "TEAPOT=2",
+        ("pay amount=6", "invoice", "dispatch TEAPOT=1", "amend TEAPOT=1 total=6"),
+    ),
     "amended after the payment was lost": (
         "TEAPOT=2",
         (

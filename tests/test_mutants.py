@@ -77,6 +77,7 @@ MARK_IS_PAID = (
 )
 CAPTURE_FIRST = "no money goes back before a payment, so the first ledger row of an order is a capture"
 IS_DISPATCHED = "the guard holds for every dispatched order, and the row needs one"
+ALL_OUT = "a recall takes all pieces that are out, and no more"
 HAS_REASON = "the row has the stricter guard on the reason already"
 
 EQUIVALENT: dict[str, str] = {
@@ -178,7 +179,10 @@ EQUIVALENT: dict[str, str] = {
     "32 undispatch: guards with reason_required": HAS_REASON,
     "32 undispatch: guards with goods_out": IS_DISPATCHED,
     "33 undispatch: guards with beyond_cost": NO_CREDIT,
+    "33 undispatch: guards with beyond_order": ALL_OUT,
+    "33 undispatch: guards with beyond_out": ALL_OUT,
     "34 reinstate: outstanding policy=True": NO_OVERRIDE,
+    "34 reinstate: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "34 reinstate: not_online policy=True": NO_OVERRIDE,
     "34 reinstate: guards with beyond_cost": NO_CREDIT,
     "35 reinstate: outstanding policy=True": NO_OVERRIDE,
@@ -188,8 +192,12 @@ EQUIVALENT: dict[str, str] = {
     "36 reinstate: needs with sent for paid": MARK_IS_PAID,
     "36 reinstate: invoiced_by_hand policy=True": NO_OVERRIDE,
     "36 reinstate: guards with beyond_cost": NO_CREDIT,
+    "36 reinstate: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "37 reinstate: guards with beyond_cost": NO_CREDIT,
+    "39 amend: outstanding policy=True": NO_OVERRIDE,
+    "40 amend: guards with beyond_cost": NO_CREDIT,
     "41 amend: guards with goods_out": IS_DISPATCHED,
+    "42 amend: outstanding policy=True": NO_OVERRIDE,
     "43 amend: needs without invoiced": MARK_IS_INVOICED,
     "43 amend: needs with sent for invoiced": MARK_IS_INVOICED,
     "43 amend: invoiced_by_hand policy=True": NO_OVERRIDE,
