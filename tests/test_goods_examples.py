@@ -259,7 +259,7 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "invoiced by hand, and amended to the shipped pieces": (
         "TEAPOT=2",
-        ("pay amount=6", "invoice", "dispatch TEAPOT=1", "amend TEAPOT=1 total=6"),
+        ("place", "invoice", "dispatch TEAPOT=1", "amend TEAPOT=1 total=6"),
     ),
     "amended after the payment was lost": (
         "TEAPOT=2",
