@@ -261,6 +261,26 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "TEAPOT=2",
         ("place", "invoice", "dispatch TEAPOT=1", "amend TEAPOT=1 total=6"),
     ),
+    "paid by hand, and amended to more pieces for more money": (
+        "TEAPOT=2",
+        ("pay amount=6", "dispatch TEAPOT=1", "amend TEAPOT=1 total=6", "amend TEAPOT=2 total=10"),
+    ),
+    "paid online, and amended to more pieces than there are": (
+        "TEAPOT=2",
+        ("pay amount=10 reference=a", "amend TEAPOT=20", "dispatch", "amend TEAPOT=20", "amend TEAPOT=1"),
+    ),
+    "paid online, and amended below the pieces that are out": (
+        "TEAPOT=3",
+        ("pay amount=10 reference=a", "dispatch TEAPOT=2", "amend TEAPOT=1", "amend TEAPOT=1 CUP=1"),
+    ),
+    "paid by hand after the online money went back, and amended": (
+        "TEAPOT=2",
+        ("pay amount=10 reference=a", "pay amount=10", "refund amount=10 reference=a", "amend TEAPOT=2 total=12"),
+    ),
+    "invoiced, dispatched, and amended to what was paid online": (
+        "TEAPOT=2",
+        ("pay amount=6 reference=a", "invoice", "dispatch", "amend TEAPOT=20 total=6", "amend TEAPOT=3 total=6"),
+    ),
     "amended after the payment was lost": (
         "TEAPOT=2",
         (
@@ -399,7 +419,8 @@ def ask(orders: Orders, text: str, number: int) -> None:
     elif what == "untrack":
         orders.stop_tracking(words[0])
     elif what == "amend":
-        orders.amend("1", version=orders.get("1").version, lines=lines_of(words), **facts_of(words))
+        said: dict[str, Any] = {"comment": "why", "override": True, **facts_of(words)}
+        orders.amend("1", version=orders.get("1").version, lines=lines_of(words), **said)
     else:
         facts: dict[str, Any] = facts_of(words) | ({"items": pieces_of(words)} if pieces_of(words) else {})
         facts |= {"restock": False} if "damaged" in words else {}

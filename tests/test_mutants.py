@@ -206,7 +206,20 @@ EQUIVALENT: dict[str, str] = {
     "43 amend: guards with beyond_cost": NO_CREDIT,
     "43 amend: guards with goods_out": IS_DISPATCHED,
     "44 amend: guards with goods_out": IS_DISPATCHED,
+    "44 amend: guards with beyond_cost": NO_CREDIT,
+    "45 amend: outstanding policy=True": NO_OVERRIDE,
+    "45 amend: not_online policy=True": NO_OVERRIDE,
+    "45 amend: guards with beyond_cost": NO_CREDIT,
+    "46 amend: outstanding policy=True": NO_OVERRIDE,
+    "47 amend: needs without invoiced": MARK_IS_INVOICED,
+    "47 amend: needs with sent for invoiced": MARK_IS_INVOICED,
+    "47 amend: needs without paid": MARK_IS_PAID,
     "47 amend: needs with sent for paid": MARK_IS_PAID,
+    "47 amend: invoiced_by_hand policy=True": NO_OVERRIDE,
+    "47 amend: guards with beyond_cost": NO_CREDIT,
+    "48 amend: guards with beyond_cost": NO_CREDIT,
+    "49 amend: guards with beyond_cost": NO_CREDIT,
+    "49 amend: guards with goods_out": NONE_OUT_IF_CANCELLED,
 }
 """By label, the reason why an uncaught mutant decides as the table does."""
 
