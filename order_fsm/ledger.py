@@ -81,6 +81,10 @@ class Balance(Struct, frozen=True):
     overpaid: Decimal
     others: Mapping[str, Decimal]
 
+    def owed(self, cancelled: bool) -> Decimal:
+        """Return the money still to be paid: the missing part, or 0 if the order is cancelled."""
+        return ZERO if cancelled else self.missing
+
     def due(self, counted: bool) -> Decimal:
         """Return the money due back: the overpaid part, or all money held if the order does not count in totals."""
         return self.overpaid if counted else max(self.held, ZERO)

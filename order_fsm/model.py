@@ -114,9 +114,9 @@ def _read_as_copy(kind: type[msgspec.Struct], name: str, copy: Callable[[Any], A
     Returns:
         The descriptor of the field, which reads and writes the stored value itself.
     """
-    field = getattr(kind, name)
-    setattr(kind, name, property(lambda value: copy(field.__get__(value))))
-    return field
+    stored = getattr(kind, name)
+    setattr(kind, name, property(lambda value: copy(stored.__get__(value))))
+    return stored
 
 
 def _statuses(value: object) -> frozenset[str]:
@@ -426,7 +426,7 @@ class Order(DictValue, frozen=True):
     @property
     def outstanding(self) -> Decimal:
         """The money still to be paid, 0 if the order is cancelled."""
-        return ZERO if "cancelled" in self.statuses else self.balance.missing
+        return self.balance.owed("cancelled" in self.statuses)
 
     @property
     def overpaid(self) -> Decimal:

@@ -71,7 +71,8 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     (Order, "captured", (('"captured"', '"refunded"'),)),
     (Order, "refunded", (('"refunded"', '"captured"'),)),
     (Order, "reversed", (('"reversed"', '"restored"'),)),
-    (Order, "outstanding", (('" in', '" not in'), ('ZERO if "cancelled" in self.statuses else ', ""))),
+    (ledger.Balance, "owed", (("ZERO if cancelled else ", ""), ("if cancelled", "if not cancelled"))),
+    (Order, "outstanding", (('" in', '" not in'),)),
     (Order, "refund_due", (("self.counted", "True"), ("self.counted", "False"))),
     (Order, "held_online", (("balance.online", "balance.held"),)),
     (

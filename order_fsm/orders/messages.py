@@ -137,7 +137,7 @@ def _of_money(before: Order, after: Order, now: Balance) -> tuple[list[Topic], l
         after: the order after the commit.
         now: its balance.
     """
-    outstanding = ZERO if "cancelled" in after.statuses else now.missing
+    outstanding = now.owed("cancelled" in after.statuses)
     refund_due = now.due(after.counted)
     happened: list[Topic] = []
     failed = ZERO

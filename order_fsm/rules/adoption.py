@@ -169,9 +169,8 @@ def _check_boxes(workflow: Workflow, order: Order) -> None:
     if not order.counted or not workflow.knows("paid"):
         return
     money = f"{balance.held:f} {order.currency} held, {balance.cost:f} to be paid"
-    if "paid" in statuses and order.outstanding > ZERO:
-        raise InvalidInput(
-            f"statuses must not have paid: {order.outstanding:f} {order.currency} is outstanding ({money})"
-        )
-    if "paid" not in statuses and not order.outstanding:
+    outstanding = balance.owed("cancelled" in statuses)
+    if "paid" in statuses and outstanding > ZERO:
+        raise InvalidInput(f"statuses must not have paid: {outstanding:f} {order.currency} is outstanding ({money})")
+    if "paid" not in statuses and not outstanding:
         raise InvalidInput(f"statuses must have paid: nothing is outstanding ({money})")
