@@ -73,7 +73,7 @@ def function_of(value: object, what: str, *arguments: str) -> None:
     form = f"of ({', '.join(arguments)})"
     if not callable(value):
         raise InvalidInput(f"{what} must be a function {form}, not {shown(value)}")
-    if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+    if is_async(value):
         raise InvalidInput(f"{what} must be a plain function {form}, not an async one")
     try:
         inspect.signature(value, follow_wrapped=False).bind(*arguments)
@@ -81,6 +81,11 @@ def function_of(value: object, what: str, *arguments: str) -> None:
         raise InvalidInput(f"{what} must be a function {form}: this one takes other arguments") from None
     except ValueError:
         pass  # Some functions written in C have no signature.
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Return whether a function, or the `__call__` of an object, is an async one."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def clock(value: object) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from inspect import iscoroutinefunction
 from typing import Any
 
+from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.payments import InvalidCallback
 
@@ -37,7 +37,7 @@ def check_request(function: object, what: str) -> None:
     """
     if not callable(function):
         raise InvalidInput(f"{what} must be a function that asks the gateway, not {type(function).__name__}")
-    if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
+    if validation.is_async(function):
         raise InvalidInput(f"{what} must be a plain function, not an async one")
 
 
