@@ -5,18 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from order_fsm import Entry, Message, Order
-from tests.test_dicts import ENTRY, MESSAGE, ORDER, VALUES, Value
-
-AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
-
-by_class = pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+from tests.test_dicts import AT, ENTRY, MESSAGE, ORDER, Value, by_class
 
 
 @by_class

@@ -231,10 +231,6 @@ class Workflow:
         """Return the kind of shipment that a trigger records, if any."""
         return self._rules_of[trigger][0].goods
 
-    def lapses(self, trigger: str) -> bool:
-        """Return whether a trigger ends credits if no money is held."""
-        return self._rules_of[trigger][0].lapses
-
     def trigger_of(self, kind: str) -> str | None:
         """Return the trigger that records a kind of ledger row, if any."""
         return next((rule.trigger for rule in self.rules if rule.ledger == kind), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -30,8 +30,12 @@ def _form_of(kind: type) -> Callable[[Any], Any]:
     name = kind.__name__
     if kind is str:  # A string needs no tag, because no other form is a string.
         return lambda value: value
-    if issubclass(kind, msgspec.Struct) or attrs.has(kind):
-        names = kind.__struct_fields__ if issubclass(kind, msgspec.Struct) else [one.name for one in attrs.fields(kind)]
+    names: Sequence[str] | None = None
+    if issubclass(kind, msgspec.Struct):
+        names = kind.__struct_fields__
+    elif attrs.has(kind):
+        names = [attribute.name for attribute in attrs.fields(kind)]
+    if names is not None:
         return lambda value: (name, {one: exact(getattr(value, one)) for one in names})
     if issubclass(kind, Mapping):
         return lambda value: {key: exact(one) for key, one in value.items()}
