@@ -277,7 +277,7 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "TEAPOT=2",
         ("pay amount=10 reference=a", "pay amount=10", "refund amount=10 reference=a", "amend TEAPOT=2 total=12"),
     ),
-    "invoiced, dispatched, and amended to what was paid online": (
+    "dispatched on invoice, and amended to cost no more than came online": (
         "TEAPOT=2",
         ("pay amount=6 reference=a", "invoice", "dispatch", "amend TEAPOT=20 total=6", "amend TEAPOT=3 total=6"),
     ),
