@@ -281,6 +281,10 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "TEAPOT=2",
         ("pay amount=6 reference=a", "invoice", "dispatch", "amend TEAPOT=20 total=6", "amend TEAPOT=3 total=6"),
     ),
+    "dispatched on invoice without lines, and amended to cost no more than came online": (
+        "",
+        ("pay amount=6 reference=a", "invoice", "dispatch", "amend TEAPOT=1 total=6"),
+    ),
     "amended after the payment was lost": (
         "TEAPOT=2",
         (

@@ -77,6 +77,7 @@ MARK_IS_PAID = (
 )
 CAPTURE_FIRST = "no money goes back before a payment, so the first ledger row of an order is a capture"
 IS_DISPATCHED = "the guard holds for every dispatched order, and the row needs one"
+AS_IF_KEPT = "on an order that is not dispatched it has the result of the later row without a guard on the rest"
 ALL_OUT = "a recall takes all pieces that are out, and no more"
 HAS_REASON = "the row has the stricter guard on the reason already"
 
@@ -198,6 +199,11 @@ EQUIVALENT: dict[str, str] = {
     "37 reinstate: guards with beyond_cost": NO_CREDIT,
     "39 amend: outstanding policy=True": NO_OVERRIDE,
     "40 amend: guards with beyond_cost": NO_CREDIT,
+    "41 amend: needs without dispatched": AS_IF_KEPT,
+    "41 amend: no_goods_left policy=True": NO_OVERRIDE,
+    "41 amend: outstanding policy=True": NO_OVERRIDE,
+    "41 amend: not_online policy=True": NO_OVERRIDE,
+    "41 amend: guards with beyond_cost": NO_CREDIT,
     "41 amend: guards with goods_out": IS_DISPATCHED,
     "42 amend: outstanding policy=True": NO_OVERRIDE,
     "43 amend: needs without invoiced": MARK_IS_INVOICED,
