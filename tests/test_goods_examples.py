@@ -261,6 +261,17 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
         "TEAPOT=2",
         ("place", "invoice", "dispatch TEAPOT=1", "amend TEAPOT=1 total=6"),
     ),
+    "invoiced by hand, and amended to the shipped pieces and to what came online": (
+        "TEAPOT=2",
+        (
+            "pay amount=6 reference=a",
+            "invoice",
+            "dispatch TEAPOT=1",
+            "amend TEAPOT=20 total=6",
+            "return_items",
+            "amend TEAPOT=1 total=6 silent",
+        ),
+    ),
     "paid by hand, and amended to more pieces for more money": (
         "TEAPOT=2",
         ("pay amount=6", "dispatch TEAPOT=1", "amend TEAPOT=1 total=6", "amend TEAPOT=2 total=10"),
@@ -283,7 +294,7 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "dispatched on invoice without lines, and amended to cost no more than came online": (
         "",
-        ("pay amount=6 reference=a", "invoice", "dispatch", "amend TEAPOT=1 total=6"),
+        ("pay amount=6 reference=a", "invoice", "dispatch", "amend TEAPOT=1 total=6 silent"),
     ),
     "amended after the payment was lost": (
         "TEAPOT=2",
@@ -308,7 +319,7 @@ EXAMPLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "lines are added after the payment was lost": (
         "",
-        ("pay amount=10 reference=a", "dispatch", "unpay reference=a", "amend TEAPOT=1", "dispatch"),
+        ("pay amount=10 reference=a", "dispatch", "unpay reference=a", "amend TEAPOT=1 silent", "dispatch"),
     ),
     "amended, with money from online": (
         "TEAPOT=2",
@@ -411,6 +422,7 @@ def figures(orders: Orders) -> str:
 
 def ask(orders: Orders, text: str, number: int) -> None:
     what, *words = text.split()
+    comment = "" if "silent" in words else "why"
     if what == "buy":
         orders.create(f"other {number}", total=1, currency="GBP", lines=lines_of(words))
         orders.fire(f"other {number}", "place")
@@ -423,12 +435,12 @@ def ask(orders: Orders, text: str, number: int) -> None:
     elif what == "untrack":
         orders.stop_tracking(words[0])
     elif what == "amend":
-        said: dict[str, Any] = {"comment": "why", "override": True, **facts_of(words)}
+        said: dict[str, Any] = {"comment": comment, "override": True, **facts_of(words)}
         orders.amend("1", version=orders.get("1").version, lines=lines_of(words), **said)
     else:
         facts: dict[str, Any] = facts_of(words) | ({"items": pieces_of(words)} if pieces_of(words) else {})
         facts |= {"restock": False} if "damaged" in words else {}
-        orders.fire("1", what, comment="" if "silent" in words else "why", override=True, **facts)
+        orders.fire("1", what, comment=comment, override=True, **facts)
 
 
 def run_goods(workflow: Workflow, lines: str, requests: Sequence[str]) -> list[str]:

@@ -77,7 +77,7 @@ MARK_IS_PAID = (
 )
 CAPTURE_FIRST = "no money goes back before a payment, so the first ledger row of an order is a capture"
 IS_DISPATCHED = "the guard holds for every dispatched order, and the row needs one"
-AS_IF_KEPT = "on an order that is not dispatched it has the result of the later row without a guard on the rest"
+AS_LATER_ROW = "on the further orders it has the result of a later row with fewer guards"
 ALL_OUT = "a recall takes all pieces that are out, and no more"
 HAS_REASON = "the row has the stricter guard on the reason already"
 
@@ -197,9 +197,15 @@ EQUIVALENT: dict[str, str] = {
     "36 reinstate: guards with beyond_cost": NO_CREDIT,
     "36 reinstate: guards with goods_out": NONE_OUT_IF_CANCELLED,
     "37 reinstate: guards with beyond_cost": NO_CREDIT,
+    "38 amend: forbids without dispatched": AS_LATER_ROW,
+    "38 amend: nothing_shipped policy=True": NO_OVERRIDE,
+    "38 amend: goods_left' policy=True": NO_OVERRIDE,
+    "38 amend: outstanding policy=True": NO_OVERRIDE,
+    "38 amend: not_online policy=True": NO_OVERRIDE,
+    "38 amend: guards with beyond_cost": NO_CREDIT,
     "39 amend: outstanding policy=True": NO_OVERRIDE,
     "40 amend: guards with beyond_cost": NO_CREDIT,
-    "41 amend: needs without dispatched": AS_IF_KEPT,
+    "41 amend: needs without dispatched": AS_LATER_ROW,
     "41 amend: no_goods_left policy=True": NO_OVERRIDE,
     "41 amend: outstanding policy=True": NO_OVERRIDE,
     "41 amend: not_online policy=True": NO_OVERRIDE,
@@ -213,6 +219,7 @@ EQUIVALENT: dict[str, str] = {
     "43 amend: guards with goods_out": IS_DISPATCHED,
     "44 amend: guards with goods_out": IS_DISPATCHED,
     "44 amend: guards with beyond_cost": NO_CREDIT,
+    "44 and 45 amend: in the other order": "where both rows are open, row 41 is open too, and it comes first",
     "45 amend: outstanding policy=True": NO_OVERRIDE,
     "45 amend: not_online policy=True": NO_OVERRIDE,
     "45 amend: guards with beyond_cost": NO_CREDIT,
