@@ -179,6 +179,7 @@ EQUIVALENT: dict[str, str] = {
     "32 undispatch: guards with beyond_cost": NO_CREDIT,
     "32 undispatch: guards with reason_required": HAS_REASON,
     "32 undispatch: guards with goods_out": IS_DISPATCHED,
+    "32 undispatch: guards with goods_left'": IS_DISPATCHED,
     "32 undispatch: guards with beyond_order": ALL_OUT,
     "32 undispatch: guards with beyond_out": ALL_OUT,
     "33 undispatch: guards with beyond_cost": NO_CREDIT,
