@@ -271,12 +271,13 @@ def test_event_code_and_success_give_the_kind(code: str, success: str, kind: str
 
 
 @pytest.mark.parametrize(
-    ("action", "kind"), [("refund", "refunded"), ("cancel", "voided"), ("x", "note:CANCEL_OR_REFUND")]
+    ("action", "kind", "order_id"),
+    [("refund", "refunded", None), ("cancel", "voided", "1001"), ("x", "note:CANCEL_OR_REFUND", None)],
 )
-def test_reversal_has_the_kind_of_its_outcome(action: str, kind: str) -> None:
+def test_reversal_has_the_kind_of_its_outcome(action: str, kind: str, order_id: str | None) -> None:
     item = adyen_item("CANCEL_OR_REFUND", originalReference="PSP0", additionalData={"modification.action": action})
     event = parsed(item)
-    assert (event.kind, event.order_id, event.reference) == (kind, None, "PSP0")
+    assert (event.kind, event.order_id, event.reference) == (kind, order_id, "PSP0")
 
 
 @pytest.mark.parametrize(
@@ -285,6 +286,15 @@ def test_reversal_has_the_kind_of_its_outcome(action: str, kind: str) -> None:
         (adyen_item("CAPTURE", pspReference="PSP2", originalReference="PSP1", success="false"), False),
         (adyen_item("CANCELLATION", pspReference="PSP2", originalReference="PSP1", success="false"), False),
         (adyen_item("CANCELLATION", pspReference="PSP2", originalReference="PSP1"), True),
+        (
+            adyen_item(
+                "CANCEL_OR_REFUND",
+                pspReference="PSP2",
+                originalReference="PSP1",
+                additionalData={"modification.action": "cancel"},
+            ),
+            True,
+        ),
         (adyen_item("EXPIRE", pspReference="PSP2", originalReference="PSP1"), True),
         (adyen_item("EXPIRE"), True),
     ],

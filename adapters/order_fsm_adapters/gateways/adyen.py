@@ -1,8 +1,8 @@
 """Adyen: HMAC signatures of items, and a parser for standard webhooks.
 
-Use the order number as the payment's `reference`. Adyen answers the request of a refund or capture only with
-`received`, so record the fact when its notification arrives. Enable `CAPTURE_FAILED`, `REFUND_FAILED`,
-`REFUNDED_REVERSED`, `EXPIRE` and the dispute webhooks.
+Use the order number as the `reference` of the payment, and of each capture and cancellation. Adyen answers the request
+of a refund or capture only with `received`, so record the fact when its notification arrives. Enable `CAPTURE_FAILED`,
+`REFUND_FAILED`, `REFUNDED_REVERSED`, `EXPIRE` and the dispute webhooks.
 
 The signature covers eight members of an item: pspReference, originalReference, merchantAccountCode, merchantReference,
 amount.value, amount.currency, eventCode and success. `live` and `eventDate` are not signed. Live and test endpoints
@@ -114,8 +114,10 @@ class AdyenEvents:
         success = _success(item)
         psp = text_of(member(item, "pspReference"), "pspReference")
         payment = _optional_text(item, "originalReference") or (psp if code in _ABOUT_A_PAYMENT else None)
-        order_id = None if code in _OWN_REFERENCE else _optional_text(item, "merchantReference")
         kind = self._kind(item, code, success)
+        # The ledger has no row of an authorisation to find its order by, so a cancellation must name the order.
+        is_of_refund = code in _OWN_REFERENCE and kind != "voided"
+        order_id = None if is_of_refund else _optional_text(item, "merchantReference")
         if payment is None and order_id is None:
             return None
         moves = kind not in {"voided", "failed"} and not kind.startswith("note:")
