@@ -359,6 +359,46 @@ def test_g6_try_again_may_be_returned(any_shop: Shop) -> None:
     assert named(receiver_of(any_shop, parse=lambda *_: Ignore("a report")).receive(b"{}", {})) == ("ignored", 200)
 
 
+class Away(TryAgain):
+    """A fault of a shop's own, without a reason."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self)
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (TryAgain("the gateway is away"), "the gateway is away"),
+        (TryAgain("line\nFAKE LINE"), "line?FAKE LINE"),
+        (TryAgain(""), "TryAgain"),
+        (Away(), "Away"),
+        (TimeoutError("ann@example.com"), "TimeoutError"),
+    ],
+)
+def test_g6_reason_and_log_have_the_reason_to_try_again(
+    shop: Shop, caplog: pytest.LogCaptureFixture, fault: Exception, shown: str
+) -> None:
+    def parse(data: Any, headers: Mapping[str, str]) -> PaymentEvent:  # noqa: ARG001
+        raise fault
+
+    for receiver in (receiver_of(shop, Answering(fault)), receiver_of(shop, parse=parse)):
+        outcome = receiver.receive(b"{}", {})
+        assert outcome.reason.endswith(f"now ({shown})")
+        assert outcome.reason in caplog.text
+
+
+def test_g6_fault_of_a_gateways_api_is_named(shop: Shop) -> None:
+    def away(asked: str) -> Any:
+        raise ValueError(asked)
+
+    receiver = receiver_of(shop, mollie.MollieBody(), mollie.MollieEvents(away))
+    assert (
+        receiver.receive(b"id=tr_1", {}).reason
+        == "the body cannot be read now (the payment cannot be fetched (ValueError))"
+    )
+
+
 @pytest.mark.parametrize(
     ("parse", "body", "missing"),
     [

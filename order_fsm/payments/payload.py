@@ -15,7 +15,7 @@ class InvalidCallback(InvalidInput):
     """A callback, or the result of a verifier or parser, is not valid.
 
     The receiver shows the message in the log and in `Outcome.reason`, so give it no value of the request and no secret.
-    Of other exceptions it shows only the type.
+    It also shows the reason of a `TryAgain`. Of other exceptions it shows only the type.
     """
 
 

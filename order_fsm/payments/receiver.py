@@ -104,7 +104,7 @@ class PaymentReceiver:
         try:
             signed = _checked(self._verifier.verify(body, given, now))
         except _PASSING as error:
-            return parked(f"the signature cannot be verified now ({_name(error)})")
+            return parked(f"the signature cannot be verified now ({_fault(error)})")
         except Exception as error:
             why = str(error) if isinstance(error, InvalidCallback) else _name(error)
             return rejected(401, f"the signature is not valid ({why})")
@@ -161,7 +161,7 @@ class PaymentReceiver:
         try:
             parsed = _parsed(self._parse(item, headers))
         except _PASSING as error:
-            return (parked(f"the body cannot be read now ({_name(error)})"),)
+            return (parked(f"the body cannot be read now ({_fault(error)})"),)
         except Exception as error:
             return (rejected(400, f"the body is not a payment event ({explained(error, item)})"),)
         if isinstance(parsed, Ignore):
@@ -221,6 +221,12 @@ def _kind(verifier: object) -> str:
 
 def _name(error: Exception) -> str:
     return type(error).__name__
+
+
+def _fault(error: Exception) -> str:
+    """Return the reason of a `TryAgain`, which is for the log, or the type of another exception."""
+    reason = getattr(error, "reason", "") if isinstance(error, TryAgain) else ""
+    return reason or _name(error)
 
 
 def _checked(answer: object) -> Verified:
