@@ -992,6 +992,7 @@ def test_audit_accepts_everything_that_callbacks_leave(any_shop: Shop) -> None:
         ({"triggers": {"authorised": "authorise"}}, "the trigger of 'authorised' must be one of"),
         ({"triggers": {"authorised": "plce"}}, "did you mean 'place'"),
         ({"triggers": {"authorised": "pay"}}, "moves no money"),
+        ({"triggers": {"authorised": "amend"}}, "the trigger of 'authorised' must be one of"),
         ({"triggers": {"captured": "pay"}}, "leave it out"),
     ],
 )

@@ -20,6 +20,7 @@ from order_fsm.payments.outcome import Outcome, combined, ignored, parked, rejec
 from order_fsm.payments.payload import Headers, InvalidCallback, decode, explained, normalised
 from order_fsm.payments.recorder import Recorder
 from order_fsm.payments.signatures import Verified, Verifier, verified
+from order_fsm.rules.rule import AMEND
 
 _PASSING = (TryAgain, OSError, HTTPException, StoreError)
 """Exceptions of a verifier or parser after which the gateway must send the callback again."""
@@ -197,12 +198,12 @@ def _own_triggers(orders: Orders, triggers: object) -> dict[str, str]:
         return {}
     if not isinstance(triggers, Mapping):
         raise InvalidInput(f"triggers must be a mapping of kinds to triggers, not {validation.shown(triggers)}")
+    known = [trigger for trigger in orders.workflow.triggers if trigger != AMEND]  # An event has no part to amend.
     checked: dict[str, str] = {}
     for kind, trigger in triggers.items():
         if kind in PAYMENT_KINDS:
             raise InvalidInput(f"the trigger of {kind!r} is the one whose rule has ledger={kind!r}: leave it out")
         PaymentEvent(kind, reference="-")  # Raises for unknown kinds.
-        known = orders.workflow.triggers
         if trigger not in known:
             hint = validation.did_you_mean(trigger, known) if isinstance(trigger, str) else ""
             raise InvalidInput(
