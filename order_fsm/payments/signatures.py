@@ -161,8 +161,8 @@ class HmacSignature:
     The scheme signs no time, so a recorded callback verifies for ever. Events therefore need a unique id.
 
     Raises:
-        InvalidInput: if there is no secret or header, a secret is not a string or bytes, or the algorithm or encoding
-            is unknown.
+        InvalidInput: if there is no secret or header, a secret is not a string or bytes, the prefix is not a string,
+            or the algorithm or encoding is unknown.
     """
 
     def __init__(
@@ -183,9 +183,9 @@ class HmacSignature:
             encoding: the encoding of the digest in the header. Hexadecimal digits are lower-case.
             prefix: the text in front of the digest, such as `sha256=`.
         """
-        if algorithm not in {"sha1", "sha256", "sha384", "sha512"}:
+        if algorithm not in ("sha1", "sha256", "sha384", "sha512"):
             raise InvalidInput(f"algorithm must be sha1, sha256, sha384 or sha512, not {algorithm!r}")
-        if encoding not in {"hex", "base64"}:
+        if encoding not in ("hex", "base64"):
             raise InvalidInput(f"encoding must be hex or base64, not {encoding!r}")
         for secret in secrets:
             if not isinstance(secret, str | bytes):
@@ -196,7 +196,7 @@ class HmacSignature:
         self._header = validation.name(header, "header").lower()
         self._algorithm = algorithm
         self._encoding = encoding
-        self._prefix = prefix
+        self._prefix = validation.text(prefix, "prefix", validation.ID_LENGTH)
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:  # noqa: ARG002
         """Return `Verified` if the signature is by one of the secrets."""

@@ -175,6 +175,13 @@ def test_verifier_needs_hexadecimal_keys(keys: Any) -> None:
         AdyenSignature(*keys)
 
 
+@pytest.mark.parametrize("given", ["false", "", 0, None])
+def test_capture_mode_is_a_bool(given: Any) -> None:
+    """A setting such as "false" would count money that was only authorised."""
+    with pytest.raises(InvalidInput, match="automatic_capture must be True or False"):
+        AdyenEvents(automatic_capture=given)
+
+
 def test_authorisation_has_every_value() -> None:
     item = adyen_item() | {"live": "true"}
     assert parsed(item) == PaymentEvent(

@@ -104,7 +104,13 @@ def test_hmac_header_that_is_missing_or_odd_is_rejected(value: str | None) -> No
     assert not accepts(HmacSignature(SECRET, header="x-signature"), BODY, headers)
 
 
-@pytest.mark.parametrize("given", [{"algorithm": "md5"}, {"algorithm": "shake_128"}, {"encoding": "hexadecimal"}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"algorithm": "md5"}, {"algorithm": "shake_128"}, {"algorithm": ["sha256"]}),
+        *({"encoding": "hexadecimal"}, {"encoding": {}}, {"prefix": None}, {"prefix": b"sha256="}),
+    ],
+)
 def test_hmac_of_unknown_form_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInput, match="must be"):
         HmacSignature(SECRET, header="x", **given)

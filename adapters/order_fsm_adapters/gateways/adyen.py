@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from order_fsm import validation
 from order_fsm.errors import InvalidInput
 from order_fsm.payments import (
     HmacSignature,
@@ -93,8 +94,12 @@ class AdyenEvents:
             automatic_capture: True if the merchant account captures at once or after a delay: AUTHORISATION is then the
                 capture, and a cancellation before the delay ends is a refund. False if the shop requests captures: each
                 CAPTURE is then a capture.
+
+        Raises:
+            InvalidInput: if `automatic_capture` is not True or False. A setting such as "false" would count money that
+                was only authorised.
         """
-        self._automatic_capture = automatic_capture
+        self._automatic_capture = validation.flag(automatic_capture, "automatic_capture")
 
     def __call__(self, data: Any, headers: Mapping[str, str]) -> list[PaymentEvent] | Ignore:  # noqa: ARG002
         """Parse an item.
