@@ -55,7 +55,7 @@ from tests.gateways.samples import (
     stripe_refund,
 )
 from tests.gateways.test_gocardless import Api
-from tests.stores import opened
+from tests.stores import interrupted, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -678,6 +678,35 @@ def test_m7_fetched_events_repair_missed_callbacks_in_any_order(any_shop: Shop) 
     lost = receiver.reconcile([event(order_id="9009", reference="pi_9", id="evt_9")])
     assert named(lost) == ("parked", 503)
     assert receiver.reconcile([]).outcome == "ignored"
+
+
+@pytest.mark.parametrize("kind", ["refunded", "reversed"])
+def test_unmatched_fact_is_recorded_if_its_payment_is_fetched_later(any_shop: Shop, kind: str) -> None:
+    """The callback of the payment never came, so the fact waited in vain. The gateway's list has both."""
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    late = event(kind, amount="8.00")
+    assert named(receiver.record(late)) == ("parked", 503)
+    any_shop.clock.pass_by(hours=24)
+    for outcome in ("recorded", "duplicate"):
+        assert named(receiver.record(late)) == (outcome, 200)
+    receiver.reconcile([event(), late])
+    order = any_shop.orders.get("1001")
+    assert (order.captured, order.held) == (Decimal(10), Decimal(2))
+    assert named(receiver.record(late)) == ("duplicate", 200)
+    assert len(any_shop.messages("payment.unmatched")) == 1
+    assert any_shop.orders.audit().ok
+
+
+def test_fact_is_recorded_if_its_payment_comes_while_it_is_noted(any_shop: Shop) -> None:
+    any_shop.create()
+    receiver = receiver_of(any_shop)
+    late = event("refunded", amount="8.00")
+    receiver.record(late)
+    any_shop.clock.pass_by(hours=24)
+    interrupted(any_shop.store).append(lambda: receiver.record(event()))
+    assert receiver.record(late).http_status == 200
+    assert any_shop.orders.get("1001").held == 2
 
 
 def test_list_with_the_newest_fact_first_leaves_no_comment_about_early_facts(any_shop: Shop) -> None:

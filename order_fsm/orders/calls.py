@@ -69,17 +69,16 @@ class GatewayFact(Struct, frozen=True):
     Attributes:
         request: the comment, with the fact as its facts.
         fire: fires the trigger. None if the fact only becomes a comment.
-        final: whether a fact that exceeds its bound also becomes a comment. Otherwise the call refuses it, because an
-            earlier fact may still come.
         unmatched: whether the comment is about money, so that the shop gets a message.
+        reasons: the reasons for such a comment if no trigger is fired.
     """
 
     order_id: str
     request: Request
     request_fingerprint: str
     fire: Fire | None
-    final: bool
     unmatched: bool
+    reasons: str
 
     def decide(self, order: Order, supply: Supply) -> Answer:
         """Decide the trigger or the comment.
@@ -91,12 +90,12 @@ class GatewayFact(Struct, frozen=True):
             KeyReused: if the fact was recorded with another amount or currency.
         """
         if self.fire is None:
-            return self._as_comment(order, "not_recorded" if self.unmatched else None)
+            return self._as_comment(order, self.reasons if self.unmatched else None)
         try:
             answer = self.fire.decide(order, supply)
         except InvalidInput:  # The shop does not know the currency, or the amount is finer than its smallest unit.
             return self._as_comment(order, "unknown_money")
-        if not isinstance(answer, Refused) or (not self.final and self._may_be_early(answer)):
+        if not isinstance(answer, Refused) or self._may_be_early(answer):
             return answer
         return self._as_comment(order, ", ".join(reason.code for reason in answer.reasons))
 

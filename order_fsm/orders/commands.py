@@ -171,8 +171,8 @@ class Commands:
         comment: str = "",
         visible: bool = False,
         occurred_at: datetime | None = None,
-        final: bool = False,
         unmatched: bool = False,
+        reasons: str = "not_recorded",
     ) -> GatewayFact:
         """Create the call that records a fact of a payment gateway.
 
@@ -187,7 +187,7 @@ class Commands:
             trigger: the trigger to fire, if any.
             comment, visible: the comment of the trigger's entry, and whether the customer may read it.
             occurred_at: the time at the gateway, which only a comment stores.
-            final, unmatched: as in `GatewayFact`.
+            unmatched, reasons: as in `GatewayFact`.
         """
         workflow, now, by = self._workflow, self._now(), str(validation.GATEWAY)
         fire = None
@@ -201,7 +201,7 @@ class Commands:
             noted["occurred_at"] = occurred_at.isoformat()
         note = Request("comment", now, noted, by, refused_comment, key=key)
         fingerprint = request_fingerprint(order_id, "report", [kind, facts_content(facts, ledger=True)])
-        return GatewayFact(order_id, note, fingerprint, fire, final, unmatched)
+        return GatewayFact(order_id, note, fingerprint, fire, unmatched, reasons)
 
     def _unknown(self, trigger: object) -> UnknownTrigger:
         triggers = [one for one in self._workflow.triggers if one != AMEND]

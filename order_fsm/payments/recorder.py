@@ -7,6 +7,7 @@ its bound.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from order_fsm.errors import KeyReused, OrderNotFound, Refused, StoreError
@@ -104,10 +105,12 @@ class Recorder:
     def _of_order(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> Outcome:
         try:
             receipt = self._report(order_id, event, provider, key)
-        except Refused:
+        except Refused as refused:
             if not self._waited(order_id, event, provider, key):
                 return parked("an earlier fact of its payment has not come yet")
-            receipt = self._report(order_id, event, provider, key, final=True)
+            receipt = self._unmatched(order_id, event, provider, key, refused)
+            with suppress(Refused):  # The earlier fact may have come since.
+                receipt = self._report(order_id, event, provider, key)
         (entry,), order = receipt.entries, receipt.order
         if entry.trigger == "comment":
             is_note = event.kind.startswith("note:") and event.kind not in self._triggers
@@ -118,9 +121,7 @@ class Recorder:
         applied = entry.before != entry.after and not short_of_paying
         return recorded(f"the order is {order.state}", receipt, applied=applied)
 
-    def _report(
-        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, *, final: bool = False
-    ) -> Receipt:
+    def _report(self, order_id: str, event: PaymentEvent, provider: str | None, key: str) -> Receipt:
         return self._orders.execute(
             self._orders.commands.gateway_fact(
                 order_id,
@@ -132,7 +133,6 @@ class Recorder:
                 comment="reversed by the bank" if event.kind == "reversed" else "",
                 visible=event.kind in _ANNOUNCED,
                 occurred_at=event.occurred_at,
-                final=final,
                 unmatched=has_money(event),
             )
         )
@@ -146,6 +146,25 @@ class Recorder:
         why = "an earlier fact of its payment has not come yet"
         receipt = self._note(order_id, event, provider, related_key("early", key), why)
         return receipt.duplicate and self._orders.now() - receipt.entries[0].at >= WAIT
+
+    def _unmatched(
+        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, refused: Refused
+    ) -> Receipt:
+        """Record that a fact waited in vain for an earlier one.
+
+        The event's own key stays free for the fact. If the earlier fact comes after all, `reconcile` records both.
+        """
+        return self._orders.execute(
+            self._orders.commands.gateway_fact(
+                order_id,
+                event.kind,
+                facts_of(event, provider),
+                related_key("unmatched", key),
+                event_text(event),
+                unmatched=has_money(event),
+                reasons=", ".join(reason.code for reason in refused.reasons),
+            )
+        )
 
     def _note(
         self, order_id: str, event: PaymentEvent, provider: str | None, key: str, why: str, *, unmatched: bool = False
