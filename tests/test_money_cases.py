@@ -1,4 +1,4 @@
-"""Cases M1 to M14 of money in real shops."""
+"""Cases M1 to M14 of money in real shops, on every store."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from tests.conftest import Shop
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, "postgresql", "mariadb"])
 def shop(request: pytest.FixtureRequest, tmp_path: Path, new_shop: type[Shop]) -> Iterator[Shop]:
     """Return a shop with an unplaced order over 100.00 GBP."""
-    with opened(request.param, tmp_path) as store:
+    kind = request.param
+    with opened(kind, tmp_path) if kind in KINDS else request.getfixturevalue(kind).store(str(tmp_path)) as store:
         shop = new_shop(store=store)
         shop.create("1", total="100.00")
         yield shop
