@@ -871,6 +871,16 @@ def _of_razorpay() -> list[PaymentEvent]:
     return _parsed(razorpay.parse, bodies)
 
 
+def _of_gocardless() -> list[PaymentEvent]:
+    """The debit fails late, is tried again, and is charged back for a while."""
+    actions = ["confirmed", "failed", "confirmed", "charged_back", "chargeback_cancelled"]
+    history = [gocardless_event("payments", action, f"EV{number}") for number, action in enumerate(actions, 1)]
+    refund = [
+        gocardless_event("refunds", action, f"EV{number}") for number, action in enumerate(("created", "failed"), 6)
+    ]
+    return _parsed(gocardless.GoCardlessEvents(Api(*history)), [{"events": [*history, *refund]}])
+
+
 def _parsed(parse: Any, items: Sequence[Any]) -> list[PaymentEvent]:
     found: list[PaymentEvent] = []
     for item in items:
@@ -885,6 +895,7 @@ LIVES: dict[str, Callable[[], list[PaymentEvent]]] = {
     "mollie": _of_mollie,
     "paypal": _of_paypal,
     "razorpay": _of_razorpay,
+    "gocardless": _of_gocardless,
 }
 """Return all facts of one payment from the parser of a gateway."""
 
