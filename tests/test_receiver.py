@@ -1079,6 +1079,26 @@ def test_no_forged_callback_raises_or_moves_money(new_shop: type[Shop], name: st
             assert shop.dump() == before
 
 
+def test_no_body_to_mollie_raises_or_moves_money(new_shop: type[Shop]) -> None:
+    """Nothing is signed, so only the payments that the shop fetches count. None of these bodies has the id of one."""
+    shop = new_shop()
+    shop.create()
+    asked: list[str] = []
+    dice = Random(7)  # noqa: S311
+    before = shop.dump()
+    receiver = receiver_of(shop, mollie.MollieBody(), mollie.MollieEvents(asked.append))
+    for _ in range(FORGERIES):
+        noise = dice.randbytes(dice.randrange(40))
+        letters = bytes(dice.choice(b"abcXYZ019%/.&=;+_") for _ in range(dice.randrange(20)))
+        body = dice.choice(
+            [noise, letters, b"id=" + noise, b"id=" + letters, b"id=tr_" + letters, b"x=1&id=tr_a" + noise]
+        )
+        assert receiver.receive(body, {"x": "y"}).outcome in {"rejected", "ignored"}
+    assert asked
+    assert all(one.startswith("tr_") and one[3:].isalnum() for one in asked)
+    assert shop.dump() == before
+
+
 def _essence(body: bytes) -> set[str]:
     """Return the signed part of a body. Adyen signs members of its items, not the bytes."""
     data = decode(body)
