@@ -23,7 +23,7 @@ from order_fsm import (
     shop_workflow,
 )
 from order_fsm.payments import PaymentReceiver, StandardWebhooks, StripeSignature
-from order_fsm.verify import Never, assert_proof, prove
+from order_fsm.verify import EveryChange, EveryOrder, EveryStep, Never, assert_proof, prove
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.mail import Mailer
 from order_fsm_adapters.memory import MemoryStore
@@ -41,6 +41,9 @@ proof: Any = prove
 line: Any = Line
 policy: Any = shop_workflow
 json_store: Any = JsonStore
+every_order: Any = EveryOrder
+every_step: Any = EveryStep
+every_change: Any = EveryChange
 
 
 def holds(*_: object) -> bool:
@@ -168,6 +171,22 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "a list as claim": (
         lambda: proof(shop_workflow(), [Never(has={"paid"})]),
         r"not list: write prove\(workflow, \*claims",
+    ),
+    "text as test of orders": (
+        lambda: every_order("x", "y"),
+        r"test must be a function of \(world\), not 'y'",
+    ),
+    "an async test of orders": (
+        lambda: every_order("x", unfinished),
+        r"test must be a plain function of \(world\), not an async one",
+    ),
+    "an async test of steps": (
+        lambda: every_step("x", unfinished),
+        r"test must be a plain function of \(step\), not an async one",
+    ),
+    "a test of changes without an argument": (
+        lambda: every_change("x", lambda: True),
+        r"test must be a function of \(step\): this one takes other arguments",
     ),
     "no claim": (lambda: assert_proof(shop_workflow()), "at least one claim"),
     "text as quantity": (lambda: line("TEAPOT", "2"), "quantity must be a whole number, not '2'"),

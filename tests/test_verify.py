@@ -361,6 +361,15 @@ def test_another_buyer_may_take_the_item_during_the_decision() -> None:
     assert "there is not enough stock" in str(failed)
 
 
+@pytest.mark.parametrize("kind", [EveryOrder, EveryStep, EveryChange])
+def test_test_that_returns_a_coroutine_proves_nothing(kind: Any) -> None:
+    async def later() -> bool:
+        return False
+
+    with pytest.raises(InvalidInput, match="the test of the claim 'x' must be a plain function, not async"):
+        prove(shop_workflow(), kind("x", lambda _: later()))
+
+
 def test_claims_of_steps_include_refusals_and_claims_of_changes_do_not() -> None:
     def done(step: Any) -> bool:
         return bool(step.done)

@@ -26,9 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
 from order_fsm import validation
+from order_fsm.errors import InvalidInput
 from order_fsm.rules.workflow import Workflow
 from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
 from order_fsm.verify.claim import Claim
@@ -51,15 +52,40 @@ class LedgerClaim(Claim):
         return self.sentence
 
 
+def _of_order(_: object, attribute: Attribute[Callable[[World], object]], value: object) -> None:
+    validation.function_of(value, attribute.name, "world")
+
+
+def _of_step(_: object, attribute: Attribute[Callable[[Step], object]], value: object) -> None:
+    validation.function_of(value, attribute.name, "step")
+
+
+def _holds(claim: LedgerClaim, answer: object) -> bool:
+    if answer is True or answer is False:
+        return answer
+    if validation.close_unfinished(answer):
+        raise InvalidInput(f"the test of the claim {claim.sentence!r} must be a plain function, not async")
+    return bool(answer)
+
+
 @frozen(eq=False, repr=False)
 class EveryOrder(LedgerClaim):
     """A condition holds for every order, with any money and stock.
 
     Attributes:
-        test: a pure function of the order's world. Its result is read as true or false.
+        test: a pure function of the order's world, not async. Its result is read as true or false.
     """
 
-    test: Callable[[World], object]
+    test: Callable[[World], object] = field(validator=_of_order)
+
+    def holds(self, world: World) -> bool:
+        """Return whether an order meets the condition.
+
+        Raises:
+            InvalidInput: if the test returns a coroutine or a generator, which would count as true.
+            Exception: if the test raises.
+        """
+        return _holds(self, self.test(world))
 
 
 def _triggers(value: Iterable[str]) -> tuple[str, ...]:
@@ -71,12 +97,16 @@ class EveryStep(LedgerClaim):
     """A condition holds for every request, accepted or refused.
 
     Attributes:
-        test: a pure function of the step. Its result is read as true or false.
+        test: a pure function of the step, not async. Its result is read as true or false.
         of: the triggers of the steps. Empty means all.
     """
 
-    test: Callable[[Step], object]
+    test: Callable[[Step], object] = field(validator=_of_step)
     of: tuple[str, ...] = field(default=(), converter=_triggers)
+
+    def holds(self, step: Step) -> bool:
+        """Return whether a step meets the condition. It raises as in `EveryOrder.holds`."""
+        return _holds(self, self.test(step))
 
     def _triggers(self) -> Iterable[str]:
         return self.of
@@ -125,12 +155,12 @@ class Ledger:
             if len(found) == len(claims):
                 break
             for of_order in of_orders:
-                if of_order not in found and not of_order.test(world):
+                if of_order not in found and not of_order.holds(world):
                     found[of_order] = self._failure(of_order, world)
             for step in self._next(world):
                 if isinstance(step, Step):
                     for of_step in (by_trigger if step.done else of_refusals)[step.ask.trigger]:
-                        if of_step not in found and not of_step.test(step):
+                        if of_step not in found and not of_step.holds(step):
                             found[of_step] = self._failure(of_step, world, step)
                 after = step.after if isinstance(step, Step) else step
                 if after is not world and (place := after.place) not in seen:
