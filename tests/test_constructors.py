@@ -44,6 +44,7 @@ json_store: Any = JsonStore
 every_order: Any = EveryOrder
 every_step: Any = EveryStep
 every_change: Any = EveryChange
+audit: Any = ORDERS.audit
 
 
 def holds(*_: object) -> bool:
@@ -187,6 +188,12 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "a test of changes without an argument": (
         lambda: every_change("x", lambda: True),
         r"test must be a function of \(step\): this one takes other arguments",
+    ),
+    "a number as progress": (lambda: audit(5), r"progress must be a function of \(done, number\), not int 5"),
+    "an async progress": (lambda: audit(unfinished), r"progress must be a plain function of \(done, number\)"),
+    "a progress of one argument": (
+        lambda: audit(lambda done: None),
+        r"progress must be a function of \(done, number\): this one takes other arguments",
     ),
     "no claim": (lambda: assert_proof(shop_workflow()), "at least one claim"),
     "text as quantity": (lambda: line("TEAPOT", "2"), "quantity must be a whole number, not '2'"),

@@ -87,9 +87,11 @@ def audit(
         The findings.
 
     Raises:
-        InvalidInput: if `workflows` is not a list of workflows.
+        InvalidInput: if `progress` is not a function of (done, number), or `workflows` is not a list of workflows.
         StoreUnavailable: if the store cannot be read.
     """
+    if progress is not None:
+        validation.function_of(progress, "progress", "done", "number")
     if isinstance(workflows, str | Mapping | Workflow) or not isinstance(workflows, Iterable):
         raise InvalidInput(f"workflows must be a list of Workflow, not {validation.shown(workflows)}")
     earlier = tuple(workflows)
