@@ -22,7 +22,7 @@ from order_fsm import (
     WorkflowError,
     shop_workflow,
 )
-from order_fsm.payments import PaymentReceiver, StandardWebhooks, StripeSignature
+from order_fsm.payments import HmacSignature, PaymentReceiver, StandardWebhooks, StripeSignature
 from order_fsm.verify import EveryChange, EveryOrder, EveryStep, Never, assert_proof, prove
 from order_fsm_adapters.json_files import JsonStore
 from order_fsm_adapters.mail import Mailer
@@ -41,6 +41,7 @@ proof: Any = prove
 line: Any = Line
 policy: Any = shop_workflow
 json_store: Any = JsonStore
+hmac_signature: Any = HmacSignature
 every_order: Any = EveryOrder
 every_step: Any = EveryStep
 every_change: Any = EveryChange
@@ -109,6 +110,26 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no secret": (StripeSignature, "at least one secret"),
     "an empty secret": (lambda: StripeSignature("a", ""), "secret, a string that is not empty"),
+    "half a surrogate pair as secret": (
+        lambda: StripeSignature("a\udc80"),
+        "^a secret must be valid Unicode text; it holds half of a surrogate pair$",
+    ),
+    "half a surrogate pair as secret of an HMAC": (
+        lambda: hmac_signature("a\udc80", header="x"),
+        "^a secret must be valid Unicode text",
+    ),
+    "None as prefix of an HMAC": (
+        lambda: hmac_signature("a", header="x", prefix=None),
+        "prefix must be a string, not NoneType",
+    ),
+    "a list as encoding of an HMAC": (
+        lambda: hmac_signature("a", header="x", encoding=["hex"]),
+        "encoding must be hex or base64, not list",
+    ),
+    "a list as algorithm of an HMAC": (
+        lambda: hmac_signature("a", header="x", algorithm=["sha256"]),
+        "algorithm must be sha1, sha256, sha384 or sha512, not list",
+    ),
     "no secret of a webhook": (StandardWebhooks, "at least one secret"),
     "a secret that is not base64": (lambda: StandardWebhooks("not $ base64"), "a secret must be base64"),
     "a host as connect": (lambda: mailer(ORDERS, "localhost", "a@b.c", "a@b.c", "shop"), "connect must be a function"),

@@ -138,7 +138,7 @@ class StripeSignature:
 
     def __init__(self, *secrets: str) -> None:
         """Take the live secrets (`whsec_...`), several during a rotation."""
-        self._secrets = [secret.encode() for secret in _checked(secrets)]
+        self._secrets = [_key_of(secret) for secret in _checked(secrets)]
 
     def verify(self, body: bytes, headers: Mapping[str, str], now: datetime) -> Verified:
         """Return `Verified` if a signature is by one of the secrets and made within `TOLERANCE` of now."""
@@ -184,15 +184,15 @@ class HmacSignature:
             prefix: the text in front of the digest, such as `sha256=`.
         """
         if algorithm not in ("sha1", "sha256", "sha384", "sha512"):
-            raise InvalidInput(f"algorithm must be sha1, sha256, sha384 or sha512, not {algorithm!r}")
+            raise InvalidInput(f"algorithm must be sha1, sha256, sha384 or sha512, not {validation.shown(algorithm)}")
         if encoding not in ("hex", "base64"):
-            raise InvalidInput(f"encoding must be hex or base64, not {encoding!r}")
+            raise InvalidInput(f"encoding must be hex or base64, not {validation.shown(encoding)}")
         for secret in secrets:
             if not isinstance(secret, str | bytes):
                 raise InvalidInput(f"a secret must be a string or bytes, not {type(secret).__name__}")
         if not secrets or not all(secrets):
             raise InvalidInput("give at least one secret, a string or bytes, not empty")
-        self._secrets = [secret.encode() if isinstance(secret, str) else secret for secret in secrets]
+        self._secrets = [_key_of(secret) if isinstance(secret, str) else secret for secret in secrets]
         self._header = validation.name(header, "header").lower()
         self._algorithm = algorithm
         self._encoding = encoding
@@ -215,6 +215,11 @@ def _checked(secrets: Sequence[str]) -> Sequence[str]:
     if not secrets or not all(secrets):
         raise InvalidInput("give at least one secret, a string that is not empty")
     return secrets
+
+
+def _key_of(secret: str) -> bytes:
+    # An environment variable that is not UTF-8 holds surrogates. Python's own error would hold the secret.
+    return validation.text(secret, "a secret", validation.COMMENT_LENGTH).encode()
 
 
 def _match(given: Sequence[str], wanted: Sequence[str]) -> None:
