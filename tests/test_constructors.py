@@ -133,6 +133,10 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "no secret of a webhook": (StandardWebhooks, "at least one secret"),
     "a secret that is not base64": (lambda: StandardWebhooks("not $ base64"), "a secret must be base64"),
     "a host as connect": (lambda: mailer(ORDERS, "localhost", "a@b.c", "a@b.c", "shop"), "connect must be a function"),
+    "an async connect": (
+        lambda: mailer(ORDERS, unfinished, "a@b.c", "a@b.c", "shop"),
+        r"connect must be a plain function of \(\), not an async one",
+    ),
     "no address as sender": (
         lambda: mailer(ORDERS, connect, "nobody", "a@b.c", "shop"),
         "sender: email must be a bare address",

@@ -101,6 +101,7 @@ class Mailer:
             raise InvalidInput(
                 f"connect must be a function that opens an smtplib.SMTP, not {validation.shown(connect)}"
             )
+        validation.function_of(connect, "connect")
         self._orders = orders
         self._connect = connect
         self._sender = address_of(sender, "sender")
