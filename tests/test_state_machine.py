@@ -237,6 +237,7 @@ def test_a_workflow_that_contradicts_its_rows_is_found(faulty: type[Workflow]) -
             {"stores": STORES, "facts": {"colour": st.text()}},
             "amount, credit, currency, items, parcel, provider, reference, restock, transaction_id",
         ),
+        ({"stores": STORES, "facts": True}, "facts must be a dict of strategies by name, not bool True"),
     ],
 )
 def test_a_machine_without_stores_or_with_unknown_names_is_refused(given: dict[str, Any], said: str) -> None:

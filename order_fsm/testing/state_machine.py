@@ -157,6 +157,8 @@ def orders_machine(
         raise InvalidInput(f"volatile must name some of {', '.join(stores)}, not {unknown[0]!r}")
     rules = shop_workflow() if workflow is None else workflow
     check_workflow(rules)
+    if facts is not None and not isinstance(facts, Mapping):
+        raise InvalidInput(f"facts must be a dict of strategies by name, not {validation.shown(facts)}")
     known = frozenset().union(*(rules.facts_of(trigger) for trigger in rules.triggers))
     if unknown := sorted(set(facts or {}) - known):
         raise InvalidInput(f"facts must name facts of the workflow ({', '.join(sorted(known))}), not {unknown[0]!r}")
