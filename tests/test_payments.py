@@ -13,7 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_fsm import InvalidInput, StoreCorrupt, StoreFull, StoreUnavailable, VersionConflict, shop_workflow
+from order_fsm import (
+    InvalidInput,
+    Rule,
+    Status,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+    VersionConflict,
+    When,
+    Workflow,
+    shop_workflow,
+)
 from order_fsm.orders.executor import ATTEMPTS
 from order_fsm.payments import Outcome, PaymentEvent, PaymentReceiver, StandardWebhooks, StripeSignature, Verified
 from order_fsm.testing.store_contract.harness import stressed
@@ -277,6 +288,22 @@ def test_a_payment_that_a_shops_own_rule_forbids_is_noted(new_shop: type[Shop]) 
     assert named(Gateway(shop).send()) == ("recorded", 200)
     assert notes(shop) == ["gateway: captured, 10.00 GBP, ch_1"]
     assert shop.topics()[-1:] == ["payment.unmatched"]
+
+
+def test_payment_without_a_rule_that_records_money_names_the_missing_ledger(new_shop: type[Shop]) -> None:
+    without_money = Workflow(
+        [Status("requested")],
+        [Rule("request", forbids={"requested"}, adds={"requested"})],
+        holds_stock=When(has={"requested"}),
+        counts=When(has={"requested"}),
+        queues={},
+    )
+    shop = new_shop(without_money)
+    shop.create()
+    outcome = Gateway(shop).send()
+    assert named(outcome) == ("recorded", 200)
+    assert outcome.reason == "noted only: no rule of the workflow has ledger='captured'"
+    assert shop.topics() == ["payment.unmatched"]
 
 
 def test_a_reversal_unpays(any_shop: Shop, gateway: Gateway) -> None:

@@ -116,7 +116,10 @@ class Recorder:
             is_note = event.kind.startswith("note:") and event.kind not in self._triggers
             if is_note and event.amount and not receipt.duplicate:
                 warn_of_note(event.kind, key)
-            return recorded(f"noted only: {entry.facts.get('reasons', 'it fires no trigger')}", receipt)
+            why = entry.facts.get("reasons", "it fires no trigger")
+            if event.moves_money and event.kind not in self._triggers:
+                why = f"no rule of the workflow has ledger={event.kind!r}"
+            return recorded(f"noted only: {why}", receipt)
         short_of_paying = event.kind == "captured" and (not order.counted or order.outstanding > 0)
         applied = entry.before != entry.after and not short_of_paying
         return recorded(f"the order is {order.state}", receipt, applied=applied)
