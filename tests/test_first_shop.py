@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,9 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -78,6 +81,18 @@ def test_gateway_prints_what_the_tutorial_shows(tmp_path: Path, environment: Map
     if os.environ.get("RENEW_GOLDEN"):
         GOLDEN.write_text(done.stdout, encoding="utf-8")
     assert done.stdout == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_check_out_without_stock_is_refused_with_its_reason(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    answers = []
+    with served(tmp_path, environment) as address:
+        for number in range(11):
+            connection = HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)
+            connection.request("POST", f"/orders/{number}")
+            answer = connection.getresponse()
+            answers.append((answer.status, json.loads(answer.read())))
+            connection.close()
+    assert answers == [(201, {"state": "sent"})] * 10 + [(409, {"reasons": ["there is not enough stock"]})]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,10 @@ app = Flask(__name__)
 def check_out(order_id: str) -> Answer:
     """The customer buys a teapot. The key makes a second click the same order."""
     orders.create(order_id, "24.95", "GBP", lines=[Line("TEAPOT", 1)], key=f"create-{order_id}")
-    receipt = orders.fire(order_id, "place", key=f"place-{order_id}")
+    try:
+        receipt = orders.fire(order_id, "place", key=f"place-{order_id}")
+    except Refused as refused:  # no teapot is left
+        return {"reasons": [reason.message for reason in refused.reasons]}, 409
     return {"state": receipt.order.state}, 201
 
 
