@@ -220,15 +220,17 @@ class Reference:
         key: str | None,
     ) -> Order:
         """Adopt an order, given with its values before the payments and boxes."""
+        known = [status.name for status in self.workflow.statuses]
+        if not statuses <= set(known):
+            raise InvalidInput
         asked = ("adopt", new.id, new.total, new.lines, new.customer, statuses, str(payments), str(placed))
         if (first := self._first(key, asked)) is not None:
             return first.order
-        names = [status.name for status in self.workflow.statuses if status.name in statuses]
-        state = "+".join(names) or UNFINISHED
+        state = "+".join([name for name in known if name in statuses]) or UNFINISHED
         if state not in self.workflow.states:
             raise InvalidInput
         counted, holds = self.workflow.counts.matches(statuses), self.workflow.holds_stock.matches(statuses)
-        life = adopted(new, state, counted, holds, payments, at, placed)
+        life = adopted(new, state, frozenset(known), counted, holds, payments, at, placed)
         order, last = life[-1]
         life[-1] = order, replace(last, rules_fingerprint=self.workflow.fingerprint)
         if new.id in self.lives:

@@ -51,9 +51,19 @@ def with_changes(order: Order, facts: Mapping[str, Any]) -> Order:
 
 
 def adopted(
-    new: Order, state: str, counted: bool, holds: bool, payments: list[dict[str, Any]], at: datetime, placed: datetime
+    new: Order,
+    state: str,
+    known: frozenset[str],
+    counted: bool,
+    holds: bool,
+    payments: list[dict[str, Any]],
+    at: datetime,
+    placed: datetime,
 ) -> list[tuple[Order, Entry]]:
-    """Return the life of an adopted order, or raise if its payments or boxes are impossible."""
+    """Return the life of an adopted order, or raise if its payments or boxes are impossible.
+
+    `known` has the statuses of the workflow. Without `sent` or `paid` the payments decide no box.
+    """
     order = replace(new, state=state, counted=counted)
     life = [(new, Entry(1, "create", UNFINISHED, UNFINISHED, new.created_at))]
     for payment in sorted(payments, key=lambda one: one["at"]):
@@ -78,9 +88,9 @@ def adopted(
         order = replace(order, payments=(*order.payments, row), version=version, updated_at=payment["at"])
         life.append((replace(order, state=UNFINISHED, counted=new.counted), entry))
     captured = any(row.kind == "captured" for row in order.payments)
-    if captured and "sent" not in order.statuses:
+    if captured and "sent" in known - order.statuses:
         raise InvalidInput
-    if counted and ("paid" in order.statuses) != (order.cost <= order.held):
+    if counted and "paid" in known and ("paid" in order.statuses) != (order.cost <= order.held):
         raise InvalidInput
     last = Entry(len(life) + 1, "adopt", UNFINISHED, state, at, facts={"placed_at": placed.isoformat()})
     order = replace(
@@ -111,7 +121,7 @@ def was_sent(life: Life, topic: str) -> bool:
 def _sends(before: Order, after: Order, entry: Entry, topic: str) -> bool:
     ticked = entry.after - entry.before
     if topic == "order.placed":
-        return entry.trigger == "place" and "sent" in ticked
+        return "sent" in ticked and len(after.payments) == len(before.payments)
     if topic == "order.updated":
         return entry.notify
     if topic == "order.paid":

@@ -230,6 +230,8 @@ def orders_machine(
             order = life[-1][0] if life else None
             state = UNFINISHED if order is None else order.state
             there = [trigger for trigger in rules.triggers if rules.edges_from(state, trigger)]
+            if not there:
+                return
             trigger = there[0]
             facts: dict[str, Any] = {}
             moves = [one for one in there if rules.goods_of(one)]
