@@ -14,6 +14,9 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 
 from examples.fastapi_shop.shop import engines_of, paid, prepared, shop_app
+from examples.flask_sqlalchemy_shop import shop as flask_shop
+from order_fsm import Orders
+from order_fsm_adapters.sqlalchemy import SqlAlchemyStore
 
 from . import servers
 from .test_examples import EXAMPLES, GOLDEN, run
@@ -27,6 +30,38 @@ def test_shop_prints_the_same_in_postgresql(shop: str, postgresql: servers.Postg
     done = run(EXAMPLES / shop / "shop.py", url, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (GOLDEN / shop / "shop.txt").read_text(encoding="utf-8")
+
+
+MISSING = [
+    ("/checkout/NOTHING", "No row was found when one was required"),
+    ("/office/9/dispatch/AB1", "there is no order '9'"),
+]
+
+
+def test_flask_shop_answers_404_if_there_is_no_such_product_or_order(tmp_path: Path) -> None:
+    engine = flask_shop.engine_of(f"sqlite:///{tmp_path / 'shop.db'}")
+    store = SqlAlchemyStore(engine)
+    store.install()
+    flask_shop.Base.metadata.create_all(engine)
+    client = flask_shop.shop_app(engine, Orders(store)).test_client()
+    for path, error in MISSING:
+        answer = client.post(path)
+        assert (answer.status_code, answer.json) == (404, {"error": error})
+    engine.dispose()
+
+
+def test_fastapi_shop_answers_404_if_there_is_no_such_product_or_order(tmp_path: Path) -> None:
+    async def play() -> None:
+        engine, pages = engines_of(f"sqlite:///{tmp_path / 'shop.db'}")
+        app = shop_app(pages, prepared(engine))
+        async with AsyncClient(transport=ASGITransport(app), base_url="http://shop") as client:
+            for path, error in MISSING:
+                answer = await client.post(path)
+                assert (answer.status_code, answer.json()) == (404, {"error": error})
+        await pages.dispose()
+        engine.dispose()
+
+    asyncio.run(play())
 
 
 def test_event_loop_runs_while_a_page_waits_for_a_row_in_postgresql(

@@ -20,7 +20,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-from order_fsm import Line, Message, Orders, Refused
+from order_fsm import Line, Message, OrderNotFound, Orders, Refused
 from order_fsm.payments import PaymentReceiver, StandardWebhooks
 
 try:
@@ -29,7 +29,7 @@ try:
     from fastapi.responses import JSONResponse
     from httpx import ASGITransport, AsyncClient, Response
     from sqlalchemy import Connection, Engine, ForeignKey, create_engine, event, select, update
-    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.exc import IntegrityError, NoResultFound
     from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
     from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
     from standardwebhooks.webhooks import Webhook
@@ -147,7 +147,9 @@ def shop_app(engine: AsyncEngine, orders: Orders) -> FastAPI:
         return JSONResponse({"error": "the database refuses the row"}, 409)
 
     @app.exception_handler(LookupError)
-    async def missing(_: Request, error: LookupError) -> JSONResponse:
+    @app.exception_handler(NoResultFound)
+    @app.exception_handler(OrderNotFound)
+    async def missing(_: Request, error: LookupError | NoResultFound | OrderNotFound) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 404)
 
     return app

@@ -17,13 +17,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from order_fsm import Line, Message, Orders, Refused
+from order_fsm import Line, Message, OrderNotFound, Orders, Refused
 from order_fsm.payments import PaymentReceiver, StandardWebhooks
 
 try:
     from flask import Flask, request
     from sqlalchemy import Connection, Engine, ForeignKey, create_engine, event, update
-    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.exc import IntegrityError, NoResultFound
     from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
     from standardwebhooks.webhooks import Webhook
 
@@ -120,7 +120,9 @@ def shop_app(engine: Engine, orders: Orders) -> Flask:
         return {"error": "the database refuses the row"}, 409
 
     @app.errorhandler(LookupError)
-    def missing(error: LookupError) -> Answer:
+    @app.errorhandler(NoResultFound)
+    @app.errorhandler(OrderNotFound)
+    def missing(error: LookupError | NoResultFound | OrderNotFound) -> Answer:
         return {"error": str(error)}, 404
 
     return app
