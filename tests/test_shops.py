@@ -32,6 +32,40 @@ def test_shop_prints_the_same_in_postgresql(shop: str, postgresql: servers.Postg
     assert done.stdout == (GOLDEN / shop / "shop.txt").read_text(encoding="utf-8")
 
 
+ALTERED_FORM = """
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+import shop
+
+shop.configure(Path(sys.argv[2]))
+shop.call_command("migrate", run_syncdb=True, verbosity=0)
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from teapots.orders import joined
+
+joined().set_stock("TEAPOT", 1)
+owner = Client()
+owner.force_login(User.objects.create_superuser("olga"))
+owner.post("/checkout", {"email": "ann@example.com"})
+form = {"ticked": ["sent"], "version": sys.argv[3], "note": "", "comment": ""}
+answer = owner.post("/admin/teapots/purchase/1/change/", form)
+print(answer.status_code, *re.findall(r"errorlist nonfield.*?<li>(.*?)</li>", answer.content.decode(), re.DOTALL))
+connection.close()
+"""
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "9" * 30])
+def test_django_form_with_an_altered_version_shows_an_error(version: str, tmp_path: Path) -> None:
+    script = tmp_path / "altered_form.py"
+    script.write_text(ALTERED_FORM, encoding="utf-8")
+    done = run(script, str(EXAMPLES / "django_shop"), str(tmp_path / "shop.db"), version, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "200 version must be from 1 up to 2**63 - 1\n"), done.stderr
+
+
 MISSING = [
     ("/checkout/NOTHING", "No row was found when one was required"),
     ("/office/9/dispatch/AB1", "there is no order '9'"),

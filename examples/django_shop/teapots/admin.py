@@ -4,7 +4,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from order_fsm import Refused, VersionConflict
+from order_fsm import InvalidInput, Refused, VersionConflict
 
 from .models import Purchase
 from .orders import WORKFLOW, joined
@@ -50,6 +50,8 @@ class PurchaseForm(forms.ModelForm):
             joined().preview(**self.boxes())
         except VersionConflict:
             raise forms.ValidationError("The order changed since the form was loaded. Reload it.") from None
+        except InvalidInput as error:
+            raise forms.ValidationError(str(error)) from None
         except Refused as refused:
             raise forms.ValidationError([reason.message for reason in refused.reasons]) from None
 
