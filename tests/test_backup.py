@@ -233,6 +233,15 @@ def test_journal_of_a_deleted_database_is_not_applied_to_a_backup(tmp_path: Path
     assert not (tmp_path / "backup.db").exists()
 
 
+def test_backup_to_a_database_in_use_does_not_tell_to_delete_its_journal(tmp_path: Path) -> None:
+    """That journal has acknowledged changes."""
+    path = tmp_path / "shop.db"
+    with SqliteStore(path) as store:
+        assert Path(f"{path}-wal").exists()
+        with pytest.raises(InvalidInput, match=re.escape(f"{str(path)!r} exists, and a copy never overwrites")):
+            store.backup(path)
+
+
 def test_backup_of_a_host_s_database_is_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "shop.db")
     with pytest.raises(InvalidInput, match="back it up with the shop's own rows"):
