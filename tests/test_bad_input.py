@@ -201,6 +201,17 @@ def test_payment_in_another_currency_needs_an_amount(busy: Shop) -> None:
     assert (order.unmatched, order.outstanding) == ({"EUR": Decimal(1)}, Decimal(9))
 
 
+@pytest.mark.parametrize("trigger", ["refund", "unpay"])
+def test_money_of_an_unknown_payment_is_refused_with_that_reason(busy: Shop, trigger: str) -> None:
+    rejected(
+        busy,
+        lambda: busy.orders.fire("1001", trigger, amount="0.50", reference="ch_9", comment="x"),
+        Refused,
+        "beyond_bound",
+        "there is no such payment",
+    )
+
+
 # Lines, data, comments
 
 

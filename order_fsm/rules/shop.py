@@ -56,7 +56,7 @@ ONE_PAYMENT = Guard(
 # A gateway may report a fact before the fact that raises its bound.
 BOUND = Guard(
     "beyond_bound",
-    "the amount exceeds the amount left of that payment, refund or reversal",
+    "there is no such payment, refund or reversal, or the amount exceeds the amount left of it",
     lambda order, facts: facts["bound"] is None or facts["amount"] <= facts["bound"],
 )
 CREDIT = Guard(
