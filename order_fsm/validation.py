@@ -341,14 +341,14 @@ def exact_datetime(value: datetime, kind: type[datetime] = datetime) -> datetime
 
 
 def names(value: object, what: str) -> frozenset[str]:
-    """Check a set of names: any iterable of strings, except a string and a mapping.
+    """Check a set of names: any iterable of strings, except a string, bytes and a mapping.
 
     Raises:
         InvalidInput: if the value is not such an iterable. A mapping is refused because its keys ignore its values: a
             form `{"paid": False}` does not tick paid.
     """
     # The forms of some web frameworks have `keys` and are not a Mapping.
-    if isinstance(value, str) or hasattr(value, "keys") or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes) or hasattr(value, "keys") or not isinstance(value, Iterable):
         raise InvalidInput(f"{what} must be a set of names such as {{'sent'}}, not {shown(value)}")
     return frozenset(name(one, what) for one in value)
 

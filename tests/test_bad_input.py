@@ -385,8 +385,8 @@ def test_an_unknown_status_is_answered_with_the_known_ones(busy: Shop, statuses:
 def test_statuses_are_a_set_of_names(busy: Shop, statuses: Any) -> None:
     """A string is not a set of its letters."""
     rejected(busy, lambda: busy.orders.save("1001", statuses, version=3), InvalidInput, "statuses must")
-    rejected(busy, lambda: busy.orders.find(has=statuses), InvalidInput, "must")
-    rejected(busy, lambda: busy.orders.find(lacks=statuses), InvalidInput, "must")
+    rejected(busy, lambda: busy.orders.find(has=statuses), InvalidInput, "has must")
+    rejected(busy, lambda: busy.orders.find(lacks=statuses), InvalidInput, "lacks must")
 
 
 @pytest.mark.parametrize(

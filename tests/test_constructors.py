@@ -152,6 +152,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         r"^needs must be a set of names such as \{'sent'\}, not 'sent'",
     ),
     "a form as adds": (lambda: rule("pay", adds={"sent": True}), "^adds must be a set of names"),
+    "bytes as needs": (lambda: rule("pay", needs=b"sent"), "^needs must be a set of names .* not bytes"),
     "a schema as facts": (lambda: rule("pay", facts={"colour": str}), "^facts must be a set of names"),
     "None as forbids": (lambda: rule("pay", forbids=None), "^forbids must be a set of names"),
     "one guard as guards": (lambda: rule("pay", guards=Guard("c", "m", holds)), "guards must be a tuple of Guard"),

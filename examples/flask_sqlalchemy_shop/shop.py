@@ -100,7 +100,7 @@ def shop_app(engine: Engine, orders: Orders) -> Flask:
     @app.post("/webhook")
     def webhook() -> Answer:
         """The gateway reports a payment. It concerns the order alone, so the store has a transaction of its own."""
-        outcome = receiver.receive(request.get_data(), dict(request.headers))
+        outcome = receiver.receive(request.get_data(), request.headers)
         return {"outcome": outcome.outcome}, outcome.http_status
 
     @app.post("/office/<order_id>/dispatch/<parcel>")

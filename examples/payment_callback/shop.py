@@ -71,7 +71,7 @@ def shop_app(orders: Orders, receiver: PaymentReceiver, gateway: str) -> Flask:
     @app.post("/webhook")
     def webhook() -> Answer:
         """Receive a callback of the gateway. The signature covers the raw bytes."""
-        outcome = receiver.receive(request.get_data(), dict(request.headers))
+        outcome = receiver.receive(request.get_data(), request.headers)
         return {"outcome": outcome.outcome, "reason": outcome.reason}, outcome.http_status
 
     @app.get("/thanks/<order_id>")

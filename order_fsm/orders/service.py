@@ -450,7 +450,8 @@ class Orders(Reports, Corrections):
             InvalidInput: if `until` is before `since`, or the order `after` is no longer placed.
             OrderNotFound: if there is no order `after`.
         """
-        when = When(has=self._workflow.known_statuses(has), lacks=self._workflow.known_statuses(lacks))
+        known = self._workflow.known_statuses
+        when = When(has=known(has, "has"), lacks=known(lacks, "lacks"))
         customer = validation.optional_name(customer, "customer")
         reference = validation.optional_name(reference, "reference")
         return self._page(when, after, limit, customer=customer, reference=reference, since=since, until=until)

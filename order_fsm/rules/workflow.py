@@ -161,14 +161,18 @@ class Workflow:
         """Return whether the workflow has this status."""
         return status in self._names
 
-    def known_statuses(self, statuses: Iterable[str]) -> frozenset[str]:
+    def known_statuses(self, statuses: Iterable[str], what: str = "statuses") -> frozenset[str]:
         """Check a set of statuses.
+
+        Args:
+            statuses: the value to check.
+            what: the name of the value, for the error.
 
         Raises:
             InvalidInput: if the value is not a set of names, or the workflow lacks one of them. The message lists its
                 statuses.
         """
-        names = validation.names(statuses, "statuses")
+        names = validation.names(statuses, what)
         unknown = sorted(names.difference(self._names))
         if unknown:
             hint = validation.did_you_mean(unknown[0], self._names)
