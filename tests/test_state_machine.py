@@ -197,6 +197,7 @@ WEAK: list[tuple[Callable[[], MemoryStore], str]] = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("weak", "said"), WEAK, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_faulty_store_is_found(weak: Callable[[], MemoryStore], said: str) -> None:
     """The message names the faulty store, not the right one."""
@@ -236,6 +237,7 @@ class CountsCancelled(Workflow):
         return super().counts_in(state.replace("+cancelled", ""))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("faulty", [LastRowFirst, HoldsCancelledStock, NeverWaitsForStock, CountsCancelled])
 def test_a_workflow_that_contradicts_its_rows_is_found(faulty: type[Workflow]) -> None:
     right = shop_workflow()
