@@ -108,7 +108,9 @@ class Recorder:
         except Refused as refused:
             if not self._waited(order_id, event, provider, key):
                 return parked("an earlier fact of its payment has not come yet")
-            receipt = self._unmatched(order_id, event, provider, key, refused)
+            # The event's own key stays free: if the earlier fact comes later, `reconcile` records both.
+            own, reasons = related_key("unmatched", key), ", ".join(reason.code for reason in refused.reasons)
+            receipt = self._note(order_id, event, provider, own, unmatched=True, reasons=reasons)
             with suppress(Refused):  # The earlier fact may have come since.
                 receipt = self._report(order_id, event, provider, key)
         (entry,), order = receipt.entries, receipt.order
@@ -150,30 +152,21 @@ class Recorder:
         receipt = self._note(order_id, event, provider, related_key("early", key), why)
         return receipt.duplicate and self._orders.now() - receipt.entries[0].at >= WAIT
 
-    def _unmatched(
-        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, refused: Refused
-    ) -> Receipt:
-        """Record that a fact waited in vain for an earlier one.
-
-        The event's own key stays free for the fact. If the earlier fact comes after all, `reconcile` records both.
-        """
-        return self._orders.execute(
-            self._orders.commands.gateway_fact(
-                order_id,
-                event.kind,
-                facts_of(event, provider),
-                related_key("unmatched", key),
-                event_text(event),
-                unmatched=has_money(event),
-                reasons=", ".join(reason.code for reason in refused.reasons),
-            )
-        )
-
     def _note(
-        self, order_id: str, event: PaymentEvent, provider: str | None, key: str, why: str, *, unmatched: bool = False
+        self,
+        order_id: str,
+        event: PaymentEvent,
+        provider: str | None,
+        key: str,
+        why: str = "",
+        *,
+        unmatched: bool = False,
+        reasons: str = "not_recorded",
     ) -> Receipt:
         """Record an event only as a comment."""
-        facts, comment = facts_of(event, provider), f"{event_text(event)}: {why}"
+        comment = f"{event_text(event)}: {why}" if why else event_text(event)
         return self._orders.execute(
-            self._orders.commands.gateway_fact(order_id, event.kind, facts, key, comment, unmatched=unmatched)
+            self._orders.commands.gateway_fact(
+                order_id, event.kind, facts_of(event, provider), key, comment, unmatched=unmatched, reasons=reasons
+            )
         )
