@@ -204,7 +204,7 @@ class Commands:
         return GatewayFact(order_id, note, fingerprint, fire, unmatched, reasons)
 
     def _unknown(self, trigger: object) -> UnknownTrigger:
-        triggers = [one for one in self._workflow.triggers if one != AMEND]
+        triggers = self._workflow.fired_triggers
         ticks = {status.name: status.tick for status in self._workflow.statuses}
         tick = ticks.get(trigger) if isinstance(trigger, str) else None
         hint = validation.did_you_mean(trigger, triggers) if tick is None else f" (did you mean {tick!r}?)"

@@ -20,7 +20,6 @@ from order_fsm.payments.outcome import Outcome, combined, ignored, parked, rejec
 from order_fsm.payments.payload import Headers, InvalidCallback, decode, explained, normalised
 from order_fsm.payments.recorder import Recorder
 from order_fsm.payments.signatures import Verified, Verifier, verified
-from order_fsm.rules.rule import AMEND
 
 _PASSING = (TryAgain, OSError, HTTPException, StoreError)
 """Exceptions of a verifier or parser after which the gateway must send the callback again."""
@@ -198,7 +197,7 @@ def _own_triggers(orders: Orders, triggers: object) -> dict[str, str]:
         return {}
     if not isinstance(triggers, Mapping):
         raise InvalidInput(f"triggers must be a mapping of kinds to triggers, not {validation.shown(triggers)}")
-    known = [trigger for trigger in orders.workflow.triggers if trigger != AMEND]  # An event has no part to amend.
+    known = orders.workflow.fired_triggers
     checked: dict[str, str] = {}
     for kind, trigger in triggers.items():
         if kind in PAYMENT_KINDS:

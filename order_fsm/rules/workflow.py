@@ -110,6 +110,11 @@ class Workflow:
         self._checks_of = {trigger: _checks(rules[0]) for trigger, rules in self._rules_of.items()}
 
     @property
+    def fired_triggers(self) -> tuple[str, ...]:
+        """The names of the triggers that `Orders.fire` accepts: all except `amend`."""
+        return tuple([trigger for trigger in self.triggers if trigger != AMEND])
+
+    @property
     def triggers(self) -> tuple[str, ...]:
         """The names of all triggers, in declared order."""
         return tuple(self._rules_of)

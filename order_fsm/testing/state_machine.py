@@ -162,7 +162,7 @@ def orders_machine(
     known = frozenset().union(*(rules.facts_of(trigger) for trigger in rules.triggers))
     if unknown := sorted(set(facts or {}) - known):
         raise InvalidInput(f"facts must name facts of the workflow ({', '.join(sorted(known))}), not {unknown[0]!r}")
-    fired = [trigger for trigger in rules.triggers if trigger != AMEND]
+    fired = rules.fired_triggers
     triggers = st.sampled_from(fired).flatmap(lambda trigger: _with_facts(rules, trigger, facts or {}))
     flips = st.frozensets(st.sampled_from([status.name for status in rules.statuses]), max_size=3)
 
