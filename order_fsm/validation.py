@@ -99,6 +99,24 @@ def clock(value: object) -> None:
     function_of(value, "clock")
 
 
+def truth_of(answer: object, what: str, name: str) -> bool:
+    """Return whether the answer of a shop's test counts as true.
+
+    Args:
+        answer: the result of the test.
+        what: the kind of the test's owner, such as a guard.
+        name: the name of the owner.
+
+    Raises:
+        InvalidInput: if the answer is a coroutine or a generator, which would always count as true.
+    """
+    if isinstance(answer, bool):
+        return answer
+    if close_unfinished(answer):
+        raise InvalidInput(f"the test of the {what} {name!r} must be a plain function, not async")
+    return bool(answer)
+
+
 def close_unfinished(answer: object) -> bool:
     """Close a coroutine or generator that a function of the shop returned instead of doing its work.
 

@@ -29,7 +29,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from attrs import Attribute, field, frozen
 
 from order_fsm import validation
-from order_fsm.errors import InvalidInput
 from order_fsm.rules.workflow import Workflow
 from order_fsm.verify.asks import TOTALS, asks, bought_elsewhere
 from order_fsm.verify.claim import Claim
@@ -60,14 +59,6 @@ def _of_step(_: object, attribute: Attribute[Callable[[Step], object]], value: o
     validation.function_of(value, attribute.name, "step")
 
 
-def _holds(claim: LedgerClaim, answer: object) -> bool:
-    if answer is True or answer is False:
-        return answer
-    if validation.close_unfinished(answer):
-        raise InvalidInput(f"the test of the claim {claim.sentence!r} must be a plain function, not async")
-    return bool(answer)
-
-
 @frozen(eq=False, repr=False)
 class EveryOrder(LedgerClaim):
     """A condition holds for every order, with any money and stock.
@@ -85,7 +76,7 @@ class EveryOrder(LedgerClaim):
             InvalidInput: if the test returns a coroutine or a generator, which would count as true.
             Exception: if the test raises.
         """
-        return _holds(self, self.test(world))
+        return validation.truth_of(self.test(world), "claim", self.sentence)
 
 
 def _triggers(value: Iterable[str]) -> tuple[str, ...]:
@@ -106,7 +97,7 @@ class EveryStep(LedgerClaim):
 
     def holds(self, step: Step) -> bool:
         """Return whether a step meets the condition. It raises as in `EveryOrder.holds`."""
-        return _holds(self, self.test(step))
+        return validation.truth_of(self.test(step), "claim", self.sentence)
 
     def _triggers(self) -> Iterable[str]:
         return self.of
