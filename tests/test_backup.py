@@ -233,8 +233,8 @@ def test_journal_of_a_deleted_database_is_not_applied_to_a_backup(tmp_path: Path
     assert not (tmp_path / "backup.db").exists()
 
 
-def test_backup_to_a_database_in_use_does_not_tell_to_delete_its_journal(tmp_path: Path) -> None:
-    """That journal has acknowledged changes."""
+def test_backup_to_a_database_in_use_does_not_advise_deleting_its_journal(tmp_path: Path) -> None:
+    """That journal contains acknowledged changes."""
     path = tmp_path / "shop.db"
     with SqliteStore(path) as store:
         assert Path(f"{path}-wal").exists()

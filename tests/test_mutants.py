@@ -77,7 +77,7 @@ MARK_IS_PAID = (
 )
 CAPTURE_FIRST = "no money goes back before a payment, so the first ledger row of an order is a capture"
 IS_DISPATCHED = "the guard holds for every dispatched order, and the row needs one"
-AS_LATER_ROW = "on the further orders it has the result of a later row with fewer guards"
+AS_LATER_ROW = "a later row with fewer guards has the same result for the additional orders"
 ALL_OUT = "a recall takes all pieces that are out, and no more"
 HAS_REASON = "the row has the stricter guard on the reason already"
 
@@ -220,7 +220,7 @@ EQUIVALENT: dict[str, str] = {
     "43 amend: guards with goods_out": IS_DISPATCHED,
     "44 amend: guards with goods_out": IS_DISPATCHED,
     "44 amend: guards with beyond_cost": NO_CREDIT,
-    "44 and 45 amend: in the other order": "where both rows are open, row 41 is open too, and it comes first",
+    "44 and 45 amend: in the other order": "if both rows are open, row 41 is open too, and comes first",
     "45 amend: outstanding policy=True": NO_OVERRIDE,
     "45 amend: not_online policy=True": NO_OVERRIDE,
     "45 amend: guards with beyond_cost": NO_CREDIT,

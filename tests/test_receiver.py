@@ -360,7 +360,7 @@ def test_g6_try_again_may_be_returned(any_shop: Shop) -> None:
 
 
 class Away(TryAgain):
-    """A fault of a shop's own, without a reason."""
+    """An exception of the shop that has no reason."""
 
     def __init__(self) -> None:
         Exception.__init__(self)
@@ -682,7 +682,7 @@ def test_m7_fetched_events_repair_missed_callbacks_in_any_order(any_shop: Shop) 
 
 @pytest.mark.parametrize("kind", ["refunded", "reversed"])
 def test_unmatched_fact_is_recorded_if_its_payment_is_fetched_later(any_shop: Shop, kind: str) -> None:
-    """The callback of the payment never came, so the fact waited in vain. The gateway's list has both."""
+    """The payment's callback never came, so the fact was only noted. The gateway's list contains both."""
     any_shop.create()
     receiver = receiver_of(any_shop)
     late = event(kind, amount="8.00")
@@ -872,7 +872,7 @@ def _of_razorpay() -> list[PaymentEvent]:
 
 
 def _of_gocardless() -> list[PaymentEvent]:
-    """The debit fails late, is tried again, and is charged back for a while."""
+    """The debit fails late, succeeds on retry, and is charged back until the charge-back is cancelled."""
     actions = ["confirmed", "failed", "confirmed", "charged_back", "chargeback_cancelled"]
     history = [gocardless_event("payments", action, f"EV{number}") for number, action in enumerate(actions, 1)]
     refund = [
@@ -1080,7 +1080,7 @@ def test_no_forged_callback_raises_or_moves_money(new_shop: type[Shop], name: st
 
 
 def test_no_body_to_mollie_raises_or_moves_money(new_shop: type[Shop]) -> None:
-    """Nothing is signed, so only the payments that the shop fetches count. None of these bodies has the id of one."""
+    """Nothing is signed, so only the payments that the shop fetches count. No body names one."""
     shop = new_shop()
     shop.create()
     asked: list[str] = []

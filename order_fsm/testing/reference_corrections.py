@@ -62,7 +62,7 @@ def adopted(
 ) -> list[tuple[Order, Entry]]:
     """Return the life of an adopted order, or raise if its payments or boxes are impossible.
 
-    `known` has the statuses of the workflow. Without `sent` or `paid` the payments decide no box.
+    `known` is the set of statuses of the workflow. If it lacks `sent` or `paid`, the payments do not decide that box.
     """
     order = replace(new, state=state, counted=counted)
     life = [(new, Entry(1, "create", UNFINISHED, UNFINISHED, new.created_at))]

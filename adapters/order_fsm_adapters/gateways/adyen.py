@@ -120,7 +120,7 @@ class AdyenEvents:
         psp = text_of(member(item, "pspReference"), "pspReference")
         payment = _optional_text(item, "originalReference") or (psp if code in _ABOUT_A_PAYMENT else None)
         kind = self._kind(item, code, success)
-        # The ledger has no row of an authorisation to find its order by, so a cancellation must name the order.
+        # An authorisation has no ledger row that would identify its order, so a cancellation must name the order.
         is_of_refund = code in _OWN_REFERENCE and kind != "voided"
         order_id = None if is_of_refund else _optional_text(item, "merchantReference")
         if payment is None and order_id is None:

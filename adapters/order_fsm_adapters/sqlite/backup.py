@@ -25,7 +25,7 @@ def copy(source: Connection, source_path: str, path: str) -> None:
         sqlite3.Error, StoreFull, StoreUnavailable: if the copy fails. Then no part of it is left.
     """
     for journal in (f"{path}-wal", f"{path}-journal"):
-        # SQLite would apply it to the copy. The journal of an existing database has acknowledged changes.
+        # SQLite would apply it to the copy. The journal of an existing database contains acknowledged changes.
         if os.path.lexists(journal) and not os.path.lexists(path):
             raise InvalidInput(f"{journal!r} is left from a deleted database: delete it, or use another path")
 
