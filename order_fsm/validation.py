@@ -31,7 +31,6 @@ FRACTION_DIGITS = 8
 _NUMBERS = (Decimal, str, int)
 _USUAL_MONEY = re.compile(r"[0-9]{1,15}(\.[0-9]{1,8})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _ADDRESS = re.compile(r'[^@\s"(),:;<>\[\]\\]+@[^@\s"(),:;<>\[\]\\]+')
 _WHOLE_NUMBER_LIMIT = 2**63
 _DATA_DEPTH = 32
@@ -271,7 +270,7 @@ def currency(value: object, what: str = "currency") -> str:
     Raises:
         InvalidInput: if the value is not three upper-case letters.
     """
-    if not isinstance(value, str) or not _CURRENCY.fullmatch(value):
+    if not (isinstance(value, str) and len(value) == 3 and value.isascii() and value.isalpha() and value.isupper()):
         raise InvalidInput(f"{what} must be three upper-case letters such as 'GBP', not {shown(value)}")
     return value if type(value) is str else str.__str__(value)
 
@@ -452,9 +451,9 @@ def call(
     Raises:
         InvalidInput: if one of them is not valid.
     """
-    flag(visible, "visible")
-    flag(notify, "notify")
-    flag(override, "override")
+    for value, what in ((visible, "visible"), (notify, "notify"), (override, "override")):
+        if value is not False:  # Most calls leave them out.
+            flag(value, what)
     return (
         identifier(order_id, "order id"),
         None if key is None else name(key, "key"),
