@@ -17,6 +17,9 @@ from order_fsm.money import EXACT
 WITHDRAWN = {"ANG": 2, "BGN": 2, "CUC": 2, "HRK": 2, "SLL": 2, "ZWL": 2}
 """Currencies that ISO 4217 withdrew since 2020. Refunds and charge-backs of old payments still arrive in them."""
 
+_SMALLEST = tuple([Decimal(1).scaleb(-digits, EXACT) for digits in range(validation.FRACTION_DIGITS + 1)])
+"""The smallest unit of a currency, by its number of fraction digits."""
+
 
 def fraction_digits(currency: str, units: Mapping[str, int] | None = None) -> int:
     """Return the number of fraction digits of a currency.
@@ -72,22 +75,25 @@ def to_minor(amount: Decimal | str | int, currency: str, units: Mapping[str, int
         InvalidInput: if `amount` is a float, negative or finer than the smallest unit, the currency is unknown, or
             `units` is not valid.
     """
-    return whole_units(validation.money(amount), validation.currency(currency), units_of(units))
+    money, code, own = validation.money(amount), validation.currency(currency), units_of(units)
+    check_units(money, code, own)
+    return int(money.scaleb(_digits(code, own), EXACT))
 
 
-def whole_units(amount: Decimal, currency: str, units: Mapping[str, int] | None = None) -> int:
-    """Convert checked arguments as `to_minor` does.
+def check_units(amount: Decimal, currency: str, units: Mapping[str, int]) -> None:
+    """Check that an amount is a whole number of smallest units.
+
+    Args:
+        amount: checked money.
+        currency: a checked currency.
+        units: fraction digits that take precedence over those of ISO 4217.
 
     Raises:
         InvalidInput: if the amount is finer than the smallest unit, or the currency is unknown.
     """
-    digits = _digits(currency, units)
-    scaled = amount.scaleb(digits, EXACT)
-    whole = int(scaled)
-    if scaled != whole:
-        smallest = Decimal(1).scaleb(-digits)
+    smallest = _SMALLEST[_digits(currency, units)]
+    if EXACT.remainder(amount, smallest):
         raise InvalidInput(f"{amount:f} {currency} is finer than the smallest unit of the currency, {smallest:f}")
-    return whole
 
 
 def units_of(units: object) -> dict[str, int]:

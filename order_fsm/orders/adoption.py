@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from order_fsm import validation
-from order_fsm.currencies import whole_units
+from order_fsm.currencies import check_units
 from order_fsm.errors import InvalidInput
 from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.model import Fact, Order
@@ -111,7 +111,7 @@ def by_time(
             amount = facts.get(name)
             if isinstance(amount, Decimal):
                 try:
-                    whole_units(amount, str(facts.get("currency", order.currency)), units)
+                    check_units(amount, str(facts.get("currency", order.currency)), units)
                 except InvalidInput as error:
                     raise InvalidInput(f"payments[{number}]: {error}") from None
     return sorted(payments, key=lambda payment: payment.at)

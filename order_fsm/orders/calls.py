@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from order_fsm.currencies import whole_units
+from order_fsm.currencies import check_units
 from order_fsm.errors import InvalidInput, OrderFsmError, Refused, VersionConflict
 from order_fsm.model import Entry, Fact, Line, Message, Order
 from order_fsm.rules.amendment import amended, difference
@@ -52,7 +52,7 @@ class Fire(Struct, frozen=True):
         if facts and kind is not None:
             amount: Any = facts.get("amount")
             if amount is not None:
-                whole_units(amount, str(facts.get("currency", order.currency)), self.currencies)
+                check_units(amount, str(facts.get("currency", order.currency)), self.currencies)
             recorded = recorded_before(order, kind, facts)
             if recorded is not None:
                 return Recorded(recorded.version)
@@ -275,7 +275,7 @@ class Amend(Struct, frozen=True):
         for name in ("total", "credited"):
             amount = facts.get(name)
             if isinstance(amount, Decimal):
-                whole_units(amount, order.currency, self.currencies)
+                check_units(amount, order.currency, self.currencies)
                 if name == "credited" and amount > after.total:
                     raise InvalidInput(f"credited must be at most the total, {after.total:f}, not {amount:f}")
         missing = supply.shortages(after) if order.reserved is None else supply.shortages_of(further(order, after))

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from order_fsm import validation
-from order_fsm.currencies import whole_units
+from order_fsm.currencies import check_units
 from order_fsm.errors import InvalidInput, KeyReused, OrderExists, OrderNotFound, VersionConflict
 from order_fsm.model import ADOPT, UNFINISHED, Entry, Line, Order, Receipt
 from order_fsm.orders.adoption import by_time, payments_of
@@ -279,7 +279,7 @@ class Corrections(Maintenance):
             updated_at=at,
             data=validation.json_object(data, "data"),
         )
-        whole_units(order.total, order.currency, self._currencies)
+        check_units(order.total, order.currency, self._currencies)
         return order
 
     def _begin(self, order: Order, entries: tuple[Entry, ...], key: str | None, fingerprint: str | None) -> Order:
