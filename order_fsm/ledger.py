@@ -118,7 +118,7 @@ def balance(total: Decimal, rows: Rows, currency: str) -> Balance:
         credited,
         cost,
         max(missing, ZERO),
-        minus(held, cost) if missing <= 0 else ZERO,
+        minus(held, cost) if missing <= ZERO else ZERO,
         others,
     )
 

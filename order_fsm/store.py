@@ -307,7 +307,7 @@ def marks_of(order: Order) -> Marks:
     due = unmatched = False
     if order.payments:
         balance = order.balance
-        due = balance.due(order.counted) > 0
+        due = balance.due(order.counted) > ZERO
         unmatched = bool(balance.others) and max(balance.others.values()) > 0
     parts = bool(order.shipments) and order.part_dispatched
     return Marks(due, unmatched, parts) if due or unmatched or parts else NO_MARKS

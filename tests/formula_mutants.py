@@ -47,10 +47,10 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
             ("max(minus(total, credited), ZERO)", "min(minus(total, credited), ZERO)"),
             ("minus(total, credited)", "plus(total, credited)"),
             ("if credited", "if not credited"),
-            ("minus(held, cost) if missing <= 0 else ZERO", "minus(held, cost)"),
-            ("minus(held, cost) if missing <= 0 else ZERO", "max(minus(held, total), ZERO)"),
-            ("minus(held, cost) if missing <= 0 else ZERO", "missing"),
-            ("minus(held, cost) if missing <= 0 else ZERO", "max(held, ZERO)"),
+            ("minus(held, cost) if missing <= ZERO else ZERO", "minus(held, cost)"),
+            ("minus(held, cost) if missing <= ZERO else ZERO", "max(minus(held, total), ZERO)"),
+            ("minus(held, cost) if missing <= ZERO else ZERO", "missing"),
+            ("minus(held, cost) if missing <= ZERO else ZERO", "max(held, ZERO)"),
             ("minus(cost, held)", "minus(total, held)"),
             ("minus(cost, held)", "plus(cost, held)"),
             ("minus(cost, held)", "cost"),
@@ -311,7 +311,7 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (booking.Booking, "row", (("ZERO if self.adopts else self.amount", "self.amount"), ("self.credit", "ZERO"))),
     (decide, "decide", (("balance(order.total, payments", "balance(order.total, order.payments"),)),
-    (decide, "_facts", (("> 0", ">= 0"), ("balance.missing", "balance.cost"))),
+    (decide, "_facts", (("> ZERO", ">= ZERO"), ("balance.missing", "balance.cost"))),
 )
 """By place and name of a function, texts in its source and their wrong replacements."""
 

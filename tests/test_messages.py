@@ -225,6 +225,15 @@ def test_a_reversal_of_online_money_queues_a_message(shop: Shop, reference: str 
     assert told == ([("4", "4.00")] if reference else [])
 
 
+def test_no_money_outstanding_keeps_the_digits_of_the_currency(shop: Shop) -> None:
+    shop.create(total="10.00")
+    shop.orders.fire("1001", "pay", amount="10.00", reference="ch_1")
+    shop.orders.fire("1001", "pay", amount="4.00", reference="ch_2")
+    order = shop.orders.fire("1001", "unpay", amount="4.00", reference="ch_2", comment="a reason").order
+    assert only(shop, "payment.reversed").payload["outstanding"] == str(order.outstanding) == "0.00"
+    assert str(order.refund_due) == "0.00"
+
+
 def test_reinstating_an_order_that_becomes_paid_queues_order_paid(shop: Shop) -> None:
     """The money came while the order was cancelled."""
     shop.bring("sent+cancelled")

@@ -14,6 +14,7 @@ from order_fsm import ledger
 from order_fsm.errors import Reason, Refused
 from order_fsm.ledger import Balance
 from order_fsm.model import Entry, Message, Order, Payment
+from order_fsm.money import ZERO
 from order_fsm.rules.booking import Booking, book, correction, lapse
 from order_fsm.rules.holding import Supply, held_after
 from order_fsm.rules.request import Request
@@ -149,7 +150,7 @@ def _facts(request: Request, booking: Booking | None, balance: Balance, shortage
         "gateway": request.gateway,
         "shortages": shortages,
         "outstanding": balance.missing,
-        "online": balance.online > 0,
+        "online": balance.online > ZERO,
     }
     if booking is not None:
         facts["amount"] = booking.amount
