@@ -175,6 +175,6 @@ def _last_reference(order: Order) -> str | None:
 
 def _json_value(value: object) -> object:
     """Return a fact as a JSON value, with money as plain text."""
-    if isinstance(value, tuple):
-        return [line.to_dict() for line in value]
-    return format(value, "f") if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return [line.to_dict() for line in value] if isinstance(value, tuple) else value
