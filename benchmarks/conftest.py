@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from paired_times import Compare, Hold, Paired, Prepare, paired
+from paired_times import Compare, CompareSingle, Hold, Paired, Prepare, Steps, paired, single
 from ratios import RECORD, Ratio, judged, table
 
 RATIOS = pytest.StashKey[list[Ratio]]()
@@ -69,6 +69,20 @@ def compare(
         _held(lambda: paired(ours, theirs, rounds=rounds, changes=changes), limit, "us")
 
     return compare
+
+
+@pytest.fixture
+def compare_single(
+    request: pytest.FixtureRequest, _held: Callable[[Callable[[], Paired], float, str], None]
+) -> CompareSingle:
+    """Return a `CompareSingle`."""
+
+    def compare_single(ours: Steps, theirs: Steps, *, limit: float, rounds: int) -> None:
+        if request.config.getoption("--slack"):
+            rounds = -(-rounds // 3)
+        _held(lambda: single(ours, theirs, rounds=rounds), limit, "us")
+
+    return compare_single
 
 
 @pytest.fixture

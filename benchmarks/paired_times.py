@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import gc
+import hmac
+import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
 from typing import NamedTuple, Protocol
+from urllib.parse import parse_qs, urlencode
 
 Work = Callable[[], float | None]
 """The timed work. It may measure itself and return the seconds."""
 
 Prepare = Callable[[], Work]
 """Prepares one round, which is not timed, and returns the work to time."""
+
+
+Steps = Callable[[], Iterator[object]]
+"""Prepares one round, which is not timed, and returns an iterator. Each step of it makes one change."""
+
+SERVED = json.dumps({"id": "evt_1", "amount": 4990, "items": [{"sku": "CUP", "pieces": 4}] * 5})
+"""The body of a request."""
 
 
 class Compare(Protocol):
@@ -27,6 +38,14 @@ class Compare(Protocol):
             rounds: the number of rounds of each.
             changes: the number of changes in one round, for the time of one change.
         """
+        ...
+
+
+class CompareSingle(Protocol):
+    """The fixture `compare_single`: as `compare`, for single changes between other work."""
+
+    def __call__(self, ours: Steps, theirs: Steps, *, limit: float, rounds: int) -> None:
+        """Compare ours with theirs. The arguments are as in `Compare`."""
         ...
 
 
@@ -74,8 +93,60 @@ def paired(ours: Prepare, theirs: Prepare, *, rounds: int, changes: int) -> Pair
         if number:  # The first round warms up.
             mine.append(times[0])
             others.append(times[1])
+    return _medians(mine, others, changes)
+
+
+def single(ours: Steps, theirs: Steps, *, rounds: int) -> Paired:
+    """Return the times of single changes, which alternate, with other work before each.
+
+    In a loop, all code of a short call stays in the caches of the processor. A shop serves a request between two
+    changes, so its caches hold other code.
+
+    Args:
+        ours, theirs: prepare a round. Both make the same number of changes.
+        rounds: the number of rounds of each.
+    """
+    mine: list[float] = []
+    others: list[float] = []
+    for number in range(rounds + 1):
+        steps, other_steps = ours(), theirs()
+        gc.collect()
+        gc.disable()
+        try:
+            pairs = list(zip(_seconds(steps), _seconds(other_steps), strict=True))
+        finally:
+            gc.enable()
+        if number:  # The first round warms up.
+            mine.append(statistics.fmean(one for one, _ in pairs))
+            others.append(statistics.fmean(other for _, other in pairs))
+    return _medians(mine, others, 1)
+
+
+def _seconds(steps: Iterator[object]) -> Iterator[float]:
+    """Yield the seconds of each step, with other work before it."""
+    while True:
+        _serve()
+        start = time.perf_counter()
+        try:
+            next(steps)
+        except StopIteration:
+            return
+        yield time.perf_counter() - start
+
+
+def _serve() -> None:
+    """Do other work, such as a shop does for a request."""
+    hmac.new(b"secret", SERVED.encode(), "sha256").hexdigest()
+    parse_qs(urlencode(json.loads(SERVED)))
+    mail = EmailMessage()
+    mail["Subject"] = "Your payment was received"
+    mail.set_content(SERVED)
+    bytes(mail)
+
+
+def _medians(ours: list[float], theirs: list[float], changes: int) -> Paired:
     return Paired(
-        statistics.median(mine) / changes * 1e6,
-        statistics.median(others) / changes * 1e6,
-        statistics.median(one / other for one, other in zip(mine, others, strict=True)),
+        statistics.median(ours) / changes * 1e6,
+        statistics.median(theirs) / changes * 1e6,
+        statistics.median(one / other for one, other in zip(ours, theirs, strict=True)),
     )
