@@ -245,25 +245,25 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000)
 
 
-PROOFS = ("keeps_all_its_claims", "claims_of_another_policy")
-"""Parts of the names of tests that prove every claim of the shop, which takes long."""
-
 FORKS = ("before_a_fork", "takes_nothing_along", "a_child_that_ends", "fork_waits")
 """Parts of the names of tests that fork while threads run."""
+
+ALIKE = ("killed", "failing_calls", "contention", "any_change_is_returned")
+"""Parts of the names of tests of the contract whose many rounds run the same lines."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Exclude some tests from coverage. The contract cannot mark them, because its users may not have pytest-cov.
 
     Coverage takes a lock at each call of a traced function: in a child that is forked while a thread holds it, the next
-    such call waits for ever. All rounds of kills are alike, and so are the proofs of mutants: other tests measure the
-    same lines in less time.
+    such call waits for ever. Tests with many similar rounds take twice as long with coverage, and other tests of the
+    contract measure the same lines.
     """
     for item in items:
-        forks = any(part in item.name for part in FORKS)
-        kills = item.path.name.startswith("test_contract_on_") and "killed" in item.name
-        proofs = item.path.name == "test_mutants.py" or any(part in item.name for part in PROOFS)
-        if forks or kills or proofs:
+        file = item.path.name
+        again = file == "test_contract_on_sqlalchemy.py"  # The same stores on another connection.
+        repeats = again or any(part in item.name for part in ALIKE)
+        if any(part in item.name for part in FORKS) or (file.startswith("test_contract_on_") and repeats):
             item.add_marker("no_cover")
 
 

@@ -24,11 +24,8 @@ FREE = {("place", "sent+paid"), ("unplace", "unfinished")}
 """The triggers and targets of rows that only a free order takes."""
 
 
-@pytest.mark.parametrize(
-    "options",
-    # Coverage measures one of them, because the others run the same lines. It triples their time.
-    [pytest.param(given, id=name, marks=[pytest.mark.no_cover] * (name != "cod")) for name, given in POLICIES.items()],
-)
+@pytest.mark.no_cover
+@pytest.mark.parametrize("options", POLICIES.values(), ids=POLICIES)
 def test_every_row_changes_its_boxes_in_every_open_state(options: tuple[Dispatch, bool], new_shop: type[Shop]) -> None:
     """It ticks and unticks its boxes, records its ledger row, and queues its messages."""
     workflow = shop_workflow(*options)

@@ -309,7 +309,7 @@ def test_a_failed_proof_in_a_test_names_the_row_to_change() -> None:
     "options",
     # Coverage measures one of them, because the others run the same lines.
     [
-        pytest.param(given, id=name, marks=[pytest.mark.no_cover] * (name != "on_account"))
+        pytest.param(given, id=name, marks=[pytest.mark.no_cover] * (name != "cod"))
         for name, given in POLICIES.items()
         if name in get_args(Dispatch) or stressed()
     ],

@@ -134,6 +134,7 @@ def machine_row(workflow: Workflow, before: Order, receipt: Receipt) -> int | No
     return None
 
 
+@pytest.mark.no_cover
 def test_the_set_is_small(workflow: Workflow) -> None:
     """The number of steps is at most 1.5 times the number of edges, and the paths are short."""
     walked = walked_once(workflow)
