@@ -56,6 +56,11 @@ def _held(request: pytest.FixtureRequest) -> Callable[[Callable[[], Paired], flo
     return held
 
 
+def _shortened(config: pytest.Config, rounds: int) -> int:
+    """Return the number of rounds to run: a third of them in a short check."""
+    return -(-rounds // 3) if config.getoption("--slack") else rounds
+
+
 @pytest.fixture
 def compare(
     request: pytest.FixtureRequest, benchmark: Any, _held: Callable[[Callable[[], Paired], float, str], None]
@@ -63,10 +68,8 @@ def compare(
     """Return a `Compare`. The times that pytest-benchmark reports are of a few rounds of ours alone."""
 
     def compare(ours: Prepare, theirs: Prepare, *, limit: float, rounds: int, changes: int) -> None:
-        if request.config.getoption("--slack"):
-            rounds = -(-rounds // 3)
         benchmark.pedantic(lambda work: work(), setup=lambda: ((ours(),), {}), rounds=3)
-        _held(lambda: paired(ours, theirs, rounds=rounds, changes=changes), limit, "us")
+        _held(lambda: paired(ours, theirs, rounds=_shortened(request.config, rounds), changes=changes), limit, "us")
 
     return compare
 
@@ -78,9 +81,7 @@ def compare_single(
     """Return a `CompareSingle`."""
 
     def compare_single(ours: Steps, theirs: Steps, *, limit: float, rounds: int) -> None:
-        if request.config.getoption("--slack"):
-            rounds = -(-rounds // 3)
-        _held(lambda: single(ours, theirs, rounds=rounds), limit, "us")
+        _held(lambda: single(ours, theirs, rounds=_shortened(request.config, rounds)), limit, "us")
 
     return compare_single
 

@@ -18,7 +18,6 @@ Work = Callable[[], float | None]
 Prepare = Callable[[], Work]
 """Prepares one round, which is not timed, and returns the work to time."""
 
-
 Steps = Callable[[], Iterator[object]]
 """Prepares one round, which is not timed, and returns an iterator. Each step of it makes one change."""
 
