@@ -451,9 +451,9 @@ def call(
     Raises:
         InvalidInput: if one of them is not valid.
     """
-    for value, what in ((visible, "visible"), (notify, "notify"), (override, "override")):
-        if value is not False:  # Most calls leave them out.
-            flag(value, what)
+    flag(visible, "visible")
+    flag(notify, "notify")
+    flag(override, "override")
     return (
         identifier(order_id, "order id"),
         None if key is None else name(key, "key"),

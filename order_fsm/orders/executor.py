@@ -344,8 +344,5 @@ def receipt_of(change: Change) -> Receipt:
     """
     if change.order is None:
         raise ValueError("a change of stock alone has no receipt")
-    rows, adopts = change.order.payments, False
-    # A trigger that adopts a capture adds one row, and is a change of its own.
-    if rows and rows[-1].version > change.expected_version:
-        adopts = rows[-1].kind == "captured" and not rows[-1].amount
-    return Receipt(change.order, change.entries, duplicate=adopts)
+    adopting = [row for row in change.payments if row.kind == "captured" and not row.amount]
+    return Receipt(change.order, change.entries, duplicate=bool(adopting))
