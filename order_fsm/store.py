@@ -45,6 +45,7 @@ from order_fsm.errors import (
     TransactionLost,
     VersionConflict,
 )
+from order_fsm.ledger import Balance
 from order_fsm.model import Entry, Message, Order, Payment, Sales, When
 from order_fsm.money import ZERO, minus, plus
 from order_fsm.stock_levels import StockLevel as StockLevel
@@ -67,6 +68,7 @@ class Change(Struct, frozen=True, eq=False):
         key: the idempotency key, if any.
         request_fingerprint: the digest of the request under that key.
         erases: whether the commit erases the personal values of the order's past. See `order_fsm.erasure`.
+        balance: the sums over the order's ledger, if they are known already.
     """
 
     order: Order | None
@@ -77,6 +79,12 @@ class Change(Struct, frozen=True, eq=False):
     key: str | None = None
     request_fingerprint: str | None = None
     erases: bool = False
+    balance: Balance | None = None
+
+    @property
+    def marks(self) -> Marks:
+        """The ledger queues that the order is in after the commit."""
+        return NO_MARKS if self.order is None else marks_of(self.order, self.balance)
 
     @property
     def payments(self) -> tuple[Payment, ...]:
@@ -302,11 +310,16 @@ class Tally(NamedTuple):
 NO_MARKS = Marks(False, False, False)
 
 
-def marks_of(order: Order) -> Marks:
-    """Return the queues of an order that follow from its ledgers."""
+def marks_of(order: Order, balance: Balance | None = None) -> Marks:
+    """Return the queues of an order that follow from its ledgers.
+
+    Args:
+        order: the order.
+        balance: the sums over its ledger, if they are known already.
+    """
     due = unmatched = False
     if order.payments:
-        balance = order.balance
+        balance = balance or order.balance
         due = balance.due(order.counted) > ZERO
         unmatched = bool(balance.others) and max(balance.others.values()) > 0
     parts = bool(order.shipments) and order.part_dispatched

@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest.mock import ANY, patch
 
 from order_fsm.model import Entry, Line, Order
-from order_fsm.store import Store
+from order_fsm.store import Store, marks_of
 from order_fsm.testing.store_contract.changes import creation, order_of, reserving, step, taken
 from order_fsm_adapters.sql import entry_rows, order_rows, seals
 from order_fsm_adapters.sql.entry_rows import ENTRY_COLUMNS, EntryRow
@@ -37,7 +37,9 @@ def by_hand_and_sealed(path: Path, *statements: str) -> None:
                 sealed = entry_rows.entry_row(order.id, entry, last)
                 _replace(connection, "order_fsm_entry", ENTRY_COLUMNS, sealed)
                 last = sealed.seal
-            _replace(connection, "order_fsm_order", ORDER_COLUMNS, order_rows.order_row(order, None, last))
+            _replace(
+                connection, "order_fsm_order", ORDER_COLUMNS, order_rows.order_row(order, marks_of(order), None, last)
+            )
 
 
 def _decoded(order_row: OrderRow, found: Iterable[EntryRow]) -> tuple[Order, list[Entry]]:

@@ -251,7 +251,8 @@ def _change(call: Call, before: Order, decisions: Sequence[Decision], supply: Su
         messages(before, after, decisions, moves),
         call.request.key,
         call.request_fingerprint,
-        erases=decisions[-1].entry.trigger == ERASE,
+        decisions[-1].entry.trigger == ERASE,
+        decisions[-1].balance,
     )
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from order_fsm.erasure import erased_entry
 from order_fsm.errors import InvalidInput
-from order_fsm.store import Change, IdempotencyRecord, StockLevel, record_of
+from order_fsm.store import Change, IdempotencyRecord, StockLevel, marks_of, record_of
 from order_fsm_adapters import wire
 from order_fsm_adapters.memory.projection import Projection
 
@@ -66,7 +66,8 @@ class Act(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True, gc=Fal
                 entries = wire.to_entries(content.history(self.order.id))
                 erased = wire.encode([wire.entry_form(erased_entry(entry)) for entry in entries])
                 content.erase(self.order.id, entries, [erased])
-            content.put(wire.to_order(self.order), [bytes(self.entries)], ())
+            order = wire.to_order(self.order)
+            content.put(order, marks_of(order), [bytes(self.entries)], ())
         for form in self.messages:
             outbox.add(wire.to_message(form), form.due)
         for message_id, recipients in self.remaining.items():

@@ -41,11 +41,10 @@ class OrderIndex:
         # Most payments belong to one order. A set of one id would take half the memory of the order.
         self._references: dict[str, str | set[str]] = {}
 
-    def put(self, before: Order | None, order: Order) -> None:
-        """Index an order, and replace its previous version, if any."""
+    def put(self, before: Order | None, order: Order, marks: Marks) -> None:
+        """Index an order with its marks, and replace its previous version, if any."""
         place = order.created_at, order.id
         former = self._marks.get(order.id, NO_MARKS)
-        marks = former if before is not None and _same_facts(before, order) else marks_of(order)
         moved = before is None or before.state != order.state
         if before is None or moved or former != marks or before.total != order.total:
             if before is not None:
@@ -154,20 +153,6 @@ def _count(sums: dict[_Group, tuple[int, Decimal]], order: Order, marks: Marks) 
     group = order.state, order.currency, marks
     orders, total = sums.get(group, (0, ZERO))
     sums[group] = orders + 1, plus(total, order.total)
-
-
-def _same_facts(before: Order, order: Order) -> bool:
-    """Return whether a change leaves the marks of an order unchanged.
-
-    It compares everything that the marks are derived from.
-    """
-    return (
-        before.payments is order.payments
-        and before.shipments is order.shipments
-        and before.lines is order.lines
-        and before.counted == order.counted
-        and before.total == order.total
-    )
 
 
 class _ByAge:

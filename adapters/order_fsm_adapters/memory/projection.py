@@ -15,6 +15,7 @@ from order_fsm.model import Entry, Message, Order, Sales
 from order_fsm.store import (
     Change,
     IdempotencyRecord,
+    Marks,
     Need,
     Query,
     Snapshot,
@@ -186,11 +187,12 @@ class Projection(Generic[E]):
 
         return results, one_by_one(add, changes)
 
-    def put(self, order: Order, entries: Iterable[E], messages: Iterable[Message]) -> None:
+    def put(self, order: Order, marks: Marks, entries: Iterable[E], messages: Iterable[Message]) -> None:
         """Apply a committed change of an order.
 
         Args:
             order: the order after the change.
+            marks: the ledger queues that it is in.
             entries: the entries to append to its history.
             messages: the messages to append to the outbox.
         """
@@ -199,7 +201,7 @@ class Projection(Generic[E]):
         self.histories[order.id] = (*self.histories.get(order.id, ()), *entries)
         for message in messages:
             self.outbox.add(message)
-        self._index.put(before, order)
+        self._index.put(before, order, marks)
 
     def put_record(self, key: str, record: IdempotencyRecord) -> None:
         """Add the record of a committed key."""

@@ -42,7 +42,7 @@ class MemoryStore(ProjectionReader[Entry]):
                 if change.erases and change.expected_version:
                     entries = content.history(change.order.id)
                     content.erase(change.order.id, entries, map(erased_entry, entries))
-                content.put(change.order, change.entries, change.messages)
+                content.put(change.order, change.marks, change.entries, change.messages)
 
     def commit_all(self, changes: Sequence[Change]) -> list[OrderFsmError | None]:
         return one_by_one(self.commit, changes)

@@ -31,7 +31,7 @@ def change_form(change: Change) -> JsonObject:
     form: JsonObject = {"expected_version": change.expected_version}
     order = change.order
     if order is not None:
-        form["order"] = _object(OrderRow._fields, order_draft(order, None))
+        form["order"] = _object(OrderRow._fields, order_draft(order, change.marks, None))
         form["entries"] = [_object(EntryRow._fields, entry_draft(order.id, entry)) for entry in change.entries]
         if change.payments:
             rows = ledger.rows_of(order.id, order.payments, change.expected_version)

@@ -70,7 +70,7 @@ def write(transaction: Transaction, change: Change) -> None:
             new = entry_row(order.id, entry, last_seal)
             last_seal = new.seal
             transaction.run(_INSERT_ENTRY, new)
-        after = order_row(order, before, last_seal)
+        after = order_row(order, change.marks, before, last_seal)
         _put_order(transaction, before, after)
         tallies.note(transaction, before, after)
         if change.payments:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from order_fsm.model import Order
-from order_fsm.store import Marks, marks_of
+from order_fsm.store import Marks
 from order_fsm_adapters.sql import codec
 from order_fsm_adapters.sql.codec import UNREADABLE, flag_of, json_text, time_of, time_text
 from order_fsm_adapters.sql.database import Row
@@ -76,25 +76,26 @@ PLACING_COLUMNS = OrderRow._fields[13:15]
 AMENDED_COLUMNS = OrderRow._fields[15:25]
 
 
-def order_row(order: Order, before: OrderRow | None, last_seal: bytes) -> OrderRow:
+def order_row(order: Order, marks: Marks, before: OrderRow | None, last_seal: bytes) -> OrderRow:
     """Return the row of an order.
 
     Args:
         order: the order after the change.
+        marks: the ledger queues that it is in.
         before: its row before the change, or None for a new order.
         last_seal: the seal of its last entry.
     """
-    draft = order_draft(order, before)
+    draft = order_draft(order, marks, before)
     return draft._replace(last_seal=last_seal, seal=seal(last_seal, draft.personal or b"", draft.seal))
 
 
-def order_draft(order: Order, before: OrderRow | None) -> OrderRow:
+def order_draft(order: Order, marks: Marks, before: OrderRow | None) -> OrderRow:
     """Return the row of an order before it is sealed.
 
     `seal` holds the digest of the content, and `last_seal` is empty.
 
     Args:
-        order, before: as in `order_row`.
+        order, marks, before: as in `order_row`.
     """
     customer, email, data = order.customer, order.email, "{}"
     if blob := order.data:
@@ -104,7 +105,6 @@ def order_draft(order: Order, before: OrderRow | None) -> OrderRow:
     else:
         values = _personal(order)
         personal = commitment(values) if any(values) else NOTHING
-    marks = marks_of(order)
     total = str(order.total)
     if before is not None and before.total == total:
         unit, units = before.unit, before.units
