@@ -166,28 +166,30 @@ class _ByAge:
 
     def __init__(self) -> None:
         self._places: list[_Place] = []
-        self._left: set[_Place] | None = None
+        # The marked places by order id. A set of them would compute the hashes of their times.
+        self._left: dict[str, _Place] = {}
 
     def add(self, place: _Place) -> None:
-        if self._left is not None and place in self._left:
-            self._left.discard(place)
-        elif not self._places or self._places[-1] < place:
+        left = self._left.pop(place[1], None)
+        if left == place:
+            return
+        if left is not None:  # A removed order was created again.
+            self._places.remove(left)
+        if not self._places or self._places[-1] < place:
             self._places.append(place)
         else:
             insort(self._places, place)
 
     def remove(self, place: _Place) -> None:
-        if self._left is None:
-            self._left = set()
-        self._left.add(place)
+        self._left[place[1]] = place
         if len(self._left) * 2 > len(self._places):
             left = self._left
-            self._places = [one for one in self._places if one not in left]
-            self._left = None
+            self._places = [one for one in self._places if one[1] not in left]
+            self._left = {}
 
     def after(self, place: _Place | None) -> Iterator[_Place]:
         places, left = self._places, self._left
         start = 0 if place is None else bisect_right(places, place)
         # Access by index: `islice` would step through the places before the start.
         found = map(places.__getitem__, range(start, len(places)))
-        return found if not left else (one for one in found if one not in left)
+        return found if not left else (one for one in found if one[1] not in left)
