@@ -195,6 +195,7 @@ def test_m7_first_identified_capture_adopts_an_unidentified_one(shop: Shop) -> N
     """A redirect reports only the payment, and the webhook its capture. A second capture is new money."""
     fire(shop, "pay", 50, "auth_1")
     assert gateway(shop, "pay", 50, "auth_1", "cap_1").duplicate
+    assert not shop.orders.comment("1", "The capture is identified.").duplicate
     assert gateway(shop, "pay", 50, "auth_1", "cap_1").duplicate
     assert shop.orders.get("1").captured == 50
     assert not gateway(shop, "pay", 50, "auth_1", "cap_2").duplicate

@@ -343,7 +343,9 @@ def receipt_of(change: Change) -> Receipt:
     Raises:
         ValueError: if the change is about stock alone.
     """
-    if change.order is None:
+    order = change.order
+    if order is None:
         raise ValueError("a change of stock alone has no receipt")
-    adopting = [row for row in change.payments if row.kind == "captured" and not row.amount]
-    return Receipt(change.order, change.entries, duplicate=bool(adopting))
+    last = order.payments[-1] if order.payments else None
+    adopts = last is not None and last.version == order.version and last.kind == "captured" and not last.amount
+    return Receipt(order, change.entries, duplicate=adopts)
