@@ -121,7 +121,7 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
     ),
     (
         booking,
-        "_capture",
+        "book",
         (
             ("if amount is None", "if not amount"),
             ("order.outstanding if currency == order.currency else ZERO", "order.outstanding"),

@@ -288,11 +288,6 @@ class Amend(Struct, frozen=True):
         return (decision,)
 
 
-def amended_lines(call: Call) -> tuple[Line, ...] | None:
-    """Return the lines that a call gives an order, if any."""
-    return call.lines if isinstance(call, Amend) else None
-
-
 class Comment(Struct, frozen=True):
     """A call that adds a comment to the history."""
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from order_fsm.errors import StoreCorrupt
 from order_fsm.goods import add
 from order_fsm.model import Order
-from order_fsm.orders.calls import amended_lines
+from order_fsm.orders.calls import Amend
 from order_fsm.rules.decide import Call
 from order_fsm.stock_levels import StockLevel, StockMove
 from order_fsm.store import Need, Snapshot, Store
@@ -17,7 +17,7 @@ from order_fsm.store import Need, Snapshot, Store
 
 def need_of(call: Call) -> Need:
     """Return the need of a call."""
-    lines = amended_lines(call)
+    lines = call.lines if isinstance(call, Amend) else None
     return Need(call.order_id, call.request.key, tuple([line.sku for line in lines]) if lines else ())
 
 

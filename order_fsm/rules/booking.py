@@ -112,10 +112,8 @@ def recorded_before(order: Order, kind: PaymentKind, facts: Mapping[str, Any]) -
 
 def book(order: Order, kind: PaymentKind, request: Request) -> Booking:
     """Return the row that a request would add, with defaults filled in."""
-    return _capture(order, request) if kind == "captured" else _movement(order, kind, request)
-
-
-def _capture(order: Order, request: Request) -> Booking:
+    if kind != "captured":
+        return _movement(order, kind, request)
     facts: dict[str, Any] = request.facts
     currency, reference = facts.get("currency", order.currency), facts.get("reference")
     amount = facts.get("amount")
