@@ -29,7 +29,11 @@ UNMATCHED = "payment.unmatched"
 
 
 class Fire(Struct, frozen=True):
-    """A call that fires a trigger."""
+    """A call that fires a trigger.
+
+    Attributes:
+        version: do nothing if the order has another version. None accepts any version.
+    """
 
     workflow: Workflow
     order_id: str
@@ -37,9 +41,10 @@ class Fire(Struct, frozen=True):
     request_fingerprint: str | None
     currencies: Mapping[str, int]
     permissions: Permissions | None
+    version: int | None = None
 
     def decide(self, order: Order, supply: Supply) -> Answer:
-        """Decide the trigger.
+        """Decide the trigger under the rules and the permissions.
 
         If the ledger has the id of the payment, refund or dispute already, the call is a duplicate.
 
@@ -47,6 +52,8 @@ class Fire(Struct, frozen=True):
             KeyReused: if the ledger has that id with another amount or currency.
             InvalidInput: if the amount is finer than the smallest unit of its currency.
         """
+        if self.version is not None and self.version != order.version:
+            return ()
         facts = self.request.facts
         kind = self.workflow.ledger_of(self.request.trigger)
         if facts and kind is not None:
@@ -56,7 +63,9 @@ class Fire(Struct, frozen=True):
             recorded = recorded_before(order, kind, facts)
             if recorded is not None:
                 return Recorded(recorded.version)
-        return _fired(self, order, supply)
+        decision = decide(self.workflow, order, self.request, supply.shortages(order), supply.available)
+        answer = decision if isinstance(decision, Refused) else (decision,)
+        return answer if self.permissions is None else self.permissions.inquiry(self.request).judged(order, answer)
 
 
 class GatewayFact(Struct, frozen=True):
@@ -108,36 +117,6 @@ class GatewayFact(Struct, frozen=True):
 
     def _may_be_early(self, refused: Refused) -> bool:
         return self.unmatched and any(reason.code == "beyond_bound" for reason in refused.reasons)
-
-
-class Expire(Struct, frozen=True):
-    """A call that fires `expire` on an unchanged order.
-
-    The order must still have the version that was due.
-    """
-
-    workflow: Workflow
-    order_id: str
-    request: Request
-    version: int
-    permissions: Permissions | None
-    request_fingerprint: None = None
-
-    def decide(self, order: Order, supply: Supply) -> Answer:
-        """Decide the trigger.
-
-        Do nothing if the order has another version.
-        """
-        if order.version != self.version:
-            return ()
-        return _fired(self, order, supply)
-
-
-def _fired(call: Fire | Expire, order: Order, supply: Supply) -> Answer:
-    """Decide the trigger of a call under the rules and the permissions."""
-    decision = decide(call.workflow, order, call.request, supply.shortages(order), supply.available)
-    answer = decision if isinstance(decision, Refused) else (decision,)
-    return answer if call.permissions is None else call.permissions.inquiry(call.request).judged(order, answer)
 
 
 class ShopError(Exception):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from order_fsm.errors import InvalidInput, OrderNotFound, Refused, TransactionLost, VersionConflict
 from order_fsm.ledger import PAYMENT_KINDS
 from order_fsm.model import UNFINISHED, Entry, Fact, Order, Receipt, When, placing_of
-from order_fsm.orders.calls import Expire
+from order_fsm.orders.calls import Fire
 from order_fsm.orders.executor import Executor
 from order_fsm.orders.paging import each_order
 from order_fsm.rules.permissions import Permissions
@@ -71,7 +71,7 @@ def expire(
             try:
                 if _has_waited(workflow, order, store.history(order.id), due, before):
                     # Decide for this version alone: another process may have unplaced and placed the order again.
-                    receipt = executor.execute(Expire(workflow, order.id, request, order.version, permissions))
+                    receipt = executor.execute(Fire(workflow, order.id, request, None, {}, permissions, order.version))
                     expired += [receipt] if receipt.entries else []
             except (Refused, OrderNotFound):
                 continue  # The order holds money, or is gone, or the clock has no permission.
