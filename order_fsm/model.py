@@ -472,8 +472,10 @@ class Order(DictValue, frozen=True):
             counted: whether the order counts in totals after the entry.
             shipments: the goods after the entry. None if unchanged.
         """
-        same = entry.state_before == entry.state_after
-        before, after = entry.before, entry.after
+        invoiced_by_payment, placed_at = self.invoiced_by_payment, self.placed_at
+        if entry.state_after != entry.state_before:
+            before, after = statuses_of(entry.state_before), statuses_of(entry.state_after)
+            invoiced_by_payment, placed_at = self._marked(entry, before, after), self._placed(entry, before, after)
         return replace(
             self,
             state=entry.state_after,
@@ -481,8 +483,8 @@ class Order(DictValue, frozen=True):
             version=entry.version,
             payments=payments,
             updated_at=entry.at,
-            invoiced_by_payment=self.invoiced_by_payment if same else self._marked(entry, before, after),
-            placed_at=self.placed_at if same else self._placed(entry, before, after),
+            invoiced_by_payment=invoiced_by_payment,
+            placed_at=placed_at,
             shipments=self.shipments if shipments is None else shipments,
         )
 
