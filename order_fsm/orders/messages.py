@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -102,14 +102,15 @@ def _updated(before: Order, decisions: Sequence[Decision]) -> dict[str, Any]:
     }
 
 
-def _of_rule(decision: Decision) -> Iterator[Topic]:
+def _of_rule(decision: Decision) -> list[Topic]:
+    topics: list[Topic] = []
     entry, after = decision.entry, decision.order
     rule = None if decision.edge is None else decision.edge.rule
     topic = None if rule is None else rule.announces
     # A payment that places an order has messages of its own. No rule of a changed table decided the entry.
     places = entry.trigger == "place" if rule is None else rule.ledger is None
     if places and topic != "order.placed" and "sent" in entry.after - entry.before:
-        yield "order.placed", {"total": after.total, "currency": after.currency}
+        topics.append(("order.placed", {"total": after.total, "currency": after.currency}))
     if topic is not None:
         facts = entry.facts
         if entry.trigger == AMEND:
@@ -124,9 +125,10 @@ def _of_rule(decision: Decision) -> Iterator[Topic]:
                 # Money that this entry recorded has its own reference, or none if it came by hand.
                 is_money = rule is not None and rule.ledger is not None
                 facts["reference"] = after.payments[-1].reference if is_money else _last_reference(after)
-        yield topic, facts
+        topics.append((topic, facts))
     if decision.announces is not None:
-        yield decision.announces, entry.facts
+        topics.append((decision.announces, entry.facts))
+    return topics
 
 
 def _of_money(before: Order, after: Order, now: Balance) -> tuple[list[Topic], list[Topic]]:
