@@ -92,7 +92,8 @@ def check_units(amount: Decimal, currency: str, units: Mapping[str, int]) -> Non
         InvalidInput: if the amount is finer than the smallest unit, or the currency is unknown.
     """
     smallest = _SMALLEST[_digits(currency, units)]
-    if EXACT.remainder(amount, smallest):
+    # Most amounts have the fraction digits of their currency, and need no division.
+    if not amount.same_quantum(smallest) and EXACT.remainder(amount, smallest):
         raise InvalidInput(f"{amount:f} {currency} is finer than the smallest unit of the currency, {smallest:f}")
 
 
