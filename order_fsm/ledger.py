@@ -117,7 +117,7 @@ def balance(total: Decimal, rows: Rows, currency: str) -> Balance:
         minus(held, by_hand) if by_hand else held,
         credited,
         cost,
-        max(missing, ZERO),
+        missing if missing >= ZERO else ZERO,
         minus(held, cost) if missing <= ZERO else ZERO,
         others,
     )

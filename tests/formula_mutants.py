@@ -54,8 +54,8 @@ PARTS: tuple[tuple[Any, str, tuple[tuple[str, str], ...]], ...] = (
             ("minus(cost, held)", "minus(total, held)"),
             ("minus(cost, held)", "plus(cost, held)"),
             ("minus(cost, held)", "cost"),
-            ("max(missing, ZERO)", "missing"),
-            ("max(missing, ZERO)", "cost"),
+            ("missing if missing >= ZERO else ZERO", "missing"),
+            ("missing if missing >= ZERO else ZERO", "cost"),
         ),
     ),
     (
