@@ -96,8 +96,10 @@ class OrderIndex:
             for queue in compress(self._queues, marks):
                 queue.remove(place)
         group = order.state, order.currency, marks
-        orders, total = self._sums.pop(group)
-        if orders > 1:
+        orders, total = self._sums[group]
+        if orders == 1:
+            del self._sums[group]
+        else:
             self._sums[group] = orders - 1, minus(total, order.total)
 
     def _forget_customer(self, order: Order) -> None:
