@@ -176,7 +176,7 @@ class _ByAge:
         if left == place:
             return
         if left is not None:  # A removed order was created again.
-            self._places.remove(left)
+            self._places = [one for one in self._places if one != left]
         if not self._places or self._places[-1] < place:
             self._places.append(place)
         else:
