@@ -474,7 +474,7 @@ class Order(DictValue, frozen=True):
         """
         invoiced_by_payment, placed_at = self.invoiced_by_payment, self.placed_at
         if entry.state_after != entry.state_before:
-            before, after = statuses_of(entry.state_before), statuses_of(entry.state_after)
+            before, after = entry.before, entry.after
             invoiced_by_payment, placed_at = self._marked(entry, before, after), self._placed(entry, before, after)
         return replace(
             self,

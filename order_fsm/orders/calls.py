@@ -52,7 +52,7 @@ class Fire(Struct, frozen=True):
             KeyReused: if the ledger has that id with another amount or currency.
             InvalidInput: if the amount is finer than the smallest unit of its currency.
         """
-        if self.version is not None and self.version != order.version:
+        if self.version not in (None, order.version):
             return ()
         facts = self.request.facts
         kind = self.workflow.ledger_of(self.request.trigger)
