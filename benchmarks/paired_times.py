@@ -8,6 +8,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import NamedTuple, Protocol
 from urllib.parse import parse_qs, urlencode
@@ -72,27 +73,33 @@ class Paired(NamedTuple):
 
 def timed(work: Work) -> float:
     """Return the seconds that a piece of work takes, without garbage collection."""
-    gc.collect()
-    gc.disable()
-    try:
+    with _without_collection():
         start = time.perf_counter()
         own = work()
         return time.perf_counter() - start if own is None else own
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    try:
+        yield
     finally:
         gc.enable()
 
 
 def paired(ours: Prepare, theirs: Prepare, *, rounds: int, changes: int) -> Paired:
     """Return both medians in microseconds per change, and the median ratio over the rounds. See `Compare`."""
-    mine: list[float] = []
-    others: list[float] = []
-    for number in range(rounds + 1):
+
+    def measure(number: int) -> tuple[float, float]:
         prepared, other = ours(), theirs()
-        times = (timed(prepared), timed(other)) if number % 2 else (timed(other), timed(prepared))[::-1]
-        if number:  # The first round warms up.
-            mine.append(times[0])
-            others.append(times[1])
-    return _medians(mine, others, changes)
+        if number % 2:
+            return timed(prepared), timed(other)
+        theirs_first = timed(other)
+        return timed(prepared), theirs_first
+
+    return _medians(measure, rounds, changes)
 
 
 def single(ours: Steps, theirs: Steps, *, rounds: int) -> Paired:
@@ -105,20 +112,14 @@ def single(ours: Steps, theirs: Steps, *, rounds: int) -> Paired:
         ours, theirs: prepare a round. Both make the same number of changes.
         rounds: the number of rounds of each.
     """
-    mine: list[float] = []
-    others: list[float] = []
-    for number in range(rounds + 1):
+
+    def measure(_: int) -> tuple[float, float]:
         steps, other_steps = ours(), theirs()
-        gc.collect()
-        gc.disable()
-        try:
+        with _without_collection():
             pairs = list(zip(_seconds(steps), _seconds(other_steps), strict=True))
-        finally:
-            gc.enable()
-        if number:  # The first round warms up.
-            mine.append(statistics.fmean(one for one, _ in pairs))
-            others.append(statistics.fmean(other for _, other in pairs))
-    return _medians(mine, others, 1)
+        return statistics.fmean(one for one, _ in pairs), statistics.fmean(other for _, other in pairs)
+
+    return _medians(measure, rounds, 1)
 
 
 def _seconds(steps: Iterator[object]) -> Iterator[float]:
@@ -143,9 +144,11 @@ def _serve() -> None:
     bytes(mail)
 
 
-def _medians(ours: list[float], theirs: list[float], changes: int) -> Paired:
+def _medians(measure: Callable[[int], tuple[float, float]], rounds: int, changes: int) -> Paired:
+    """Return the medians over rounds. `measure` returns the seconds of ours and theirs in a round."""
+    times = [measure(number) for number in range(rounds + 1)][1:]  # The first round warms up.
     return Paired(
-        statistics.median(ours) / changes * 1e6,
-        statistics.median(theirs) / changes * 1e6,
-        statistics.median(one / other for one, other in zip(ours, theirs, strict=True)),
+        statistics.median(ours for ours, _ in times) / changes * 1e6,
+        statistics.median(theirs for _, theirs in times) / changes * 1e6,
+        statistics.median(ours / theirs for ours, theirs in times),
     )
